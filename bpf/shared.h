@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* What the programs and the daemon agree on.
+ *
+ * eve_meta/steering/maps.py and eve_meta/tag.py hold the same numbers; tests/kernel/test_shared.py compares both sides.
+ */
+#ifndef EVE_META_SHARED_H
+#define EVE_META_SHARED_H
+
+/* 169.254.169.254, in host byte order. */
+#define SERVICE_IPV4 0xa9fea9feU
+#define SERVICE_PORT 80
+
+/* A tag is 16 bits wide because a conntrack zone is. 0 is nobody's. */
+#define MAX_TAG 0xffffU
+/* skb->mark = STEERED | tag; see eve_meta/tag.py. */
+#define STEERED 0x10000U
+
+/* The MAC addresses in use, all locally administered. A frame between the two namespaces carries its tag in the last
+ * two bytes of TAG_MAC, because veth scrubs skb->mark on its way into another namespace (skb_scrub_packet()).
+ *   SERVICE_MAC  02:a9:fe:a9:fe:01  what guests see behind 169.254.169.254
+ *   META0_MAC    02:a9:fe:a9:fe:02  meta0, the private namespace's end
+ *   TAG_MAC      02:a9:fe:00:TT:TT
+ */
+#define MAC_OUI0 0x02
+#define MAC_OUI1 0xa9
+#define MAC_OUI2 0xfe
+
+/* Every verdict has a reason, and every reason is a counter of the tap's tag. Directions are as seen from the host.
+ * A new reason goes to the end: pinned counters outlive the daemon. */
+enum reason {
+	PASSED_REQUEST = 0, /* tap_in: a TCP segment to the service went to the private namespace */
+	ANSWERED_ARP,	    /* tap_in: who-has 169.254.169.254 was answered */
+	PASSED_ANSWER,	    /* host_in: a frame of the service went out of the tap */
+	DROP_SPOOFED_ARP,   /* tap_in: ARP that claims to be 169.254.169.254 */
+	DROP_SPOOFED_IP,    /* tap_in: a packet from 169.254.169.254 */
+	DROP_ARP,	    /* tap_in: ARP to the service that is no request */
+	DROP_VLAN,	    /* tap_in: to or from the service, but with a VLAN tag */
+	DROP_SOURCE,	    /* tap_in: a source that no host can have: 0/8, 127/8, 224/3 */
+	DROP_FRAGMENT,	    /* tap_in: a fragment to the service */
+	DROP_NOT_HTTP,	    /* tap_in: to the service, but not TCP to port 80 */
+	DROP_MALFORMED,	    /* tap_in: to the service, but its headers end early */
+	DROP_NO_TAG,	    /* tap_in: the tap has no tag (counted under tag 0) */
+	DROP_NO_TAP,	    /* host_in: the tag has no tap, or its guest's MAC is unknown */
+	DROP_UNTAGGED,	    /* ns_in, host_in: a frame between the namespaces without a tag (tag 0) */
+	DROP_UNMARKED,	    /* ns_out: a packet that answers no tap (tag 0) */
+	REASONS,
+};
+
+/* taps: tag -> where its answers go. */
+struct tap {
+	__u32 ifindex;	 /* 0: no tap has this tag */
+	__u8 mac[6];	 /* the guest's, from its last segment to the service; zero until then */
+	__u16 own_qdisc; /* whether the daemon made the tap's ingress qdisc; the programs don't use it */
+};
+
+/* counters: tag -> one per reason, per CPU. */
+struct counters {
+	__u64 frames[REASONS];
+};
+
+/* settings: the one entry, 0. */
+struct settings {
+	__u32 host_ifindex; /* the host's end of the veth pair, where tap_in redirects to */
+	__u32 next_tag;	    /* where the daemon goes on counting after a restart; the programs don't use it */
+	__u64 build;	    /* which sources these pins were compiled from */
+};
+
+#endif

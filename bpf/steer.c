@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* Steering: from a tap to the private namespace and back. README.rst beside this file draws the way of a packet.
+ *
+ * Four programs for tc, each attached with direct action:
+ *   tap_in   ingress of every tap: what a guest sends
+ *   ns_in    ingress of meta0, in the private namespace: the tag in the MAC becomes skb->mark
+ *   ns_out   egress of meta0: skb->mark becomes the tag in the MAC
+ *   host_in  ingress of the host's end of the veth pair: the tag becomes a tap and its guest's MAC
+ *
+ * The law of tap_in: a frame that has nothing to do with the service is not ours (TC_ACT_UNSPEC, so that other filters
+ * on the tap still run); a frame that has is taken, or dropped and counted. None of ours ever reaches the bridge.
+ */
+#include "parse.h"
+#include "shared.h"
+
+BPF_F_TABLE("hash", __u32, __u32, tags, 65536, BPF_F_NO_PREALLOC); /* tap's ifindex -> tag */
+BPF_ARRAY(taps, struct tap, MAX_TAG + 1);
+BPF_F_TABLE("percpu_hash", __u32, struct counters, counters, MAX_TAG + 1, BPF_F_NO_PREALLOC);
+BPF_ARRAY(settings, struct settings, 1);
+
+static const __u8 service_mac[ETH_ALEN] = { MAC_OUI0, MAC_OUI1, MAC_OUI2, 0xa9, 0xfe, 0x01 };
+static const __u8 meta0_mac[ETH_ALEN] = { MAC_OUI0, MAC_OUI1, MAC_OUI2, 0xa9, 0xfe, 0x02 };
+
+static __always_inline void count(__u32 tag, enum reason reason)
+{
+	struct counters *of_tag = counters.lookup(&tag);
+
+	/* Per CPU, and tc runs with bottom halves off: no other writer, so no atomic add. */
+	if (of_tag && reason < REASONS)
+		of_tag->frames[reason]++;
+}
+
+static __always_inline int drop(__u32 tag, enum reason reason)
+{
+	count(tag, reason);
+	return TC_ACT_SHOT;
+}
+
+static __always_inline void write_tag(__u8 *mac, __u32 tag)
+{
+	mac[0] = MAC_OUI0;
+	mac[1] = MAC_OUI1;
+	mac[2] = MAC_OUI2;
+	mac[3] = 0;
+	mac[4] = tag >> 8;
+	mac[5] = tag;
+}
+
+/* The tag that a frame between the namespaces carries; 0 when it carries none. */
+static __always_inline __u32 read_tag(const __u8 *mac)
+{
+	if (mac[0] != MAC_OUI0 || mac[1] != MAC_OUI1 || mac[2] != MAC_OUI2 || mac[3] != 0)
+		return 0;
+	return (__u32)mac[4] << 8 | mac[5];
+}
+
+/* Not __builtin_memcmp(): clang 14 makes it a call of a function that no BPF program has. */
+static __always_inline int same_mac(const __u8 *a, const __u8 *b)
+{
+	int differ = 0;
+
+#pragma unroll
+	for (int i = 0; i < ETH_ALEN; i++)
+		differ |= a[i] ^ b[i];
+	return !differ;
+}
+
+static __always_inline int from_tap_arp(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, __u32 tag,
+					int tagged)
+{
+	const __be32 service = bpf_htonl(SERVICE_IPV4);
+	struct arp_ipv4 *arp;
+
+	/* What we can't read as ARP for IPv4 no neighbour can (arp_rcv()), so it can't deceive one. */
+	if (parse_arp(cur, &arp) < 0)
+		return TC_ACT_UNSPEC;
+	if (arp->spa == service)
+		return drop(tag, DROP_SPOOFED_ARP);
+	if (arp->tpa != service)
+		return TC_ACT_UNSPEC;
+	if (!tag)
+		return drop(0, DROP_NO_TAG);
+	if (tagged)
+		return drop(tag, DROP_VLAN);
+	if (arp->op != bpf_htons(ARPOP_REQUEST))
+		return drop(tag, DROP_ARP);
+
+	/* Answer in place. Also to a probe from 0.0.0.0 (RFC 5227): a guest that picks link-local addresses must learn
+	 * that this one is taken. */
+	__be32 asker = arp->spa;
+	arp->op = bpf_htons(ARPOP_REPLY);
+	__builtin_memcpy(arp->tha, arp->sha, ETH_ALEN);
+	__builtin_memcpy(arp->sha, service_mac, ETH_ALEN);
+	arp->spa = service;
+	arp->tpa = asker;
+	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, service_mac, ETH_ALEN);
+	count(tag, ANSWERED_ARP);
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+/* Sources that the private namespace could take for its own or for many: a route for them would not lead to the guest.
+ */
+static __always_inline int impossible_source(__be32 address)
+{
+	__u8 first = bpf_ntohl(address) >> 24;
+
+	return first == 0 || first == 127 || first >= 224;
+}
+
+static __always_inline int from_tap_ipv4(struct cursor *cur, struct ethhdr *eth, __u32 tag, int tagged)
+{
+	const __be32 service = bpf_htonl(SERVICE_IPV4);
+	__u32 zero = 0;
+	struct settings *set;
+	struct tcphdr *tcp;
+	struct iphdr *ip;
+	struct tap *tap;
+
+	/* As with ARP: ip_rcv() drops what we can't read. */
+	if (parse_ipv4(cur, &ip) < 0)
+		return TC_ACT_UNSPEC;
+	if (ip->saddr == service)
+		return drop(tag, DROP_SPOOFED_IP);
+	if (ip->daddr != service)
+		return TC_ACT_UNSPEC;
+	if (!tag)
+		return drop(0, DROP_NO_TAG);
+	if (tagged)
+		return drop(tag, DROP_VLAN);
+	if (impossible_source(ip->saddr))
+		return drop(tag, DROP_SOURCE);
+	/* MF or an offset: no request of one MSS is ever cut, and a fragment hides its TCP header. */
+	if (ip->frag_off & bpf_htons(0x3fff))
+		return drop(tag, DROP_FRAGMENT);
+	if (ip->protocol != IPPROTO_TCP)
+		return drop(tag, DROP_NOT_HTTP);
+	if (parse_tcp(cur, ip, &tcp) < 0)
+		return drop(tag, DROP_MALFORMED);
+	if (tcp->dest != bpf_htons(SERVICE_PORT))
+		return drop(tag, DROP_NOT_HTTP);
+
+	tap = taps.lookup(&tag);
+	set = settings.lookup(&zero);
+	if (!tap || !set || !set->host_ifindex)
+		return drop(tag, DROP_NO_TAG);
+	/* Compared first: a store on every segment would bounce the cache line between the CPUs. */
+	if (!same_mac(tap->mac, eth->h_source))
+		__builtin_memcpy(tap->mac, eth->h_source, ETH_ALEN);
+	write_tag(eth->h_source, tag);
+	/* meta0's own address, or eth_type_trans() calls it PACKET_OTHERHOST and ip_rcv() drops it. */
+	__builtin_memcpy(eth->h_dest, meta0_mac, ETH_ALEN);
+	count(tag, PASSED_REQUEST);
+	return bpf_redirect(set->host_ifindex, 0);
+}
+
+int tap_in(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	int tagged = skb->vlan_present;
+	struct cursor cur;
+	struct ethhdr *eth;
+	__u32 *known;
+	__u32 tag;
+	__be16 proto;
+
+	/* Without memory to look at a frame we can't know that it isn't ours. */
+	if (pull_headers(skb) < 0)
+		return drop(0, DROP_MALFORMED);
+	cur = frame_of(skb);
+	if (parse_ethernet(&cur, &eth) < 0)
+		return TC_ACT_UNSPEC;
+	proto = eth->h_proto;
+	if (parse_vlan(&cur, &proto, &tagged) < 0)
+		return TC_ACT_UNSPEC;
+
+	if (proto != bpf_htons(ETH_P_IP) && proto != bpf_htons(ETH_P_ARP))
+		return TC_ACT_UNSPEC;
+	known = tags.lookup(&ifindex);
+	tag = known ? *known & MAX_TAG : 0;
+	if (proto == bpf_htons(ETH_P_IP))
+		return from_tap_ipv4(&cur, eth, tag, tagged);
+	return from_tap_arp(skb, &cur, eth, tag, tagged);
+}
+
+int ns_in(struct __sk_buff *skb)
+{
+	struct cursor cur = frame_of(skb);
+	struct ethhdr *eth;
+	__u32 tag;
+
+	if (parse_ethernet(&cur, &eth) < 0)
+		return drop(0, DROP_UNTAGGED);
+	tag = read_tag(eth->h_source);
+	/* The host's own noise on its end of the pair: router solicitations, mDNS. */
+	if (!tag)
+		return drop(0, DROP_UNTAGGED);
+	skb->mark = STEERED | tag;
+	return TC_ACT_OK;
+}
+
+int ns_out(struct __sk_buff *skb)
+{
+	struct cursor cur = frame_of(skb);
+	__u32 mark = skb->mark;
+	struct ethhdr *eth;
+
+	if (parse_ethernet(&cur, &eth) < 0 || !(mark & STEERED) || !(mark & MAX_TAG))
+		return drop(0, DROP_UNMARKED);
+	write_tag(eth->h_dest, mark & MAX_TAG);
+	return TC_ACT_OK;
+}
+
+int host_in(struct __sk_buff *skb)
+{
+	const __u8 nobody[ETH_ALEN] = {};
+	struct cursor cur = frame_of(skb);
+	struct ethhdr *eth;
+	struct tap *tap;
+	__u32 tag;
+
+	if (parse_ethernet(&cur, &eth) < 0)
+		return drop(0, DROP_UNTAGGED);
+	tag = read_tag(eth->h_dest);
+	if (!tag)
+		return drop(0, DROP_UNTAGGED);
+	tap = taps.lookup(&tag);
+	if (!tap || !tap->ifindex || same_mac(tap->mac, nobody))
+		return drop(tag, DROP_NO_TAP);
+	__builtin_memcpy(eth->h_dest, tap->mac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, service_mac, ETH_ALEN);
+	count(tag, PASSED_ANSWER);
+	return bpf_redirect(tap->ifindex, 0);
+}

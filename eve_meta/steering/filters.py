@@ -1,0 +1,95 @@
+"""tc filters: how the programs get onto links.
+
+Every filter has the same priority and handle, because a replacement without them appends a second filter. On a tap the
+qdisc is ``ingress``, not ``clsact``: libvirt sets bandwidth limits with ``tc qdisc del … ingress`` and ``tc qdisc add …
+ingress``, which a clsact in that place makes fail, and with it the start of the domain. Where either is there already
+it serves us as well: both take the parent ffff:fff2 (``ingress_find()``).
+"""
+
+from __future__ import annotations
+
+import errno
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+PRIORITY = 169
+HANDLE = 0xA9FE
+"""Priority and handle of our filters: 169 and 254, to be recognised in ``tc filter show``."""
+
+ETH_P_ALL = 0x0003
+INGRESS = 0xFFFFFFF2
+EGRESS = 0xFFFFFFF3
+"""Parents: TC_H_CLSACT with TC_H_MIN_INGRESS or TC_H_MIN_EGRESS (linux/pkt_sched.h)."""
+
+GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
+"""What the kernel says of a link, qdisc or filter that is not there; EINVAL where a filter's qdisc is missing."""
+
+
+def attach(ipr: IPRoute, ifindex: int, program: int, name: str, parent: int = INGRESS) -> None:
+    """Puts the program with file descriptor *program* on *parent* of a link, in place of ours that may be there.
+
+    :raises NetlinkError: as the kernel says; the qdisc must be there.
+    """
+    ipr.tc(
+        "replace-filter",
+        "bpf",
+        ifindex,
+        handle=HANDLE,
+        parent=parent,
+        prio=PRIORITY,
+        protocol=ETH_P_ALL,
+        fd=program,
+        name=f"eve-meta:{name}",
+        classid=0,
+        direct_action=True,
+    )
+
+
+def add_qdisc(ipr: IPRoute, kind: str, ifindex: int) -> bool:
+    """Makes the qdisc *kind* (``ingress`` or ``clsact``) on a link; False when one of them is there already.
+
+    :raises NetlinkError: ENODEV when the link is gone.
+    """
+    try:
+        ipr.tc("add", kind, ifindex)
+    except NetlinkError as error:
+        if error.code == errno.EEXIST:
+            return False
+        raise
+    return True
+
+
+def is_attached(ipr: IPRoute, ifindex: int) -> bool:
+    """Whether a filter of ours is on the link's ingress."""
+    return any(ours for ours in _filters(ipr, ifindex))
+
+
+def detach(ipr: IPRoute, ifindex: int, *, qdisc: bool) -> None:
+    """Takes our filter from the link's ingress; with *qdisc* the ``ingress`` qdisc too, unless others filter there.
+
+    A link that is gone meanwhile took all of it along.
+    """
+    try:
+        ipr.tc("del-filter", "bpf", ifindex, handle=HANDLE, parent=INGRESS, prio=PRIORITY, protocol=ETH_P_ALL)
+    except NetlinkError as error:
+        if error.code not in GONE:
+            raise
+    try:
+        if qdisc and not _filters(ipr, ifindex):
+            ipr.tc("del", "ingress", ifindex)
+    except NetlinkError as error:
+        if error.code not in GONE:
+            raise
+
+
+def _filters(ipr: IPRoute, ifindex: int) -> list[bool]:
+    """For each filter on the link's ingress, whether it is ours."""
+    try:
+        dumped = list(ipr.get_filters(index=ifindex, parent=INGRESS))
+    except NetlinkError as error:
+        if error.code in GONE:
+            return []
+        raise
+    # A dump names each chain's priority once more, without a handle.
+    return [m["handle"] == HANDLE and m["info"] >> 16 == PRIORITY for m in dumped if m["handle"]]

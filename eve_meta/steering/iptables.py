@@ -1,0 +1,54 @@
+"""The iptables rules of the private namespace: a constant number, however many taps there are.
+
+Loaded by ``iptables-restore``, which replaces whole tables at once: the namespace is ours alone, so loading again is
+how they are mended. Both of Debian's variants, nft and legacy, do.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from eve_meta.errors import Problem
+
+SERVICE = "169.254.169.254"
+WORKER = "127.0.0.1"
+PORT = 8775
+"""Where the worker listens within the private namespace; the port of nova's own metadata service."""
+
+RULES = f"""\
+*raw
+-A PREROUTING -i meta0 -m comment --comment "eve-meta: the tag is the zone, so equal guests do not meet in conntrack" \
+-j CT --zone-orig mark
+COMMIT
+*nat
+-A PREROUTING -i meta0 -p tcp -d {SERVICE} --dport 80 -m comment --comment "eve-meta: the service is the worker" \
+-j DNAT --to-destination {WORKER}:{PORT}
+COMMIT
+"""
+"""raw PREROUTING comes before conntrack looks a packet up, so the zone is there in time. ``--zone-orig`` and not
+``--zone``: answers leave without a zone and must find their connection by its reply tuple, which conntrack keeps unique
+over all zones by giving one of two equal guests another source port. DNAT belongs into nat PREROUTING, before the
+routing decision that makes a packet local."""
+
+
+def load(namespace: Path) -> None:
+    """Replaces the rules within the network namespace at *namespace*.
+
+    :raises Problem: with iptables' own words when it fails or is missing.
+    """
+    # nsenter, not "ip netns exec": that one mounts a new /sys, in which the bpf file system is missing.
+    command = ["nsenter", f"--net={namespace}", "iptables-restore", "--wait", "5"]
+    try:
+        done = subprocess.run(command, input=RULES, capture_output=True, text=True, timeout=30, check=False)
+    except FileNotFoundError:
+        raise Problem("nsenter is not installed: install the package util-linux") from None
+    except subprocess.TimeoutExpired:
+        raise Problem(
+            "iptables-restore did not end within 30 s: does another program hold /run/xtables.lock?"
+        ) from None
+    if done.returncode != 0:
+        said = " ".join((done.stderr or done.stdout).split()) or f"exit status {done.returncode}"
+        if "iptables-restore: No such file" in said or "failed to execute iptables-restore" in said:
+            raise Problem("iptables is not installed: install the package iptables")
+        raise Problem(f"iptables-restore refused the rules of namespace {namespace.name!r}: {said}")

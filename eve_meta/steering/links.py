@@ -1,0 +1,187 @@
+"""Which links there are, told as they come and go.
+
+One netlink socket, read by the reactor. A resync asks for a dump of all links on that same socket: its answers are
+links like any others, and what a finished dump did not name is gone. So start-up, events and the recovery from lost
+messages are one code, and none of it blocks the reactor.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterator
+
+from attrs import frozen
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
+from zope.interface import implementer
+
+# linux/rtnetlink.h, linux/netlink.h, linux/if_arp.h, linux/if_link.h, linux/if.h
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_DELQDISC, RTM_DELTFILTER = 37, 45
+RTMGRP_LINK, RTMGRP_TC = 0x1, 0x8
+NLMSG_DONE = 3
+NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
+IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 29, 8
+ARPHRD_ETHER = 1
+IFF_LOWER_UP = 0x10000
+SO_RCVBUFFORCE = 33
+
+MESSAGE = struct.Struct("=IHHII")
+LINK_REQUEST = struct.Struct("=BxHiIIHHI")
+TC_IFINDEX = struct.Struct("=4xi")
+
+RECEIVE_BUFFER = 8 * 1024 * 1024
+"""Bytes of messages that may wait while the reactor is busy: some 5,000 links' worth."""
+
+RECEIVE_SIZE = 128 * 1024
+"""Bytes asked for at once; the kernel sends dumps in pieces of 32 KiB at most (netlink_dump())."""
+
+
+@frozen
+class Link:
+    """A network device of the host. *carrier*: whether its other end, say a QEMU process, is there."""
+
+    ifindex: int
+    name: str
+    kind: str | None
+    ethernet: bool
+    carrier: bool
+
+
+@implementer(IReadDescriptor)
+class LinkMonitor:
+    """Tells of every link, first and again when it changes, and of those that are gone.
+
+    :param changed: called with a :class:`Link` that is there, often with nothing new in it.
+    :param gone: called with the ifindex of a link that is no more.
+    :param filter_lost: called with the ifindex of a link from which somebody took a qdisc or filter.
+    :param synced: called whenever a dump is complete.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorFDSet,
+        *,
+        changed: Callable[[Link], None],
+        gone: Callable[[int], None],
+        filter_lost: Callable[[int], None],
+        synced: Callable[[], None],
+    ) -> None:
+        self._reactor = reactor
+        self._changed = changed
+        self._gone = gone
+        self._filter_lost = filter_lost
+        self._synced = synced
+        self._known: set[int] = set()
+        self._dumped: set[int] | None = None
+        self._again = False
+        self._sequence = 0
+        self.overruns = 0
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        self._socket.setblocking(False)
+        self._socket.bind((0, RTMGRP_LINK | RTMGRP_TC))
+
+    def start(self) -> None:
+        self._reactor.addReader(self)
+        self.resync()
+
+    def stop(self) -> None:
+        self._reactor.removeReader(self)
+        self._socket.close()
+
+    def resync(self) -> None:
+        """Asks for all links anew."""
+        if self._dumped is not None:
+            # The kernel runs one dump a socket at a time (EBUSY); what this one has passed may have changed since.
+            self._again = True
+            return
+        self._dumped = set()
+        self._sequence += 1
+        request = LINK_REQUEST.pack(0, 0, 0, 0, 0, 8, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+        size = MESSAGE.size + len(request)
+        self._socket.send(MESSAGE.pack(size, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0) + request)
+
+    # -- IReadDescriptor --
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802  # Twisted's name
+        return "links"
+
+    def connectionLost(self, reason: object) -> None:  # noqa: N802  # Twisted's name
+        """Nothing: a netlink socket has nobody at its other end that could go."""
+
+    def doRead(self) -> None:  # noqa: N802  # Twisted's name
+        # One message buffer a turn, so that thousands of links do not keep the reactor from everything else.
+        try:
+            data = self._socket.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            # netlink(7): messages were lost, and nobody can say which.
+            self.overruns += 1
+            self._log.warn("netlink messages were lost; asking for all links anew")
+            self.resync()
+            return
+        for kind, sequence, offset in _messages(data):
+            self._message(kind, sequence, data, offset)
+
+    def _message(self, kind: int, sequence: int, data: bytes, offset: int) -> None:
+        if kind == RTM_NEWLINK:
+            link = _link(data, offset)
+            self._known.add(link.ifindex)
+            if self._dumped is not None:
+                self._dumped.add(link.ifindex)
+            self._changed(link)
+        elif kind == RTM_DELLINK:
+            self._forget(_link(data, offset).ifindex)
+        elif kind in (RTM_DELQDISC, RTM_DELTFILTER):
+            self._filter_lost(TC_IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
+        elif kind == NLMSG_DONE and self._dumped is not None and sequence == self._sequence:
+            missing = self._known - self._dumped
+            self._dumped = None
+            for ifindex in missing:
+                self._forget(ifindex)
+            if self._again:
+                self._again = False
+                self.resync()
+            else:
+                self._synced()
+
+    def _forget(self, ifindex: int) -> None:
+        self._known.discard(ifindex)
+        if self._dumped is not None:
+            self._dumped.discard(ifindex)
+        self._gone(ifindex)
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(type, sequence, offset) of each netlink message in *data*."""
+    offset = 0
+    while offset + MESSAGE.size <= len(data):
+        length, kind, _flags, sequence, _port = MESSAGE.unpack_from(data, offset)
+        if length < MESSAGE.size:
+            return
+        yield kind, sequence, offset
+        offset += (length + 3) & ~3
+
+
+def _link(data: bytes, offset: int) -> Link:
+    message = ifinfmsg(data, offset=offset)
+    message.decode()
+    return Link(
+        ifindex=message["index"],
+        name=message.get_attr("IFLA_IFNAME"),
+        kind=message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND"),
+        ethernet=message["ifi_type"] == ARPHRD_ETHER,
+        carrier=bool(message["flags"] & IFF_LOWER_UP),
+    )

@@ -1,0 +1,134 @@
+"""The pinned maps of ``bpf/steer.c``, as values. ``bpf/shared.h`` has the structs; a test compares both."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import struct
+from pathlib import Path
+
+from attrs import frozen
+
+from eve_meta.steering.libbpf import Map
+
+PROGRAMS = ("tap_in", "ns_in", "ns_out", "host_in")
+MAPS = ("tags", "taps", "counters", "settings")
+
+
+class Reason(enum.IntEnum):
+    """Why a program did what it did with a frame: ``enum reason`` of ``bpf/shared.h``, where each is explained."""
+
+    PASSED_REQUEST = 0
+    ANSWERED_ARP = 1
+    PASSED_ANSWER = 2
+    DROP_SPOOFED_ARP = 3
+    DROP_SPOOFED_IP = 4
+    DROP_ARP = 5
+    DROP_VLAN = 6
+    DROP_SOURCE = 7
+    DROP_FRAGMENT = 8
+    DROP_NOT_HTTP = 9
+    DROP_MALFORMED = 10
+    DROP_NO_TAG = 11
+    DROP_NO_TAP = 12
+    DROP_UNTAGGED = 13
+    DROP_UNMARKED = 14
+
+    @property
+    def label(self) -> str:
+        """The name for people and programs: ``drop_spoofed_arp``."""
+        return self.name.lower()
+
+
+U32 = struct.Struct("=I")
+TAP = struct.Struct("=I6sH")
+COUNTERS = struct.Struct(f"={len(Reason)}Q")
+SETTINGS = struct.Struct("=IIQ")
+
+
+@frozen
+class TapEntry:
+    """Where the answers of a tag go. *own_qdisc*: whether the daemon made the tap's ingress qdisc."""
+
+    ifindex: int
+    mac: bytes
+    own_qdisc: bool
+
+
+@frozen
+class Settings:
+    """What the programs and a restarted daemon must know. *build* names the sources of these pins."""
+
+    host_ifindex: int
+    next_tag: int
+    build: int
+
+
+class Maps:
+    """The maps below a pin directory.
+
+    :raises OSError: when one is missing.
+    """
+
+    def __init__(self, pins: Path) -> None:
+        with contextlib.ExitStack() as undo:
+            self._tags = Map(pins / "tags", U32.size, U32.size)
+            undo.callback(self._tags.close)
+            self._taps = Map(pins / "taps", U32.size, TAP.size)
+            undo.callback(self._taps.close)
+            self._counters = Map(pins / "counters", U32.size, COUNTERS.size, per_cpu=True)
+            undo.callback(self._counters.close)
+            self._settings = Map(pins / "settings", U32.size, SETTINGS.size)
+            undo.callback(self._settings.close)
+            self._close = undo.pop_all()
+
+    def close(self) -> None:
+        self._close.close()
+
+    def settings(self) -> Settings:
+        """The settings; zeros in a map that is new."""
+        return Settings(*SETTINGS.unpack(self._settings.get(U32.pack(0)) or bytes(SETTINGS.size)))
+
+    def write_settings(self, settings: Settings) -> None:
+        self._settings.set(U32.pack(0), SETTINGS.pack(settings.host_ifindex, settings.next_tag, settings.build))
+
+    def tags(self) -> dict[int, int]:
+        """ifindex → tag, of every tap that has one."""
+        found = ((key, self._tags.get(key)) for key in self._tags)
+        return {U32.unpack(key)[0]: U32.unpack(value)[0] for key, value in found if value is not None}
+
+    def add_tap(self, tag: int, ifindex: int) -> None:
+        """Gives the tap *ifindex* its *tag*. From here on its frames are counted, and answers find their way."""
+        # In this order: tap_in must not pass a frame whose answer host_in could not return.
+        self._counters.set(U32.pack(tag), bytes(COUNTERS.size))
+        self._taps.set(U32.pack(tag), TAP.pack(ifindex, bytes(6), 0))
+        self._tags.set(U32.pack(ifindex), U32.pack(tag))
+
+    def remove_tap(self, tag: int, ifindex: int) -> None:
+        """Takes the tag away; what still comes with it is dropped."""
+        self._tags.delete(U32.pack(ifindex))
+        self._taps.set(U32.pack(tag), bytes(TAP.size))
+        self._counters.delete(U32.pack(tag))
+
+    def tap(self, tag: int) -> TapEntry:
+        """Where the answers of *tag* go; ifindex 0 when it has no tap."""
+        ifindex, mac, own_qdisc = TAP.unpack(self._taps.get(U32.pack(tag)) or bytes(TAP.size))
+        return TapEntry(ifindex, mac, bool(own_qdisc))
+
+    def own_qdisc(self, tag: int, own: bool) -> None:
+        """Remembers, over restarts too, whether the daemon made the qdisc of the tap with *tag*."""
+        entry = self.tap(tag)
+        self._taps.set(U32.pack(tag), TAP.pack(entry.ifindex, entry.mac, own))
+
+    def count_untagged(self) -> None:
+        """Makes the counters of tag 0, which is nobody's: frames that no tap can be made responsible for."""
+        if self._counters.get(U32.pack(0)) is None:
+            self._counters.set(U32.pack(0), bytes(COUNTERS.size))
+
+    def counters(self, tag: int) -> dict[Reason, int]:
+        """Frames by reason, over all CPUs; empty when *tag* has no tap."""
+        raw = self._counters.get(U32.pack(tag))
+        if raw is None:
+            return {}
+        of_cpus = list(COUNTERS.iter_unpack(raw))
+        return {reason: sum(cpu[reason] for cpu in of_cpus) for reason in Reason}

@@ -1,0 +1,108 @@
+"""The pin directory, ``/sys/fs/bpf/NAMESPACE``: what makes steering outlive the daemon.
+
+Who holds it locked owns the steering of that name; the kernel lets go of the lock when its holder dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from eve_meta.errors import Problem
+from eve_meta.steering.loader import build_id, source_directory, unpin
+from eve_meta.steering.maps import PROGRAMS, Maps
+
+BPFFS = Path("/sys/fs/bpf")
+
+LOAD_TIMEOUT = 120
+"""Seconds that compiling may take; it takes two on an idle core."""
+
+
+class Pins:
+    """The pins of the steering called *namespace*.
+
+    :ivar adopted: whether :meth:`open` found those of an earlier daemon.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self.directory = BPFFS / namespace
+        self.adopted = False
+        self._mounted = False
+        self._lock = -1
+
+    def open(self) -> Maps:
+        """Locks the directory, loads the programs unless these sources' are there already, and opens the maps.
+
+        :raises Problem: when another daemon holds them, or loading fails; then nothing is left behind.
+        """
+        self._mount()
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        self._lock = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise Problem(
+                f"another eve-meta runs with the namespace {self.directory.name!r}: stop it, "
+                "or give this one another [steering] namespace"
+            ) from None
+        try:
+            build = build_id(source_directory())
+            maps = self._open_maps()
+            if maps is not None and maps.settings().build == build:
+                self.adopted = True
+                return maps
+            if maps is not None:
+                maps.close()
+            self._load()
+            return Maps(self.directory)
+        except BaseException:
+            self.remove()
+            raise
+
+    def remove(self) -> None:
+        """Unpins everything, removes the directory, and unlocks; unmounts what :meth:`open` mounted."""
+        unpin(self.directory)
+        self.directory.rmdir()
+        os.close(self._lock)
+        # A kernel with CONFIG_BPF_PRELOAD puts maps.debug and progs.debug into every mount.
+        if self._mounted and all(pin.suffix == ".debug" for pin in BPFFS.iterdir()):
+            subprocess.run(["umount", str(BPFFS)], check=False)
+
+    def _mount(self) -> None:
+        if BPFFS.is_mount():
+            return
+        # systemd mounts it at boot; a container or a minimal system may not have.
+        done = subprocess.run(["mount", "-t", "bpf", "bpf", str(BPFFS)], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise Problem(
+                f"cannot mount the BPF file system at {BPFFS}: {' '.join(done.stderr.split())}; is this root?"
+            )
+        self._mounted = True
+
+    def _open_maps(self) -> Maps | None:
+        """The maps that are pinned already; None unless everything is there."""
+        if any(not (self.directory / name).exists() for name in PROGRAMS):
+            return None
+        try:
+            return Maps(self.directory)
+        except OSError:
+            return None
+
+    def _load(self) -> None:
+        command = [sys.executable, "-m", "eve_meta.steering.loader", str(self.directory)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_TIMEOUT, check=False)
+        except subprocess.TimeoutExpired:
+            raise Problem(
+                f"compiling the BPF programs did not end within {LOAD_TIMEOUT} s: is the host overloaded?"
+            ) from None
+        if done.returncode != 0:
+            # The loader's own line is the last; before it stands what the compiler or the verifier said.
+            *details, last = done.stderr.strip().splitlines() or [f"the BPF loader ended with status {done.returncode}"]
+            if details:
+                sys.stderr.write("\n".join(details) + "\n")
+            raise Problem(last)

@@ -1,0 +1,275 @@
+"""Steering as a whole: makes the path, gives every tap that appears its tag and filter, and takes all of it away again.
+
+The law: a tap's tag is told to whoever serves it (:meth:`Observer.tap_appeared`) before the first frame can pass, and a
+tag that is taken back is told after the last one has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from attrs import evolve, frozen
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+from twisted.internet.interfaces import IReactorFDSet, IReactorTime
+from twisted.internet.task import Cooperator
+from twisted.logger import Logger
+
+from eve_meta.config import SteeringConfig
+from eve_meta.errors import Problem
+from eve_meta.steering import filters
+from eve_meta.steering.libbpf import open_pin
+from eve_meta.steering.links import Link, LinkMonitor
+from eve_meta.steering.maps import Reason
+from eve_meta.steering.namespace import PrivateNamespace
+from eve_meta.steering.pins import Pins
+from eve_meta.steering.tags import TagAllocator
+
+MEND_DELAY = 0.2
+"""Seconds from the loss of a tap's filter to its return. libvirt changes a bandwidth limit with two commands, "del" and
+"add"; a qdisc of ours between them would make its "add" fail."""
+
+NEVER_TAPS = frozenset({"bridge", "bond", "team", "vlan", "vxlan", "ifb"})
+"""Kinds of links that are no domain's end, whatever their name: what they carry is many guests' traffic."""
+
+
+@frozen
+class Tap:
+    """A tap that is steered. *since* is when it was seen first, in seconds of the monotonic clock."""
+
+    name: str
+    ifindex: int
+    tag: int
+    since: float
+    carrier: bool
+
+
+class Observer(Protocol):
+    """Who serves the taps."""
+
+    def tap_appeared(self, tap: Tap) -> None:
+        """*tap* has its tag; its first frame may follow as soon as this returns."""
+
+    def tap_gone(self, tap: Tap) -> None:
+        """*tap* is no more, and nothing that came from it is on its way any longer."""
+
+    def carrier_changed(self, tap: Tap) -> None:
+        """What is at the other end of *tap* went or came: perhaps it is another domain now."""
+
+
+class IReactor(IReactorFDSet, IReactorTime):
+    """What steering needs of the reactor."""
+
+
+class Steering:
+    """All of steering, for the taps that *config* names."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: IReactor, config: SteeringConfig, observer: Observer) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._observer = observer
+        self._pins = Pins(config.namespace)
+        self.namespace = PrivateNamespace(config.namespace, self._pins.directory)
+        self._taps: dict[int, Tap] = {}
+        self._adoptable: dict[int, int] = {}
+        self._mending: set[int] = set()
+        self._problems: dict[str, str] = {}
+        self._cooperator = Cooperator(scheduler=lambda step: reactor.callLater(0, step))
+        self._undo = contextlib.ExitStack()
+
+    @property
+    def taps(self) -> Mapping[int, Tap]:
+        """The steered taps by tag."""
+        return {tap.tag: tap for tap in self._taps.values()}
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Taps that could not be steered, and why."""
+        return self._problems
+
+    def start(self) -> socket.socket:
+        """Makes the path and begins to watch for taps; returns the socket on which workers accept guests' connections.
+
+        Blocks for the two seconds that compiling takes, so it is called before the reactor runs.
+
+        :raises Problem: when that is impossible; then the host is as it was.
+        """
+        with contextlib.ExitStack() as undo:
+            maps = self._maps = self._pins.open()
+            undo.callback(self._pins.remove)
+            undo.callback(maps.close)
+            host_ifindex = self.namespace.ensure()
+            undo.callback(self.namespace.remove)
+            listener = self.namespace.listen()
+            undo.callback(listener.close)
+            settings = maps.settings()
+            self._tags = TagAllocator(time.monotonic, settings.next_tag)
+            self._maps.write_settings(evolve(settings, host_ifindex=host_ifindex))
+            self._adopt()
+            self._program = open_pin(self._pins.directory / "tap_in")
+            undo.callback(os.close, self._program)
+            self._ipr = undo.enter_context(IPRoute())
+            undo.callback(self._forget_all)
+            self._monitor = LinkMonitor(
+                self._reactor,
+                changed=self._link_changed,
+                gone=self._link_gone,
+                filter_lost=self._filter_lost,
+                synced=self._synced,
+            )
+            self._monitor.start()
+            undo.callback(self._monitor.stop)
+            self._undo = undo.pop_all()
+        return listener
+
+    def stop(self) -> None:
+        """Removes everything from the host that :meth:`start` and the taps since brought there."""
+        self._cooperator.stop()
+        self._undo.close()
+
+    def counters(self, tag: int) -> dict[Reason, int]:
+        """What the programs did with frames of *tag*, 0 for those that no tap sent; empty when it has no tap."""
+        return self._maps.counters(tag)
+
+    @property
+    def overruns(self) -> int:
+        """How often netlink messages were lost."""
+        return self._monitor.overruns
+
+    # -- links, as they come and go --
+
+    def _link_changed(self, link: Link) -> None:
+        tap = self._taps.get(link.ifindex)
+        wanted = self._is_tap(link)
+        if tap is not None and (not wanted or tap.name != link.name):
+            # Renamed: whose it is may hang on the name, so it begins anew with another tag.
+            self._remove(tap)
+            tap = None
+        if tap is None:
+            if wanted:
+                self._add(link)
+        elif tap.carrier != link.carrier:
+            tap = self._taps[tap.ifindex] = evolve(tap, carrier=link.carrier)
+            self._observer.carrier_changed(tap)
+
+    def _link_gone(self, ifindex: int) -> None:
+        tap = self._taps.get(ifindex)
+        if tap is not None:
+            self._forget(tap)
+
+    def _is_tap(self, link: Link) -> bool:
+        return (
+            link.ethernet
+            and link.kind not in NEVER_TAPS
+            and link.name != self.namespace.host_link
+            and any(fnmatchcase(link.name, pattern) for pattern in self._config.taps)
+        )
+
+    def _add(self, link: Link) -> None:
+        try:
+            tag = self._tag_for(link)
+        except Problem as problem:
+            self._failed(link.name, str(problem))
+            return
+        tap = Tap(name=link.name, ifindex=link.ifindex, tag=tag, since=time.monotonic(), carrier=link.carrier)
+        self._taps[tap.ifindex] = tap
+        self._observer.tap_appeared(tap)
+        try:
+            self._attach(tap)
+        except NetlinkError as error:
+            self._forget(tap)
+            if error.code not in filters.GONE:
+                self._failed(tap.name, f"cannot attach the filter: {error}; its guest gets no metadata")
+            return
+        self._problems.pop(tap.name, None)
+
+    def _tag_for(self, link: Link) -> int:
+        """The tag that *link* has already, from before a restart, else a new one."""
+        tag = self._adoptable.pop(link.ifindex, None)
+        if tag is not None:
+            return tag
+        tag = self._tags.take()
+        self._maps.write_settings(evolve(self._maps.settings(), next_tag=self._tags.following))
+        self._maps.add_tap(tag, link.ifindex)
+        return tag
+
+    def _attach(self, tap: Tap) -> None:
+        if filters.add_qdisc(self._ipr, "ingress", tap.ifindex):
+            self._maps.own_qdisc(tap.tag, True)
+        filters.attach(self._ipr, tap.ifindex, self._program, "tap_in")
+
+    def _remove(self, tap: Tap) -> None:
+        """Takes filter and tag from a tap that is still there."""
+        own_qdisc = self._maps.tap(tap.tag).own_qdisc
+        try:
+            filters.detach(self._ipr, tap.ifindex, qdisc=own_qdisc)
+        except NetlinkError as error:
+            self._failed(tap.name, f"cannot detach the filter: {error}")
+        self._forget(tap)
+
+    def _forget(self, tap: Tap) -> None:
+        self._maps.remove_tap(tap.tag, tap.ifindex)
+        self._tags.release(tap.tag)
+        del self._taps[tap.ifindex]
+        self._problems.pop(tap.name, None)
+        self._observer.tap_gone(tap)
+
+    def _forget_all(self) -> None:
+        for tap in list(self._taps.values()):
+            self._remove(tap)
+
+    def _failed(self, name: str, message: str) -> None:
+        self._problems[name] = message
+        self._log.error("tap {tap}: {message}", tap=name, message=message)
+
+    # -- after a restart, lost messages, or somebody else's hand --
+
+    def _adopt(self) -> None:
+        """Takes over the tags that taps have in the maps of an earlier daemon."""
+        if self._pins.adopted:
+            self._adoptable = self._maps.tags()
+            for tag in self._adoptable.values():
+                self._tags.adopt(tag)
+
+    def _synced(self) -> None:
+        for ifindex, tag in self._adoptable.items():
+            self._maps.remove_tap(tag, ifindex)
+            self._tags.release(tag)
+        self._adoptable = {}
+        # The loss of a filter may have been among the lost messages.
+        self._cooperator.cooperate(self._mend_all())
+
+    def _mend_all(self) -> Iterator[None]:
+        for ifindex in list(self._taps):
+            self._mend(ifindex)
+            yield
+
+    def _filter_lost(self, ifindex: int) -> None:
+        if ifindex in self._taps and ifindex not in self._mending:
+            self._mending.add(ifindex)
+            self._reactor.callLater(MEND_DELAY, self._mend, ifindex)
+
+    def _mend(self, ifindex: int) -> None:
+        self._mending.discard(ifindex)
+        tap = self._taps.get(ifindex)
+        if tap is None:
+            return
+        try:
+            if filters.is_attached(self._ipr, ifindex):
+                return
+            # Whose the qdisc is now is decided anew.
+            self._maps.own_qdisc(tap.tag, False)
+            self._attach(tap)
+        except NetlinkError as error:
+            if error.code not in filters.GONE:
+                self._failed(tap.name, f"cannot attach the filter again: {error}; its guest gets no metadata")
+        else:
+            self._log.warn("tap {tap}: the filter was taken away; it is back", tap=tap.name)

@@ -1,0 +1,380 @@
+"""Each program by BPF_PROG_TEST_RUN: a packet in; a verdict, bytes and a counter out. Directions as seen from the host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from progrun import LOOPBACK, TC_ACT_OK, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, Run, run
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
+from scapy.packet import Packet, Raw
+
+from eve_meta.steering.libbpf import open_pin
+from eve_meta.steering.loader import source_directory, unpin
+from eve_meta.steering.maps import Maps, Reason, Settings
+from eve_meta.tag import MAX_TAG, STEERED
+
+TAG = 0x1234
+SERVICE = "169.254.169.254"
+SERVICE_MAC = "02:a9:fe:a9:fe:01"
+META0_MAC = "02:a9:fe:a9:fe:02"
+TAG_MAC = "02:a9:fe:00:12:34"
+GUEST = "10.0.0.5"
+GUEST_MAC = "52:54:00:00:00:05"
+ROUTER_MAC = "52:54:00:00:00:01"
+
+
+class Steer:
+    """The loaded programs and their maps; the tap of :data:`TAG` is the loopback device, where test runs happen."""
+
+    def __init__(self, pins: Path) -> None:
+        self.maps = Maps(pins)
+        self._programs = {name: open_pin(pins / name) for name in ("tap_in", "ns_in", "ns_out", "host_in")}
+
+    def close(self) -> None:
+        self.maps.close()
+        for program in self._programs.values():
+            os.close(program)
+
+    def run(self, name: str, frame: Packet | bytes, mark: int = 0) -> Run:
+        return run(self._programs[name], bytes(frame), mark=mark)
+
+    def reset(self) -> None:
+        for ifindex, tag in self.maps.tags().items():
+            self.maps.remove_tap(tag, ifindex)
+        self.maps._counters.set(bytes(4), bytes(8 * len(Reason)))
+        self.maps.add_tap(TAG, LOOPBACK)
+        self.maps.write_settings(Settings(host_ifindex=LOOPBACK, next_tag=1, build=0))
+
+    def counted(self, tag: int = TAG) -> dict[str, int]:
+        return {reason.label: number for reason, number in self.maps.counters(tag).items() if number}
+
+
+@pytest.fixture(scope="module")
+def pins() -> Iterator[Path]:
+    pins = Path(f"/sys/fs/bpf/emtest-{os.getpid()}")
+    pins.mkdir()
+    try:
+        subprocess.run([sys.executable, "-m", "eve_meta.steering.loader", str(pins)], check=True)
+        yield pins
+    finally:
+        unpin(pins)
+        pins.rmdir()
+
+
+@pytest.fixture(scope="module")
+def loaded(pins: Path) -> Iterator[Steer]:
+    with contextlib.closing(Steer(pins)) as steer:
+        yield steer
+
+
+@pytest.fixture
+def steer(loaded: Steer) -> Steer:
+    loaded.reset()
+    return loaded
+
+
+def syn(**ip: object) -> Packet:
+    return Ether(src=GUEST_MAC, dst=ROUTER_MAC) / IP(**{"src": GUEST, "dst": SERVICE, **ip}) / TCP(sport=4711, dport=80)
+
+
+def who_has(**arp: object) -> Packet:
+    fields = {"op": 1, "hwsrc": GUEST_MAC, "psrc": GUEST, "pdst": SERVICE, **arp}
+    return Ether(src=GUEST_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(**fields)
+
+
+def with_hardware_type(frame: Packet, hwtype: int) -> bytes:
+    return bytes(frame)[:14] + hwtype.to_bytes(2, "big") + bytes(frame)[16:]
+
+
+# -- both sides of bpf/shared.h --
+
+
+def test_reasons_are_the_same_in_c_and_python() -> None:
+    header = (source_directory() / "shared.h").read_text()
+    body = re.search(r"enum reason \{(.*?)\};", header, re.DOTALL)
+    assert body is not None
+    names = re.findall(r"^\s*([A-Z_]+)\b", body.group(1), re.MULTILINE)
+    assert names == [*(reason.name for reason in Reason), "REASONS"]
+    assert [reason.value for reason in Reason] == list(range(len(Reason)))
+
+
+def test_tag_numbers_are_the_same_in_c_and_python() -> None:
+    header = (source_directory() / "shared.h").read_text()
+    defines = dict(re.findall(r"#define (\w+) (\w+)", header))
+    assert int(defines["STEERED"].rstrip("U"), 0) == STEERED
+    assert int(defines["MAX_TAG"].rstrip("U"), 0) == MAX_TAG
+
+
+# -- tap_in: what is not ours --
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Ether(src=GUEST_MAC, dst=ROUTER_MAC) / IP(src=GUEST, dst="10.0.0.1") / TCP(dport=80),
+        Ether(src=GUEST_MAC, dst=ROUTER_MAC) / IP(src=GUEST, dst="169.254.169.253") / UDP(dport=53),
+        Ether(src=GUEST_MAC, dst=ROUTER_MAC) / IP(src=GUEST, dst="169.254.169.255") / ICMP(),
+        Ether(src=GUEST_MAC, dst=ROUTER_MAC) / Dot1Q(vlan=7) / IP(src=GUEST, dst="10.0.0.1") / TCP(dport=80),
+        who_has(pdst="10.0.0.1"),
+        who_has(op=2, psrc=GUEST, pdst="10.0.0.1"),
+        Ether(src=GUEST_MAC, dst="33:33:00:00:00:02", type=0x86DD) / Raw(bytes(40)),
+        Ether(src=GUEST_MAC, dst=ROUTER_MAC, type=0x88CC) / Raw(bytes(46)),
+    ],
+    ids=["http", "dns", "icmp", "vlan", "arp", "arp-reply", "ipv6", "lldp"],
+)
+def test_other_peoples_frames_pass_untouched_to_the_next_filter(steer: Steer, frame: Packet) -> None:
+    done = steer.run("tap_in", frame)
+    assert done.verdict == TC_ACT_UNSPEC
+    assert done.frame == bytes(frame)
+    assert steer.counted() == {}
+    assert steer.counted(0) == {}
+
+
+# -- tap_in: ARP --
+
+
+@pytest.mark.parametrize("hwtype", [1, 6], ids=["ethernet", "ieee802"])
+def test_arp_for_the_service_is_answered_out_of_the_same_tap(steer: Steer, hwtype: int) -> None:
+    done = steer.run("tap_in", with_hardware_type(who_has() / Raw(bytes(18)), hwtype))
+    assert done.verdict == TC_ACT_REDIRECT
+    answer = Ether(with_hardware_type(Ether(done.frame), 1))  # scapy reads the addresses of type 1 only
+    assert (answer.src, answer.dst) == (SERVICE_MAC, GUEST_MAC)
+    arp = answer[ARP]
+    assert (arp.op, done.frame[14:16]) == (2, hwtype.to_bytes(2, "big"))
+    assert (arp.hwsrc, arp.psrc, arp.hwdst, arp.pdst) == (SERVICE_MAC, SERVICE, GUEST_MAC, GUEST)
+    assert steer.counted() == {"answered_arp": 1}
+
+
+def test_a_guest_that_probes_for_the_address_learns_that_it_is_taken(steer: Steer) -> None:
+    done = steer.run("tap_in", who_has(psrc="0.0.0.0"))
+    assert done.verdict == TC_ACT_REDIRECT
+    assert Ether(done.frame)[ARP].psrc == SERVICE
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        who_has(psrc=SERVICE),
+        who_has(psrc=SERVICE, pdst=GUEST),
+        who_has(op=2, psrc=SERVICE, pdst="10.0.0.6"),
+        with_hardware_type(who_has(op=2, psrc=SERVICE, pdst="10.0.0.6"), 6),
+        Ether(src=GUEST_MAC, dst="ff:ff:ff:ff:ff:ff") / Dot1Q(vlan=7) / ARP(op=2, psrc=SERVICE, pdst="10.0.0.6"),
+        Ether(src=GUEST_MAC) / Dot1AD(vlan=7) / Dot1Q(vlan=8) / ARP(op=2, psrc=SERVICE, pdst="10.0.0.6"),
+    ],
+    ids=["gratuitous", "request", "reply", "reply-ieee802", "reply-vlan", "reply-qinq"],
+)
+def test_arp_that_poses_as_the_service_never_reaches_a_neighbour(steer: Steer, frame: Packet | bytes) -> None:
+    assert steer.run("tap_in", frame).verdict == TC_ACT_SHOT
+    assert steer.counted() == {"drop_spoofed_arp": 1}
+
+
+def test_an_arp_reply_to_the_service_is_dropped(steer: Steer) -> None:
+    assert steer.run("tap_in", who_has(op=2)).verdict == TC_ACT_SHOT
+    assert steer.counted() == {"drop_arp": 1}
+
+
+# -- tap_in: IPv4 --
+
+
+def test_a_segment_to_the_service_goes_to_the_private_namespace_with_its_tag(steer: Steer) -> None:
+    frame = syn()
+    done = steer.run("tap_in", frame)
+    assert done.verdict == TC_ACT_REDIRECT
+    passed = Ether(done.frame)
+    assert (passed.src, passed.dst) == (TAG_MAC, META0_MAC)
+    assert done.frame[12:] == bytes(frame)[12:]
+    assert steer.counted() == {"passed_request": 1}
+    assert steer.maps.tap(TAG).mac == bytes.fromhex(GUEST_MAC.replace(":", ""))
+
+
+def test_ip_options_do_not_hide_the_port(steer: Steer) -> None:
+    options = b"\x94\x04\x00\x00" * 10
+    good = Ether(src=GUEST_MAC, dst=ROUTER_MAC) / IP(src=GUEST, dst=SERVICE, ihl=15, options=[]) / Raw(options)
+    frame = bytes(good / TCP(sport=1, dport=80))
+    assert steer.run("tap_in", _with_protocol(frame, 6)).verdict == TC_ACT_REDIRECT
+    frame = bytes(good / TCP(sport=1, dport=22))
+    assert steer.run("tap_in", _with_protocol(frame, 6)).verdict == TC_ACT_SHOT
+    assert steer.counted() == {"passed_request": 1, "drop_not_http": 1}
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (syn(src=SERVICE), "drop_spoofed_ip"),
+        (syn(src=SERVICE, dst="10.0.0.6"), "drop_spoofed_ip"),
+        (Ether() / Dot1Q(vlan=7) / IP(src=SERVICE, dst="10.0.0.6") / UDP(), "drop_spoofed_ip"),
+        (syn(src="127.0.0.1"), "drop_source"),
+        (syn(src="0.0.0.0"), "drop_source"),
+        (syn(src="224.0.0.1"), "drop_source"),
+        (syn(src="255.255.255.255"), "drop_source"),
+        (syn(flags="MF"), "drop_fragment"),
+        (syn(frag=1), "drop_fragment"),
+        (Ether() / IP(src=GUEST, dst=SERVICE) / TCP(dport=22), "drop_not_http"),
+        (Ether() / IP(src=GUEST, dst=SERVICE) / TCP(sport=80, dport=8080), "drop_not_http"),
+        (Ether() / IP(src=GUEST, dst=SERVICE) / UDP(dport=80), "drop_not_http"),
+        (Ether() / IP(src=GUEST, dst=SERVICE) / ICMP(), "drop_not_http"),
+        (Ether() / Dot1Q(vlan=7) / IP(src=GUEST, dst=SERVICE) / TCP(dport=80), "drop_vlan"),
+        (Ether() / Dot1AD(vlan=7) / Dot1Q(vlan=8) / IP(src=GUEST, dst=SERVICE) / TCP(dport=80), "drop_vlan"),
+        (Ether() / Dot1Q(vlan=7) / ARP(op=1, psrc=GUEST, pdst=SERVICE), "drop_vlan"),
+    ],
+)
+def test_what_must_not_pass_is_dropped_and_counted(steer: Steer, frame: Packet, reason: str) -> None:
+    assert steer.run("tap_in", frame).verdict == TC_ACT_SHOT
+    assert steer.counted() == {reason: 1}
+
+
+def test_a_tap_without_a_tag_reaches_nothing(steer: Steer) -> None:
+    steer.maps.remove_tap(TAG, LOOPBACK)
+    assert steer.run("tap_in", syn()).verdict == TC_ACT_SHOT
+    assert steer.run("tap_in", who_has()).verdict == TC_ACT_SHOT
+    assert steer.counted(0) == {"drop_no_tag": 2}
+
+
+def test_without_the_private_namespace_nothing_passes(steer: Steer) -> None:
+    steer.maps.write_settings(Settings(host_ifindex=0, next_tag=1, build=0))
+    assert steer.run("tap_in", syn()).verdict == TC_ACT_SHOT
+    assert steer.counted() == {"drop_no_tag": 1}
+
+
+def _with_protocol(frame: bytes, protocol: int) -> bytes:
+    return frame[:23] + bytes([protocol]) + frame[24:]
+
+
+@pytest.mark.parametrize("tags", [0, 1, 2], ids=["plain", "vlan", "qinq"])
+@pytest.mark.parametrize("kind", ["tcp", "arp", "options"])
+def test_a_frame_that_ends_early_is_never_taken_for_a_whole_one(steer: Steer, tags: int, kind: str) -> None:
+    """Every length of every header: what is too short to be read by anyone passes, what names the service is dropped."""
+    link: Packet = Ether(src=GUEST_MAC, dst=ROUTER_MAC)
+    for vlan in range(tags):
+        link = link / Dot1Q(vlan=vlan + 1)
+    whole = bytes(
+        {
+            "tcp": lambda: link / IP(src=GUEST, dst=SERVICE) / TCP(dport=80),
+            "arp": lambda: link / ARP(op=1, psrc=GUEST, pdst=SERVICE),
+            "options": lambda: (
+                link / IP(src=GUEST, dst=SERVICE, ihl=15, proto=6) / Raw(bytes(40) + bytes(TCP(dport=80)))
+            ),
+        }[kind]()
+    )
+    names_service = 14 + 4 * tags + (28 if kind == "arp" else 20)
+    # A test run itself refuses a frame of 14 bytes, and one with half an IPv4 header; test_real_tap.py sends those.
+    for length in range(34 if kind != "arp" and not tags else 15, len(whole)):
+        before = sum(steer.counted().values())
+        done = steer.run("tap_in", whole[:length])
+        counted = sum(steer.counted().values()) - before
+        if length < names_service:
+            assert (done.verdict, counted) == (TC_ACT_UNSPEC, 0), length
+        else:
+            assert (done.verdict, counted) == (TC_ACT_SHOT, 1), length
+    expected = {"drop_vlan"} if tags else {"drop_malformed"}
+    assert set(steer.counted()) == (set() if kind == "arp" else expected)
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        lambda frame: frame[:14] + b"\x65" + frame[15:],
+        lambda frame: frame[:14] + b"\x44" + frame[15:],
+        lambda frame: frame[:14] + b"\x00" + frame[15:],
+    ],
+    ids=["version-6", "ihl-4", "zero"],
+)
+def test_an_ipv4_header_that_no_kernel_takes_is_not_ours(steer: Steer, patch: Callable[[bytes], bytes]) -> None:
+    assert steer.run("tap_in", patch(bytes(syn()))).verdict == TC_ACT_UNSPEC
+    assert steer.counted() == {}
+
+
+@pytest.mark.parametrize(
+    "arp",
+    [
+        {"ptype": 0x0806},
+        {"hwlen": 8},
+        {"plen": 16},
+    ],
+    ids=["not-ipv4", "long-hardware-address", "long-address"],
+)
+def test_arp_of_another_layout_is_not_ours(steer: Steer, arp: dict[str, int]) -> None:
+    frame = bytearray(bytes(who_has()))
+    offsets = {"ptype": (16, 2), "hwlen": (18, 1), "plen": (19, 1)}
+    for name, value in arp.items():
+        at, size = offsets[name]
+        frame[at : at + size] = value.to_bytes(size, "big")
+    assert steer.run("tap_in", bytes(frame)).verdict == TC_ACT_UNSPEC
+    assert steer.counted() == {}
+
+
+# -- the private namespace's end --
+
+
+def test_ns_in_makes_the_tag_a_mark(steer: Steer) -> None:
+    done = steer.run("ns_in", Ether(src=TAG_MAC, dst=META0_MAC) / IP() / TCP())
+    assert (done.verdict, done.mark) == (TC_ACT_OK, STEERED | TAG)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [GUEST_MAC, META0_MAC, SERVICE_MAC, "02:a9:fe:00:00:00", "03:a9:fe:00:12:34", "02:a9:fe:01:12:34"],
+)
+def test_ns_in_drops_what_bears_no_tag(steer: Steer, source: str) -> None:
+    done = steer.run("ns_in", Ether(src=source, dst=META0_MAC) / IP() / TCP(), mark=STEERED | TAG)
+    assert done.verdict == TC_ACT_SHOT
+    assert steer.counted(0) == {"drop_untagged": 1}
+
+
+def test_ns_out_makes_the_mark_a_tag(steer: Steer) -> None:
+    done = steer.run("ns_out", Ether(src=META0_MAC, dst=META0_MAC) / IP() / TCP(), mark=STEERED | TAG)
+    assert done.verdict == TC_ACT_OK
+    assert Ether(done.frame).dst == TAG_MAC
+
+
+@pytest.mark.parametrize("mark", [0, TAG, STEERED, STEERED << 1 | TAG])
+def test_ns_out_drops_what_answers_no_tap(steer: Steer, mark: int) -> None:
+    assert steer.run("ns_out", Ether(src=META0_MAC, dst=META0_MAC) / IP() / TCP(), mark=mark).verdict == TC_ACT_SHOT
+    assert steer.counted(0) == {"drop_unmarked": 1}
+
+
+# -- host_in --
+
+
+def test_host_in_returns_the_answer_to_the_guest_that_asked(steer: Steer) -> None:
+    steer.run("tap_in", syn())
+    done = steer.run("host_in", Ether(src=META0_MAC, dst=TAG_MAC) / IP(src=SERVICE, dst=GUEST) / TCP())
+    assert done.verdict == TC_ACT_REDIRECT
+    answer = Ether(done.frame)
+    assert (answer.src, answer.dst) == (SERVICE_MAC, GUEST_MAC)
+    assert steer.counted() == {"passed_request": 1, "passed_answer": 1}
+
+
+def test_a_guest_that_changes_its_mac_gets_its_answer_at_the_new_one(steer: Steer) -> None:
+    steer.run("tap_in", syn())
+    moved = syn()
+    moved.src = "52:54:00:00:00:99"
+    steer.run("tap_in", moved)
+    done = steer.run("host_in", Ether(src=META0_MAC, dst=TAG_MAC) / IP(src=SERVICE, dst=GUEST) / TCP())
+    assert Ether(done.frame).dst == "52:54:00:00:00:99"
+
+
+def test_an_answer_for_a_tap_that_is_gone_goes_nowhere(steer: Steer) -> None:
+    steer.run("tap_in", syn())
+    steer.maps.remove_tap(TAG, LOOPBACK)
+    done = steer.run("host_in", Ether(src=META0_MAC, dst=TAG_MAC) / IP(src=SERVICE, dst=GUEST) / TCP())
+    assert done.verdict == TC_ACT_SHOT
+
+
+def test_an_answer_before_any_request_goes_nowhere(steer: Steer) -> None:
+    done = steer.run("host_in", Ether(src=META0_MAC, dst=TAG_MAC) / IP(src=SERVICE, dst=GUEST) / TCP())
+    assert done.verdict == TC_ACT_SHOT
+    assert steer.counted() == {"drop_no_tap": 1}
+
+
+def test_host_in_drops_what_bears_no_tag(steer: Steer) -> None:
+    assert steer.run("host_in", Ether(src=META0_MAC, dst=GUEST_MAC) / IP() / TCP()).verdict == TC_ACT_SHOT
+    assert steer.counted(0) == {"drop_untagged": 1}
