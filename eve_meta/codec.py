@@ -1,15 +1,17 @@
 """How the project's values become plain data and come back: one cattrs converter for files and messages.
 
-Plain data is what JSON holds. Addresses and uuids are their usual text, bytes are base64, enums their value. Structuring
-is strict: a key that a class does not know, and a value of another type than the field's, is an error that says so.
+Plain data is what JSON holds. Addresses and uuids are their usual text, bytes are base64, enums their value.
+Structuring is strict: a key that a class does not know, and a value of another type than the field's, is an error that
+says so. :func:`faults` turns what structuring raises into one message for each thing that is wrong.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
+import difflib
 import enum
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -27,17 +29,32 @@ from uuid import UUID
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn
+from cattrs.errors import (
+    AttributeValidationNote,
+    BaseValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationNote,
+)
+from cattrs.gen import make_dict_structure_fn, override
 
 from eve_meta.domain import Address, Interface, Network, SubnetType, TokenPolicy
+from eve_meta.validators import BadValue, quote, quote_where_text_belongs
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)
 
+
+def _interface(text: str) -> Interface:
+    # ip_interface() takes an address alone for a network of that one address; a guest would then have no neighbours.
+    if "/" not in text:
+        raise ValueError
+    return ip_interface(text)
+
+
 TEXTUAL: tuple[tuple[Any, Callable[[str], Any], str], ...] = (
     (UUID, UUID, "a uuid such as 1a831fa7-c50b-4693-a16e-fb8171f1b69e"),
     (Address, ip_address, "an IP address such as 10.1.2.1"),
-    (Interface, ip_interface, "an address with its prefix length such as 10.1.2.10/24"),
+    (Interface, _interface, "an address with its prefix length such as 10.1.2.10/24"),
     (Network, ip_network, "a network such as 192.168.50.0/24"),
     (IPv4Address, IPv4Address, "an IPv4 address such as 203.0.113.7"),
 )
@@ -45,12 +62,30 @@ TEXTUAL: tuple[tuple[Any, Callable[[str], Any], str], ...] = (
 
 STRICT: tuple[tuple[type, str], ...] = ((str, "a string"), (int, "a whole number"), (bool, "true or false"))
 
+_PLAIN_KEY = re.compile(r"[\w-]+\Z")
+
+
+@attrs.frozen
+class Fault:
+    """One thing that is wrong in plain data: *message* says what; *path*, the keys and list indices that lead there."""
+
+    path: tuple[Any, ...]
+    message: str
+
+    @property
+    def field(self) -> str:
+        """The path as people write it: ``nics[0].subnets[1].address``."""
+        text = ""
+        for step in self.path:
+            plain = isinstance(step, str) and _PLAIN_KEY.match(step)
+            text += ("." if text else "") + step if plain else f"[{step!r}]"
+        return text
+
 
 def make_converter(**options: Any) -> cattrs.Converter:
     """A converter of the project's values; *options* are :class:`cattrs.Converter`'s.
 
-    Structuring raises ``cattrs.errors.ClassValidationError`` and ``IterableValidationError``, whose parts are
-    ``ValueError`` ("expected …, got …") and know their path.
+    Structuring raises ``cattrs.errors.BaseValidationError``, which :func:`faults` explains.
     """
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True, **options)
     for kind, parse, expected in TEXTUAL:
@@ -76,23 +111,56 @@ def make_converter(**options: Any) -> cattrs.Converter:
     return converter
 
 
+def faults(
+    error: Exception, *, aliases: Mapping[type, tuple[str, ...]] | None = None, path: tuple[Any, ...] = ()
+) -> Iterator[Fault]:
+    """Each thing that is wrong, out of the *error* that a converter of :func:`make_converter` raised.
+
+    :param aliases: keys that a file may hold in place of a class's fields, to be suggested too.
+    :param path: where in the whole the structured data is.
+    """
+    if isinstance(error, BaseValidationError):
+        for part in error.exceptions:
+            yield from faults(part, aliases=aliases, path=path + _step(part))
+    elif isinstance(error, ForbiddenExtraKeysError):
+        known = [field.name for field in attrs.fields(error.cl)] + list((aliases or {}).get(error.cl, ()))
+        for key in sorted(error.extra_fields, key=str):
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            yield Fault((*path, key), f"unknown key; {hint}")
+    elif isinstance(error, KeyError):
+        yield Fault(path, "expected a value, but the key is missing")
+    else:
+        yield Fault(path, str(error))
+
+
+def _step(part: Exception) -> tuple[Any, ...]:
+    # cattrs notes the name of a field and the index of an item; what __attrs_post_init__ raises comes without a note.
+    for note in getattr(part, "__notes__", ()):
+        if isinstance(note, AttributeValidationNote):
+            return (note.name,)
+        if isinstance(note, IterableValidationNote):
+            return (note.index,)
+    return (part.field,) if isinstance(part, BadValue) and part.field is not None else ()
+
+
 def decode_base64(text: Any) -> bytes:
     """The bytes that *text* encodes; white space, as folded YAML has it, does not matter.
 
     :raises ValueError: when it is not base64.
     """
-    if not isinstance(text, str):
-        raise ValueError(f"expected base64 text, got {text!r}")
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError(f"expected base64 text, got {text[:40]!r}") from None
+    if isinstance(text, str):
+        try:
+            return base64.b64decode("".join(text.split()), validate=True)
+        except ValueError:
+            pass
+    raise ValueError(f"expected base64 text, got {quote_where_text_belongs(text)}")
 
 
 def _plain(plain: type, expected: str, hook: Callable[[Any], T]) -> Callable[[Any, Any], T]:
     def structure(value: Any, _kind: Any) -> T:
         if not isinstance(value, plain):
-            raise ValueError(f"expected {expected}, got {value!r}")
+            raise ValueError(f"expected {expected}, got {quote(value)}")
         return hook(value)
 
     return structure
@@ -115,8 +183,29 @@ def _mapping_of_dict(kind: Any, converter: cattrs.Converter) -> Callable[[Any, A
 
 
 def _class_of_dict(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    hook = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True)
+    attrs.resolve_types(kind)
+    hooks: Any = {each.name: override(struct_hook=_validated(each, converter)) for each in attrs.fields(kind)}
+    hook = make_dict_structure_fn(
+        kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **hooks
+    )
     return _plain(dict, "a mapping of names to values", lambda value: hook(value, kind))
+
+
+def _validated(attribute: attrs.Attribute[Any], converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    # attrs runs validators one after the other and stops at the first that fails. Run here, as part of structuring each
+    # field, all of a file's mistakes come out at once.
+    hook = converter.get_structure_hook(attribute.type)
+    convert: Any = attribute.converter
+
+    def structure(value: Any, kind: Any) -> Any:
+        structured = hook(value, kind)
+        if convert is not None:
+            structured = convert(structured)
+        if attribute.validator is not None:
+            attribute.validator(None, attribute, structured)
+        return structured
+
+    return structure
 
 
 def _or_none(hook: Callable[[Any, Any], T]) -> Callable[[Any, Any], T | None]:
@@ -125,11 +214,13 @@ def _or_none(hook: Callable[[Any, Any], T]) -> Callable[[Any, Any], T | None]:
 
 def _textual(parse: Callable[[str], Any], expected: str) -> Callable[[Any, Any], Any]:
     def structure(value: Any, _kind: Any) -> Any:
-        try:
-            # Not parse(value): ip_address(1) is 0.0.0.1.
-            return parse(value) if isinstance(value, str) else parse("")
-        except ValueError:
-            raise ValueError(f"expected {expected}, got {value!r}") from None
+        # Not parse(value) of anything: ip_address(1) is 0.0.0.1.
+        if isinstance(value, str):
+            try:
+                return parse(value)
+            except ValueError:
+                pass
+        raise ValueError(f"expected {expected}, got {quote_where_text_belongs(value)}")
 
     return structure
 
@@ -139,17 +230,19 @@ def _one_of(choice: type[E]) -> Callable[[Any, Any], E]:
         try:
             return choice(value)
         except ValueError:
-            raise ValueError(f"expected one of {', '.join(member.value for member in choice)}, got {value!r}") from None
+            choices = ", ".join(member.value for member in choice)
+            raise ValueError(f"expected one of {choices}, got {quote_where_text_belongs(value)}") from None
 
     return structure
 
 
 def _strict(kind: type[T], expected: str) -> Callable[[Any, Any], T]:
+    quoted = quote_where_text_belongs if kind is str else quote
+
     def structure(value: Any, _kind: Any) -> T:
         # type(), not isinstance(): to Python, True is an int.
         if type(value) is not kind:
-            hint = ": put it in quotes" if kind is str and isinstance(value, (int, float, bool)) else ""
-            raise ValueError(f"expected {expected}, got {value!r}{hint}")
+            raise ValueError(f"expected {expected}, got {quoted(value)}")
         return value
 
     return structure

@@ -12,12 +12,14 @@ from __future__ import annotations
 import enum
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 from uuid import UUID, uuid5
 
 from attrs import Attribute, field, frozen
+
+from eve_meta.validators import BadValue, check, optional, printable, quote, quote_where_text_belongs, whole
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -36,21 +38,8 @@ IFNAMSIZ = 15
 """Bytes of a network device's name (``linux/if.h``, without its final NUL)."""
 
 _HOSTNAME_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
+_BLOCK_DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
-
-
-class BadValue(ValueError):
-    """A value that a field cannot hold: "expected …, got …".
-
-    :ivar field: the name of the field in its class, or None where it is the class as a whole.
-    """
-
-    def __init__(self, message: str, name: str | None = None) -> None:
-        super().__init__(message)
-        self.field = name
-
-
-_Validator = Callable[[Any, "Attribute[Any]", Any], None]
 
 
 class TokenPolicy(str, enum.Enum):
@@ -83,41 +72,18 @@ class SubnetType(str, enum.Enum):
         return self in (SubnetType.IPV4, SubnetType.IPV6)
 
 
-# -- validators: each raises ValueError("expected …, got …") --
+# -- validators: each raises BadValue("expected …, got …") --
 
 
-def _check(expected: str, good: Callable[[Any], bool]) -> _Validator:
-    def validate(_instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        if not good(value):
-            raise BadValue(f"expected {expected}, got {value!r}", attribute.name)
-
-    return validate
-
-
-def _optional(validator: _Validator) -> _Validator:
-    def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        if value is not None:
-            validator(instance, attribute, value)
-
-    return validate
-
-
-def _printable(text: Any, limit: int) -> bool:
-    return isinstance(text, str) and 0 < len(text) <= limit and text.isprintable()
-
-
-_NAME = _check(f"1..{MAX_NAME} printable characters", lambda v: _printable(v, MAX_NAME))
-_TEXT = _check("a line of printable characters", lambda v: _printable(v, 1024))
-_TAGS = _check(
+_NAME = check(f"1..{MAX_NAME} printable characters", lambda v: printable(v, MAX_NAME))
+_TEXT = check("a line of printable characters", lambda v: printable(v, 1024))
+_TAGS = check(
     "tags of printable characters without a comma",
-    lambda v: all(_printable(tag, 60) and "," not in tag for tag in v),
+    lambda v: all(printable(tag, 60) and "," not in tag for tag in v),
 )
-_MTU = _check("an MTU of 68..65535 bytes", lambda v: _whole(v, 68, 65535))
-_VLAN = _check("a VLAN id of 1..4094", lambda v: _whole(v, 1, 4094))
-
-
-def _whole(value: Any, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+_GROUPS = check("names of printable characters", lambda v: all(printable(group, MAX_NAME) for group in v))
+_MTU = check("an MTU of 68..65535 bytes", lambda v: whole(v, 68, 65535))
+_VLAN = check("a VLAN id of 1..4094", lambda v: whole(v, 1, 4094))
 
 
 def is_hostname(text: str) -> bool:
@@ -135,12 +101,12 @@ def is_device_name(text: str) -> bool:
     )
 
 
-_DEVICE = _check(f"a network device's name, at most {IFNAMSIZ} bytes without '/', ':' or space", is_device_name)
+_DEVICE = check(f"a network device's name, at most {IFNAMSIZ} bytes without '/', ':' or space", is_device_name)
 
 
 def _json_mapping(_instance: Any, attribute: Attribute[Any], value: Any) -> None:
     if not isinstance(value, Mapping):
-        raise BadValue(f"expected a mapping, got {value!r}", attribute.name)
+        raise BadValue(f"expected a mapping, got {quote(value)}", attribute.name)
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -154,7 +120,7 @@ def _string_keys(value: Any, name: str) -> None:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise BadValue(f"expected keys that are strings, got {key!r}: put it in quotes", name)
+                raise BadValue(f"expected keys that are strings, got {quote_where_text_belongs(key)}", name)
             _string_keys(inner, name)
     elif isinstance(value, (list, tuple)):
         for inner in value:
@@ -163,10 +129,14 @@ def _string_keys(value: Any, name: str) -> None:
 
 def _text_mapping(_instance: Any, attribute: Attribute[Any], value: Mapping[Any, Any]) -> None:
     for key, text in value.items():
-        if not isinstance(key, str) or not _printable(key, MAX_NAME):
-            raise BadValue(f"expected keys of 1..{MAX_NAME} printable characters, got {key!r}", attribute.name)
+        if not isinstance(key, str) or not printable(key, MAX_NAME):
+            got = quote_where_text_belongs(key)
+            raise BadValue(f"expected keys of 1..{MAX_NAME} printable characters, got {got}", attribute.name)
         if not isinstance(text, str):
-            raise BadValue(f"expected a string for {key!r}, got {text!r}: put it in quotes", attribute.name)
+            raise BadValue(f"expected a string for {key!r}, got {quote_where_text_belongs(text)}", attribute.name)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            # JSON can carry half a character; the bytes that guests read cannot.
+            raise BadValue(f"expected whole characters for {key!r}, got {quote(text)}", attribute.name)
 
 
 def _key_mapping(instance: Any, attribute: Attribute[Any], value: Mapping[Any, Any]) -> None:
@@ -175,8 +145,17 @@ def _key_mapping(instance: Any, attribute: Attribute[Any], value: Mapping[Any, A
         # Afterburn and CirrOS split each line "0=name" of public-keys at "=" and want exactly one.
         if "=" in name:
             raise BadValue(f"expected a key name without '=', got {name!r}: guests cannot read one", attribute.name)
+        # cloud-init takes a line that ends in "/" for a directory.
+        if name.rstrip().endswith("/"):
+            raise BadValue(f"expected a key name without '/' at its end, got {name!r}", attribute.name)
         if not key.strip() or "\0" in key:
-            raise BadValue(f"expected a public key for {name!r}, got {key!r}", attribute.name)
+            raise BadValue(f"expected a public key for {name!r}, got {quote(key)}", attribute.name)
+
+
+def _user_data(_instance: Any, attribute: Attribute[Any], value: bytes) -> None:
+    # Not quoted: it holds secrets.
+    if len(value) > MAX_USER_DATA:
+        raise BadValue(f"expected at most {MAX_USER_DATA} bytes of user data, got {len(value)}", attribute.name)
 
 
 def _lower(value: Any) -> Any:
@@ -187,7 +166,7 @@ def _sorted_once(cpus: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted(set(cpus)))
 
 
-_MAC_ADDRESS = _check("a MAC address such as fa:16:3e:00:00:01", lambda v: isinstance(v, str) and bool(_MAC.match(v)))
+_MAC_ADDRESS = check("a MAC address such as fa:16:3e:00:00:01", lambda v: isinstance(v, str) and bool(_MAC.match(v)))
 
 
 # -- values --
@@ -238,17 +217,17 @@ class Subnet:
 class Nic:
     """A domain's network interface. *tap* is the host's end of it; *link* its id in ``network_data.json``."""
 
-    tap: str | None = field(default=None, validator=_optional(_DEVICE))
-    mac: str | None = field(default=None, converter=_lower, validator=_optional(_MAC_ADDRESS))
+    tap: str | None = field(default=None, validator=optional(_DEVICE))
+    mac: str | None = field(default=None, converter=_lower, validator=optional(_MAC_ADDRESS))
     id: UUID | None = None
     network_id: UUID | None = None
     type: str = field(default="tap", validator=_TEXT)
-    link: str | None = field(default=None, validator=_optional(_TEXT))
-    mtu: int | None = field(default=None, validator=_optional(_MTU))
-    vlan: int | None = field(default=None, validator=_optional(_VLAN))
+    link: str | None = field(default=None, validator=optional(_TEXT))
+    mtu: int | None = field(default=None, validator=optional(_MTU))
+    vlan: int | None = field(default=None, validator=optional(_VLAN))
     trusted: bool = False
-    bus: str | None = field(default=None, validator=_optional(_TEXT))
-    address: str | None = field(default=None, validator=_optional(_TEXT))
+    bus: str | None = field(default=None, validator=optional(_TEXT))
+    address: str | None = field(default=None, validator=optional(_TEXT))
     tags: tuple[str, ...] = field(default=(), validator=_TAGS)
     subnets: tuple[Subnet, ...] = ()
 
@@ -257,10 +236,10 @@ class Nic:
 class Disk:
     """A domain's disk, as ``devices`` of ``meta_data.json`` shows it."""
 
-    bus: str | None = field(default=None, validator=_optional(_TEXT))
-    address: str | None = field(default=None, validator=_optional(_TEXT))
-    serial: str | None = field(default=None, validator=_optional(_TEXT))
-    path: str | None = field(default=None, validator=_optional(_TEXT))
+    bus: str | None = field(default=None, validator=optional(_TEXT))
+    address: str | None = field(default=None, validator=optional(_TEXT))
+    serial: str | None = field(default=None, validator=optional(_TEXT))
+    path: str | None = field(default=None, validator=optional(_TEXT))
     tags: tuple[str, ...] = field(default=(), validator=_TAGS)
 
 
@@ -276,7 +255,7 @@ class Share:
 class File:
     """A file that the guest is to write: *path* there, *content* byte for byte."""
 
-    path: str = field(validator=_check("an absolute path", lambda v: _printable(v, 4096) and v.startswith("/")))
+    path: str = field(validator=check("an absolute path", lambda v: printable(v, 4096) and v.startswith("/")))
     content: bytes = b""
 
 
@@ -287,24 +266,24 @@ class Ec2:
     instance_id: str | None = field(
         default=None,
         # CirrOS asks until the id begins with "i-".
-        validator=_optional(_check('an id that begins with "i-"', lambda v: _printable(v, 255) and v.startswith("i-"))),
+        validator=optional(check('an id that begins with "i-"', lambda v: printable(v, 255) and v.startswith("i-"))),
     )
-    ami_id: str | None = field(default=None, validator=_optional(_TEXT))
-    kernel_id: str | None = field(default=None, validator=_optional(_TEXT))
-    ramdisk_id: str | None = field(default=None, validator=_optional(_TEXT))
-    reservation_id: str | None = field(default=None, validator=_optional(_TEXT))
-    instance_type: str | None = field(default=None, validator=_optional(_TEXT))
-    security_groups: tuple[str, ...] = ()
+    ami_id: str | None = field(default=None, validator=optional(_TEXT))
+    kernel_id: str | None = field(default=None, validator=optional(_TEXT))
+    ramdisk_id: str | None = field(default=None, validator=optional(_TEXT))
+    reservation_id: str | None = field(default=None, validator=optional(_TEXT))
+    instance_type: str | None = field(default=None, validator=optional(_TEXT))
+    security_groups: tuple[str, ...] = field(default=(), validator=_GROUPS)
     public_ipv4: IPv4Address | None = None
     block_device_mapping: Mapping[str, str] = field(factory=dict, validator=_text_mapping)
-    region: str | None = field(default=None, validator=_optional(_TEXT))
+    region: str | None = field(default=None, validator=optional(_TEXT))
 
     def __attrs_post_init__(self) -> None:
         for name in self.block_device_mapping:
-            # A name becomes one segment of a path below block-device-mapping/.
-            if "/" in name:
+            # A name becomes a line of a listing and a segment of a path; cloud-init takes "0=x" for a public key.
+            if not _BLOCK_DEVICE.match(name):
                 raise BadValue(
-                    f"expected names without '/' in a block device's name, got {name!r}", "block_device_mapping"
+                    f"expected names such as ami, root, ebs0 or swap, got {quote(name)}", "block_device_mapping"
                 )
 
 
@@ -313,23 +292,23 @@ class Domain:
     """A VM and everything that it is told. At least one of *uuid* and *name* is given."""
 
     uuid: UUID | None = None
-    name: str | None = field(default=None, validator=_optional(_NAME))
+    name: str | None = field(default=None, validator=optional(_NAME))
     hostname: str | None = field(
         default=None,
-        validator=_optional(
-            _check("a host name such as web1.example.org", lambda v: isinstance(v, str) and is_hostname(v))
+        validator=optional(
+            check("a host name such as web1.example.org", lambda v: isinstance(v, str) and is_hostname(v))
         ),
     )
-    project_id: str | None = field(default=None, validator=_optional(_TEXT))
-    availability_zone: str | None = field(default=None, validator=_optional(_TEXT))
-    launch_index: int = field(default=0, validator=_check("a whole number from 0", lambda v: _whole(v, 0, 2**31 - 1)))
+    project_id: str | None = field(default=None, validator=optional(_TEXT))
+    availability_zone: str | None = field(default=None, validator=optional(_TEXT))
+    launch_index: int = field(default=0, validator=check("a whole number from 0", lambda v: whole(v, 0, 2**31 - 1)))
     ec2: Ec2 = field(factory=Ec2)
     meta: Mapping[str, str] = field(factory=dict, validator=_text_mapping)
     public_keys: Mapping[str, str] = field(factory=dict, validator=_key_mapping)
     user_data: bytes | None = field(
         default=None,
         repr=False,  # secrets do not belong into a log
-        validator=_optional(_check(f"at most {MAX_USER_DATA} bytes of user data", lambda v: len(v) <= MAX_USER_DATA)),
+        validator=optional(_user_data),
     )
     vendor_data: Mapping[str, Any] = field(factory=dict, repr=False, validator=_json_mapping)
     vendor_data2: Mapping[str, Any] = field(factory=dict, repr=False, validator=_json_mapping)
@@ -341,7 +320,7 @@ class Domain:
     dedicated_cpus: tuple[int, ...] = field(
         default=(),
         converter=_sorted_once,
-        validator=_check("CPU numbers from 0", lambda v: all(_whole(cpu, 0, 2**20) for cpu in v)),
+        validator=check("CPU numbers from 0", lambda v: all(whole(cpu, 0, 2**20) for cpu in v)),
     )
 
     def __attrs_post_init__(self) -> None:

@@ -1,0 +1,39 @@
+"""All that one domain may read, by path. Whose tree it is was settled before: by the tap that the request came from."""
+
+from __future__ import annotations
+
+import datetime
+
+from eve_meta.documents.document import Document
+from eve_meta.documents.ec2 import Ec2
+from eve_meta.documents.openstack import OpenStack
+from eve_meta.domain import Domain
+
+
+class Tree:
+    """What a guest of *domain* reads.
+
+    A tree never changes: for a changed domain or password, make another. It keeps what it has rendered.
+
+    :param password: what the guest posted to ``/openstack/<version>/password``, None before it did.
+    """
+
+    def __init__(self, domain: Domain, *, password: str | None = None) -> None:
+        self._openstack = OpenStack(domain, password)
+        self._ec2 = Ec2(domain)
+
+    def find(self, path: tuple[str, ...], *, peer: str, today: datetime.date) -> Document | None:
+        """The document at *path*, or None (404) where there is none.
+
+        :param path: the normalised path in decoded segments, none of them empty; ``()`` is ``/``.
+        :param peer: the IP address that asks. A guest chooses it: it decides nothing but what ``local-ipv4`` says when
+            the domain does not know.
+        :param today: the date in UTC.
+        :raises ValueError: when *peer* is needed and is not an IP address.
+        """
+        match path:
+            case ("openstack", *_):
+                return self._openstack.find(path[1:], today)
+            case ("ec2", *_):
+                return self._ec2.find(path[1:], peer)
+        return self._ec2.find(path, peer)

@@ -1,0 +1,73 @@
+"""What fields accept: validators for attrs that say what they expected and quote what they got."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+from attrs import Attribute
+
+QUOTES = ": put it in quotes"
+"""How an error ends where quotes are what is missing."""
+
+Validator = Callable[[Any, "Attribute[Any]", Any], None]
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+
+class BadValue(ValueError):
+    """A value that a field cannot hold: "expected …, got …".
+
+    :ivar field: the name of the field in its class, or None where it is the class as a whole.
+    """
+
+    def __init__(self, message: str, name: str | None = None) -> None:
+        super().__init__(message)
+        self.field = name
+
+
+def quote(value: Any) -> str:
+    """*value* as an error quotes it: of a length that fits a line, however much it was."""
+    return f"the date {value.isoformat()}" if isinstance(value, date) else _SHORT.repr(value)
+
+
+def quote_where_text_belongs(value: Any) -> str:
+    """As :func:`quote`, with the way out for values that YAML does not read as the text that somebody wrote.
+
+    To YAML, ``yes`` is a truth, ``007`` a number, ``10:20:30`` one to the base of 60, and ``2024-01-01`` a date.
+    """
+    return quote(value) + (QUOTES if isinstance(value, (int, float, date)) else "")
+
+
+def check(expected: str, good: Callable[[Any], bool]) -> Validator:
+    """A validator that raises :class:`BadValue` ("expected *expected*, got …") unless ``good(value)``."""
+
+    def validate(_instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not good(value):
+            raise BadValue(f"expected {expected}, got {quote(value)}", attribute.name)
+
+    return validate
+
+
+def optional(validator: Validator) -> Validator:
+    """*validator* for a field that may also be None."""
+
+    def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        if value is not None:
+            validator(instance, attribute, value)
+
+    return validate
+
+
+def printable(text: Any, limit: int) -> bool:
+    """Whether *text* is a string of 1..*limit* printable characters."""
+    return isinstance(text, str) and 0 < len(text) <= limit and text.isprintable()
+
+
+def whole(value: Any, low: int, high: int) -> bool:
+    """Whether *value* is an integer of *low*..*high*; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

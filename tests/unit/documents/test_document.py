@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from eve_meta.documents.document import Document
+
+SEED = bytes(range(256)) * 2
+
+
+def test_the_seed_is_filled_in_where_its_place_is() -> None:
+    document = Document(b'{"seed": "", "x": 1}', "application/json", 10)
+    assert document.render(SEED) == b'{"seed": "' + base64.b64encode(SEED) + b'", "x": 1}'
+
+
+def test_each_answer_has_its_own_seed() -> None:
+    document = Document(b'""', "application/json", 1)
+    assert document.render(SEED) != document.render(SEED[::-1])
+
+
+def test_a_document_without_a_place_is_sent_as_it_is() -> None:
+    body = b"\x1f\x8b\xff\0"
+    assert Document(body).render(SEED) is body
+
+
+def test_a_log_does_not_tell_what_a_guest_reads() -> None:
+    assert "secret" not in repr(Document(b"secret"))
+
+
+@pytest.mark.parametrize("length", [0, 511, 513])
+def test_a_seed_of_another_length_is_refused(length: int) -> None:
+    with pytest.raises(ValueError, match=f"expected 512 random bytes, got {length}"):
+        Document(b'""', "application/json", 1).render(bytes(length))

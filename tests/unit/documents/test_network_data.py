@@ -1,0 +1,230 @@
+"""``network_data.json``: its form, and what goes beyond nova. What cloud-init makes of it is in test_cloud_init.py."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_interface
+from typing import Any
+from uuid import UUID
+
+import pytest
+from attrs import evolve
+
+from eve_meta.documents.versions import OPENSTACK_VERSIONS
+from eve_meta.domain import Domain, Nic, Subnet, SubnetType
+from tests.unit.documents.reading import FULL, find, load, network_data_of, nic, read, routes, static
+
+DHCP = Subnet(type=SubnetType.IPV4_DHCP)
+
+GOLDEN = (
+    '{"links": [{"id": "vnet0", "vif_id": "b0000000-0000-4000-8000-000000000000", "type": "ovs", "mtu": 1450,'
+    ' "ethernet_mac_address": "fa:16:3e:00:00:01"}], "networks": [{"id": "network0", "type": "ipv4", "link": "vnet0",'
+    ' "ip_address": "10.1.2.10", "netmask": "255.255.255.0", "routes": [{"network": "0.0.0.0", "netmask": "0.0.0.0",'
+    ' "gateway": "10.1.2.1"}, {"network": "192.168.50.0", "netmask": "255.255.255.0", "gateway": "10.1.2.254"}],'
+    ' "network_id": "a0000000-0000-4000-8000-000000000000", "services": [{"type": "dns", "address": "10.1.2.2"}]}],'
+    ' "services": [{"type": "dns", "address": "10.1.2.2"}]}'
+)
+
+
+@pytest.mark.parametrize("version", [*OPENSTACK_VERSIONS, "latest"])
+def test_the_bytes_are_the_same_in_every_version(version: str) -> None:
+    assert read(FULL, f"/openstack/{version}/network_data.json") == GOLDEN
+
+
+@pytest.mark.parametrize(
+    "nics",
+    [(), (nic(),), (nic(static("10.0.0.5/24"), mac=None),), (nic(DHCP, mac=None), nic(tap="vnet1"))],
+    ids=["no nic", "no subnet", "no mac", "none with both"],
+)
+def test_nothing_to_say_is_404_and_not_listed(nics: tuple[Nic, ...]) -> None:
+    domain = Domain(name="vm", nics=nics)
+    for version in (*OPENSTACK_VERSIONS, "latest"):
+        assert find(domain, f"/openstack/{version}/network_data.json") is None
+        assert "network_data.json" not in str(read(domain, f"/openstack/{version}"))
+
+
+def test_static_ipv6() -> None:
+    told = network_data_of(
+        nic(static("2001:db8::5/64", gateway=ip_address("fe80::1"), dns=(ip_address("2001:db8::53"),)))
+    )
+    [network] = told["networks"]
+    del network["network_id"]
+    assert network == {
+        "id": "network0",
+        "type": "ipv6",
+        "link": "vnet0",
+        "ip_address": "2001:db8::5",
+        "netmask": "ffff:ffff:ffff:ffff::",
+        "routes": [{"network": "::", "netmask": "::", "gateway": "fe80::1"}],
+        "services": [{"type": "dns", "address": "2001:db8::53"}],
+    }
+
+
+@pytest.mark.parametrize("kind", [SubnetType.IPV4_DHCP, SubnetType.IPV6_DHCP])
+def test_dhcp_tells_only_its_type(kind: SubnetType) -> None:
+    v4 = kind is SubnetType.IPV4_DHCP
+    subnet = Subnet(
+        type=kind,
+        address=ip_interface("10.0.0.5/24" if v4 else "2001:db8::5/64"),
+        gateway=ip_address("10.0.0.1" if v4 else "fe80::1"),
+        dns=(ip_address("10.0.0.2"),),
+        routes=routes([("10.9.0.0/16", "10.0.0.9") if v4 else ("2001:db8:9::/48", "fe80::9")]),
+    )
+    told = network_data_of(nic(subnet))
+    [network] = told["networks"]
+    assert list(network) == ["id", "type", "link", "network_id"]
+    assert network["type"] == kind.value
+    # The name servers are told for the guest as a whole, as nova does.
+    assert told["services"] == [{"type": "dns", "address": "10.0.0.2"}]
+
+
+@pytest.mark.parametrize(
+    "kind", [SubnetType.IPV6_SLAAC, SubnetType.IPV6_DHCPV6_STATEFUL, SubnetType.IPV6_DHCPV6_STATELESS]
+)
+def test_the_other_ways_to_an_ipv6_address(kind: SubnetType) -> None:
+    known = Subnet(type=kind, address=ip_interface("2001:db8::5/64"), gateway=ip_address("fe80::1"))
+    first, second = network_data_of(nic(known, Subnet(type=kind)))["networks"]
+    keys = ["id", "type", "link", "ip_address", "netmask", "routes", "network_id", "services"]
+    assert list(first) == keys
+    assert list(second) == [key for key in keys if key not in ("ip_address", "netmask")]
+    assert first["type"] == second["type"] == kind.value
+    assert first["routes"] == [{"network": "::", "netmask": "::", "gateway": "fe80::1"}]
+    assert second["routes"] == []
+
+
+def test_all_subnets_of_all_nics_are_told_and_counted_through() -> None:
+    told = network_data_of(
+        nic(static("10.0.0.5/24"), static("10.0.1.5/24"), static("2001:db8::5/64"), static("2001:db8:1::5/64")),
+        nic(DHCP, tap="vnet1", mac="fa:16:3e:00:00:02"),
+    )
+    assert [(n["id"], n["link"], n.get("ip_address")) for n in told["networks"]] == [
+        ("network0", "vnet0", "10.0.0.5"),
+        ("network1", "vnet0", "10.0.1.5"),
+        ("network2", "vnet0", "2001:db8::5"),
+        ("network3", "vnet0", "2001:db8:1::5"),
+        ("network4", "vnet1", None),
+    ]
+
+
+def test_a_nic_without_subnets_beside_one_with_some_uses_dhcp() -> None:
+    told = network_data_of(nic(), nic(static("10.0.0.5/24"), tap="vnet1", mac="fa:16:3e:00:00:02"))
+    assert [(n["type"], n["link"]) for n in told["networks"]] == [("ipv4_dhcp", "vnet0"), ("ipv4", "vnet1")]
+
+
+def test_a_nic_that_no_guest_could_find_is_left_out() -> None:
+    told = network_data_of(nic(DHCP, mac=None), nic(DHCP, tap="vnet1"))
+    assert [link["id"] for link in told["links"]] == ["vnet1"]
+    assert [network["link"] for network in told["networks"]] == ["vnet1"]
+
+
+def test_the_default_route_comes_first_and_no_route_twice() -> None:
+    given = routes([("192.168.50.0/24", "10.0.0.9"), ("192.168.50.0/24", "10.0.0.9"), ("0.0.0.0/0", "10.0.0.1")])
+    expected = [
+        {"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "10.0.0.1"},
+        {"network": "192.168.50.0", "netmask": "255.255.255.0", "gateway": "10.0.0.9"},
+    ]
+    for gateway in (None, ip_address("10.0.0.1")):
+        told = network_data_of(nic(static("10.0.0.5/24", routes=given, gateway=gateway)))
+        assert told["networks"][0]["routes"] == expected
+
+
+def test_the_gateway_goes_before_another_default_route() -> None:
+    told = network_data_of(
+        nic(static("10.0.0.5/24", routes=routes([("0.0.0.0/0", "10.0.0.254")]), gateway=ip_address("10.0.0.1")))
+    )
+    assert [route["gateway"] for route in told["networks"][0]["routes"]] == ["10.0.0.1", "10.0.0.254"]
+
+
+@pytest.mark.parametrize(
+    ("address", "netmask"),
+    [
+        ("10.0.0.5/32", "255.255.255.255"),
+        ("10.0.0.5/20", "255.255.240.0"),
+        ("2001:db8::5/128", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ("2001:db8::5/48", "ffff:ffff:ffff::"),
+    ],
+)
+def test_netmasks(address: str, netmask: str) -> None:
+    assert network_data_of(nic(static(address)))["networks"][0]["netmask"] == netmask
+
+
+def test_no_name_server_twice() -> None:
+    one, two = ip_address("10.0.0.2"), ip_address("2001:db8::53")
+    told = network_data_of(nic(static("10.0.0.5/24", dns=(one, one, two)), evolve(DHCP, dns=(two, one))))
+    assert told["services"] == [{"type": "dns", "address": "10.0.0.2"}, {"type": "dns", "address": "2001:db8::53"}]
+
+
+def test_the_zone_of_an_address_stays_on_the_host() -> None:
+    told = network_data_of(
+        nic(static("fe80::5%eth0/64", gateway=ip_address("fe80::1%eth0"), dns=(ip_address("fe80::53%eth0"),)))
+    )
+    assert "%" not in str(told)
+    assert told["networks"][0]["ip_address"] == "fe80::5"
+
+
+@pytest.mark.parametrize("kind", ["bridge", "dvs", "hw_veb", "hyperv", "ovs", "tap", "vhostuser", "vif"])
+def test_link_types_that_guests_know(kind: str) -> None:
+    assert network_data_of(nic(DHCP, type=kind))["links"][0]["type"] == kind
+
+
+@pytest.mark.parametrize("kind", ["phy", "ethernet", "macvtap", "TAP", "vlan", "bond"])
+def test_any_other_link_type_is_phy(kind: str) -> None:
+    assert network_data_of(nic(DHCP, type=kind))["links"][0]["type"] == "phy"
+
+
+def test_an_mtu_that_was_given_is_told_beside_dhcp() -> None:
+    assert network_data_of(nic(DHCP, mtu=1450))["links"][0]["mtu"] == 1450
+    assert network_data_of(nic(DHCP))["links"][0]["mtu"] is None
+
+
+@pytest.mark.parametrize(
+    ("nics", "ids"),
+    [
+        ([{"tap": "vnet0"}, {"tap": "vnet1"}], ["vnet0", "vnet1"]),
+        ([{"tap": "vnet0", "link": "lan"}, {"tap": "vnet1"}], ["lan", "vnet1"]),
+        ([{"tap": None}, {"tap": None}], ["interface0", "interface1"]),
+        ([{"tap": None, "link": "lan"}, {"tap": None, "link": "lan"}], ["lan", "interface1"]),
+        ([{"tap": "vnet0"}, {"tap": "vnet1", "link": "vnet0"}], ["vnet0", "vnet1"]),
+        ([{"tap": None, "link": "interface1"}, {"tap": None}], ["interface1", "interface2"]),
+        ([{"tap": "a", "vlan": 7}, {"tap": None, "link": "a.7"}], ["a", "a.7", "interface1"]),
+        ([{"tap": None, "link": "a.7"}, {"tap": "a", "vlan": 7}], ["a.7", "a", "interface1"]),
+        ([{"link": "interface1.7"}, {"tap": None, "vlan": 7}], ["interface1.7", "interface1", "interface2"]),
+    ],
+)
+def test_no_two_links_have_one_id(nics: list[dict[str, Any]], ids: list[str]) -> None:
+    made = [nic(DHCP, mac=f"fa:16:3e:00:00:0{number}", **more) for number, more in enumerate(nics)]
+    assert [link["id"] for link in network_data_of(*made)["links"]] == ids
+
+
+def test_a_vlan_is_a_link_of_its_own_with_all_networks_on_it() -> None:
+    vif = UUID("b0000000-0000-4000-8000-000000000000")
+    told = network_data_of(nic(static("10.0.0.5/24"), DHCP, id=vif, vlan=7, mtu=1450))
+    assert told["links"] == [
+        {"id": "vnet0", "vif_id": str(vif), "type": "tap", "mtu": 1450, "ethernet_mac_address": "fa:16:3e:00:00:01"},
+        {
+            "id": "vnet0.7",
+            "vif_id": str(vif),
+            "type": "vlan",
+            "mtu": 1450,
+            "vlan_link": "vnet0",
+            "vlan_id": 7,
+            "vlan_mac_address": "fa:16:3e:00:00:01",
+        },
+    ]
+    assert [network["link"] for network in told["networks"]] == ["vnet0.7", "vnet0.7"]
+
+
+def test_a_vlan_that_the_hardware_tags_is_not_told_here() -> None:
+    domain = Domain(name="vm", nics=(nic(DHCP, type="hw_veb", vlan=7),))
+    told = load(domain, "/openstack/latest/network_data.json")
+    assert [link["type"] for link in told["links"]] == ["hw_veb"]
+    assert load(domain, "/openstack/latest/meta_data.json")["devices"][0]["vlan"] == 7
+
+
+def test_ids_that_nobody_gave_are_made_once_and_for_all() -> None:
+    two = (nic(DHCP), nic(DHCP, tap="vnet1", mac="fa:16:3e:00:00:02"))
+    told = network_data_of(*two)
+    assert told == network_data_of(*two)
+    ids = [link["vif_id"] for link in told["links"]] + [network["network_id"] for network in told["networks"]]
+    assert len({UUID(made) for made in ids}) == 4
+    other = load(Domain(name="other", nics=two), "/openstack/latest/network_data.json")
+    assert other["links"][0]["vif_id"] != told["links"][0]["vif_id"]

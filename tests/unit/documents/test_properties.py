@@ -1,0 +1,100 @@
+"""What holds for any domain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from hypothesis import given
+
+from eve_meta.documents.tree import Tree
+from eve_meta.documents.versions import EC2_VERSIONS, OPENSTACK_VERSIONS
+from eve_meta.domain import Domain
+from tests.unit.documents import test_meta_data
+from tests.unit.documents.reading import SEED, find, read
+from tests.unit.strategies import domains
+
+
+def crawl(tree: Tree, path: str) -> Iterator[str]:
+    """The leaves below the directory *path*, found as a guest finds them: by listings."""
+    listing = read(tree, path)
+    assert listing is not None, path
+    for line in listing.splitlines():
+        number, equals, _ = line.partition("=")
+        if line.endswith("/"):
+            yield from crawl(tree, f"{path}/{line.rstrip('/')}")
+        elif path.endswith("/public-keys") and equals:
+            yield from crawl(tree, f"{path}/{number}")
+        else:
+            yield f"{path}/{line}"
+
+
+@given(domains())
+def test_whatever_is_listed_is_answered(domain: Domain) -> None:
+    tree = Tree(domain)
+    for version in (*EC2_VERSIONS, "latest"):
+        leaves = list(crawl(tree, f"/{version}"))
+        assert f"/{version}/meta-data/instance-id" in leaves
+        assert len([leaf for leaf in leaves if leaf.endswith("/openssh-key")]) == len(domain.public_keys)
+        for leaf in leaves:
+            assert find(tree, leaf) is not None, leaf
+    for version in (*OPENSTACK_VERSIONS, "latest"):
+        for leaf in crawl(tree, f"/openstack/{version}"):
+            assert find(tree, leaf) is not None, leaf
+
+
+@given(domains())
+def test_meta_data_obeys_the_table_in_every_version(domain: Domain) -> None:
+    tree = Tree(domain)
+    given_keys = {
+        "meta": bool(domain.meta),
+        "files": bool(domain.files),
+        "public_keys": bool(domain.public_keys),
+        "keys": bool(domain.public_keys),
+    }
+    for version in OPENSTACK_VERSIONS:
+        document = find(tree, f"/openstack/{version}/meta_data.json")
+        assert document is not None
+        body = document.render(SEED)
+        assert body.isascii()
+        assert b"\n" not in body
+        told = json.loads(body)
+        assert list(told) == [
+            key for key, since in test_meta_data.FIRST_SEEN.items() if version >= since and given_keys.get(key, True)
+        ]
+        assert told.get("meta", {}) == domain.meta
+        for file, wanted in zip(told.get("files", ()), domain.files, strict=True):
+            content = find(tree, f"/openstack{file['content_path']}")
+            assert content is not None
+            assert (file["path"], content.body) == (wanted.path, wanted.content)
+
+
+@given(domains())
+def test_everything_that_claims_to_be_json_is(domain: Domain) -> None:
+    tree = Tree(domain)
+    for version in OPENSTACK_VERSIONS:
+        for name in str(read(tree, f"/openstack/{version}")).splitlines():
+            if name.endswith(".json"):
+                assert isinstance(json.loads(str(read(tree, f"/openstack/{version}/{name}"))), dict)
+    assert json.loads(str(read(tree, "/openstack/latest/vendor_data.json"))) == domain.vendor_data
+    assert json.loads(str(read(tree, "/openstack/latest/vendor_data2.json"))) == domain.vendor_data2
+
+
+@given(domains())
+def test_network_data_holds_together(domain: Domain) -> None:
+    text = read(domain, "/openstack/latest/network_data.json")
+    if text is None:
+        assert not any(nic.mac and nic.subnets for nic in domain.nics)
+        return
+    told = json.loads(text)
+    assert list(told) == ["links", "networks", "services"]
+    ids = [link["id"] for link in told["links"]]
+    assert len(ids) == len(set(ids))
+    assert [network["id"] for network in told["networks"]] == [f"network{n}" for n in range(len(told["networks"]))]
+    assert {network["link"] for network in told["networks"]} <= set(ids)
+    parents = {link["vlan_link"] for link in told["links"] if link["type"] == "vlan"}
+    # Every link is used: by a network, or by the VLAN on top of it.
+    assert set(ids) == {network["link"] for network in told["networks"]} | parents
+    assert {link.get("ethernet_mac_address", link.get("vlan_mac_address")) for link in told["links"]} == {
+        nic.mac for nic in domain.nics if nic.mac
+    }

@@ -1,0 +1,97 @@
+"""Paths that no client of good will asks for."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from eve_meta.documents.tree import Tree
+from eve_meta.domain import Domain
+from tests.unit.documents.reading import BARE, FULL, TODAY
+
+ROOTS: list[tuple[str, ...]] = [
+    (),
+    ("ec2",),
+    ("openstack",),
+    ("openstack", "latest"),
+    ("openstack", "content"),
+    ("openstack", "content", "0000"),
+    ("openstack", "latest", "meta_data.json"),
+    ("latest",),
+    ("latest", "meta-data"),
+    ("latest", "meta-data", "public-keys"),
+    ("latest", "meta-data", "public-keys", "0"),
+    ("latest", "meta-data", "block-device-mapping"),
+]
+
+SEGMENTS = [
+    "",
+    ".",
+    "..",
+    "/",
+    "../latest",
+    "0=alice",
+    "%2e%2e",
+    "latest\0",
+    "latest\n",
+    "latest ",
+    "ｌatest",
+    "٠٠٠٠",
+    "\ud800",
+    "{0.__class__}",
+    "x" * 4096,
+]
+
+
+@pytest.mark.parametrize("root", ROOTS, ids="/".join)
+@pytest.mark.parametrize("segment", SEGMENTS, ids=lambda segment: ascii(segment[:20]))
+def test_segments_that_are_no_name(root: tuple[str, ...], segment: str) -> None:
+    tree = Tree(FULL)
+    assert tree.find((*root, segment), peer="10.0.0.5", today=TODAY) is None
+    assert tree.find((segment, *root), peer="10.0.0.5", today=TODAY) is None
+
+
+@pytest.mark.parametrize("root", ROOTS, ids="/".join)
+@pytest.mark.parametrize("segment", ["x", "0", "latest", "openstack", "ec2", "public-keys", "content"])
+def test_paths_deeper_than_any_stack(root: tuple[str, ...], segment: str) -> None:
+    deep = root + (segment,) * (sys.getrecursionlimit() + 100)
+    assert Tree(FULL).find(deep, peer="10.0.0.5", today=TODAY) is None
+
+
+@pytest.mark.parametrize("domain", [FULL, BARE], ids=["full", "bare"])
+def test_what_a_guest_makes_up_is_not_remembered(domain: Domain) -> None:
+    tree = Tree(domain)
+    local_ipv4 = ("latest", "meta-data", "local-ipv4")
+    for root in ROOTS:
+        tree.find(root, peer="10.0.0.5", today=TODAY)
+    before = _size(tree)
+    for number in range(100):
+        peer = f"10.0.0.{number}"
+        assert tree.find(local_ipv4, peer=peer, today=TODAY) is not None
+        for root in ROOTS:
+            tree.find((*root, f"x{number}"), peer=peer, today=TODAY)
+            tree.find((f"x{number}", *root), peer=peer, today=TODAY)
+    assert _size(tree) == before
+
+
+def _size(tree: Tree) -> int:
+    """The number of objects that *tree* holds, itself too."""
+    seen: dict[int, object] = {}
+    rest: list[object] = [tree]
+    while rest:
+        value = rest.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, dict):
+            rest += [*value.keys(), *value.values()]
+        elif isinstance(value, tuple):
+            rest += value
+        elif type(value).__module__.startswith("eve_meta.documents"):
+            rest += [
+                getattr(value, name)
+                for name in (*getattr(value, "__dict__", ()), *getattr(value, "__slots__", ()))
+                if name != "__weakref__"
+            ]
+    return len(seen)

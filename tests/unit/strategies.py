@@ -1,0 +1,142 @@
+"""Hypothesis strategies of the project's values: any domain that :class:`~eve_meta.domain.Domain` accepts."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from typing import Any, Literal
+
+from hypothesis import strategies as st
+
+from eve_meta.domain import Disk, Domain, Ec2, File, Nic, Route, Share, Subnet, SubnetType, TokenPolicy
+
+# str.isprintable() refuses these categories, controls and the like and separators, but for the space.
+PRINTABLE = st.characters(exclude_categories=("C", "Z"), include_characters=" ")
+
+
+def words(limit: int = 20) -> st.SearchStrategy[str]:
+    """Lines of 1..*limit* printable characters."""
+    return st.text(PRINTABLE, min_size=1, max_size=limit)
+
+
+def said(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """What *strategy* makes, or None for "not said"."""
+    return st.none() | strategy
+
+
+def identifiers(alphabet: str, limit: int) -> st.SearchStrategy[str]:
+    """Words of 1..*limit* characters of *alphabet*."""
+    return st.text(alphabet, min_size=1, max_size=limit)
+
+
+LOWER = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+taps = identifiers(LOWER, 15)
+macs = st.binary(min_size=6, max_size=6).map(lambda mac: mac.hex(":"))
+hostnames = st.lists(identifiers(LOWER, 63), min_size=1, max_size=3).map(".".join)
+key_names = words().filter(lambda name: "=" not in name and not name.rstrip().endswith("/"))
+keys = st.text(min_size=1).filter(lambda key: bool(key.strip()) and "\0" not in key)
+block_devices = st.sampled_from(["ami", "root", "ebs0", "ebs10", "ephemeral0", "swap"])
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+json_mappings = st.dictionaries(st.text(), json_values, max_size=3)
+
+
+@st.composite
+def interfaces(draw: st.DrawFn, version: Literal[4, 6]) -> IPv4Interface | IPv6Interface:
+    """An address with its prefix length."""
+    address = draw(st.ip_addresses(v=version))
+    if version == 4:
+        return IPv4Interface((int(address), draw(st.integers(0, 32))))
+    return IPv6Interface((int(address), draw(st.integers(0, 128))))
+
+
+@st.composite
+def networks(draw: st.DrawFn, version: Literal[4, 6]) -> IPv4Network | IPv6Network:
+    """A network with no bit set beyond its prefix."""
+    return draw(interfaces(version)).network
+
+
+@st.composite
+def subnets(draw: st.DrawFn) -> Subnet:
+    """A subnet of any type."""
+    kind = draw(st.sampled_from(SubnetType))
+    version: Literal[4, 6] = 4 if kind.version == 4 else 6
+    own_address = interfaces(version)
+    own_addresses = st.ip_addresses(v=version)
+    route = st.builds(Route, to=networks(version), via=own_addresses)
+    return Subnet(
+        type=kind,
+        address=draw(own_address if kind.static else said(own_address)),
+        gateway=draw(said(own_addresses)),
+        dns=tuple(draw(st.lists(st.ip_addresses(), max_size=3))),
+        routes=tuple(draw(st.lists(route, max_size=3))),
+        floating=tuple(draw(st.lists(st.ip_addresses(), max_size=2))),
+    )
+
+
+tags = st.lists(words().filter(lambda tag: "," not in tag), max_size=2).map(tuple)
+
+nics = st.builds(
+    Nic,
+    tap=said(taps),
+    mac=said(macs),
+    id=said(st.uuids()),
+    network_id=said(st.uuids()),
+    type=st.sampled_from(["tap", "ovs", "bridge", "hw_veb", "phy", "ethernet", "macvtap", "vlan", "bond"]) | words(),
+    link=said(words() | st.sampled_from(["interface0", "interface1", "eth0", "eth0.7"])),
+    mtu=said(st.integers(68, 65535)),
+    vlan=said(st.integers(1, 4094)),
+    trusted=st.booleans(),
+    bus=said(words()),
+    address=said(words()),
+    tags=tags,
+    subnets=st.lists(subnets(), max_size=3).map(tuple),
+)
+
+disks = st.builds(Disk, bus=said(words()), address=said(words()), serial=said(words()), path=said(words()), tags=tags)
+shares = st.builds(Share, share_id=st.uuids(), tag=words())
+files = st.builds(File, path=words().map("/{}".format), content=st.binary(max_size=64))
+
+ec2 = st.builds(
+    Ec2,
+    instance_id=said(words().map("i-{}".format)),
+    ami_id=said(words()),
+    kernel_id=said(words()),
+    ramdisk_id=said(words()),
+    reservation_id=said(words()),
+    instance_type=said(words()),
+    security_groups=st.lists(words(), max_size=3).map(tuple),
+    public_ipv4=said(st.ip_addresses(v=4)),
+    block_device_mapping=st.dictionaries(block_devices, st.text(), max_size=3),
+    region=said(words()),
+)
+
+
+@st.composite
+def domains(draw: st.DrawFn) -> Domain:
+    """Any domain."""
+    uuid = draw(said(st.uuids()))
+    return Domain(
+        uuid=uuid,
+        name=draw(words() if uuid is None else said(words())),
+        hostname=draw(said(hostnames)),
+        project_id=draw(said(words())),
+        availability_zone=draw(said(words())),
+        launch_index=draw(st.integers(0, 2**31 - 1)),
+        ec2=draw(ec2),
+        meta=draw(st.dictionaries(words(), st.text(), max_size=3)),
+        public_keys=draw(st.dictionaries(key_names, keys, max_size=12)),
+        user_data=draw(said(st.binary(max_size=64))),
+        vendor_data=draw(json_mappings),
+        vendor_data2=draw(json_mappings),
+        files=tuple(draw(st.lists(files, max_size=3))),
+        tokens=draw(said(st.sampled_from(TokenPolicy))),
+        nics=tuple(draw(st.lists(nics, max_size=4, unique_by=lambda nic: nic.tap or object()))),
+        disks=tuple(draw(st.lists(disks, max_size=2))),
+        shares=tuple(draw(st.lists(shares, max_size=2))),
+        dedicated_cpus=tuple(draw(st.lists(st.integers(0, 2**20), max_size=4))),
+    )
