@@ -23,6 +23,7 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
+from operator import attrgetter
 from types import GenericAlias
 from typing import Any, TypeVar, get_args, get_origin
 from uuid import UUID
@@ -104,6 +105,8 @@ def make_converter(**options: Any) -> cattrs.Converter:
     converter.register_structure_hook_factory(attrs.has, lambda kind: _class_of_dict(kind, converter))
     for choice in (SubnetType, TokenPolicy):
         converter.register_structure_hook(choice, _one_of(choice))
+        # cattrs would leave an enum of strings as it is, which JSON can hold but YAML cannot.
+        converter.register_unstructure_hook(choice, attrgetter("value"))
     for kind, expected in STRICT:
         converter.register_structure_hook(kind, _strict(kind, expected))
     converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())

@@ -5,18 +5,52 @@ Every key has a default, so that an empty file and no file work; an unknown key 
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
+from cattrs.errors import BaseValidationError
 
-from eve_meta.domain import TokenPolicy
+from eve_meta.codec import faults, make_converter
+from eve_meta.domain import IFNAMSIZ, TokenPolicy
+from eve_meta.errors import Problem
+from eve_meta.validators import check, quote, whole
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]  # mypy may run on a later Python
+
+DEFAULT_PATH = Path("/etc/eve-meta/eve-meta.toml")
+"""The configuration that is read when none is named. It may be missing."""
+
+MAX_SOCKET_PATH = 107
+"""Bytes of a unix socket's path (``sun_path`` of ``linux/un.h`` has 108, with its final NUL)."""
+
+MAX_WORKERS = 64
+"""Workers. One serves thousands of guests; more than this many is a slip of the key."""
+
+_NAMESPACE = re.compile(rf"[A-Za-z0-9_.-]{{1,{IFNAMSIZ - 1}}}\Z")
+
+_ABSOLUTE = check("an absolute path", lambda v: v.is_absolute() and "\0" not in str(v))
+_SOCKET = check(
+    f"an absolute path of at most {MAX_SOCKET_PATH} bytes",
+    lambda v: v.is_absolute() and "\0" not in str(v) and len(bytes(v)) <= MAX_SOCKET_PATH,
+)
+
+
+def _whole(what: str, low: int, high: int) -> Any:
+    return check(f"{what} of {low}..{high}", lambda v: whole(v, low, high))
 
 
 @frozen(kw_only=True)
 class InventoryConfig:
     """Where domains come from."""
 
-    directory: Path = Path("/etc/eve-meta/domains.d")
+    directory: Path = field(default=Path("/etc/eve-meta/domains.d"), validator=_ABSOLUTE)
     libvirt: str = ""
     eve: str = ""
     process: bool = True
@@ -26,25 +60,39 @@ class InventoryConfig:
 class SteeringConfig:
     """Which links are taps (shell patterns of their names), and the private namespace."""
 
-    taps: tuple[str, ...] = ("vnet*", "tap*", "nbu*", "vif*")
-    namespace: str = "eve-meta"
+    taps: tuple[str, ...] = field(
+        default=("vnet*", "tap*", "nbu*", "vif*"),
+        validator=check("at least one pattern, and none empty", lambda v: len(v) > 0 and all(v)),
+    )
+    namespace: str = field(
+        default="eve-meta",
+        validator=check(
+            # The host's end of the namespace's veth has this name and a "0".
+            f"a name of 1..{IFNAMSIZ - 1} characters of A-Z a-z 0-9 _ . -",
+            lambda v: bool(_NAMESPACE.match(v)) and v not in (".", ".."),
+        ),
+    )
 
 
 @frozen(kw_only=True)
 class WebConfig:
-    """What guests get. *domain_wait* is how long, in seconds, a tap whose domain is unknown is told to come back."""
+    """What guests get.
 
-    workers: int = 1
+    *workers* is the number of processes, 0 for one a core; *domain_wait* is how long, in seconds, a tap whose domain is
+    unknown is told to come back.
+    """
+
+    workers: int = field(default=1, validator=_whole("a number of workers", 0, MAX_WORKERS))
     tokens: TokenPolicy = TokenPolicy.OPTIONAL
-    hop_limit: int = 1
-    domain_wait: int = 60
+    hop_limit: int = field(default=1, validator=_whole("a number of hops", 1, 64))
+    domain_wait: int = field(default=60, validator=_whole("a number of seconds", 0, 3600))
 
 
 @frozen(kw_only=True)
 class AdminConfig:
     """How the host's side asks: a unix socket for root, and metrics on an address:port ("" is off)."""
 
-    socket: Path = Path("/run/eve-meta/admin.sock")
+    socket: Path = field(default=Path("/run/eve-meta/admin.sock"), validator=_SOCKET)
     metrics: str = ""
 
 
@@ -52,8 +100,8 @@ class AdminConfig:
 class PathsConfig:
     """Where the daemon keeps what ends with a boot (*run*) and what does not (*state*)."""
 
-    run: Path = Path("/run/eve-meta")
-    state: Path = Path("/var/lib/eve-meta")
+    run: Path = field(default=Path("/run/eve-meta"), validator=_ABSOLUTE)
+    state: Path = field(default=Path("/var/lib/eve-meta"), validator=_ABSOLUTE)
 
 
 @frozen(kw_only=True)
@@ -65,3 +113,72 @@ class Config:
     web: WebConfig = WebConfig()
     admin: AdminConfig = AdminConfig()
     paths: PathsConfig = PathsConfig()
+
+
+def _required(tokens: TokenPolicy | None) -> bool:
+    return tokens is TokenPolicy.REQUIRED
+
+
+_UNAVAILABLE: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
+    "inventory": {"libvirt": bool, "eve": bool},
+    "web": {"tokens": _required},
+    "admin": {"metrics": bool},
+    "domain": {"tokens": _required},
+}
+"""What can be written but not yet had. To ignore it would be worse than to refuse it: serving without tokens what was
+said to require them is a hole."""
+
+
+def unavailable(section: str, values: object) -> Iterator[tuple[str, str]]:
+    """The fields of *values* that ask for what this version does not have, and the message for each.
+
+    :param section: the name of the configuration's section, or "domain".
+    """
+    for name, asked in _UNAVAILABLE.get(section, {}).items():
+        value = getattr(values, name)
+        if asked(value):
+            yield name, f"{quote(getattr(value, 'value', value))} is not available in this version of eve-meta"
+
+
+def load_config(path: Path | None) -> Config:
+    """The configuration in the file at *path*, or, where that is None, at :data:`DEFAULT_PATH` if it exists.
+
+    :raises Problem: when it cannot be read; for everything that is wrong in it, a line that names the file and the key.
+    """
+    named = path or DEFAULT_PATH
+    try:
+        data = tomllib.loads(named.read_bytes().decode())
+    except FileNotFoundError:
+        if path is None:
+            return Config()
+        raise Problem(f"{named}: no such file") from None
+    except OSError as error:
+        raise Problem(f"{named}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Problem(f"{named}: expected text in UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Problem(f"{named}: not TOML: {error}") from None
+    try:
+        config = _CONVERTER.structure(data, Config)
+    except BaseValidationError as error:
+        found = [f"{fault.field}: {fault.message}" for fault in faults(error)]
+    else:
+        found = [
+            f"{section}.{name}: {message}"
+            for section in _UNAVAILABLE
+            if section != "domain"
+            for name, message in unavailable(section, getattr(config, section))
+        ]
+    if found:
+        raise Problem("\n".join(f"{named}: {line}" for line in found))
+    return config
+
+
+def _path(value: Any, _kind: Any) -> Path:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a path, got {quote(value)}")
+    return Path(value)
+
+
+_CONVERTER = make_converter()
+_CONVERTER.register_structure_hook(Path, _path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable
 from datetime import date
+from pathlib import PurePath
 from typing import Any
 
 from attrs import Attribute
@@ -31,8 +32,12 @@ class BadValue(ValueError):
 
 
 def quote(value: Any) -> str:
-    """*value* as an error quotes it: of a length that fits a line, however much it was."""
-    return f"the date {value.isoformat()}" if isinstance(value, date) else _SHORT.repr(value)
+    """*value* as an error quotes it: as people write it, and short, however much it was."""
+    if isinstance(value, date):
+        return f"the date {value.isoformat()}"
+    if isinstance(value, PurePath):
+        value = str(value)
+    return _SHORT.repr(list(value) if isinstance(value, tuple) else value)
 
 
 def quote_where_text_belongs(value: Any) -> str:

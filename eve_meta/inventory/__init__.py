@@ -1,0 +1,24 @@
+"""Where domains come from, and which of them is behind which tap.
+
+``domainfile.py`` reads one file, ``directory.py`` all files of a directory; neither needs Twisted. ``watch.py`` keeps a
+directory up to date in a daemon. ``process.py`` finds the QEMU process behind a tap, ``owners.py`` keeps that up to
+date. ``join.py`` decides, ``inventory.py`` holds the daemon's pieces together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eve_meta.inventory.inventory import Inventory
+
+__all__ = ["Inventory"]
+
+
+def __getattr__(name: str) -> Any:
+    # Only now: Inventory needs Twisted, whose import takes longer than a whole "eve-meta check".
+    if name == "Inventory":
+        from eve_meta.inventory.inventory import Inventory  # noqa: PLC0415
+
+        return Inventory
+    raise AttributeError(name)

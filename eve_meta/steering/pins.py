@@ -93,7 +93,7 @@ class Pins:
             return None
 
     def _load(self) -> None:
-        command = [sys.executable, "-m", "eve_meta.steering.loader", str(self.directory)]
+        command = [sys.executable, "-I", "-m", "eve_meta.steering.loader", str(self.directory)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_TIMEOUT, check=False)
         except subprocess.TimeoutExpired:

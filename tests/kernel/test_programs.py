@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from eve_meta.steering.libbpf import open_pin
-from eve_meta.steering.loader import source_directory, unpin
+from eve_meta.steering.loader import source_directory
 from eve_meta.steering.maps import Maps, Reason, Settings
 from eve_meta.tag import MAX_TAG, STEERED
 
@@ -55,18 +53,6 @@ class Steer:
 
     def counted(self, tag: int = TAG) -> dict[str, int]:
         return {reason.label: number for reason, number in self.maps.counters(tag).items() if number}
-
-
-@pytest.fixture(scope="module")
-def pins() -> Iterator[Path]:
-    pins = Path(f"/sys/fs/bpf/emtest-{os.getpid()}")
-    pins.mkdir()
-    try:
-        subprocess.run([sys.executable, "-m", "eve_meta.steering.loader", str(pins)], check=True)
-        yield pins
-    finally:
-        unpin(pins)
-        pins.rmdir()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,68 @@
+"""``eve-meta check``: is everything that a person wrote right?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import click
+
+from eve_meta.cli.options import PATH, config_option, read_directory
+from eve_meta.config import DEFAULT_PATH, load_config
+from eve_meta.errors import Problem
+from eve_meta.inventory.domainfile import DomainFile
+from eve_meta.inventory.interface import FileProblem
+
+EXAMPLES = """\
+\b
+Examples:
+  eve-meta check
+  eve-meta check ./domains.d
+  eve-meta check --json | jq -r '.problems[].file'
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("directory", metavar="[DIR]", type=PATH, required=False)
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")
+def check(directory: Path | None, config: Path | None, as_json: bool) -> None:
+    """Say everything that is wrong in the configuration and in all domain files, each with its line.
+
+    DIR is the directory of domain files; the configuration says which, if it is not given. The exit status is 1 when
+    anything is wrong. Warnings alone leave it 0.
+    """
+    path = config or DEFAULT_PATH
+    configured = None
+    problems: list[FileProblem] = []
+    try:
+        configured = load_config(config).inventory.directory
+    except Problem as error:
+        lines = (line.removeprefix(f"{path}: ") for line in str(error).splitlines())
+        problems += [FileProblem(file=str(path), message=line) for line in lines]
+    directory = directory or configured
+    files: Mapping[str, DomainFile] = {}
+    # A broken configuration does not say where the files are.
+    if directory is not None:
+        found = read_directory(directory)
+        problems += found.problems
+        files = found.files
+    errors = [problem for problem in problems if not problem.warning]
+    good = len(files.keys() - {problem.file for problem in errors})
+    if as_json:
+        summary = {"files": len(files), "good": good, "errors": len(errors)}
+        click.echo(json.dumps({**summary, "problems": [attrs.asdict(problem) for problem in problems]}, indent=2))
+    else:
+        for problem in problems:
+            click.echo(str(problem))
+        warnings = len(problems) - len(errors)
+        click.echo(f"{_count(len(files), 'file')}, {good} good, {_count(len(errors), 'problem')}", nl=False)
+        click.echo(f", {_count(warnings, 'warning')}" if warnings else "")
+    sys.exit(1 if errors else 0)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,92 @@
+"""``eve-meta new``: the file that a domain begins with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from pathlib import Path
+from uuid import uuid4
+
+import click
+
+from eve_meta.cli.options import config_option, domains_directory, domains_option, read_directory
+from eve_meta.errors import Problem
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
+
+TEMPLATE = """\
+# What the metadata service tells the guest {name}. "eve-meta check" says whether this is right.
+# Everything but the uuid or the name may be left out. Take the "#" off what you need.
+
+# The domain with this uuid or this name: libvirt's, or QEMU's -uuid and -name. A guest whose DMI system-uuid is another
+# than the uuid here begins anew with cloud-init at each boot: if the domain exists already, write its own.
+uuid: {uuid}
+name: {quoted}
+
+#hostname: {name}.example.org
+#availability_zone: nova
+
+# The guest gets all of these keys.
+#public_keys:
+#  alice: ssh-ed25519 AAAA... alice@example.org
+
+# Any bytes that the guest's cloud-init, Ignition or the like understands. For a file beside this one, write
+# user_data_file: its path; for bytes that are no text, user_data_base64.
+#user_data: |
+#  #cloud-config
+#  packages: [nginx]
+
+# Strings of your own, in "meta" of meta_data.json.
+#meta: {{role: web}}
+
+# Needed only to tell the guest its addresses, or when no QEMU process owns the tap. Without subnets it uses DHCP.
+#nics:
+#- tap: vnet0
+#  mac: fa:16:3e:00:00:01
+#  subnets:
+#  - {{type: ipv4, address: 10.1.2.10/24, gateway: 10.1.2.1, dns: [10.1.2.2]}}
+"""
+
+EXAMPLES = """\
+\b
+Examples:
+  eve-meta new web1
+  eve-meta new --domains ./domains.d web1
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("name")
+@config_option
+@domains_option
+def new(name: str, config: Path | None, domains: Path | None) -> None:
+    """Write NAME.yaml, with a new uuid and comments, for you to complete."""
+    if not _SAFE.match(name):
+        raise Problem(
+            f"expected a name of letters, digits, '.', '_' and '-' that begins with a letter or digit, got {name!r}"
+        )
+    directory = read_directory(domains_directory(config, domains))
+    for other, domain in directory.domains.items():
+        if domain.name == name:
+            raise Problem(f"there is a domain {name} already, in {other}")
+    path = directory.path / f"{name}.yaml"
+    # json.dumps: to YAML, the name 007 or yes would be no string.
+    text = TEMPLATE.format(name=name, quoted=json.dumps(name), uuid=uuid4())
+    try:
+        # For root alone: it will hold secrets.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise Problem(f"{path} is there already: edit it, or remove it first") from None
+    except OSError as error:
+        raise Problem(f"cannot write {path}: {error.strerror}") from None
+    try:
+        with open(descriptor, "w") as file:
+            file.write(text)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise Problem(f"cannot write {path}: {error.strerror}") from None
+    where = "" if domains is None else f" {domains}"
+    click.echo(f"{path}\nNext: complete it, then run 'eve-meta check{where}'. A running daemon takes it up by itself.")

@@ -1,0 +1,34 @@
+"""``eve-meta serve``: the daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from eve_meta.cli.options import config_option, domains_option
+
+
+@click.command()
+@config_option
+@domains_option
+def serve(config: Path | None, domains: Path | None) -> None:
+    """Steer every tap's requests for 169.254.169.254 to this daemon and answer them, until told to end.
+
+    Needs root. SIGTERM, SIGINT or SIGHUP end it, and then the host is as it was before. Its log goes to standard error.
+
+    \b
+    Examples:
+      eve-meta serve
+      eve-meta serve --domains ./domains.d
+      eve-meta serve --config ./eve-meta.toml
+    """
+    options = [
+        *(["--config", str(config)] if config is not None else []),
+        *(["--domains", str(domains)] if domains is not None else []),
+    ]
+    # In this process's place: what commands are made of would stay in the daemon's memory for as long as it lives.
+    # -I: as root, nothing is imported from the current directory.
+    os.execv(sys.executable, [sys.executable, "-I", "-m", "eve_meta.service", *options])

@@ -1,0 +1,205 @@
+"""One file of ``domains.d``: YAML → :class:`~eve_meta.domain.Domain`, or everything that is wrong with it.
+
+A file says what a Domain holds, field by field, and writes bytes in the form that suits a person: ``user_data`` as
+text, ``user_data_base64``, or ``user_data_file``, a path relative to the file; ``content`` or ``content_base64`` of
+``files``.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from attrs import field, frozen
+from cattrs.errors import BaseValidationError
+
+from eve_meta.codec import Fault, decode_base64, faults, make_converter
+from eve_meta.config import unavailable
+from eve_meta.domain import MAX_USER_DATA, Domain, File
+from eve_meta.inventory.interface import FileProblem
+from eve_meta.inventory.yamlfile import BrokenYaml, Document
+from eve_meta.validators import quote, quote_where_text_belongs
+
+MAX_FILE = 32 * 1024 * 1024
+"""Bytes of a domain file: the user data of the largest size in base64, and room. A larger one is refused unread."""
+
+RACY_NS = 100_000_000
+"""Nanoseconds for which a file's times do not prove that it is unchanged: the kernel stamps files with the time of its
+last timer tick, so that two writes within one tick (10 ms at HZ=100) look alike. As git's "racy" index entries."""
+
+Stamp = tuple[int, ...] | None
+"""What changes when a file does; None for a file that was written just now, which equals no later stamp."""
+
+_ALIASES: Mapping[type, tuple[str, ...]] = {
+    Domain: ("user_data_file", "user_data_base64"),
+    File: ("content_base64",),
+}
+
+
+@frozen(kw_only=True)
+class DomainFile:
+    """What reading a file gave.
+
+    :ivar domain: None when something is wrong.
+    :ivar lines: where the fields stand that no other file may repeat: uuid, name, taps.
+    :ivar stamps: every file that was read, or should have been, with its stamp.
+    """
+
+    path: str
+    domain: Domain | None
+    problems: tuple[FileProblem, ...]
+    lines: Mapping[str, int] = field(repr=False)
+    stamps: Mapping[str, Stamp] = field(repr=False)
+
+    def unchanged(self) -> bool:
+        """Whether reading it again would give the same."""
+        return all(mark is not None and mark == stamp(path) for path, mark in self.stamps.items())
+
+
+def stamp(path: str) -> Stamp:
+    """The stamp of the file at *path*; of one that cannot be found, the reason."""
+    try:
+        return _stamp(os.stat(path))
+    except OSError as error:
+        return (error.errno or 0,)
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def read_domain_file(path: str) -> DomainFile:
+    """Read the file at *path*; whatever is wrong with it is among the result's problems."""
+    reading = _Reading(path)
+    domain = reading.read()
+    problems = sorted(reading.problems, key=lambda problem: problem.line or 0)
+    return DomainFile(path=path, domain=domain, problems=tuple(problems), lines=reading.lines, stamps=reading.stamps)
+
+
+def _as_read(value: Any, _kind: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"expected what _Reading put in place, got {value!r}")
+    return value
+
+
+_CONVERTER = make_converter()
+_CONVERTER.register_structure_hook(bytes, _as_read)
+
+
+class _Reading:
+    """The work on one file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.problems: list[FileProblem] = []
+        self.lines: dict[str, int] = {}
+        self.stamps: dict[str, Stamp] = {}
+
+    def read(self) -> Domain | None:
+        try:
+            document = Document(self._content(self.path, MAX_FILE).decode())
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            self._report(f"expected text in UTF-8, got the byte 0x{error.object[error.start]:02x}", line)
+        except BrokenYaml as error:
+            self._report(str(error), error.line)
+        except ValueError as error:
+            self._report(str(error))
+        else:
+            return self._structure(document)
+        return None
+
+    def _structure(self, document: Document) -> Domain | None:
+        if not isinstance(document.value, dict):
+            got = "nothing" if document.value is None else quote(document.value)
+            self._report(f"expected a domain, which is a mapping with a 'uuid' or a 'name', got {got}")
+            return None
+        found = [fault for _, fault in document.repeated]
+        plain = self._with_bytes(document.value, found)
+        domain = None
+        try:
+            domain = _CONVERTER.structure(plain, Domain)
+        except BaseValidationError as error:
+            found += faults(error, aliases=_ALIASES)
+        else:
+            found += [Fault((name,), message) for name, message in unavailable("domain", domain)]
+            taps = [Fault(("nics", index, "tap"), "") for index in range(len(domain.nics))]
+            for unique in (Fault(("uuid",), ""), Fault(("name",), ""), *taps):
+                self.lines[unique.field], _ = document.locate(unique)
+        lines = {fault: line for line, fault in document.repeated}
+        for fault in found:
+            line, message = document.locate(fault)
+            self._report(message, lines.get(fault, line), fault.field)
+        return None if found else domain
+
+    def _with_bytes(self, value: dict[Any, Any], found: list[Fault]) -> dict[Any, Any]:
+        # Copies on the way: YAML's aliases make one object of two places.
+        plain = dict(value)
+        forms = {"user_data": _text, "user_data_file": self._beside, "user_data_base64": decode_base64}
+        found += _take(plain, (), "user_data", forms)
+        if isinstance(plain.get("files"), list):
+            plain["files"] = [dict(item) if isinstance(item, dict) else item for item in plain["files"]]
+            for index, item in enumerate(plain["files"]):
+                if isinstance(item, dict):
+                    forms = {"content": _text, "content_base64": decode_base64}
+                    found += _take(item, ("files", index), "content", forms)
+        return plain
+
+    def _beside(self, value: Any) -> bytes:
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError(f"expected the path of a file, got {quote_where_text_belongs(value)}")
+        return self._content(os.path.join(os.path.dirname(self.path), value), MAX_USER_DATA)
+
+    def _content(self, path: str, limit: int) -> bytes:
+        try:
+            # Without O_NONBLOCK, a FIFO of this name would hold up the reactor until somebody writes to it.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            self.stamps[path] = stamp(path)
+            raise ValueError(f"cannot read {path!r}: {error.strerror}") from None
+        try:
+            status = os.fstat(descriptor)
+            changed = max(status.st_mtime_ns, status.st_ctime_ns)
+            self.stamps[path] = _stamp(status) if time.time_ns() - changed > RACY_NS else None
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError(f"expected {path!r} to be a file, got something else")
+            with open(descriptor, "rb", closefd=False) as file:
+                content = b"" if status.st_size > limit else file.read(limit + 1)
+        except OSError as error:
+            raise ValueError(f"cannot read {path!r}: {error.strerror}") from None
+        finally:
+            os.close(descriptor)
+        if max(status.st_size, len(content)) > limit:
+            raise ValueError(f"expected at most {limit} bytes, got more in {path!r}")
+        if status.st_mode & stat.S_IROTH and os.stat(os.path.dirname(path) or ".").st_mode & stat.S_IXOTH:
+            message = "every user of this host can read it, with the secrets that it may hold: chmod o= it"
+            self.problems.append(FileProblem(file=path, message=message, warning=True))
+        return content
+
+    def _report(self, message: str, line: int | None = None, name: str = "") -> None:
+        self.problems.append(FileProblem(file=self.path, line=line, field=name, message=message))
+
+
+def _text(value: Any) -> bytes:
+    if not isinstance(value, str):
+        hint = "; write '|' after the colon and indent the text" if isinstance(value, (dict, list)) else ""
+        raise ValueError(f"expected text, got {quote_where_text_belongs(value)}{hint}")
+    return value.encode()
+
+
+def _take(
+    plain: dict[Any, Any], path: tuple[Any, ...], name: str, forms: Mapping[str, Callable[[Any], bytes]]
+) -> Iterator[Fault]:
+    # Put the bytes under the field's name, whichever form they have in the file.
+    written = {form: plain.pop(form) for form in forms if form in plain}
+    given = [form for form, value in written.items() if value is not None]
+    if len(given) > 1:
+        yield Fault((*path, given[1]), f"expected one of {', '.join(forms)}, got {' and '.join(given)}")
+    for form in given:
+        try:
+            plain[name] = forms[form](written[form])
+        except ValueError as error:
+            yield Fault((*path, form), str(error))

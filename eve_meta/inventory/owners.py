@@ -1,0 +1,232 @@
+"""The owner of each tap, kept up to date without polling.
+
+libvirt and others make a tap before QEMU opens it, and nothing tells when that happens. So a new tap is looked for at
+once and then at growing intervals for a minute, and again when its carrier changes, which is when a process opens or
+closes it. The end of a process is learnt from its pidfd, at once: a tap that outlives it may then be another's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.internet.task import CooperativeTask, TaskStopped, cooperate
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from eve_meta.inventory.process import Owner, ProcessTable
+
+DELAYS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds before the first look for a tap's owner, before the second, …; the last one holds for all that follow."""
+
+PATIENCE = 60.0
+"""Seconds for which a tap's owner is looked for. What holds it after that is no QEMU, or its carrier will change."""
+
+_log = Logger()
+
+
+@implementer(IReadDescriptor)
+class ProcessWatch:
+    """Calls *gone* once, when the process *owner* has ended, or at once where it had.
+
+    :raises OSError: when the process cannot be watched: no file descriptor left (EMFILE).
+    """
+
+    def __init__(self, owner: Owner, gone: Callable[[], None], table: ProcessTable, reactor: Any) -> None:
+        self._gone = gone
+        self._reactor = reactor
+        self._late: IDelayedCall | None = None
+        self._pidfd: int | None = None
+        try:
+            self._pidfd = os.pidfd_open(owner.pid)
+            # The descriptor holds on to a process; that it is the right one can only be asked now.
+            alive = table.start_of(owner.pid) == owner.start
+        except (ProcessLookupError, FileNotFoundError):
+            alive = False
+        if alive:
+            reactor.addReader(self)
+        else:
+            self._late = reactor.callLater(0, self.doRead)
+
+    def stop(self) -> None:
+        """Watch no longer; *gone* is not called any more."""
+        if self._late is not None and self._late.active():
+            self._late.cancel()
+        if self._pidfd is not None:
+            self._reactor.removeReader(self)
+            os.close(self._pidfd)
+            self._pidfd = None
+
+    def fileno(self) -> int:
+        """The pidfd, or -1 when it is closed."""
+        return -1 if self._pidfd is None else self._pidfd
+
+    def doRead(self) -> None:  # noqa: N802  - Twisted's name
+        """The process has ended."""
+        self.stop()
+        self._gone()
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802  - Twisted's name
+        """The reactor stops."""
+        self.stop()
+
+    def logPrefix(self) -> str:  # noqa: N802  - Twisted's name
+        """What Twisted's log calls this."""
+        return "ProcessWatch"
+
+
+@define(eq=False)
+class _Search:
+    began: float
+    due: float
+    looks: int = 0
+
+
+class ProcessOwners:
+    """The QEMU process behind each tap.
+
+    :param reactor: needs IReactorTime and IReactorFDSet.
+    :param proc: where procfs is mounted.
+    """
+
+    def __init__(self, reactor: Any, proc: Path = Path("/proc")) -> None:
+        self._reactor = reactor
+        self._table = ProcessTable(proc)
+        self._changed: Callable[[], None] | None = None
+        self._taps: set[str] = set()
+        self._owners: dict[str, Owner] = {}
+        self._looked: set[str] = set()
+        self._watches: dict[Owner, ProcessWatch] = {}
+        self._searches: dict[str, _Search] = {}
+        self._timer: IDelayedCall | None = None
+        self._scanning: CooperativeTask[Iterator[None]] | None = None
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Begin to look for owners; *changed* is called whenever :meth:`owners` or :meth:`looked` is another."""
+        self._changed = changed
+        self._arm()
+
+    def stop(self) -> None:
+        """End looking and watching."""
+        self._changed = None
+        self._searches.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._scanning is not None:
+            self._scanning.stop()
+        for watch in self._watches.values():
+            watch.stop()
+        self._watches.clear()
+
+    def owners(self) -> Mapping[str, Owner]:
+        """The process behind each tap, as far as one is known."""
+        return self._owners
+
+    def looked(self) -> Collection[str]:
+        """The taps whose owner has been looked for, found or not, since they appeared or were kicked."""
+        return self._looked
+
+    def taps_changed(self, names: Iterable[str]) -> None:
+        """*names* are all taps that there are now: look for the owners of new ones, forget those of the others."""
+        taps = set(names)
+        new, lost = taps - self._taps, self._taps - taps
+        self._taps = taps
+        for tap in lost:
+            self._searches.pop(tap, None)
+        self._forget(lost)
+        self._search(new)
+
+    def kick(self, tap: str) -> None:
+        """*tap*'s carrier has changed: whoever held it may hold it no longer. Forget the owner and look anew."""
+        if tap in self._taps:
+            self._forget({tap})
+            self._search({tap})
+
+    # -- looking --
+
+    def _search(self, taps: Iterable[str]) -> None:
+        now = self._reactor.seconds()
+        for tap in taps:
+            self._searches[tap] = _Search(began=now, due=now + DELAYS[0])
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._searches and self._scanning is None and self._changed is not None:
+            due = min(search.due for search in self._searches.values())
+            self._timer = self._reactor.callLater(max(0.0, due - self._reactor.seconds()), self._scan)
+
+    def _scan(self) -> None:
+        self._timer = None
+        searches = dict(self._searches)
+        known = {(owner.pid, owner.start): owner for owner in self._watches}
+        found: dict[str, Owner] = {}
+        self._scanning = cooperate(self._table.steps(searches.keys(), known, found))
+        done: Deferred[Any] = self._scanning.whenDone()
+        done.addCallbacks(lambda _: self._scanned(searches, found), lambda failure: self._failed(failure, searches))
+
+    def _scanned(self, searches: Mapping[str, _Search], found: Mapping[str, Owner]) -> None:
+        self._scanning = None
+        before = (len(self._owners), len(self._looked))
+        for tap, search in searches.items():
+            if self._searches.get(tap) is not search:
+                continue  # the tap has gone, or was kicked, while we looked
+            self._looked.add(tap)
+            if tap in found and self._hold(tap, found[tap]):
+                del self._searches[tap]
+            else:
+                self._later(tap, search)
+        self._arm()
+        if (len(self._owners), len(self._looked)) != before and self._changed is not None:
+            self._changed()
+
+    def _failed(self, failure: Failure, searches: Mapping[str, _Search]) -> None:
+        self._scanning = None
+        if not isinstance(failure.value, TaskStopped):
+            _log.failure("looking for the processes behind taps failed", failure)
+            for tap, search in searches.items():
+                self._later(tap, search)
+            self._arm()
+
+    def _later(self, tap: str, search: _Search) -> None:
+        search.looks += 1
+        search.due = self._reactor.seconds() + DELAYS[min(search.looks, len(DELAYS) - 1)]
+        if search.due > search.began + PATIENCE and self._searches.get(tap) is search:
+            del self._searches[tap]
+
+    # -- holding --
+
+    def _hold(self, tap: str, owner: Owner) -> bool:
+        if owner not in self._watches:
+            try:
+                self._watches[owner] = ProcessWatch(owner, lambda: self._ended(owner), self._table, self._reactor)
+            except OSError as error:
+                # Unwatched, it could end and leave its tap to another, who would then be taken for it.
+                _log.error("cannot watch process {pid} behind {tap}: {error}", pid=owner.pid, tap=tap, error=error)
+                return False
+        self._owners[tap] = owner
+        return True
+
+    def _ended(self, owner: Owner) -> None:
+        taps = {tap for tap, each in self._owners.items() if each == owner}
+        del self._watches[owner]
+        self._forget(taps)
+        self._search(taps)
+
+    def _forget(self, taps: Iterable[str]) -> None:
+        # The process stays known until it ends, even with no tap left: it might change its command line meanwhile.
+        lost = self._looked & set(taps)
+        self._looked -= lost
+        for tap in lost:
+            self._owners.pop(tap, None)
+        if lost and self._changed is not None:
+            self._changed()

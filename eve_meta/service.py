@@ -1,0 +1,143 @@
+"""The daemon: puts steering, inventory, supervisor and admin socket together, and takes them apart again."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import pwd
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from eve_meta.admin.server import AdminFactory
+from eve_meta.admin.status import status
+from eve_meta.config import Config, PathsConfig, load_config
+from eve_meta.confine import workers_root
+from eve_meta.errors import Problem
+from eve_meta.inventory.inventory import Inventory
+from eve_meta.log import log_to_stderr
+from eve_meta.reactor import reactor
+from eve_meta.steering.steering import Steering
+from eve_meta.supervisor import Supervisor
+from eve_meta.worker_process import WorkerConfig
+
+USER = "eve-meta"
+"""Who workers run as."""
+
+_log = Logger()
+
+
+def serve(config: Config) -> None:
+    """Runs the daemon until SIGTERM, SIGINT or SIGHUP; then the host is as it was before.
+
+    :raises Problem: when it cannot begin; then too.
+    """
+    if os.geteuid() != 0:
+        raise Problem("serve needs root: it loads BPF programs and makes a network namespace; run it with sudo")
+    log_to_stderr()
+    with contextlib.ExitStack() as undo:
+        worker_config = _worker_config(config)
+        _make_run_directory(config.paths, undo)
+        inventory = Inventory(config.inventory, reactor)
+        supervisor = Supervisor(reactor, inventory, worker_config)
+        steering = Steering(reactor, config.steering, supervisor)
+        _listen_admin(config, _questions(supervisor, steering, inventory), undo)
+        listener = steering.start()
+        undo.callback(steering.stop)
+        supervisor.start(steering, listener, config.web.workers or os.cpu_count() or 1)
+        reactor.addSystemEventTrigger("before", "shutdown", supervisor.stop)
+        # A terminal that closes must not leave the host half taken apart.
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reactor.stop))
+        reactor.callWhenRunning(_log.info, "serving; {path} answers 'eve-meta status'", path=config.admin.socket)
+        reactor.run()
+    _log.info("ended; the host is as it was")
+
+
+def _questions(supervisor: Supervisor, steering: Steering, inventory: Inventory) -> dict[str, Callable[[], Any]]:
+    def ask_status() -> Deferred[Any]:
+        counted = supervisor.current_counts()
+        return counted.addCallback(lambda _: status(supervisor, steering, inventory))
+
+    return {"status": ask_status}
+
+
+def _worker_config(config: Config) -> WorkerConfig:
+    try:
+        user = pwd.getpwnam(USER)
+    except KeyError:
+        raise Problem(
+            f"there is no user {USER!r} for the workers: make it with "
+            f"'useradd --system --no-create-home --shell /usr/sbin/nologin {USER}'"
+        ) from None
+    return WorkerConfig(
+        uid=user.pw_uid,
+        gid=user.pw_gid,
+        root=config.paths.run / "root",
+        domain_wait=config.web.domain_wait,
+    )
+
+
+def _make_run_directory(paths: PathsConfig, undo: contextlib.ExitStack) -> None:
+    """Makes the run directory, and in it the workers' root."""
+    try:
+        # It may be there: systemd's RuntimeDirectory=, or left by a daemon that died. 0711: workers pass through it.
+        paths.run.mkdir(mode=0o711, exist_ok=True)
+    except OSError as error:
+        raise Problem(f"cannot make the directory {paths.run}: {error.strerror}") from None
+    undo.callback(_remove_if_empty, paths.run)
+    undo.enter_context(workers_root(paths.run / "root"))
+
+
+def _remove_if_empty(directory: Path) -> None:
+    with contextlib.suppress(OSError):  # kept where something else lies in it
+        directory.rmdir()
+
+
+def _listen_admin(config: Config, questions: dict[str, Callable[[], Any]], undo: contextlib.ExitStack) -> None:
+    path = config.admin.socket
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)  # left by a daemon that died
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise Problem(f"cannot use the admin socket {path}: {error.strerror}") from None
+        else:
+            raise Problem(f"another eve-meta answers on {path}: stop it, or give this one another [admin] socket")
+    try:
+        reactor.listenUNIX(str(path), AdminFactory(questions), mode=0o600)
+    except CannotListenError as error:
+        raise Problem(f"cannot listen on the admin socket {path}: {error.socketError.strerror}") from None
+    undo.callback(path.unlink, missing_ok=True)
+
+
+def main() -> int:
+    """The process that ``eve-meta serve`` becomes."""
+    parser = argparse.ArgumentParser(description="The daemon; start it by 'eve-meta serve'.")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--domains", type=Path)
+    arguments = parser.parse_args()
+    try:
+        config = load_config(arguments.config)
+        if arguments.domains is not None:
+            config = attrs.evolve(config, inventory=attrs.evolve(config.inventory, directory=arguments.domains))
+        serve(config)
+    except Problem as problem:
+        print(f"eve-meta: {problem}", file=sys.stderr)
+        return problem.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

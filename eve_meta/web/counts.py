@@ -1,0 +1,51 @@
+"""What guests move instead of log lines: numbers by tag, under names from a closed set.
+
+A guest chooses how fast these grow, never how many there are.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+
+class Drop(str, enum.Enum):
+    """Why a connection ended, or was never begun, other than by an answer and a close in good order."""
+
+    REFUSED_CONNECTIONS = "refused_connections"
+    """The tap had as many connections as it may have."""
+
+    MALFORMED = "malformed"
+    """No request that we take: every refusal by :mod:`eve_meta.web.request`, and a request that ends half-way."""
+
+    TIMEOUT = "timeout"
+    """A request, or the first byte of one, did not come in time."""
+
+    SLOW_READER = "slow_reader"
+    """An answer was not taken off our hands in time."""
+
+    REVOKED = "revoked"
+    """The tag went, or means another domain now."""
+
+
+class Counts:
+    """Counters by tag and name; a name is a status code or a :class:`Drop`.
+
+    :param began: called when there is something to :meth:`take` where there was nothing.
+    """
+
+    def __init__(self, began: Callable[[], None]) -> None:
+        self._began = began
+        self._deltas: dict[int, dict[str, int]] = {}
+
+    def add(self, tag: int, name: str) -> None:
+        """Count one more of *name* for *tag*."""
+        if not self._deltas:
+            self._began()
+        names = self._deltas.setdefault(tag, {})
+        names[name] = names.get(name, 0) + 1
+
+    def take(self) -> dict[int, dict[str, int]]:
+        """What was added since the last call."""
+        (taken, self._deltas) = (self._deltas, {})
+        return taken

@@ -1,0 +1,81 @@
+"""What one guest may cost: every limit on what a guest sends, holds or takes, with its reason.
+
+Nothing here grows with what a guest does. Times are seconds, sizes are bytes. Time limits are looked at once a second,
+so that they may end up to a second late.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+DEFAULT_MAX_REQUEST_LINE = 4 * 1024
+"""Bytes of a request line with its CRLF; beyond it 414. Our longest path has some 120 bytes. nginx and Apache take 8
+KiB, RFC 9112 section 3 asks general servers for 8000."""
+
+DEFAULT_MAX_HEADERS = 16 * 1024
+"""Bytes of all header fields together; beyond it 431. A session token is the largest one that we read, under 1 KiB.
+Node.js and h11 take 16 KiB for the whole head, Apache and nginx 8 KiB for each field."""
+
+DEFAULT_MAX_HEADER_FIELDS = 100
+"""Header fields of a request; beyond it 431. 16 KiB hold 4,000 empty ones, and each costs a call from the parser.
+Apache and Python's http.client take 100; our clients send at most a dozen."""
+
+DEFAULT_MAX_BODY = 64 * 1024
+"""Bytes of a request's body; beyond it 413. The largest that anyone sends is cloud-init's report, some KiB; a password
+has 1,020. nova takes 112 KiB, Firecracker's MMDS 50 KiB."""
+
+DEFAULT_MAX_CONNECTIONS = 32
+"""Open connections of a tap. cloud-init asks over one at a time (two when it races IPv6 against IPv4), a busy AWS SDK
+over ten; browsers hold six to a host. 4,000 taps that all hold 32 stay within a systemd service's half a million files.
+"""
+
+DEFAULT_REQUEST_TIME = 10.0
+"""From accepting a connection, or from the first byte of a later request, until the request is there as a whole. It is
+not renewed by each byte, or a guest could hold 32 connections for ever with one byte every nine seconds (Slowloris).
+Apache's mod_reqtimeout gives 20..40, the configuration that HAProxy's manual shows 10; our guests are one hop
+away."""
+
+DEFAULT_IDLE_TIME = 15.0
+"""Between two requests on a connection. HTTP clients drop theirs after about a minute, but a boot reads everything
+within two seconds; Apache gives 5, Node.js 5, nginx 75."""
+
+DEFAULT_WRITE_TIME = 10.0
+"""Without progress of a guest that is slow to read its answer: the time for one :data:`SLICE` of it. 6.5 KB/s is slower
+than any guest on its own host; nginx gives 60 to each write."""
+
+DEFAULT_LINGER_TIME = 2.0
+"""After a refusal, while what the guest still sends is thrown away. Closing at once would make the kernel send a reset,
+and that may destroy the answer before the guest has read it (RFC 9112 section 9.6). nginx's lingering_timeout is 5."""
+
+DEFAULT_RATE = 200.0
+"""Requests a second of a tap in the long run; beyond it and :data:`DEFAULT_BURST` 429. A boot is 35 requests within a
+second or two, and clients that retry do so about once a second. At some 80 µs each, a guest that floods without end
+gets under 2 % of a worker's time answered. AWS allows 1,024 packets a second to its link-local services."""
+
+DEFAULT_BURST = 400.0
+"""Requests of a tap in one go: ten clients of a boot's 35 requests at once, which no image runs."""
+
+SLICE = 64 * 1024
+"""Bytes of a body that a connection hands to its transport at a time: what a guest that does not read can make us hold,
+beside another 64 KiB in the transport's own buffer, however long its user data are."""
+
+LISTEN_BACKLOG = 4096
+"""Connections that the kernel completes before we accept them. Twisted's default of 50 loses connections when a
+thousand guests boot at once. The kernel takes no more than ``net.core.somaxconn``, 4096 since Linux 5.4."""
+
+
+@frozen(kw_only=True)
+class Limits:
+    """The limits of one :class:`~eve_meta.web.site.Site`: the constants above, smaller in tests."""
+
+    max_request_line: int = DEFAULT_MAX_REQUEST_LINE
+    max_headers: int = DEFAULT_MAX_HEADERS
+    max_header_fields: int = DEFAULT_MAX_HEADER_FIELDS
+    max_body: int = DEFAULT_MAX_BODY
+    max_connections: int = DEFAULT_MAX_CONNECTIONS
+    request_time: float = DEFAULT_REQUEST_TIME
+    idle_time: float = DEFAULT_IDLE_TIME
+    write_time: float = DEFAULT_WRITE_TIME
+    linger_time: float = DEFAULT_LINGER_TIME
+    rate: float = DEFAULT_RATE
+    burst: float = DEFAULT_BURST

@@ -1,0 +1,285 @@
+"""Bytes in, requests out: what a guest sends is read here and nowhere else, without I/O and without a clock.
+
+A request is given out whole or refused with the status to answer, and a refusal is the last word on its connection:
+after it nobody can say where the next request would begin. What is decided depends on the bytes alone, never on how
+they were cut into pieces on their way.
+
+llhttp (by httptools) reads method and header fields, strictly. Before it sees anything, the head is found and checked
+here, because what llhttp lets pass differs by version and two readers of one request must never differ (RFC 9112
+section 11.2). As of httptools 0.6.1, it takes folded lines, "Name : value", names that hold spaces or nothing, raw
+bytes over 127 and control characters in targets, and a lone LF that ends the head; 0.9.0 still takes HTTP/0.9,
+HTTP/2.0, RTSP and ICE request lines, several spaces between their parts, "#" in targets, and turns into a tunnel after
+an Upgrade or a CONNECT.
+
+A parser lives for one head, so that nothing of one request can change the next.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+
+from attrs import frozen
+from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
+
+from eve_meta.web.limits import Limits
+from eve_meta.web.path import BadPath, normalise
+
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+
+# RFC 9112 section 3. A target is visible ASCII; "#" begins a fragment, which no target has.
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([!\"$-~]+) HTTP/([0-9]\.[0-9])\r\n")
+
+# RFC 9112 section 3.2.2: "http" in any case; no user information (RFC 9110 section 4.2.4).
+_ABSOLUTE_FORM = re.compile(rb"http://([^/?@]+)([/?].*)?", re.IGNORECASE)
+
+# RFC 9112 section 5 without obs-fold. Bytes over 127 (obs-text) are opaque and harmless.
+_FIELDS = re.compile(rb"(?:" + _TOKEN + rb":[\t -~\x80-\xff]*\r\n)*\r\n")
+
+# Where a careless reader would see the end of a head. What we take ends with CRLF CRLF, by _FIELDS; but a head that
+# ends otherwise is refused at once, not when its guest has waited for the time limit.
+_END = re.compile(rb"\n\r?\n")
+
+_OWS = b" \t"
+
+
+class Refusal(Exception):
+    """What the guest sent is no request that we take.
+
+    :ivar status: what to answer before the connection is closed.
+    """
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Need(enum.Enum):
+    """Why there is no request yet."""
+
+    DATA = enum.auto()
+    """More bytes."""
+
+    CONTINUE = enum.auto()
+    """A ``100 Continue``, then more bytes: the guest waits for it before it sends its body."""
+
+
+@frozen
+class Request:
+    """A request, whole.
+
+    :ivar method: as it was sent; llhttp knows it.
+    :ivar target: the request target as it was sent.
+    :ivar path: the segments that *target* names (:mod:`eve_meta.web.path`).
+    :ivar version: ``b"1.0"`` or ``b"1.1"``.
+    :ivar host: the authority of an absolute *target*, else the Host field; None where HTTP/1.0 has neither. It never
+        chooses whose data are answered.
+    :ivar headers: header fields by lower-case name; those of one name are joined by ", " (RFC 9110 section 5.2).
+    :ivar keep_alive: whether the guest may send another request on this connection.
+    :ivar body: the body, empty where there is none.
+    """
+
+    method: bytes
+    target: bytes
+    path: tuple[str, ...]
+    version: bytes
+    host: bytes | None
+    headers: Mapping[bytes, bytes]
+    keep_alive: bool
+    body: bytes
+
+
+class _Line(NamedTuple):
+    method: bytes
+    target: bytes
+    path: tuple[str, ...]
+    version: bytes
+    authority: bytes | None
+    end: int
+
+
+class _Head(NamedTuple):
+    line: _Line
+    headers: Mapping[bytes, bytes]
+    length: int
+
+
+class RequestReader:
+    """Reads the requests of one connection, one at a time.
+
+    :meth:`receive` takes bytes, :meth:`next` gives what they amount to. What is kept is bounded: whoever is told
+    :attr:`Need.DATA` after each :meth:`receive` never makes it keep more than the largest request and one piece.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._buffer = bytearray()
+        self._searched = 0
+        self._line: _Line | None = None
+        self._head: _Head | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are bytes that belong to no request given out so far."""
+        return bool(self._buffer) or self._head is not None
+
+    def receive(self, data: bytes) -> None:
+        """Take the next bytes of the connection."""
+        self._buffer += data
+
+    def next(self) -> Request | Need:
+        """The next request, or what is needed for it.
+
+        :raises Refusal: the connection is to be closed after this answer; do not call again.
+        """
+        if self._head is None:
+            self._head = self._read_head()
+            if self._head is None:
+                return Need.DATA
+            if self._head.length and _waits(self._head):
+                # Also when the body is already here, where we need not (RFC 9110 section 10.1.1): what is answered
+                # must not depend on how fast the guest's bytes came.
+                return Need.CONTINUE
+        (line, headers, length) = self._head
+        if len(self._buffer) < length:
+            return Need.DATA
+        body = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        self._head = None
+        return Request(
+            line.method,
+            line.target,
+            line.path,
+            line.version,
+            line.authority or headers.get(b"host"),
+            headers,
+            _keep_alive(line.version, headers),
+            body,
+        )
+
+    def _read_head(self) -> _Head | None:
+        if self._line is None:
+            self._line = self._read_line()
+            if self._line is None:
+                return None
+        (buffer, limits, start) = (self._buffer, self._limits, self._line.end)
+        end = _END.search(buffer, self._searched)
+        if (end.end() if end else len(buffer)) - start > limits.max_headers:
+            raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if end is None:
+            self._searched = max(start - 1, len(buffer) - 2)
+            return None
+        head = bytes(buffer[: end.end()])
+        if not _FIELDS.fullmatch(head, start):
+            raise Refusal(HTTPStatus.BAD_REQUEST)
+        if head.count(b"\n", start) > limits.max_header_fields + 1:
+            raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        found = _parse(self._line, head, limits)
+        del buffer[: len(head)]
+        self._line = None
+        self._searched = 0
+        return found
+
+    def _read_line(self) -> _Line | None:
+        (buffer, limit) = (self._buffer, self._limits.max_request_line)
+        # One empty line is skipped, as RFC 9112 section 2.2 asks: old clients send one after a body.
+        start = 2 if buffer.startswith(b"\r\n") else 0
+        end = buffer.find(b"\n", max(start, self._searched)) + 1
+        if (end or len(buffer)) - start > limit:
+            raise Refusal(HTTPStatus.REQUEST_URI_TOO_LONG)
+        if not end:
+            self._searched = len(buffer)
+            return None
+        found = _REQUEST_LINE.fullmatch(buffer, start, end)
+        if found is None:
+            raise Refusal(HTTPStatus.BAD_REQUEST)
+        (method, target, version) = (bytes(part) for part in found.groups())
+        if version not in (b"1.0", b"1.1"):
+            raise Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+        (authority, path) = _split(target)
+        try:
+            segments = normalise(path)
+        except BadPath:
+            raise Refusal(HTTPStatus.BAD_REQUEST) from None
+        self._searched = end - 1
+        return _Line(method, target, segments, version, authority, end)
+
+
+def _split(target: bytes) -> tuple[bytes | None, bytes]:
+    # The authority-form is for CONNECT and the asterisk-form for OPTIONS alone (RFC 9112 section 3.2): nothing here.
+    if target.startswith(b"/"):
+        return None, target
+    # A server must take the absolute-form, and then that authority in place of the Host field's.
+    absolute = _ABSOLUTE_FORM.fullmatch(target)
+    if absolute is None:
+        raise Refusal(HTTPStatus.BAD_REQUEST)
+    return absolute[1], absolute[2] or b"/"
+
+
+class _Fields:
+    """Takes header fields from llhttp."""
+
+    def __init__(self) -> None:
+        self.found: dict[bytes, bytes] = {}
+        self.hosts = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        value = value.strip(_OWS)
+        if name == b"host":
+            self.hosts += 1
+        known = self.found.get(name)
+        self.found[name] = value if known is None else known + b", " + value
+
+
+def _parse(line: _Line, head: bytes, limits: Limits) -> _Head:
+    fields = _Fields()
+    try:
+        HttpRequestParser(fields).feed_data(head)
+    except HttpParserUpgrade:
+        # An Upgrade is an offer that a server may ignore (RFC 9110 section 7.8): we go on in HTTP/1.1, without that
+        # parser. A CONNECT is a method like any other that we do not have.
+        pass
+    except HttpParserInvalidMethodError:
+        raise Refusal(HTTPStatus.NOT_IMPLEMENTED) from None
+    except HttpParserError:
+        # Among others: more than one Content-Length, one with Transfer-Encoding, one that is no number or over 2**64.
+        raise Refusal(HTTPStatus.BAD_REQUEST) from None
+    headers = fields.found
+    # RFC 9112 section 3.2: exactly one Host in HTTP/1.1; two are a contradiction in any version.
+    if fields.hosts > 1 or (line.version == b"1.1" and not fields.hosts):
+        raise Refusal(HTTPStatus.BAD_REQUEST)
+    if b"transfer-encoding" in headers:
+        # A server may ask for a length (RFC 9112 section 6.3). No client of ours sends chunks, and what is not read
+        # cannot be read in two ways.
+        raise Refusal(HTTPStatus.LENGTH_REQUIRED)
+    try:
+        length = int(headers.get(b"content-length", b"0"))
+    except ValueError:
+        # Digits, says llhttp, but more (leading zeros) than Python reads.
+        raise Refusal(HTTPStatus.BAD_REQUEST) from None
+    if length > limits.max_body:
+        raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    if line.version == b"1.1" and headers.get(b"expect", _CONTINUE).lower() != _CONTINUE:
+        raise Refusal(HTTPStatus.EXPECTATION_FAILED)
+    return _Head(line, headers, length)
+
+
+_CONTINUE = b"100-continue"
+
+
+def _waits(head: _Head) -> bool:
+    # RFC 9110 section 10.1.1: an Expect of HTTP/1.0 is ignored.
+    return head.line.version == b"1.1" and b"expect" in head.headers
+
+
+def _keep_alive(version: bytes, headers: Mapping[bytes, bytes]) -> bool:
+    # HTTP/1.0's "Connection: keep-alive" is not honoured, as RFC 9112 section 9.3 allows: clients of HTTP/1.0 here are
+    # shell scripts with nc, which read until we close.
+    if version == b"1.0":
+        return False
+    options = headers.get(b"connection")
+    return options is None or b"close" not in [option.strip(_OWS).lower() for option in options.split(b",")]

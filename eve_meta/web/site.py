@@ -1,0 +1,211 @@
+"""All connections of a worker: who may have another one, what each tap is answered, and when the slow ones end.
+
+The worker adopts a socket that already listens (:func:`eve_meta.web.listener.prepare`) and lets it accept once the
+table is complete; this module opens nothing. No guest's bytes reach a log: guests move counters
+(:mod:`eve_meta.web.counts`).
+"""
+
+# ruff: noqa: N802 - Twisted's names
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from wsgiref.handlers import format_date_time
+
+from attrs import frozen
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+
+from eve_meta.documents.document import SEED_BYTES
+from eve_meta.web.answer import DEFECT, TOO_MANY, Asking, Response, answer
+from eve_meta.web.connection import Connection
+from eve_meta.web.counts import Counts
+from eve_meta.web.identity import tag_of_socket
+from eve_meta.web.limits import Limits
+from eve_meta.web.request import Request
+from eve_meta.web.table import Table
+from eve_meta.web.tap import Tap
+
+SWEEP_EVERY = 1.0
+"""Seconds between two looks at all deadlines. A look at 10,000 connections takes some ms; there is none while no tap
+has a connection or owes its allowance."""
+
+DEFECT_LOG_EVERY = 60.0
+"""Seconds between two lines about answers that failed: guests choose how often they ask for them."""
+
+
+@frozen
+class Now:
+    """The wall clock's second, as answers need it.
+
+    :ivar second: seconds since the epoch.
+    :ivar date: it as an HTTP date (RFC 9110 section 5.6.7).
+    :ivar today: its day in UTC.
+    """
+
+    second: int
+    date: str
+    today: datetime.date
+
+    @classmethod
+    def of(cls, second: int) -> Now:
+        """The second *second* since the epoch."""
+        return cls(
+            second, format_date_time(second), datetime.datetime.fromtimestamp(second, datetime.timezone.utc).date()
+        )
+
+
+class Site(ServerFactory):
+    """Makes the connections of a worker and answers for them.
+
+    :param clock: the reactor, for the sweep.
+    :param identify: the tag of an accepted socket, None for one that came through no tap.
+    :param domain_wait: seconds from a tap's appearing during which its domain may still become known.
+    :param monotonic: seconds that never jump. Not *clock*'s: Twisted's reactors count by the wall clock. What
+        :meth:`put` is given as *since* is of the same clock.
+    :param wall: seconds since the epoch.
+
+    :ivar table: what each tag means. Change it by :meth:`put` and :meth:`remove`.
+    :ivar counts: what guests did.
+    :ivar counted: called when the first count is there to be taken, and again for the first one after each
+        :meth:`take_counts`; set it to be told.
+    """
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        *,
+        identify: Callable[[socket.socket], int | None] = tag_of_socket,
+        domain_wait: float = 60.0,
+        limits: Limits | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.identify = identify
+        self.limits = limits or Limits()
+        self.monotonic = monotonic
+        self.table = Table()
+        self.counted: Callable[[], None] = _nothing
+        self.counts = Counts(self._counts_began)
+        self._clock = clock
+        self._wall = wall
+        self._domain_wait = domain_wait
+        self._now = Now.of(0)
+        self._taps: dict[int, Tap] = {}
+        self._sweeping = False
+        self._defect_logged = -DEFECT_LOG_EVERY
+
+    # -- for the worker --
+
+    def put(self, tag: int, tap: str, since: float, domain: bytes | None) -> None:
+        """Let *tag* mean *tap*, which appeared at *since* (``time.monotonic()``), and *domain* (JSON, None: unknown).
+
+        Where it meant another tap or domain, its connections are cut.
+        """
+        if self.table.put(tag, tap, since, domain):
+            self._revoke(tag)
+
+    def remove(self, tag: int) -> None:
+        """Let *tag* mean nothing any more, and cut its connections."""
+        self.table.remove(tag)
+        self._revoke(tag)
+
+    def take_counts(self) -> dict[int, dict[str, int]]:
+        """What guests did since the last call: by tag (0: no tap), by status code and :class:`~.counts.Drop`."""
+        return self.counts.take()
+
+    def _counts_began(self) -> None:
+        self.counted()
+
+    def _revoke(self, tag: int) -> None:
+        tap = self._taps.get(tag)
+        if tap is not None:
+            for connection in tuple(tap.connections):
+                connection.revoke()
+
+    # -- for the reactor --
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        """A connection; whose, it finds out itself."""
+        return Connection(self)
+
+    # -- for connections --
+
+    def tap(self, tag: int) -> Tap:
+        """What the tap of *tag* holds of this worker."""
+        tap = self._taps.get(tag)
+        if tap is None:
+            tap = self._taps[tag] = Tap(tag, self.limits, self.monotonic())
+            if not self._sweeping:
+                self._sweeping = True
+                self._clock.callLater(SWEEP_EVERY, self._sweep)
+        return tap
+
+    def now(self) -> Now:
+        """The current second; formatting a date for each answer would take as long as parsing its request."""
+        second = int(self._wall())
+        if second != self._now.second:
+            self._now = Now.of(second)
+        return self._now
+
+    def respond(self, tap: Tap, request: Request, peer: str) -> Response:
+        """The answer to *request*, which came through *tap* from the IP address *peer*."""
+        now = self.monotonic()
+        if not tap.take(now):
+            return TOO_MANY
+        try:
+            asking = Asking(
+                peer=peer,
+                now=now,
+                today=self.now().today,
+                seed=_seed,
+                domain_wait=self._domain_wait,
+            )
+            return answer(self.table.get(tap.tag), request, asking)
+        except Exception as error:
+            # A defect of ours, which one guest's documents may trigger; the others go on.
+            self._log_defect(tap.tag, error, now)
+            return DEFECT
+
+    def _log_defect(self, tag: int, error: Exception, now: float) -> None:
+        if now - self._defect_logged >= DEFECT_LOG_EVERY:
+            self._defect_logged = now
+            # Where, but not what: the text of an exception may quote the request.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            self._log.critical(
+                "an answer to tag {tag} failed: {kind} in {file}, line {line}; no such line for the next {every:.0f} s",
+                tag=tag,
+                kind=type(error).__name__,
+                file=where.filename,
+                line=where.lineno,
+                every=DEFECT_LOG_EVERY,
+            )
+
+    def _sweep(self) -> None:
+        now = self.monotonic()
+        for tap in tuple(self._taps.values()):
+            for connection in tuple(tap.connections):
+                if connection.deadline <= now:
+                    connection.expire()
+            if tap.rests(now):
+                del self._taps[tap.tag]
+        self._sweeping = bool(self._taps)
+        if self._sweeping:
+            self._clock.callLater(SWEEP_EVERY, self._sweep)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _seed() -> bytes:
+    return os.urandom(SEED_BYTES)

@@ -1,0 +1,235 @@
+"""tap_in on a real tap device: frames are written to its tun file descriptor, as QEMU does."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+from guests import Lab
+from namespace import inside
+from pyroute2 import IPRoute
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.packet import Packet, Raw
+
+from eve_meta.steering import filters
+from eve_meta.steering.libbpf import open_pin
+from eve_meta.steering.maps import Maps, Settings
+
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x2, 0x1000, 0x4000
+VNET_HEADER = struct.Struct("=BBHHHH")
+
+TAG = 7
+SERVICE = "169.254.169.254"
+GUEST_MAC, NEIGHBOUR_MAC = "52:54:00:00:00:05", "52:54:00:00:00:06"
+
+
+class Device:
+    """A tap whose guest is this test."""
+
+    def __init__(self, host: str, name: str) -> None:
+        with inside(host):
+            self._fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+            fcntl.ioctl(self._fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+            self.ifindex = socket.if_nametoindex(name)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def send(self, frame: Packet | bytes, *, header_length: int = 0) -> None:
+        """Sends *frame*; the kernel puts *header_length* bytes of it into the linear part (0: all)."""
+        os.write(self._fd, VNET_HEADER.pack(0, 0, header_length, 0, 0, 0) + bytes(frame))
+
+    def receive(self, patience: float = 2.0) -> list[Packet]:
+        """The frames that came, up to the first pause of 50 ms after one, or *patience* seconds without any."""
+        frames: list[Packet] = []
+        deadline = time.monotonic() + patience
+        while select.select([self._fd], [], [], 0.05 if frames else max(0.0, deadline - time.monotonic()))[0]:
+            frames.append(Ether(os.read(self._fd, 65536)[VNET_HEADER.size :]))
+        return frames
+
+
+@frozen
+class Wires:
+    """A guest and its neighbour on one bridge, and what stands for the way into the private namespace."""
+
+    guest: Device
+    neighbour: Device
+    service: Device
+    maps: Maps
+    lab: Lab
+    ipr: IPRoute
+    program: int
+
+    def tc(self, command: str) -> str:
+        return self.lab.host.run("tc", *command.split()).stdout
+
+    def counted(self) -> dict[str, int]:
+        return {reason.label: number for reason, number in self.maps.counters(TAG).items() if number}
+
+    def neighbour_gets(self, frame: Packet | bytes, *, header_length: int = 0) -> list[Packet]:
+        """What of the guest reaches the neighbour when it sends *frame*; a broadcast that follows always does."""
+        self.guest.send(frame, header_length=header_length)
+        self.guest.send(Ether(src=GUEST_MAC, dst="ff:ff:ff:ff:ff:ff", type=0x88B5) / Raw(b"end"))
+        # The host itself speaks IGMP on the bridge.
+        got = [frame for frame in self.neighbour.receive() if frame.src == GUEST_MAC]
+        assert got, "not even the broadcast came"
+        assert got[-1].type == 0x88B5
+        return got[:-1]
+
+
+@pytest.fixture
+def wires(pins: Path) -> Iterator[Wires]:
+    with contextlib.ExitStack() as undo:
+        lab = undo.enter_context(Lab("emtap"))
+        host = lab.host.name
+        devices = [Device(host, name) for name in ("vnet0", "vnet1", "service")]
+        for device in devices:
+            undo.callback(device.close)
+        lab.bridge("br0")
+        # IPv6 would send frames of its own.
+        lab.host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+        lab.host.ip(
+            *(f"link set {name} mtu 9000 up" for name in ("vnet0", "vnet1", "service", "br0")),
+            "link set vnet0 master br0",
+            "link set vnet1 master br0",
+        )
+        maps = undo.enter_context(contextlib.closing(Maps(pins)))
+        guest, neighbour, service = devices
+        maps.add_tap(TAG, guest.ifindex)
+        undo.callback(maps.remove_tap, TAG, guest.ifindex)
+        maps.write_settings(Settings(host_ifindex=service.ifindex, next_tag=1, build=0))
+        program = open_pin(pins / "tap_in")
+        undo.callback(os.close, program)
+        with inside(host):
+            ipr = undo.enter_context(IPRoute())
+        assert filters.add_qdisc(ipr, "ingress", guest.ifindex)
+        filters.attach(ipr, guest.ifindex, program, "tap_in")
+        yield Wires(guest, neighbour, service, maps, lab, ipr, program)
+
+
+def test_other_traffic_reaches_the_neighbour(wires: Wires) -> None:
+    frame = Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC) / IP(src="10.0.0.5", dst="10.0.0.6") / UDP(dport=53) / Raw(b"hello")
+    assert [bytes(got) for got in wires.neighbour_gets(frame)] == [bytes(frame)]
+
+
+def test_arp_for_the_service_is_answered_and_goes_no_further(wires: Wires) -> None:
+    who_has = Ether(src=GUEST_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(hwsrc=GUEST_MAC, psrc="10.0.0.5", pdst=SERVICE)
+    assert wires.neighbour_gets(who_has) == []
+    answer = next(frame for frame in wires.guest.receive() if ARP in frame)
+    assert (answer.dst, answer[ARP].op, answer[ARP].psrc, answer[ARP].pdst) == (GUEST_MAC, 2, SERVICE, "10.0.0.5")
+    assert answer[ARP].hwsrc == answer.src
+
+
+def test_a_segment_to_the_service_is_taken_whatever_mac_it_is_addressed_to(wires: Wires) -> None:
+    frame = Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC) / IP(src="10.0.0.5", dst=SERVICE) / TCP(dport=80)
+    assert wires.neighbour_gets(frame) == []
+    (passed,) = [got for got in wires.service.receive() if TCP in got]
+    assert passed.src == "02:a9:fe:00:00:07"
+    assert bytes(passed[IP]) == bytes(frame[IP])
+
+
+ATTACKS = {
+    "poses-by-arp-reply": Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC)
+    / ARP(op=2, hwsrc=GUEST_MAC, psrc=SERVICE, hwdst=NEIGHBOUR_MAC, pdst="10.0.0.6"),
+    "poses-by-gratuitous-arp": Ether(src=GUEST_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(psrc=SERVICE, pdst=SERVICE),
+    "poses-by-source-address": Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC) / IP(src=SERVICE, dst="10.0.0.6") / UDP(),
+    "asks-another-port": Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC) / IP(src="10.0.0.5", dst=SERVICE) / TCP(dport=22),
+    "asks-by-udp": Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC) / IP(src="10.0.0.5", dst=SERVICE) / UDP(dport=80),
+    "asks-in-fragments": Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC)
+    / IP(src="10.0.0.5", dst=SERVICE, flags="MF")
+    / TCP(dport=80),
+    "asks-with-a-vlan-tag": Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC)
+    / Dot1Q(vlan=7)
+    / IP(src="10.0.0.5", dst=SERVICE)
+    / TCP(dport=80),
+    "poses-with-two-vlan-tags": Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC)
+    / Dot1Q(vlan=7)
+    / Dot1Q(vlan=8)
+    / ARP(op=2, psrc=SERVICE, pdst="10.0.0.6"),
+    "asks-with-half-a-tcp-header": Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC)
+    / IP(src="10.0.0.5", dst=SERVICE, proto=6)
+    / Raw(bytes(10)),
+    "asks-without-a-tcp-header": Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC) / IP(src="10.0.0.5", dst=SERVICE, proto=6),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_attack_reaches_neither_neighbour_nor_service(wires: Wires, attack: str) -> None:
+    assert wires.neighbour_gets(ATTACKS[attack]) == []
+    assert [got for got in wires.service.receive(patience=0.1) if got.src.startswith("02:a9:fe:00")] == []
+    assert sum(number for label, number in wires.counted().items() if label.startswith("drop_")) == 1
+
+
+@pytest.mark.parametrize("attack", ["poses-by-source-address", "asks-by-udp", "asks-another-port"])
+def test_a_frame_whose_headers_lie_outside_the_linear_part_is_seen_all_the_same(wires: Wires, attack: str) -> None:
+    # More than a page, or the kernel makes the frame linear anyway (tun_alloc_skb()).
+    frame = ATTACKS[attack] / Raw(bytes(6000))
+    assert wires.neighbour_gets(frame, header_length=14) == []
+    assert sum(number for label, number in wires.counted().items() if label.startswith("drop_")) == 1
+
+
+def test_a_large_ordinary_frame_with_headers_outside_the_linear_part_passes(wires: Wires) -> None:
+    frame = Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC) / IP(src="10.0.0.5", dst="10.0.0.6") / UDP() / Raw(bytes(6000))
+    assert [bytes(got) for got in wires.neighbour_gets(frame, header_length=14)] == [bytes(frame)]
+
+
+def test_frames_of_every_short_length_harm_nobody(wires: Wires) -> None:
+    """Also those that a BPF test run refuses: nothing that names the service as its whole destination comes through."""
+    whole = bytes(ATTACKS["asks-by-udp"])
+    for length in range(14, len(whole)):
+        got = wires.neighbour_gets(whole[:length])
+        assert [frame for frame in got if bytes(frame)[30:34] == socket.inet_aton(SERVICE)] == [], length
+
+
+def without_parent(filters: str) -> list[dict[str, object]]:
+    """What tc shows, but for the parent: it names the one that the latest change of any filter of the qdisc gave."""
+    return [{key: value for key, value in shown.items() if key != "parent"} for shown in json.loads(filters)]
+
+
+def test_an_ingress_qdisc_of_somebody_else_serves_and_stays(wires: Wires) -> None:
+    """libvirt's bandwidth limits: an ingress qdisc with a filter of its own on the tap."""
+    tap = wires.neighbour.ifindex
+    wires.tc("qdisc add dev vnet1 ingress")
+    # libvirt's has "police … drop" before the flowid; not every kernel has act_police.
+    wires.tc("filter add dev vnet1 parent ffff: protocol all u32 match u32 0 0 flowid :1")
+    before = wires.tc("-j filter show dev vnet1 ingress")
+    assert filters.add_qdisc(wires.ipr, "ingress", tap) is False
+    filters.attach(wires.ipr, tap, wires.program, "tap_in")
+    filters.attach(wires.ipr, tap, wires.program, "tap_in")  # replaces, does not append
+    assert wires.tc("filter show dev vnet1 ingress").count("eve-meta:tap_in") == 1
+    assert filters.is_attached(wires.ipr, tap)
+    filters.detach(wires.ipr, tap, qdisc=True)  # others filter there: the qdisc stays even if it was ours
+    assert without_parent(wires.tc("-j filter show dev vnet1 ingress")) == without_parent(before)
+    assert not filters.is_attached(wires.ipr, tap)
+
+
+def test_a_clsact_qdisc_of_somebody_else_serves_as_well(wires: Wires) -> None:
+    wires.tc("qdisc add dev vnet1 clsact")
+    assert filters.add_qdisc(wires.ipr, "ingress", wires.neighbour.ifindex) is False
+    filters.attach(wires.ipr, wires.neighbour.ifindex, wires.program, "tap_in")
+    assert wires.tc("filter show dev vnet1 ingress").count("eve-meta:tap_in") == 1
+
+
+def test_libvirt_can_set_a_bandwidth_limit_on_a_tap_that_is_ours(wires: Wires) -> None:
+    """What virNetDevBandwidthSet() runs; with a clsact of ours on the tap the second command would fail."""
+    wires.tc("qdisc del dev vnet0 ingress")
+    wires.tc("qdisc add dev vnet0 ingress")
+
+
+def test_detaching_takes_filter_and_qdisc_and_forgives_a_tap_that_is_gone(wires: Wires) -> None:
+    filters.detach(wires.ipr, wires.guest.ifindex, qdisc=True)
+    assert "ingress" not in wires.tc("qdisc show dev vnet0")
+    filters.detach(wires.ipr, wires.guest.ifindex, qdisc=True)
+    filters.detach(wires.ipr, 99999, qdisc=True)
