@@ -139,7 +139,7 @@ class _OneProtocol(ServerFactory):
 
 
 def _structure(plain: Any) -> ToWorker | ToSupervisor:
-    if not isinstance(plain, dict) or "message" not in plain:
+    if not isinstance(plain, dict) or not isinstance(plain.get("message"), str):
         raise ValueError(f"expected a message, got {plain!r}")
     try:
         message: ToWorker | ToSupervisor = _CONVERTER.structure(plain, ToWorker | ToSupervisor)  # type: ignore[arg-type]

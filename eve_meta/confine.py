@@ -29,9 +29,9 @@ MAX_OPEN_FILES = 65536
 def workers_root(root: Path) -> Iterator[None]:
     """Makes the folder that is a worker's whole file system, for as long as the context lasts.
 
-    In it is nothing but an empty file called dev/null: Twisted keeps one descriptor of it in reserve, to be able to accept
-    and close a connection when there are no others left (``_FileDescriptorReservation``). No device, because /run is
-    usually mounted nodev.
+    In it is nothing but an empty file called dev/null: Twisted keeps one descriptor of it in reserve, to be able to
+    accept and close a connection when there are no others left (``_FileDescriptorReservation``). No device, because
+    /run is usually mounted nodev.
 
     :raises Problem: when it cannot be made, or holds something else.
     """

@@ -8,6 +8,7 @@ ours imports ``twisted.internet.reactor`` but this module.
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 sys.modules.setdefault("OpenSSL", None)  # type: ignore[arg-type]  # None makes "import OpenSSL" an ImportError
@@ -16,3 +17,6 @@ from twisted.internet import reactor as _reactor  # noqa: E402
 
 reactor: Any = _reactor
 """The reactor; Any, because to mypy ``twisted.internet.reactor`` is a module."""
+
+# Twisted's own is time.time: all timers would jump with the wall clock.
+reactor.seconds = time.monotonic

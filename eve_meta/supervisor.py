@@ -48,6 +48,7 @@ class Supervisor:
         self._converter = make_converter()
         self._taps: dict[int, TapState] = {}
         self._stopping = False
+        self._problems: set[str] = set()
         self._inventory_told_soon = False
         self.workers: list[WorkerProcess] = []
         self.unsteered: Counter[str] = Counter()
@@ -101,8 +102,11 @@ class Supervisor:
             self._log.info("tap {tap} with tag {tag} is gone", tap=tap.name, tag=tap.tag)
 
     def carrier_changed(self, tap: Tap) -> None:
-        self._taps[tap.tag].tap = tap
-        self._inventory.kick(tap.name)
+        state = self._taps[tap.tag]
+        state.tap = tap
+        self._inventory.carrier_changed(tap.name)
+        # At once: until the new owner is found, whoever opens the tap next must not read the old one's documents.
+        self._refresh(state)
 
     # -- inventory --
 
@@ -119,11 +123,19 @@ class Supervisor:
 
     def _inventory_changed(self) -> None:
         for state in self._taps.values():
-            domain = self._inventory.domain_of(state.tap.name)
-            if domain is not state.domain and domain != state.domain:
-                state.domain = domain
-                self._tell(state)
-                self._log.info("tap {tap}: {domain}", tap=state.tap.name, domain=_domain_text(state))
+            self._refresh(state)
+        problems = {str(problem) for problem in self._inventory.problems()}
+        for problem in sorted(problems - self._problems):
+            self._log.warn("{problem}", problem=problem)
+        self._problems = problems
+
+    def _refresh(self, state: TapState) -> None:
+        """Tells the workers when the tap of *state* means another domain than they know."""
+        domain = self._inventory.domain_of(state.tap.name)
+        if domain is not state.domain and domain != state.domain:
+            state.domain = domain
+            self._tell(state)
+            self._log.info("tap {tap}: {domain}", tap=state.tap.name, domain=_domain_text(state))
 
     # -- workers --
 

@@ -33,6 +33,7 @@ from eve_meta.confine import confine
 from eve_meta.errors import Problem
 from eve_meta.log import log_to_stderr
 from eve_meta.reactor import reactor
+from eve_meta.web.listener import prepare
 from eve_meta.web.site import Site
 
 COUNT_INTERVAL = 1.0
@@ -67,8 +68,9 @@ class Worker:
             case RemoveTap():
                 self._site.remove(message.tag)
             case Begin():
-                self._reactor.adoptStreamPort(LISTENER_FD, socket.AF_INET, self._site)
-                os.close(LISTENER_FD)
+                with socket.socket(fileno=LISTENER_FD) as listener:  # of which the reactor makes a copy
+                    prepare(listener)
+                    self._reactor.adoptStreamPort(LISTENER_FD, socket.AF_INET, self._site)
             case Report():
                 self._report(message.number)
 

@@ -18,6 +18,9 @@ from eve_meta.inventory.directory import Directory
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MAX_NAMES = 20
+"""Domains that an error lists: what fits on a screen."""
+
 PATH = click.Path(path_type=Path)
 
 
@@ -65,15 +68,19 @@ def find_domain(directory: Directory, wanted: str) -> Domain:
 
     :raises Problem: when there is none; it says which there are.
     """
-    named = {domain.display_name: domain for domain in directory.domains.values()}
-    for domain in named.values():
-        if wanted in (domain.name, str(domain.uuid)) or wanted == str(domain.instance_uuid):
+    for domain in directory.domains.values():
+        if wanted == domain.name or wanted.lower() == str(domain.instance_uuid):
             return domain
-    broken = [file.path for file in directory.files.values() if file.path not in directory.domains]
-    near = difflib.get_close_matches(wanted, named, n=3, cutoff=0.4) or sorted(named)[:10]
-    known = f"did you mean {' or '.join(near)}?" if near else "there is none at all"
+    names = sorted(domain.display_name for domain in directory.domains.values())
+    near = difflib.get_close_matches(wanted, names, n=3)
+    if near:
+        known = f"did you mean {' or '.join(near)}?"
+    else:
+        shown = names[:MAX_NAMES] + ["…"] * (len(names) > MAX_NAMES)
+        known = f"there are {', '.join(shown)}" if names else "there are none"
+    broken = len(directory.files.keys() - directory.domains.keys())
     if broken:
-        known += f" ({len(broken)} files are broken: see 'eve-meta check')"
+        known += f" ({broken} {'files are' if broken > 1 else 'file is'} broken: see 'eve-meta check')"
     raise Problem(f"no domain {wanted!r} in {directory.path}: {known}")
 
 

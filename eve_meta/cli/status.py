@@ -22,8 +22,8 @@ HEAD = ("TAP", "TAG", "DOMAIN", "UUID", "REQUESTS", "DROPPED FRAMES")
 def status(config: Path | None, as_json: bool) -> None:
     """Show the taps, their tags and domains, the requests of each guest by status, and the frames dropped by reason.
 
-    REQUESTS counts answers by HTTP status; a word instead of a status is a connection that ended otherwise. bpf/README.rst
-    explains each reason for which frames are dropped.
+    REQUESTS counts answers by HTTP status; a word instead of a status is a connection that ended otherwise. The reasons
+    for which frames are dropped are explained in bpf/shared.h.
 
     \b
     Examples:

@@ -65,7 +65,8 @@ class PerVersion:
 
     A guest reads one or two versions of the many. One that reads them all must not make us hold its data ten times.
 
-    :param make: makes the document of a version.
+    :param make: makes the document of a version. It must not refer to the object that holds this one: trees come and go
+        with their guests, and a circle would keep them until the garbage collector finds it.
     """
 
     def __init__(self, make: Callable[[str], Document]) -> None:

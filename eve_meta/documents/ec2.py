@@ -62,9 +62,9 @@ class Ec2:
         self._user_data = None if domain.user_data is None else Document(domain.user_data)
         self._root = lines(["meta-data/"] if self._user_data is None else ["meta-data/", "user-data"])
         self._fixed = _first_ipv4(subnet.address.ip for nic in domain.nics for subnet in nic.subnets if subnet.address)
-        self._entries = _entries(domain, self._fixed)
+        entries = self._entries = _entries(domain, self._fixed)
         self._listings = PerVersion(
-            lambda version: _listing({name: entry for name, entry in self._entries.items() if SINCE[name] <= version})
+            lambda version: _listing({name: entry for name, entry in entries.items() if SINCE[name] <= version})
         )
 
     def find(self, path: tuple[str, ...], peer: str) -> Document | None:

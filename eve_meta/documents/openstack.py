@@ -7,6 +7,7 @@ is 404 here.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 import functools
 
 from attrs import frozen
@@ -63,10 +64,9 @@ class OpenStack:
     """What one domain reads below ``/openstack``."""
 
     def __init__(self, domain: Domain, password: str | None) -> None:
-        self._listings = PerVersion(self._listing)
         self._meta_data = PerVersion(lambda version: meta_data(domain, version))
         self._content = {CONTENT_NAME.format(i): Document(file.content) for i, file in enumerate(domain.files)}
-        self._others: dict[str, Document | None] = {
+        others = self._others = {
             "user_data": None if domain.user_data is None else Document(domain.user_data),
             # A password that was never set reads as empty, not as 404: that is how cloudbase-init learns that it may
             # post one.
@@ -78,6 +78,7 @@ class OpenStack:
             # of that name can fill; a wrapper of ours would hide the domain's own. Who needs "static" can write it.
             "vendor_data2.json": Document(dump(domain.vendor_data2), JSON),
         }
+        self._listings = PerVersion(lambda version: _listing(version, others))
 
     def find(self, path: tuple[str, ...], today: datetime.date) -> Document | None:
         """The document at *path* below ``/openstack``, None where there is none.
@@ -95,10 +96,12 @@ class OpenStack:
                 return self._leaf(version, leaf)
         return None
 
-    def _listing(self, version: str) -> Document:
-        return lines(leaf.name for leaf in LEAVES if leaf.listed <= version and self._leaf(version, leaf.name))
-
     def _leaf(self, version: str, name: str) -> Document | None:
         if not any(leaf.name == name and leaf.served <= version for leaf in LEAVES):
             return None
         return self._meta_data.get(version) if name == META_DATA else self._others[name]
+
+
+def _listing(version: str, others: Mapping[str, Document | None]) -> Document:
+    there = {META_DATA, *(name for name, document in others.items() if document is not None)}
+    return lines(leaf.name for leaf in LEAVES if leaf.listed <= version and leaf.name in there)

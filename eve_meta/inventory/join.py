@@ -67,10 +67,8 @@ def _contradicts(domain: Domain, owner: Owner) -> bool:
 def _refused(origin: str, domain: Domain, tap: str, owner: Owner) -> FileProblem:
     kind = "name" if domain.uuid is None or owner.uuid is None else "uuid"
     mine, theirs = getattr(domain, kind), getattr(owner, kind)
-    message = (
-        f"expected the QEMU process behind {tap} to have {kind} {mine}, as this file says, got {theirs} "
-        f"(process {owner.pid}): it is not served"
-    )
+    who = f"QEMU process {owner.pid} behind {tap}"
+    message = f"expected {who} to have {kind} {mine}, got {theirs}: it is not served"
     return FileProblem(file=origin, field=kind, message=message)
 
 

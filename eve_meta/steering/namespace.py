@@ -25,7 +25,7 @@ from eve_meta.tag import STEERED
 META0 = "meta0"
 META0_MAC = "02:a9:fe:a9:fe:02"
 ALIAS = "eve-meta: to the metadata service"
-"""Our mark on the host's end: a link of that name without it is somebody else's."""
+"""Our mark, on the host's end and on lo within: what bears the right name without it is somebody else's."""
 
 TABLE = 169
 RULE_PRIORITY = 169
@@ -35,7 +35,8 @@ IFF_UP, IFF_NOARP = 0x1, 0x80
 RT_SCOPE_LINK = 253
 
 LISTEN_BACKLOG = 4096
-"""Connections that may wait to be accepted. With Twisted's 50 a boot storm loses SYNs, which return a second later."""
+"""Connections that the kernel completes before a worker accepts them. With Twisted's default of 50 a boot storm loses
+SYNs, which return a second later. The kernel takes no more than ``net.core.somaxconn``, which is each namespace's own."""
 
 SYSCTLS = {
     # The accepted socket, its answers and the resets of what nobody accepts carry the mark of what they answer.
@@ -185,7 +186,10 @@ class PrivateNamespace:
                 "or choose another [steering] namespace"
             )
         inner = inside.link_lookup(ifname=META0)
-        if not inner and any(link["flags"] & IFF_UP for link in inside.get_links()):
+        links = list(inside.get_links())
+        # One in which nothing is up was left by a crash between making it and marking it, or is nobody's yet.
+        in_use = any(link["flags"] & IFF_UP for link in links)
+        if in_use and not any(link.get_attr("IFLA_IFALIAS") == ALIAS for link in links):
             raise Problem(
                 f"the network namespace {self.name!r} is in use and not eve-meta's: remove it "
                 f"(ip netns delete {self.name}) or choose another [steering] namespace"
@@ -206,7 +210,8 @@ class PrivateNamespace:
         host.link("set", index=outer["index"], ifalias=ALIAS)
         # The host has nothing to say on this link: no link-local address, no router solicitations.
         _write_sysctls({f"net/ipv6/conf/{self.host_link}/disable_ipv6": "1"})
-        inside.link("set", index=inside.link_lookup(ifname="lo")[0], state="up")
+        # The mark on lo stays where somebody deletes the veth pair.
+        inside.link("set", index=inside.link_lookup(ifname="lo")[0], ifalias=ALIAS, state="up")
         inside.link("set", index=inner[0], address=META0_MAC, flags=IFF_UP | IFF_NOARP, change=IFF_UP | IFF_NOARP)
         host.link("set", index=outer["index"], state="up")
         return int(outer["index"])

@@ -59,10 +59,6 @@ SLICE = 64 * 1024
 """Bytes of a body that a connection hands to its transport at a time: what a guest that does not read can make us hold,
 beside another 64 KiB in the transport's own buffer, however long its user data are."""
 
-LISTEN_BACKLOG = 4096
-"""Connections that the kernel completes before we accept them. Twisted's default of 50 loses connections when a
-thousand guests boot at once. The kernel takes no more than ``net.core.somaxconn``, 4096 since Linux 5.4."""
-
 
 @frozen(kw_only=True)
 class Limits:

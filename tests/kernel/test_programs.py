@@ -7,9 +7,10 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from progrun import LOOPBACK, TC_ACT_OK, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, Run, run
+from tests.kernel.progrun import LOOPBACK, TC_ACT_OK, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, Run, run
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
@@ -67,11 +68,11 @@ def steer(loaded: Steer) -> Steer:
     return loaded
 
 
-def syn(**ip: object) -> Packet:
+def syn(**ip: Any) -> Packet:
     return Ether(src=GUEST_MAC, dst=ROUTER_MAC) / IP(**{"src": GUEST, "dst": SERVICE, **ip}) / TCP(sport=4711, dport=80)
 
 
-def who_has(**arp: object) -> Packet:
+def who_has(**arp: Any) -> Packet:
     fields = {"op": 1, "hwsrc": GUEST_MAC, "psrc": GUEST, "pdst": SERVICE, **arp}
     return Ether(src=GUEST_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(**fields)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 
 import pytest
 
@@ -95,3 +97,17 @@ def _size(tree: Tree) -> int:
                 if name != "__weakref__"
             ]
     return len(seen)
+
+
+def test_a_tree_that_nobody_holds_is_gone_at_once() -> None:
+    """Trees come and go with their guests; one that refers to itself would stay until the garbage collector runs."""
+    tree = Tree(FULL)
+    for path in ((), ("openstack",), ("openstack", "latest"), ("latest", "meta-data")):
+        tree.find(path, peer="10.0.0.5", today=TODAY)
+    gone = weakref.ref(tree._openstack), weakref.ref(tree._ec2)
+    gc.disable()
+    try:
+        del tree
+        assert [ref() for ref in gone] == [None, None]
+    finally:
+        gc.enable()

@@ -1,0 +1,191 @@
+"""The private namespace: made, mended, removed; and never at the expense of somebody else's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from guests import Lab
+from host_state import HostState
+from namespace import Namespace, inside
+
+from eve_meta.errors import Problem
+from eve_meta.steering.namespace import PrivateNamespace
+
+NAME = "emnsp"
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab("emns") as lab:
+        yield lab
+
+
+@pytest.fixture
+def private(lab: Lab, pins: Path) -> Iterator[PrivateNamespace]:
+    """What the tests make; the calling thread is on the lab's host meanwhile."""
+    with inside(lab.host.name):
+        private = PrivateNamespace(NAME, pins)
+        yield private
+        private.remove()
+
+
+def show(command: str) -> str:
+    return Namespace(NAME).run(*command.split()).stdout
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def iptables(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both variants of iptables, whichever the machine prefers."""
+    for tool in ("iptables-restore", "iptables-save"):
+        target = shutil.which(f"xtables-{request.param}-multi")
+        assert target, f"install the package iptables: it has xtables-{request.param}-multi"
+        (tmp_path / tool).symlink_to(target)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return str(request.param)
+
+
+def test_it_is_complete_whatever_iptables_there_is(private: PrivateNamespace, iptables: str) -> None:
+    private.ensure()
+    rules = [line for line in show("iptables-save").splitlines() if line.startswith("-A")]
+    assert len(rules) == 2
+    assert all('--comment "eve-meta: ' in rule for rule in rules)
+    assert any("-j CT --zone-orig mark" in rule for rule in rules)
+    assert any("-j DNAT --to-destination 127.0.0.1:8775" in rule for rule in rules)
+    assert "169:\tfrom all fwmark 0x10000/0x10000 lookup 169" in show("ip rule")
+    assert show("ip route show table 169").startswith("default dev meta0")
+    filters = show("tc filter show dev meta0 ingress") + show("tc filter show dev meta0 egress")
+    assert "eve-meta:ns_in direct-action" in filters
+    assert "eve-meta:ns_out direct-action" in filters
+    assert "NOARP" in show("ip link show meta0")
+    for name, value in {
+        "net.ipv4.tcp_fwmark_accept": "1",
+        "net.ipv4.conf.meta0.route_localnet": "1",
+        "net.ipv4.conf.lo.route_localnet": "0",
+        "net.ipv4.ip_forward": "0",
+    }.items():
+        assert show(f"sysctl -n {name}").strip() == value
+
+
+def test_making_it_twice_changes_nothing(private: PrivateNamespace) -> None:
+    first = private.ensure()
+    before = HostState.read(Namespace(NAME))
+    assert private.ensure() == first
+    assert [str(change) for change in before.changes()] == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "iptables -t nat -F",
+        "iptables -t raw -F",
+        "iptables -t nat -I PREROUTING -j ACCEPT",
+        "ip rule del priority 169",
+        "ip route flush table 169",
+        "tc qdisc del dev meta0 clsact",
+        "ip link set meta0 down",
+        "ip link set meta0 arp on",
+        "ip link del meta0",
+        "sysctl -qw net.ipv4.tcp_fwmark_accept=0",
+        "sysctl -qw net.ipv4.conf.meta0.route_localnet=0",
+        "sysctl -qw net.ipv4.ip_forward=1",
+    ],
+)
+def test_what_somebody_took_away_is_mended(private: PrivateNamespace, damage: str) -> None:
+    private.ensure()
+    before = HostState.read(Namespace(NAME))
+    show(damage)
+    assert before.changes(), f"{damage!r} changes nothing that could be mended"
+    private.ensure()
+    # A link that was made again has another index, by which tc and the kernel name it.
+    left = [str(change) for change in before.changes() if "link del" not in damage]
+    assert left == []
+
+
+def test_removing_leaves_the_host_as_it_was(lab: Lab, private: PrivateNamespace) -> None:
+    before = HostState.read(lab.host)
+    root = HostState.read(Namespace(NAME)) if NAME in os.listdir("/run/netns") else None
+    assert root is None
+    private.ensure()
+    assert before.changes()
+    private.remove()
+    assert [str(change) for change in before.changes(patience=5)] == []
+    assert NAME not in os.listdir("/run/netns")
+    private.remove()  # there is nothing left to remove, and that is no error
+
+
+def test_somebody_elses_namespace_is_left_alone(private: PrivateNamespace) -> None:
+    subprocess.run(["ip", "netns", "add", NAME], check=True)
+    try:
+        Namespace(NAME).ip("link set lo up", "link add br0 type bridge", "link set br0 up")
+        before = HostState.read(Namespace(NAME))
+        with pytest.raises(Problem, match=f"namespace '{NAME}' is in use and not eve-meta's: remove it"):
+            private.ensure()
+        assert [str(change) for change in before.changes()] == []
+    finally:
+        subprocess.run(["ip", "netns", "delete", NAME], check=True)
+
+
+def test_somebody_elses_link_is_left_alone(lab: Lab, private: PrivateNamespace) -> None:
+    lab.host.ip(f"link add {NAME}0 type bridge")
+    before = HostState.read(lab.host)
+    with pytest.raises(Problem, match=f"the link '{NAME}0' is not eve-meta's"):
+        private.ensure()
+    assert [str(change) for change in before.changes()] == []
+    assert NAME not in os.listdir("/run/netns")
+    lab.host.ip(f"link del {NAME}0")
+
+
+def test_a_namespace_left_half_made_by_a_crash_is_taken_over(private: PrivateNamespace) -> None:
+    # Nothing in it is up yet, or there is only a file on which no namespace is mounted.
+    subprocess.run(["ip", "netns", "add", NAME], check=True)
+    private.ensure()
+    private.remove()
+    Path("/run/netns", NAME).touch()
+    private.ensure()
+    assert "meta0" in show("ip link show meta0")
+
+
+def test_iptables_that_fails_says_so_in_one_line_and_leaves_nothing(
+    lab: Lab, private: PrivateNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "iptables-restore"
+    broken.write_text("#!/bin/sh\necho 'iptables-restore: line 3 failed' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    before = HostState.read(lab.host)
+    with pytest.raises(Problem) as caught:
+        private.ensure()
+    assert (
+        str(caught.value)
+        == f"iptables-restore refused the rules of namespace '{NAME}': iptables-restore: line 3 failed"
+    )
+    assert [str(change) for change in before.changes(patience=5)] == []
+    assert NAME not in os.listdir("/run/netns")
+
+
+def test_iptables_that_is_missing_says_which_package(
+    private: PrivateNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nsenter = Path(shutil.which("nsenter") or "").parent
+    tools = Path("/run/emns/tools")
+    tools.mkdir()
+    (tools / "nsenter").symlink_to(nsenter / "nsenter")
+    monkeypatch.setenv("PATH", str(tools))
+    with pytest.raises(Problem, match="iptables is not installed: install the package iptables"):
+        private.ensure()
+
+
+def test_a_port_that_is_taken_is_said(private: PrivateNamespace) -> None:
+    private.ensure()
+    with Namespace(NAME).open_socket(socket.AF_INET, socket.SOCK_STREAM) as other:
+        other.bind(("127.0.0.1", 8775))
+        other.listen()
+        with pytest.raises(Problem, match=rf"cannot listen on 127\.0\.0\.1:8775 in namespace '{NAME}'"):
+            private.listen()
+    private.listen().close()

@@ -1,0 +1,130 @@
+"""What supervisor and worker tell each other, and what a worker that a guest took over may try."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.testing import StringTransport
+
+from eve_meta.channel import (
+    MAX_TO_SUPERVISOR,
+    Begin,
+    Channel,
+    Counts,
+    PutTap,
+    RemoveTap,
+    Report,
+    ToSupervisor,
+    ToWorker,
+)
+
+
+class End:
+    """One end of a channel, and what came out of it."""
+
+    def __init__(self, max_length: int = MAX_TO_SUPERVISOR) -> None:
+        self.received: list[tuple[ToWorker | ToSupervisor, bytes]] = []
+        self.closed = 0
+        self.channel = Channel(self._received, self._close, max_length)
+        self.transport = StringTransport()
+        self.channel.makeConnection(self.transport)
+
+    def feed(self, data: bytes) -> None:
+        self.channel.dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def _received(self, message: ToWorker | ToSupervisor, payload: bytes) -> None:
+        self.received.append((message, payload))
+
+    def _close(self) -> None:
+        self.closed += 1
+
+
+MESSAGES: list[ToWorker | ToSupervisor] = [
+    PutTap(tag=7, tap="vnet0", since=12.5),
+    RemoveTap(tag=7),
+    Begin(),
+    Report(number=3),
+    Counts(counts={"7": {"200": 3, "malformed": 1}, "0": {"403": 1}}, number=3),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+@pytest.mark.parametrize("payload", [b"", b"{}", b"line\nline\n\x00\xff"], ids=["none", "json", "binary"])
+def test_what_is_sent_is_received(message: ToWorker | ToSupervisor, payload: bytes) -> None:
+    sender, receiver = End(), End()
+    sender.channel.send(message, payload)
+    for byte in sender.transport.value():
+        receiver.feed(bytes([byte]))
+    assert receiver.received == [(message, payload)]
+    assert not receiver.transport.disconnecting
+
+
+def frame(content: bytes) -> bytes:
+    return struct.pack("!I", len(content)) + content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"null\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"message": "Shutdown"}\n',
+        b'{"message": null}\n',
+        b'{"message": "Report"}\n',
+        b'{"message": "Report", "number": "1"}\n',
+        b'{"message": "Report", "number": true}\n',
+        b'{"message": "Report", "number": 1, "more": 2}\n',
+        b'{"message": "Counts", "counts": {"7": 3}}\n',
+        b'{"message": "Counts", "counts": {"7": {"200": "many"}}}\n',
+        b'{"message": "Counts", "counts": [["7", {}]]}\n',
+        b'{"message": ["Report"], "number": 1}\n',
+        b"[" * 100000 + b"\n",
+        b"\xff\xfe\n",
+    ],
+    ids=repr,
+)
+def test_a_worker_that_says_what_is_no_message_is_cut_off(content: bytes) -> None:
+    end = End()
+    end.feed(frame(content))
+    assert end.received == []
+    assert end.transport.disconnecting
+
+
+def test_a_worker_that_announces_a_frame_too_large_is_cut_off_before_it_is_read() -> None:
+    end = End()
+    end.feed(struct.pack("!I", MAX_TO_SUPERVISOR + 1))
+    assert end.transport.disconnecting
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_at_all_raise(data: bytes) -> None:
+    end = End()
+    end.feed(frame(data))
+    assert end.received == []
+    assert end.transport.disconnecting
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists, max_leaves=5))
+def test_no_json_at_all_raises(value: object) -> None:
+    for content in (
+        json.dumps(value),
+        json.dumps({"message": value}),
+        json.dumps({"message": "Counts", "counts": value}),
+    ):
+        end = End()
+        end.feed(frame(content.encode() + b"\n"))
+        assert end.received == []
+        assert end.transport.disconnecting
+
+
+def test_the_end_of_the_other_side_is_told_once() -> None:
+    end = End()
+    end.channel.connectionLost()
+    assert end.closed == 1

@@ -1,0 +1,212 @@
+"""A guest and its connection, without sockets: what it sends goes straight to a Connection, what it reads is kept."""
+
+from __future__ import annotations
+
+import json
+import socket
+from http.client import HTTPMessage, parse_headers
+from io import BytesIO
+from typing import Any, cast
+
+from attrs import frozen
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from eve_meta.web.connection import Peer
+from eve_meta.web.limits import Limits
+from eve_meta.web.site import Site
+
+TAG = 7
+TAP = "vnet7"
+UUID = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
+OTHER_UUID = "2b831fa7-c50b-4693-a16e-fb8171f1b69e"
+TODAY = 1_780_000_000.0
+"""2026-05-28: seconds since the epoch at which the tests' clock stands."""
+
+BUFFER = 64 * 1024
+"""Bytes beyond which Twisted tells a producer to pause (``FileDescriptor.bufferSize``)."""
+
+
+def domain(uuid: str = UUID, **fields: Any) -> bytes:
+    """The JSON of a small domain."""
+    return json.dumps({"uuid": uuid, "name": "web1", "hostname": "web1.example.org", **fields}).encode()
+
+
+def get(path: str, *fields: str, method: str = "GET", version: str = "1.1") -> bytes:
+    """The bytes of a request without a body."""
+    lines = [f"{method} {path} HTTP/{version}", "Host: 169.254.169.254", *fields]
+    return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n"
+
+
+@frozen
+class Answer:
+    """An answer as a guest reads it."""
+
+    status: int
+    fields: HTTPMessage
+    body: bytes
+
+
+def answers(received: bytes) -> list[Answer]:
+    """The answers in *received*, none of them to HEAD; the last ends where it ends."""
+    stream = BytesIO(received)
+    found = []
+    while line := stream.readline():
+        (version, status, _phrase) = line.split(b" ", 2)
+        assert version == b"HTTP/1.1"
+        fields = parse_headers(stream)
+        length = int(fields.get("Content-Length", "0"))
+        body = stream.read(length)
+        assert len(body) == length, "an answer cut off"
+        found.append(Answer(int(status), fields, body))
+    return found
+
+
+@frozen
+class Address:
+    host: str = "10.0.0.5"
+
+
+class FakeWire:
+    """What :class:`twisted.internet.tcp.Server` does for a protocol, one reactor turn at each :meth:`turn`."""
+
+    def __init__(self, tag: int | None) -> None:
+        self.tag = tag
+        self.received = bytearray()
+        self.buffer = bytearray()
+        self.reading = True
+        self.takes = True  # whether the guest reads
+        self.closing = False
+        self.half_closed = False
+        self.ended = ""
+        self.protocol: Any = None
+        self._producer: Any = None
+        self._paused = False
+        self._half_closing = False
+
+    def getHandle(self) -> socket.socket:  # noqa: N802
+        return cast(socket.socket, self)
+
+    def getPeer(self) -> Peer:  # noqa: N802
+        return cast(Peer, Address())
+
+    def write(self, data: bytes) -> None:
+        assert isinstance(data, bytes)
+        assert not self._half_closing, "written after the half-close"
+        if self.ended:
+            return
+        self.buffer += data
+        if self._producer is not None and len(self.buffer) > BUFFER:
+            self._paused = True
+            self._producer.pauseProducing()
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:  # noqa: N802
+        assert streaming
+        self._producer = producer
+
+    def unregisterProducer(self) -> None:  # noqa: N802
+        self._producer = None
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        self.reading = False
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self.reading = not self.closing
+
+    def loseConnection(self) -> None:  # noqa: N802
+        self.closing = True
+        self.reading = False
+
+    def loseWriteConnection(self) -> None:  # noqa: N802
+        self._half_closing = True
+
+    def abortConnection(self) -> None:  # noqa: N802
+        self._end("aborted", ConnectionAborted())
+
+    def turn(self) -> bool:
+        """Let the guest take what there is; whether anything happened."""
+        if self.ended or not self.takes:
+            return False
+        moved = bool(self.buffer)
+        self.received += self.buffer
+        self.buffer.clear()
+        if self._paused and self._producer is not None:
+            self._paused = False
+            self._producer.resumeProducing()
+            return True
+        if self.closing:
+            self._end("closed", ConnectionDone())
+            return True
+        if self._half_closing and not self.half_closed:
+            self.half_closed = True
+            self.protocol.writeConnectionLost()
+            return True
+        return moved
+
+    def _end(self, how: str, reason: Exception) -> None:
+        if not self.ended:
+            self.ended = how
+            self.protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]  # as Twisted left it
+
+
+class Guest:
+    """A guest behind the tap of *tag*, connected to *site*."""
+
+    def __init__(self, site: Site, tag: int | None = TAG) -> None:
+        self.wire = FakeWire(tag)
+        self.wire.protocol = site.buildProtocol(None)
+        self.wire.protocol.makeConnection(self.wire)
+        self.read()
+
+    def send(self, *pieces: bytes) -> list[Answer]:
+        """Send *pieces* one after the other; what was answered to all so far."""
+        for piece in pieces:
+            if self.wire.reading and not self.wire.ended:
+                self.wire.protocol.dataReceived(piece)
+            self.read()
+        return self.answers
+
+    def shut(self) -> None:
+        """Say that no more will be sent."""
+        if not self.wire.ended:
+            self.wire.protocol.readConnectionLost()
+            self.read()
+
+    def read(self) -> None:
+        """Read all that there is to read."""
+        while self.wire.turn():
+            pass
+
+    @property
+    def answers(self) -> list[Answer]:
+        """What the guest has read so far."""
+        return answers(bytes(self.wire.received))
+
+    @property
+    def statuses(self) -> list[int]:
+        """The status codes of it."""
+        return [answer.status for answer in self.answers]
+
+    @property
+    def ended(self) -> str:
+        """How the connection ended: "closed", "aborted", "half-closed" by us, or "" while it lives."""
+        return self.wire.ended or ("half-closed" if self.wire.half_closed else "")
+
+
+def make_site(clock: Clock, *, limits: Limits | None = None, known: bytes | None = None) -> Site:
+    """A site where the tap of :data:`TAG` has the domain *known*, by default :func:`domain`'s."""
+
+    def identify(connection: socket.socket) -> int | None:
+        return cast(FakeWire, connection).tag
+
+    site = Site(
+        clock,
+        identify=identify,
+        limits=limits,
+        monotonic=clock.seconds,
+        wall=lambda: TODAY + clock.seconds(),
+    )
+    site.put(TAG, TAP, clock.seconds(), domain() if known is None else known)
+    return site

@@ -1,0 +1,423 @@
+"""Guests that hold on to what they should let go: connections, time, memory, other guests' answers."""
+
+from __future__ import annotations
+
+import base64
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+
+from eve_meta.web.limits import (
+    DEFAULT_IDLE_TIME,
+    DEFAULT_LINGER_TIME,
+    DEFAULT_MAX_CONNECTIONS,
+    DEFAULT_REQUEST_TIME,
+    DEFAULT_WRITE_TIME,
+    SLICE,
+    Limits,
+)
+from eve_meta.web.site import SWEEP_EVERY, Site
+from tests.unit.web.guest import BUFFER, OTHER_UUID, TAG, TAP, Guest, domain, get, make_site
+
+USER_DATA = "/openstack/latest/user_data"
+MIB = bytes(range(256)) * 4096
+CLOSED_SET = {100, 200, 400, 403, 404, 405, 408, 411, 413, 414, 417, 429, 431, 501, 503, 505}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands at a time that is not 0."""
+    clock = Clock()
+    clock.advance(1000)
+    return clock
+
+
+@pytest.fixture
+def site(clock: Clock) -> Site:
+    """A site that knows one domain."""
+    return make_site(clock)
+
+
+def with_user_data(clock: Clock, data: bytes) -> Site:
+    """A site whose domain has *data* as user data."""
+    return make_site(clock, known=domain(user_data=base64.b64encode(data).decode()))
+
+
+def wait(clock: Clock, seconds: float) -> None:
+    """Let time pass, and the sweeps within it happen."""
+    for _ in range(int(seconds / SWEEP_EVERY)):
+        clock.advance(SWEEP_EVERY)
+
+
+def counted(site: Site, tag: int = TAG) -> dict[str, int]:
+    """What the guest of *tag* did since the last call."""
+    return site.take_counts().get(tag, {})
+
+
+# -- answers and ends --
+
+
+def test_a_connection_takes_one_request_after_another(site: Site) -> None:
+    guest = Guest(site)
+    for count in range(1, 4):
+        assert len(guest.send(get("/openstack"))) == count
+    assert guest.statuses == [200, 200, 200]
+    assert guest.ended == ""
+    assert counted(site) == {"200": 3}
+    assert counted(site) == {}
+
+
+def test_an_answer_is_dated(site: Site) -> None:
+    (answer,) = Guest(site).send(get("/openstack"))
+    assert answer.fields["Date"] == "Thu, 28 May 2026 20:43:20 GMT"
+    assert answer.fields["Connection"] is None
+
+
+def test_a_guest_that_asks_for_the_end_gets_it(site: Site) -> None:
+    guest = Guest(site)
+    (answer,) = guest.send(get("/openstack", "Connection: close") + get("/openstack"))
+    assert answer.fields["Connection"] == "close"
+
+
+def test_http_1_0_is_answered_and_closed(site: Site) -> None:
+    guest = Guest(site)
+    (answer,) = guest.send(b"PUT /latest/api/token HTTP/1.0\r\nX-aws-ec2-metadata-token-ttl-seconds: 5\r\n\r\n")
+    assert answer.status == 404
+    assert answer.fields["Connection"] == "close"
+    assert guest.ended == "closed"
+
+
+def test_head_is_get_without_its_body(site: Site) -> None:
+    (whole,) = Guest(site).send(get("/openstack"))
+    guest = Guest(site)
+    guest.wire.protocol.dataReceived(get("/openstack", method="HEAD"))
+    guest.read()
+    assert bytes(guest.wire.received).endswith(b"\r\n\r\n")
+    assert f"Content-Length: {len(whole.body)}\r\n".encode() in guest.wire.received
+
+
+def test_a_guest_that_shuts_its_half_still_gets_its_answers(site: Site) -> None:
+    guest = Guest(site)
+    guest.wire.takes = False
+    guest.send(get("/openstack") * 2)
+    guest.shut()
+    guest.wire.takes = True
+    guest.read()
+    assert guest.statuses == [200, 200]
+    assert guest.ended == "closed"
+
+
+def test_a_guest_that_shuts_its_half_without_a_word(site: Site) -> None:
+    guest = Guest(site)
+    guest.shut()
+    assert (guest.statuses, guest.ended) == ([], "closed")
+    assert counted(site) == {}
+
+
+def test_a_guest_that_shuts_its_half_within_a_request(site: Site) -> None:
+    guest = Guest(site)
+    guest.send(get("/openstack")[:-2])
+    guest.shut()
+    assert (guest.statuses, guest.ended) == ([400], "closed")
+    assert counted(site) == {"400": 1, "malformed": 1}
+
+
+def test_a_body_is_read_to_its_end_before_the_next_request(site: Site) -> None:
+    guest = Guest(site)
+    body = get("/latest")
+    guest.send(get("/openstack", f"Content-Length: {len(body)}", method="POST") + body + get("/openstack"))
+    assert guest.statuses == [405, 200]
+
+
+def test_a_guest_that_waits_for_100_continue(site: Site) -> None:
+    guest = Guest(site)
+    guest.send(get("/openstack", "Expect: 100-continue", "Content-Length: 3", method="POST"))
+    assert guest.statuses == [100]
+    guest.send(b"abc")
+    assert guest.statuses == [100, 405]
+
+
+# -- whose answers --
+
+
+def test_a_request_from_no_tap_gets_403_before_it_is_read(site: Site) -> None:
+    guest = Guest(site, None)
+    guest.send(get("/openstack"), b"\0" * 100)
+    assert guest.statuses == [403]
+    assert guest.ended == "half-closed"
+    assert counted(site, 0) == {"403": 1}
+
+
+def test_a_tag_that_the_table_does_not_have_yet(site: Site) -> None:
+    guest = Guest(site, TAG + 1)
+    (answer,) = guest.send(get("/openstack"))
+    assert (answer.status, answer.fields["Retry-After"], guest.ended) == (503, "1", "closed")
+
+
+def test_a_domain_that_comes_late_is_served_on_the_same_connection(site: Site, clock: Clock) -> None:
+    site.put(TAG + 1, "vnet8", clock.seconds(), None)
+    guest = Guest(site, TAG + 1)
+    guest.send(get("/openstack"))
+    site.put(TAG + 1, "vnet8", clock.seconds(), domain(OTHER_UUID))
+    guest.send(get("/openstack"))
+    assert guest.statuses == [503, 200]
+
+
+def test_a_domain_that_changed_is_served_on_the_same_connection(site: Site, clock: Clock) -> None:
+    guest = Guest(site)
+    guest.send(get("/latest/meta-data/hostname"))
+    site.put(TAG, TAP, clock.seconds(), domain(hostname="web2.example.org"))
+    guest.send(get("/latest/meta-data/hostname"))
+    assert [answer.body for answer in guest.answers] == [b"web1.example.org", b"web2.example.org"]
+
+
+@pytest.mark.parametrize("then", [domain(OTHER_UUID), None])
+def test_a_keep_alive_connection_never_sees_the_next_domain_of_its_tag(
+    site: Site, clock: Clock, then: bytes | None
+) -> None:
+    (guest, stranger) = (Guest(site), Guest(site, TAG + 1))
+    guest.send(get("/openstack"))
+    site.put(TAG, TAP, clock.seconds(), then)
+    assert guest.ended == "aborted"
+    assert stranger.ended == ""
+    assert counted(site) == {"200": 1, "revoked": 1}
+
+
+def test_an_answer_that_was_begun_is_not_finished_when_the_tap_is_gone(clock: Clock) -> None:
+    site = with_user_data(clock, MIB)
+    guests = [Guest(site) for _ in range(3)]
+    for guest in guests:
+        guest.wire.takes = False
+        guest.send(get(USER_DATA))
+    site.remove(TAG)
+    assert [guest.ended for guest in guests] == ["aborted"] * 3
+    fresh = Guest(site)
+    assert [answer.status for answer in fresh.send(get(USER_DATA))] == [503]
+
+
+# -- holding connections --
+
+
+def test_the_33rd_connection_of_a_tap_is_cut_and_its_neighbours_are_not(site: Site) -> None:
+    guests = [Guest(site) for _ in range(DEFAULT_MAX_CONNECTIONS + 1)]
+    assert [guest.ended for guest in guests] == [""] * DEFAULT_MAX_CONNECTIONS + ["aborted"]
+    assert Guest(site, TAG + 1).ended == ""
+    assert counted(site) == {"refused_connections": 1}
+    guests[0].send(get("/openstack", "Connection: close"))
+    assert Guest(site).ended == ""
+
+
+def test_connections_from_no_tap_are_limited_too(site: Site) -> None:
+    guests = [Guest(site, None) for _ in range(DEFAULT_MAX_CONNECTIONS + 1)]
+    assert guests[-1].ended == "aborted"
+
+
+def test_a_flood_of_requests_is_told_to_wait(clock: Clock) -> None:
+    site = make_site(clock, limits=Limits(rate=1.0, burst=5.0))
+    guest = Guest(site)
+    guest.send(get("/openstack") * 100)
+    assert guest.statuses == [200] * 5 + [429]
+    assert guest.answers[-1].fields["Retry-After"] == "1"
+    assert guest.ended == "half-closed"  # 94 requests are thrown away
+    again = Guest(site)
+    assert [answer.status for answer in again.send(get("/openstack"))] == [429]
+    assert again.ended == "closed"
+    assert [answer.status for answer in Guest(site, TAG + 1).send(get("/openstack"))] == [503]
+    wait(clock, 2)
+    assert [answer.status for answer in Guest(site).send(get("/openstack"))] == [200]
+
+
+# -- holding time --
+
+
+def test_a_guest_that_connects_and_says_nothing(site: Site, clock: Clock) -> None:
+    guest = Guest(site)
+    wait(clock, DEFAULT_REQUEST_TIME - 1)
+    assert guest.ended == ""
+    wait(clock, 1)
+    guest.read()
+    assert (guest.statuses, guest.ended) == ([], "closed")
+    assert counted(site) == {"timeout": 1}
+
+
+@pytest.mark.parametrize("first", [b"", get("/openstack")])
+def test_slowloris(site: Site, clock: Clock, first: bytes) -> None:
+    """One byte a second, in time each, does not renew the time of the request as a whole."""
+    guest = Guest(site)
+    guest.send(first)
+    for byte in b"GET / HTTP/1.1\r\nX: " + b"a" * 20:
+        if guest.ended:
+            break
+        guest.send(bytes([byte]))
+        wait(clock, 1)
+        guest.read()
+    assert guest.statuses == [200] * bool(first) + [408]
+    assert clock.seconds() <= 1000 + DEFAULT_REQUEST_TIME + SWEEP_EVERY
+    assert guest.ended == "half-closed"
+    wait(clock, DEFAULT_LINGER_TIME)
+    assert guest.ended == "aborted"
+    assert counted(site)["timeout"] == 1
+
+
+def test_empty_lines_are_no_sign_of_life(site: Site, clock: Clock) -> None:
+    guest = Guest(site)
+    guest.send(get("/openstack"))
+    for byte in b"\r\n\r\n":
+        guest.send(bytes([byte]))
+        wait(clock, 3)
+    assert guest.statuses == [200, 400]
+
+
+def test_a_body_that_does_not_come(site: Site, clock: Clock) -> None:
+    guest = Guest(site)
+    guest.send(get("/openstack", "Content-Length: 3", method="POST") + b"ab")
+    wait(clock, DEFAULT_REQUEST_TIME)
+    guest.read()
+    assert guest.statuses == [408]
+
+
+def test_a_connection_that_idles(site: Site, clock: Clock) -> None:
+    guest = Guest(site)
+    guest.send(get("/openstack"))
+    wait(clock, DEFAULT_IDLE_TIME - 1)
+    guest.send(get("/openstack"))
+    wait(clock, DEFAULT_IDLE_TIME - 1)
+    assert guest.ended == ""
+    wait(clock, 1)
+    guest.read()
+    assert (guest.statuses, guest.ended) == ([200, 200], "closed")
+    assert counted(site) == {"200": 2}
+
+
+def test_a_guest_that_idles_and_has_not_read_its_answer(site: Site, clock: Clock) -> None:
+    guest = Guest(site)
+    guest.wire.takes = False
+    guest.send(get("/openstack"))
+    wait(clock, DEFAULT_IDLE_TIME + DEFAULT_WRITE_TIME)
+    assert guest.ended == "aborted"
+    assert counted(site) == {"200": 1, "slow_reader": 1}
+
+
+def test_what_is_sent_after_a_refusal_is_thrown_away_for_a_while(site: Site, clock: Clock) -> None:
+    guest = Guest(site)
+    guest.send(b"\r\n\r\n", get("/openstack"), get("/openstack"))
+    assert guest.statuses == [400]
+    assert guest.ended == "half-closed"
+    guest.shut()
+    guest.read()
+    assert guest.ended == "closed"
+    wait(clock, DEFAULT_LINGER_TIME)
+    assert counted(site) == {"400": 1, "malformed": 1}
+
+
+def test_no_timer_runs_when_nobody_is_there(site: Site, clock: Clock) -> None:
+    guest = Guest(site)
+    assert len(clock.getDelayedCalls()) == 1
+    guest.send(get("/openstack", "Connection: close"))
+    wait(clock, 2)
+    assert clock.getDelayedCalls() == []
+    Guest(site)
+    assert len(clock.getDelayedCalls()) == 1
+
+
+# -- holding memory --
+
+
+def test_a_large_answer_arrives_whole(clock: Clock) -> None:
+    guest = Guest(with_user_data(clock, MIB))
+    (answer, following) = guest.send(get(USER_DATA) + get("/openstack"))
+    assert answer.body == MIB
+    assert following.status == 200
+    (last,) = Guest(with_user_data(clock, MIB)).send(get(USER_DATA, "Connection: close"))
+    assert last.body == MIB
+
+
+@pytest.mark.parametrize("size", [SLICE - 1, SLICE, SLICE + 1, 2 * SLICE])
+def test_an_answer_of_about_one_piece_arrives_whole(clock: Clock, size: int) -> None:
+    guest = Guest(with_user_data(clock, MIB[:size]))
+    (answer, _) = guest.send(get(USER_DATA), get("/openstack", "Connection: close"))
+    assert len(answer.body) == size
+    assert guest.ended == "closed"
+
+
+def test_a_guest_that_does_not_read_makes_us_keep_little(clock: Clock) -> None:
+    site = with_user_data(clock, MIB)
+    guest = Guest(site)
+    guest.wire.takes = False
+    guest.send(get(USER_DATA) * 100)
+    assert len(guest.wire.buffer) < BUFFER + SLICE + 4096
+    assert not guest.wire.reading
+    wait(clock, DEFAULT_WRITE_TIME)
+    assert guest.ended == "aborted"
+    assert counted(site) == {"200": 1, "slow_reader": 1}
+
+
+def test_a_guest_that_sends_and_never_reads_stops_itself(clock: Clock) -> None:
+    site = make_site(clock, limits=Limits(burst=1e9))
+    guest = Guest(site)
+    guest.wire.takes = False
+    for _ in range(10_000):
+        guest.send(get("/openstack"))
+    assert len(guest.wire.buffer) < BUFFER + 4096
+    assert counted(site)["200"] < 1000
+
+
+def test_a_guest_that_reads_slowly_but_reads_gets_all(clock: Clock) -> None:
+    guest = Guest(with_user_data(clock, MIB))
+    guest.wire.takes = False
+    guest.send(get(USER_DATA))
+    while guest.wire.buffer:
+        wait(clock, DEFAULT_WRITE_TIME - 1)
+        guest.wire.takes = True
+        guest.wire.turn()
+        guest.wire.takes = False
+    (answer,) = guest.answers
+    assert answer.body == MIB
+
+
+# -- the law --
+
+PIECES = st.sampled_from(
+    [
+        get("/openstack"),
+        get("/openstack/latest/meta_data.json", version="1.0"),
+        get("/latest/meta-data/local-ipv4"),
+        get("/", "Expect: 100-continue", "Content-Length: 2", method="POST"),
+        get("/x", "Connection: close"),
+        get("/x", "Transfer-Encoding: chunked", method="POST"),
+        b"GET / HTTP/1.1\r\n",
+        b"Host: a\r\n",
+        b"\r\n",
+        b"\n",
+        b"ab",
+        b"\0",
+        b"GET /%ff HTTP/1.1\r\n",
+        b"A" * 5000,
+        b"a: b\r\n" * 200,
+    ]
+)
+
+
+@given(
+    data=st.lists(PIECES, max_size=8).map(b"".join) | st.binary(max_size=200),
+    cuts=st.lists(st.integers(0, 2000), max_size=8),
+    tag=st.sampled_from([TAG, TAG + 1, None]),
+)
+def test_any_bytes_get_answers_of_the_closed_set_and_their_cuts_change_nothing(
+    data: bytes, cuts: list[int], tag: int | None
+) -> None:
+    read = []
+    for places in ([], cuts, range(len(data))):
+        bounds = sorted({0, len(data), *(cut for cut in places if cut < len(data))})
+        site = make_site(Clock())
+        guest = Guest(site, tag)
+        guest.send(*(data[start:end] for start, end in pairwise(bounds)))
+        guest.shut()
+        assert set(guest.statuses) <= CLOSED_SET
+        assert guest.ended == "closed"
+        read.append([(answer.status, answer.fields.items()) for answer in guest.answers])
+        assert not any(connections.connections for connections in site._taps.values())
+    assert read[0] == read[1] == read[2]

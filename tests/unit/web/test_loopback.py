@@ -1,0 +1,256 @@
+"""The same attacks over real sockets and a real reactor, where the kernel has its say in resets and half-closes."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pytest
+from attrs import frozen
+from twisted.internet.epollreactor import EPollReactor
+from twisted.logger import capturedLogs
+
+from eve_meta.web.limits import SLICE, Limits
+from eve_meta.web.listener import prepare
+from eve_meta.web.site import Site
+from tests.unit.web.guest import OTHER_UUID, TAG, TAP, answers, domain, get
+
+T = TypeVar("T")
+
+LIMITS = Limits(request_time=1.0, idle_time=1.5, write_time=1.0, linger_time=1.0)
+PATIENCE = 5.0
+"""Seconds after which a test has failed: the longest limit, the sweep, and a slow machine."""
+
+USER_DATA = "/openstack/latest/user_data"
+MIB = bytes(range(256)) * 4096
+
+
+@frozen
+class Server:
+    """A site that listens, its reactor in a thread of its own."""
+
+    reactor: EPollReactor
+    site: Site
+    port: int
+
+    def connect(self, *, receive_buffer: int | None = None) -> socket.socket:
+        """A guest's connection; *receive_buffer* bytes hold what it does not read."""
+        guest = socket.socket()
+        guest.settimeout(PATIENCE)
+        if receive_buffer is not None:
+            guest.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        guest.connect(("127.0.0.1", self.port))
+        return guest
+
+    def call(self, function: Callable[[], T]) -> T:
+        """What *function* gives in the reactor's thread."""
+        found: list[T] = []
+        done = threading.Event()
+
+        def run() -> None:
+            found.append(function())
+            done.set()
+
+        self.reactor.callFromThread(run)
+        assert done.wait(PATIENCE)
+        return found[0]
+
+    def open(self) -> int:
+        """How many connections the site has."""
+        return self.call(lambda: sum(len(tap.connections) for tap in self.site._taps.values()))
+
+    def put(self, data: bytes) -> None:
+        """Let the domain be another one of the same tap."""
+        self.call(lambda: self.site.put(TAG, TAP, time.monotonic(), data))
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Server]:
+    """A server for the tests of this module. Its reactor is not the process's, so it leaves nothing behind."""
+    reactor: EPollReactor = EPollReactor()  # type: ignore[no-untyped-call]  # as Twisted left it
+    site = Site(reactor, identify=lambda _: TAG, limits=LIMITS)
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        prepare(listener)
+        address: tuple[str, int] = listener.getsockname()
+        listener.setblocking(False)
+        reactor.adoptStreamPort(listener.fileno(), socket.AF_INET, site)  # type: ignore[no-untyped-call]
+    thread = threading.Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True)
+    thread.start()
+    yield Server(reactor, site, address[1])
+    reactor.callFromThread(reactor.stop)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def server(running: Server) -> Iterator[Server]:
+    """The server with a domain of 1 MiB of user data; afterwards it is empty and has logged nothing."""
+    with capturedLogs() as logged:
+        running.put(domain(user_data=base64.b64encode(MIB).decode()))
+        running.call(running.site.take_counts)
+        yield running
+        until(lambda: running.open() == 0)
+    assert [event.get("log_format") for event in logged] == []
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for *condition*."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def rest(guest: socket.socket) -> bytes:
+    """All that the guest can still read."""
+    read = bytearray()
+    while piece := guest.recv(SLICE):
+        read += piece
+    return bytes(read)
+
+
+def ask_again(guest: socket.socket) -> None:
+    """Ask on a connection that should be gone."""
+    with guest:
+        guest.sendall(get("/openstack"))
+        guest.recv(1)
+
+
+def statuses(read: bytes) -> list[int]:
+    """The status codes in *read*."""
+    return [answer.status for answer in answers(read)]
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (get("/openstack", "Connection: close"), 200),
+        (b"GET / HTTP/1.0\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\n\n", 400),
+        (b"\x16\x03\x01\x02\0\x01\0\n", 400),  # begins like TLS
+        (get("/nothing", "Connection: close"), 404),
+        (get("/openstack", "Connection: close", method="DELETE"), 405),
+        (b"GET / HTT", 408),
+        (get("/", "Transfer-Encoding: chunked", method="POST") + b"5\r\nhello\r\n", 411),
+        (get("/", "Content-Length: 1000000", method="POST") + bytes(1_000_000), 413),
+        (b"GET /" + b"a" * 100_000, 414),
+        (get("/", "Expect: tea"), 417),
+        (get("/", *(f"X: {'a' * 1000}" for _ in range(100))), 431),
+        (get("/", method="BREW"), 501),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    ],
+)
+def test_each_answer_arrives_although_the_guest_sends_on(server: Server, data: bytes, status: int) -> None:
+    with server.connect() as guest:
+        # Refused half-way, we may be gone before all is sent; the answer must have come all the same.
+        with contextlib.suppress(ConnectionError):
+            guest.sendall(data)
+        assert statuses(rest(guest)) == [status]
+
+
+def test_a_slow_sender_byte_by_byte(server: Server) -> None:
+    with server.connect() as guest:
+        for byte in get("/latest/meta-data/hostname", "Connection: close"):
+            guest.send(bytes([byte]))
+            time.sleep(0.002)
+        (answer,) = answers(rest(guest))
+    assert answer.body == b"web1.example.org"
+
+
+def test_slowloris(server: Server) -> None:
+    with server.connect() as guest, contextlib.suppress(ConnectionError):
+        guest.settimeout(0.05)
+        began = time.monotonic()
+        read = b""
+        guest.sendall(b"GET / HTTP/1.1\r\n")
+        while not read:
+            guest.send(b"a")
+            with contextlib.suppress(TimeoutError):
+                read = guest.recv(4096)
+        assert statuses(read) == [408]
+        assert LIMITS.request_time <= time.monotonic() - began < PATIENCE
+    assert server.call(server.site.take_counts)[TAG]["timeout"] == 1
+
+
+def test_100_requests_at_once(server: Server) -> None:
+    with server.connect() as guest:
+        guest.sendall(get("/openstack") * 99 + get("/openstack", "Connection: close"))
+        assert statuses(rest(guest)) == [200] * 100
+
+
+def test_100_large_answers_in_a_pipeline(server: Server) -> None:
+    with server.connect(receive_buffer=4096) as guest:
+        guest.sendall(get(USER_DATA) * 9 + get(USER_DATA, "Connection: close"))
+        assert [answer.body == MIB for answer in answers(rest(guest))] == [True] * 10
+
+
+def test_a_guest_that_shuts_its_half_still_gets_1_mib(server: Server) -> None:
+    with server.connect(receive_buffer=4096) as guest:
+        guest.sendall(get(USER_DATA))
+        guest.shutdown(socket.SHUT_WR)
+        time.sleep(0.1)
+        (answer,) = answers(rest(guest))
+    assert answer.body == MIB
+
+
+def test_a_guest_that_does_not_read_its_1_mib_is_cut(server: Server) -> None:
+    with server.connect(receive_buffer=4096) as guest:
+        guest.sendall(get(USER_DATA) * 3)
+        until(lambda: server.open() == 1)
+        until(lambda: server.open() == 0)
+        with pytest.raises(ConnectionResetError):
+            rest(guest)
+    assert server.call(server.site.take_counts)[TAG] == {"200": 1, "slow_reader": 1}
+
+
+def test_a_guest_that_resets_within_its_answer(server: Server) -> None:
+    for _ in range(20):
+        with server.connect(receive_buffer=4096) as guest:
+            guest.sendall(get(USER_DATA) * 3)
+            guest.recv(1000)
+            guest.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    until(lambda: server.open() == 0)
+
+
+def test_a_guest_that_is_gone_before_it_is_accepted(server: Server) -> None:
+    for _ in range(LIMITS.max_connections):
+        with server.connect() as guest:
+            guest.sendall(get("/openstack"))
+            guest.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    until(lambda: server.open() == 0)
+
+
+def test_an_idle_connection_is_closed_in_good_order(server: Server) -> None:
+    with server.connect() as guest:
+        guest.sendall(get("/openstack"))
+        assert statuses(rest(guest)) == [200]
+
+
+def test_a_connection_too_many_is_reset(server: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(LIMITS.max_connections):
+            stack.enter_context(server.connect())
+        until(lambda: server.open() == LIMITS.max_connections)
+        # The reset may be there before connect() is back.
+        with pytest.raises(ConnectionError):
+            ask_again(server.connect())
+        assert server.call(server.site.take_counts)[TAG] == {"refused_connections": 1}
+
+
+def test_the_next_domain_of_a_tap_is_never_served_on_an_old_connection(server: Server) -> None:
+    with server.connect() as idle, server.connect(receive_buffer=4096) as reading:
+        idle.sendall(get("/openstack"))
+        assert idle.recv(4096)
+        reading.sendall(get(USER_DATA))
+        assert reading.recv(1000)
+        server.put(domain(OTHER_UUID))
+        with pytest.raises(ConnectionError):
+            ask_again(idle)
+        with pytest.raises(ConnectionResetError):
+            rest(reading)

@@ -1,0 +1,93 @@
+"""A guest that makes us fail, or log, or count; thousands that end at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+
+from eve_meta.web.limits import Limits
+from eve_meta.web.site import DEFECT_LOG_EVERY, Now, Site
+from tests.unit.web.guest import TAG, Guest, get, make_site
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock at 0, where every "not within the last minute" must hold too."""
+    return Clock()
+
+
+@pytest.fixture
+def site(clock: Clock) -> Site:
+    """A site that knows one domain."""
+    return make_site(clock)
+
+
+def test_a_defect_is_one_guests_trouble_and_one_line_a_minute(clock: Clock, site: Site) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("quotes GET /secret")
+
+    entry = site.table.get(TAG)
+    assert entry is not None
+    entry.tree.find = fail  # type: ignore[union-attr, method-assign]  # a tree that breaks
+    with capturedLogs() as logged:
+        for _ in range(100):
+            guest = Guest(site)
+            guest.send(get("/secret"))
+            assert (guest.statuses, guest.ended) == ([500], "closed")
+        assert len(logged) == 1
+        clock.advance(DEFECT_LOG_EVERY)
+        Guest(site).send(get("/secret"))
+        assert len(logged) == 2
+    assert logged[0]["kind"] == "RuntimeError"
+    assert "secret" not in str({**logged[0], "log_logger": None})
+
+
+def test_counters_are_of_a_closed_set_whatever_guests_send(site: Site) -> None:
+    for data in (get("/a", method="BREW"), b"\0\n", get("/b"), get("/openstack", "X: " + "a" * 20_000)):
+        Guest(site).send(data)
+    assert site.take_counts() == {TAG: {"501": 1, "malformed": 3, "400": 1, "404": 1, "431": 1}}
+    assert site.take_counts() == {}
+
+
+def test_the_worker_hears_once_that_there_is_something_to_take(site: Site) -> None:
+    heard: list[dict[int, dict[str, int]]] = []
+    site.counted = lambda: heard.append({})
+    for _ in range(3):
+        Guest(site).send(get("/openstack"))
+    assert len(heard) == 1
+    assert site.take_counts() == {TAG: {"200": 3}}
+    assert len(heard) == 1
+    Guest(site).send(get("/openstack"))
+    assert len(heard) == 2
+
+
+def test_the_date_goes_on(site: Site, clock: Clock) -> None:
+    first = site.now()
+    clock.advance(0.25)
+    assert site.now() is first
+    clock.advance(1)
+    assert site.now().second == first.second + 1
+
+
+def test_the_day_is_utc() -> None:
+    midnight = 1_767_225_600
+    assert str(Now.of(midnight).today) == "2026-01-01"
+    assert str(Now.of(midnight - 1).today) == "2025-12-31"
+    assert Now.of(midnight).date == "Thu, 01 Jan 2026 00:00:00 GMT"
+
+
+def test_thousands_of_connections_end_at_once(clock: Clock) -> None:
+    site = make_site(clock, limits=Limits(max_connections=5000))
+    guests = [Guest(site) for _ in range(5000)]
+    site.remove(TAG)
+    assert {guest.ended for guest in guests} == {"aborted"}
+    guests = [Guest(site) for _ in range(5000)]
+    for guest in guests:
+        guest.send(b"GET")
+    for _ in range(20):
+        clock.advance(1)
+    assert {guest.ended for guest in guests} == {"aborted"}
+    assert clock.getDelayedCalls() == []
