@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -16,6 +17,10 @@ from eve_meta.errors import Problem
 
 COMMANDS = ("check", "completion", "new", "render", "serve", "status")
 """Each is the module of its name, and in it the command of its name."""
+
+
+class _ReaderGone(Exception):
+    """Whoever read our output reads no more."""
 
 
 class _Lazy(click.Group):
@@ -29,6 +34,13 @@ class _Lazy(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(f"eve_meta.cli.{cmd_name}"), cmd_name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # click has an exit status of its own for it, another in each version.
+            raise _ReaderGone from None
 
 
 EXAMPLES = """\
@@ -67,9 +79,9 @@ def main() -> None:
         context = getattr(error, "ctx", None)
         _say(error.format_message() + (f" (see '{context.command_path} --help')" if context else ""))
         status = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
         status = 130
-    except BrokenPipeError:
+    except (BrokenPipeError, _ReaderGone):
         # Python flushes standard output once more when it ends, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +28,8 @@ Examples:
 @click.argument("directory", metavar="[DIR]", type=PATH, required=False)
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")
-def check(directory: Path | None, config: Path | None, as_json: bool) -> None:
+@click.pass_context
+def check(ctx: click.Context, directory: Path | None, config: Path | None, as_json: bool) -> None:
     """Say everything that is wrong in the configuration and in all domain files, each with its line.
 
     DIR is the directory of domain files; the configuration says which, if it is not given. The exit status is 1 when
@@ -61,7 +61,7 @@ def check(directory: Path | None, config: Path | None, as_json: bool) -> None:
         warnings = len(problems) - len(errors)
         click.echo(f"{_count(len(files), 'file')}, {good} good, {_count(len(errors), 'problem')}", nl=False)
         click.echo(f", {_count(warnings, 'warning')}" if warnings else "")
-    sys.exit(1 if errors else 0)
+    ctx.exit(1 if errors else 0)
 
 
 def _count(number: int, what: str) -> str:

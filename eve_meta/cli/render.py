@@ -54,7 +54,10 @@ def render(name: str, path: str, config: Path | None, domains: Path | None) -> N
     document = _find(tree, segments)
     if document is None:
         raise Problem(f"{name} has nothing at {path} (404); {_listed(tree, segments)}")
-    sys.stdout.buffer.write(document.render(os.urandom(SEED_BYTES)))
+    left = memoryview(document.render(os.urandom(SEED_BYTES)))
+    while left:
+        # With PYTHONUNBUFFERED this is no buffer, and may take a part only.
+        left = left[sys.stdout.buffer.write(left) :]
 
 
 def _find(tree: Tree, segments: tuple[str, ...]) -> Document | None:

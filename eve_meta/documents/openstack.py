@@ -7,8 +7,8 @@ is 404 here.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 import functools
+from collections.abc import Mapping
 
 from attrs import frozen
 

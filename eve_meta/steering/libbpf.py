@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -51,11 +52,26 @@ def possible_cpus() -> int:
     return _call("libbpf_num_possible_cpus")
 
 
+class _MapInfo(ctypes.Structure):
+    # The beginning of struct bpf_map_info (linux/bpf.h); the kernel fills as much as is asked for.
+    _fields_ = tuple((name, ctypes.c_uint32) for name in ("type", "id", "key_size", "value_size"))
+
+
 class Map:
-    """A pinned map with keys and values of fixed sizes, in bytes. Its owner closes it."""
+    """A pinned map with keys and values of fixed sizes, in bytes. Its owner closes it.
+
+    :raises OSError: when there is none, or one of other sizes (EINVAL).
+    """
 
     def __init__(self, path: Path, key_size: int, value_size: int, *, per_cpu: bool = False) -> None:
         self.fd = open_pin(path)
+        info = _MapInfo()
+        size = ctypes.c_uint32(ctypes.sizeof(info))
+        _call("bpf_obj_get_info_by_fd", self.fd, ctypes.byref(info), ctypes.byref(size))
+        if (info.key_size, info.value_size) != (key_size, value_size):
+            # Pins of another version of ours. The kernel writes as many bytes as the map has, not as we have room for.
+            os.close(self.fd)
+            raise OSError(errno.EINVAL, f"{path} has keys of {info.key_size} and values of {info.value_size} bytes")
         self._key_size = key_size
         self._value_size = value_size
         # The kernel pads each CPU's value to 8 bytes (bpf_percpu_hash_copy()).

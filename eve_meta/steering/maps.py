@@ -97,11 +97,11 @@ class Maps:
         found = ((key, self._tags.get(key)) for key in self._tags)
         return {U32.unpack(key)[0]: U32.unpack(value)[0] for key, value in found if value is not None}
 
-    def add_tap(self, tag: int, ifindex: int) -> None:
+    def add_tap(self, tag: int, ifindex: int, *, own_qdisc: bool = False) -> None:
         """Gives the tap *ifindex* its *tag*. From here on its frames are counted, and answers find their way."""
         # In this order: tap_in must not pass a frame whose answer host_in could not return.
         self._counters.set(U32.pack(tag), bytes(COUNTERS.size))
-        self._taps.set(U32.pack(tag), TAP.pack(ifindex, bytes(6), 0))
+        self._taps.set(U32.pack(tag), TAP.pack(ifindex, bytes(6), own_qdisc))
         self._tags.set(U32.pack(ifindex), U32.pack(tag))
 
     def remove_tap(self, tag: int, ifindex: int) -> None:

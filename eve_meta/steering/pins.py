@@ -5,11 +5,14 @@ Who holds it locked owns the steering of that name; the kernel lets go of the lo
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from attrs import evolve
 
 from eve_meta.errors import Problem
 from eve_meta.steering.loader import build_id, source_directory, unpin
@@ -22,19 +25,17 @@ LOAD_TIMEOUT = 120
 
 
 class Pins:
-    """The pins of the steering called *namespace*.
-
-    :ivar adopted: whether :meth:`open` found those of an earlier daemon.
-    """
+    """The pins of the steering called *namespace*."""
 
     def __init__(self, namespace: str) -> None:
         self.directory = BPFFS / namespace
-        self.adopted = False
         self._mounted = False
         self._lock = -1
 
     def open(self) -> Maps:
         """Locks the directory, loads the programs unless these sources' are there already, and opens the maps.
+
+        Taps keep the tags that an earlier daemon gave them, also where its programs are replaced.
 
         :raises Problem: when another daemon holds them, or loading fails; then nothing is left behind.
         """
@@ -50,15 +51,19 @@ class Pins:
                 "or give this one another [steering] namespace"
             ) from None
         try:
-            build = build_id(source_directory())
-            maps = self._open_maps()
-            if maps is not None and maps.settings().build == build:
-                self.adopted = True
-                return maps
-            if maps is not None:
-                maps.close()
-            self._load()
-            return Maps(self.directory)
+            old = self._open_maps()
+            if old is None:
+                self._load()
+                return Maps(self.directory)
+            if old.settings().build == build_id(source_directory()):
+                return old
+            with contextlib.closing(old):
+                self._load()
+                maps = Maps(self.directory)
+                maps.write_settings(evolve(maps.settings(), next_tag=old.settings().next_tag))
+                for ifindex, tag in old.tags().items():
+                    maps.add_tap(tag, ifindex, own_qdisc=old.tap(tag).own_qdisc)
+            return maps
         except BaseException:
             self.remove()
             raise

@@ -234,10 +234,9 @@ class Steering:
 
     def _adopt(self) -> None:
         """Takes over the tags that taps have in the maps of an earlier daemon."""
-        if self._pins.adopted:
-            self._adoptable = self._maps.tags()
-            for tag in self._adoptable.values():
-                self._tags.adopt(tag)
+        self._adoptable = self._maps.tags()
+        for tag in self._adoptable.values():
+            self._tags.adopt(tag)
 
     def _synced(self) -> None:
         for ifindex, tag in self._adoptable.items():

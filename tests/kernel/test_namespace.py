@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from guests import Lab
-from host_state import HostState
-from namespace import Namespace, inside
 
 from eve_meta.errors import Problem
 from eve_meta.steering.namespace import PrivateNamespace
+from guests import Lab
+from host_state import HostState
+from namespace import Namespace, inside
 
 NAME = "emnsp"
 

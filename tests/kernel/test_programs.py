@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kernel.progrun import LOOPBACK, TC_ACT_OK, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, Run, run
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
@@ -19,6 +18,7 @@ from eve_meta.steering.libbpf import open_pin
 from eve_meta.steering.loader import source_directory
 from eve_meta.steering.maps import Maps, Reason, Settings
 from eve_meta.tag import MAX_TAG, STEERED
+from tests.kernel.progrun import LOOPBACK, TC_ACT_OK, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, Run, run
 
 TAG = 0x1234
 SERVICE = "169.254.169.254"

@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
-from guests import Lab
-from namespace import inside
 from pyroute2 import IPRoute
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Dot1Q, Ether
@@ -25,6 +23,8 @@ from scapy.packet import Packet, Raw
 from eve_meta.steering import filters
 from eve_meta.steering.libbpf import open_pin
 from eve_meta.steering.maps import Maps, Settings
+from guests import Lab
+from namespace import inside
 
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x2, 0x1000, 0x4000

@@ -1,0 +1,154 @@
+"""Pins outlive the daemon: who takes them over, and who must not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from eve_meta.errors import Problem
+from eve_meta.steering import loader
+from eve_meta.steering.libbpf import Map
+from eve_meta.steering.maps import PROGRAMS, Maps
+from eve_meta.steering.pins import Pins
+
+NAME = "emtest-pins"
+DIRECTORY = Path("/sys/fs/bpf") / NAME
+
+
+@pytest.fixture(autouse=True)
+def clean(bpffs: Path) -> Iterator[None]:
+    yield
+    if DIRECTORY.exists():
+        loader.unpin(DIRECTORY)
+        DIRECTORY.rmdir()
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[Maps]:
+    """A daemon's pins, and its end by a crash: the pins stay, the lock goes."""
+    owner = Pins(NAME)
+    with contextlib.closing(owner.open()) as maps:
+        yield maps
+    os.close(owner._lock)
+
+
+def program_id() -> str:
+    shown = subprocess.run(
+        ["bpftool", "prog", "show", "pinned", str(DIRECTORY / "tap_in")], capture_output=True, text=True, check=True
+    )
+    return shown.stdout.split(":")[0]
+
+
+def test_programs_and_tags_of_a_daemon_that_died_are_taken_over() -> None:
+    with opened() as maps:
+        maps.add_tap(7, 4711, own_qdisc=True)
+        first = program_id()
+    with opened() as maps:
+        assert maps.tags() == {4711: 7}
+        assert maps.tap(7).own_qdisc
+        assert program_id() == first
+
+
+def test_programs_of_other_sources_are_replaced_and_the_taps_keep_their_tags() -> None:
+    with opened() as maps:
+        maps.add_tap(7, 4711, own_qdisc=True)
+        maps.write_settings(evolve(maps.settings(), build=1, next_tag=8))
+        first = program_id()
+    with opened() as maps:
+        assert maps.tags() == {4711: 7}
+        assert (maps.tap(7).ifindex, maps.tap(7).own_qdisc) == (4711, True)
+        assert maps.settings().next_tag == 8
+        assert program_id() != first
+
+
+def test_pins_that_a_crash_left_half_made_are_made_anew() -> None:
+    with opened():
+        pass
+    (DIRECTORY / "host_in").unlink()
+    (DIRECTORY / "tags").unlink()
+    with opened() as maps:
+        assert maps.tags() == {}
+        assert all((DIRECTORY / name).exists() for name in PROGRAMS)
+
+
+def test_a_map_of_another_size_is_never_read(bpffs: Path) -> None:
+    path = DIRECTORY / "settings"
+    DIRECTORY.mkdir()
+    command = f"bpftool map create {path} type array key 4 value 64 entries 1 name settings"
+    subprocess.run(command.split(), check=True)
+    with pytest.raises(OSError, match="values of 64 bytes"):
+        Map(path, 4, 16)
+
+
+def test_a_second_daemon_of_the_same_namespace_is_told_so_and_changes_nothing() -> None:
+    with opened() as maps:
+        maps.add_tap(7, 4711)
+        with pytest.raises(Problem, match=f"another eve-meta runs with the namespace '{NAME}'"):
+            Pins(NAME).open()
+        assert maps.tags() == {4711: 7}
+        assert DIRECTORY.exists()
+
+
+def test_removing_leaves_nothing() -> None:
+    owner = Pins(NAME)
+    owner.open().close()
+    owner.remove()
+    assert not DIRECTORY.exists()
+
+
+@pytest.mark.parametrize(
+    ("hidden", "message"),
+    [
+        ("headers", "bcc needs kernel headers, and neither those of this kernel"),
+        ("bcc", "install the distribution's package python3-bpfcc"),
+        ("sources", "the BPF sources are missing"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line_and_nothing_is_left(
+    hidden: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loader alone: tests/guest has the same of the whole daemon."""
+    if hidden == "headers":
+        monkeypatch.setattr(loader, "_installed_headers", lambda source: [])
+        monkeypatch.setattr("platform.release", lambda: "no-such-kernel")
+    elif hidden == "bcc":
+        monkeypatch.setitem(__import__("sys").modules, "bcc", None)
+    else:
+        monkeypatch.setattr("eve_meta.__file__", str(tmp_path / "eve_meta" / "__init__.py"))
+    with pytest.raises(Problem, match=message) as caught:
+        loader.load(DIRECTORY)
+    assert "\n" not in str(caught.value)
+    assert not DIRECTORY.exists()
+
+
+def test_a_program_that_the_compiler_refuses_is_one_line_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    package = tmp_path / "eve_meta"
+    package.mkdir()
+    shutil.copytree(loader.source_directory(), tmp_path / "bpf")
+    source = tmp_path / "bpf" / "steer.c"
+    source.write_text(source.read_text().replace("int ns_in(", "int ns_in(no such thing", 1))
+    monkeypatch.setattr("eve_meta.__file__", str(package / "__init__.py"))
+    with pytest.raises(Problem, match=r"the BPF programs in .* do not load"):
+        loader.load(DIRECTORY)
+    assert not DIRECTORY.exists()
+
+
+def test_debians_headers_in_two_trees_are_joined(tmp_path: Path) -> None:
+    common = tmp_path / "linux-headers-6.1.0-9-common"
+    machine = tmp_path / "linux-headers-6.1.0-9-amd64"
+    (common / "include" / "linux").mkdir(parents=True)
+    (common / "include" / "linux" / "kconfig.h").touch()
+    (machine / "include" / "generated").mkdir(parents=True)
+    (machine / "include" / "generated" / "autoconf.h").touch()
+    assert loader._installed_headers(tmp_path) == [common, machine]
+    (machine / "include" / "linux").symlink_to(common / "include" / "linux")
+    assert loader._installed_headers(tmp_path) == [machine]
