@@ -21,7 +21,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 MAX_NAMES = 20
 """Domains that an error lists: what fits on a screen."""
 
-PATH = click.Path(path_type=Path)
+# Not readable=True, which is the default: read_directory() and load_config() say better what is wrong.
+PATH = click.Path(readable=False, path_type=Path)
 
 
 def config_option(command: F) -> F:

@@ -121,7 +121,7 @@ def load(pins: Path) -> None:
     sources = source_directory()
     with kernel_headers():
         try:
-            module = BPF(src_file=str(sources / "steer.c"), cflags=[f"-I{sources}"])
+            module = BPF(src_file=os.fsencode(sources / "steer.c"), cflags=[f"-I{sources}"])
             programs = {name: module.load_func(name, BPF.SCHED_CLS) for name in PROGRAMS}
         except Exception as error:  # bcc raises bare Exceptions; the compiler's words are on standard error already
             raise Problem(f"the BPF programs in {sources} do not load: {error}") from None

@@ -36,7 +36,8 @@ RT_SCOPE_LINK = 253
 
 LISTEN_BACKLOG = 4096
 """Connections that the kernel completes before a worker accepts them. With Twisted's default of 50 a boot storm loses
-SYNs, which return a second later. The kernel takes no more than ``net.core.somaxconn``, which is each namespace's own."""
+SYNs, which return a second later. The kernel takes no more than ``net.core.somaxconn``, which each namespace has of its
+own."""
 
 SYSCTLS = {
     # The accepted socket, its answers and the resets of what nobody accepts carry the mark of what they answer.

@@ -1,4 +1,4 @@
-"""Each program by BPF_PROG_TEST_RUN: a packet in; a verdict, bytes and a counter out. Directions as seen from the host."""
+"""Each program by BPF_PROG_TEST_RUN: a packet in; a verdict, bytes and a counter out. Directions: as the host sees."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def _with_protocol(frame: bytes, protocol: int) -> bytes:
 @pytest.mark.parametrize("tags", [0, 1, 2], ids=["plain", "vlan", "qinq"])
 @pytest.mark.parametrize("kind", ["tcp", "arp", "options"])
 def test_a_frame_that_ends_early_is_never_taken_for_a_whole_one(steer: Steer, tags: int, kind: str) -> None:
-    """Every length of every header: what is too short to be read by anyone passes, what names the service is dropped."""
+    """Every length of every header: what is too short for anyone to read passes, what names the service is dropped."""
     link: Packet = Ether(src=GUEST_MAC, dst=ROUTER_MAC)
     for vlan in range(tags):
         link = link / Dot1Q(vlan=vlan + 1)
