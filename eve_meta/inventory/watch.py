@@ -114,6 +114,8 @@ class DirectorySource:
         if not isinstance(failure.value, TaskStopped):
             # A defect. The domains stay as they were, and the next change brings the next scan.
             _log.failure("scanning {path} failed", failure, path=str(self._directory.path))
+            if self._again:
+                self._schedule()
 
     # -- watching --
 

@@ -1,0 +1,44 @@
+"""How the tests run a command: as its user does, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+MAIN = "from eve_meta.cli import main; main()"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs eve-meta with these arguments, in a directory of the test's own; gives its output and exit status."""
+
+    def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", MAIN, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run_command
+
+
+@pytest.fixture
+def domains(tmp_path: Path) -> Path:
+    """A directory with two good domains."""
+    path = tmp_path / "domains.d"
+    path.mkdir(0o700)
+    for name in ("web1", "db1"):
+        (path / f"{name}.yaml").touch(0o600)
+        (path / f"{name}.yaml").write_text(f"name: {name}\nuser_data: |\n  #cloud-config of {name}\n")
+    return path

@@ -1,0 +1,101 @@
+"""``eve-meta check``: the lines that it prints, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+
+CONFLICT = "expected a name that no other file has"
+WORLD = "every user of this host can read it, with the secrets that it may hold: chmod o= it"
+
+
+def test_all_is_good(run: Run, domains: Path) -> None:
+    done = run("check", "domains.d")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2 files, 2 good, 0 problems\n", "")
+
+
+def test_all_that_is_wrong_in_all_files(run: Run, domains: Path) -> None:
+    (domains / "db1.yaml").write_text("name: db1\nhostnam: x\nlaunch_index: -1\n")
+    (domains / "web2.yaml").touch(0o600)
+    (domains / "web2.yaml").write_text("name: web1\n")
+    done = run("check", "domains.d")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "domains.d/db1.yaml:2: hostnam: unknown key; did you mean 'hostname'?",
+        "domains.d/db1.yaml:3: launch_index: expected a whole number from 0, got -1",
+        f"domains.d/web2.yaml:1: name: {CONFLICT}, got 'web1', which domains.d/web1.yaml has",
+        "3 files, 1 good, 3 problems",
+    ]
+
+
+def test_warnings_are_no_problems(run: Run, domains: Path) -> None:
+    domains.chmod(0o755)
+    (domains / "web1.yaml").chmod(0o644)
+    done = run("check", "domains.d")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        f"domains.d/web1.yaml: warning: {WORLD}",
+        "2 files, 2 good, 0 problems, 1 warning",
+    ]
+
+
+def test_json(run: Run, domains: Path) -> None:
+    (domains / "db1.yaml").write_text("name: db1\nhostnam: x\n")
+    done = run("check", "domains.d", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {
+        "files": 2,
+        "good": 1,
+        "errors": 1,
+        "problems": [
+            {
+                "file": "domains.d/db1.yaml",
+                "line": 2,
+                "field": "hostnam",
+                "message": "unknown key; did you mean 'hostname'?",
+                "warning": False,
+            }
+        ],
+    }
+
+
+def test_the_configuration_says_where_and_is_checked_too(run: Run, domains: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f'[inventory]\ndirectory = "{domains}"\n')
+    assert run("check", "--config", "c.toml").stdout == "2 files, 2 good, 0 problems\n"
+    (tmp_path / "c.toml").write_text('[steering]\ntap = ["x"]\n')
+    done = run("check", "--config", "c.toml", "domains.d")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "c.toml: steering.tap: unknown key; did you mean 'taps'?",
+        "2 files, 2 good, 1 problem",
+    ]
+
+
+def test_a_directory_that_is_not_there(run: Run) -> None:
+    done = run("check", "missing")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "eve-meta: no directory missing: make it with 'install -d -m 700 missing', or name another\n"
+    )
+
+
+def test_a_file_is_no_directory(run: Run, domains: Path) -> None:
+    done = run("check", "domains.d/web1.yaml")
+    assert done.returncode == 1
+    assert done.stderr == "eve-meta: cannot read the directory domains.d/web1.yaml: Not a directory\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_directory_that_may_not_be_read(run: Run, domains: Path) -> None:
+    domains.chmod(0)
+    done = run("check", "domains.d")
+    domains.chmod(0o700)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "eve-meta: cannot read the directory domains.d: Permission denied; domain files are for root alone\n"
+    )

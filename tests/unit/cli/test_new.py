@@ -1,0 +1,79 @@
+"""``eve-meta new``: a file to begin with, which is right as it is."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.unit.cli.conftest import Run
+
+
+@pytest.mark.parametrize("name", ["web9", "007", "yes", "1e3", "2024-01-01", "a.b_c-d"])
+def test_what_it_writes_is_right(run: Run, domains: Path, name: str) -> None:
+    done = run("new", "--domains", "domains.d", name)
+    path = domains / f"{name}.yaml"
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == f"domains.d/{name}.yaml"
+    assert "eve-meta check domains.d" in done.stdout
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert run("check", "domains.d").stdout == "3 files, 3 good, 0 problems\n"
+    assert run("render", "--domains", "domains.d", name, "/openstack").returncode == 0
+
+
+def test_all_that_is_commented_out_is_right_too(run: Run, domains: Path) -> None:
+    run("new", "--domains", "domains.d", "web9")
+    path = domains / "web9.yaml"
+    lines = path.read_text().splitlines()
+    # What can be taken from its comment has no blank after the "#".
+    text = "\n".join(line[1:] if line[:1] == "#" and line[1:2] not in ("", " ") else line for line in lines)
+    # In a block that is commented out, the blanks are the indentation.
+    text = text.replace("\n#  ", "\n  ")
+    assert set(yaml.safe_load(text)) == {
+        "uuid", "name", "hostname", "availability_zone", "public_keys", "user_data", "meta", "nics",
+    }  # fmt: skip
+    path.write_text(text)
+    assert run("check", "domains.d").stdout == "3 files, 3 good, 0 problems\n"
+
+
+def test_two_have_two_uuids(run: Run, domains: Path) -> None:
+    run("new", "--domains", "domains.d", "a")
+    run("new", "--domains", "domains.d", "b")
+    uuids = {yaml.safe_load((domains / f"{name}.yaml").read_text())["uuid"] for name in "ab"}
+    assert len(uuids) == 2
+
+
+def test_what_is_there_stays(run: Run, domains: Path) -> None:
+    (domains / "old.yaml").write_text("name: [broken\n")
+    done = run("new", "--domains", "domains.d", "old")
+    assert done.returncode == 1
+    assert done.stderr == "eve-meta: domains.d/old.yaml is there already: edit it, or remove it first\n"
+    assert (domains / "old.yaml").read_text() == "name: [broken\n"
+    (domains / "link.yaml").symlink_to("nowhere")
+    assert run("new", "--domains", "domains.d", "link").returncode == 1
+    assert not (domains / "nowhere").exists()
+
+
+def test_a_name_that_another_file_has(run: Run, domains: Path) -> None:
+    (domains / "web1.yaml").rename(domains / "other.yaml")
+    done = run("new", "--domains", "domains.d", "web1")
+    assert done.stderr == "eve-meta: there is a domain web1 already, in domains.d/other.yaml\n"
+
+
+@pytest.mark.parametrize("name", ["../web9", "a/b", ".hidden", "", "a b", "a\n", "é", "a" * 201])
+def test_a_name_that_is_no_file_name(run: Run, domains: Path, name: str) -> None:
+    done = run("new", "--domains", "domains.d", "--", name)
+    assert done.returncode == 1
+    assert done.stderr.startswith("eve-meta: expected a name of letters, digits, '.', '_' and '-'")
+    assert len(list(domains.iterdir())) == 2
+
+
+def test_a_directory_that_is_not_there(run: Run, tmp_path: Path) -> None:
+    done = run("new", "--domains", "missing", "web9")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "eve-meta: no directory missing: make it with 'install -d -m 700 missing', or name another\n"
+    )
+    assert not (tmp_path / "missing").exists()

@@ -1,0 +1,24 @@
+"""How the tests write domain files: as a careful person would, at once and for root alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write(path: Path, text: str) -> None:
+    """Write *text* to *path*: a file beside it, renamed."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.touch(0o600)
+    beside.write_text(text)
+    beside.rename(path)
+
+
+def edit(path: Path, text: str) -> None:
+    """Write *text* into the file at *path* where it is, as some editors do."""
+    path.touch(0o600)
+    with path.open("r+") as file:
+        file.truncate(0)
+        file.flush()
+        os.fsync(file.fileno())
+        file.write(text)

@@ -1,0 +1,105 @@
+"""Which domain is behind which tap, and above all which is not."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from eve_meta.domain import Domain, Nic
+from eve_meta.inventory.join import join
+from eve_meta.inventory.process import Owner
+
+UUID1 = UUID("1a831fa7-c50b-4693-a16e-fb8171f1b69e")
+UUID2 = UUID("2a831fa7-c50b-4693-a16e-fb8171f1b69e")
+
+WHO = "QEMU process 1 behind t"
+
+
+def domain(*, uuid: UUID | None = None, name: str | None = None, taps: tuple[str, ...] = ()) -> Domain:
+    return Domain(uuid=uuid, name=name, nics=tuple(Nic(tap=tap) for tap in taps))
+
+
+def owner(pid: int = 1, *, uuid: UUID | None = None, name: str | None = None) -> Owner:
+    return Owner(pid=pid, start=1, uuid=uuid, name=name)
+
+
+def nobody(domains: dict[str, Domain], owners: dict[str, Owner]) -> list[str]:
+    """The problems, where no tap may have a domain."""
+    taps, problems = join(domains, owners)
+    assert taps == {}
+    return [str(problem) for problem in problems]
+
+
+# -- what must not be --
+
+
+def test_a_named_tap_that_is_another_vms() -> None:
+    assert nobody({"a.yaml": domain(uuid=UUID1, taps=("t",))}, {"t": owner(uuid=UUID2)}) == [
+        f"a.yaml: uuid: expected {WHO} to have uuid {UUID1}, got {UUID2}: it is not served"
+    ]
+
+
+def test_a_named_tap_of_a_vm_with_another_name() -> None:
+    assert nobody({"a.yaml": domain(name="web1", taps=("t",))}, {"t": owner(uuid=UUID2, name="web2")}) == [
+        f"a.yaml: name: expected {WHO} to have name web1, got web2: it is not served"
+    ]
+
+
+def test_a_vm_that_took_anothers_name() -> None:
+    (problem,) = nobody({"a.yaml": domain(uuid=UUID1, name="web1")}, {"t": owner(uuid=UUID2, name="web1")})
+    assert problem.startswith(f"a.yaml: uuid: expected {WHO} to have uuid {UUID1}")
+
+
+def test_two_processes_with_one_uuid() -> None:
+    assert nobody(
+        {"a.yaml": domain(uuid=UUID1, taps=("t3",))}, {"t1": owner(1, uuid=UUID1), "t2": owner(2, uuid=UUID1)}
+    ) == [
+        "a.yaml: expected one QEMU process to be this domain, got 1 behind t1 and 2 behind t2: none of them is served"
+    ]
+
+
+def test_two_processes_with_one_name() -> None:
+    owners = {"t1": owner(1, uuid=UUID1, name="web1"), "t2": owner(2, uuid=UUID2, name="web1")}
+    assert len(nobody({"a.yaml": domain(name="web1")}, owners)) == 1
+
+
+def test_a_file_that_names_no_tap_does_not_get_another_files() -> None:
+    domains = {"a.yaml": domain(uuid=UUID1, name="a", taps=("t",)), "b.yaml": domain(uuid=UUID2, name="b")}
+    assert len(nobody(domains, {"t": owner(uuid=UUID2, name="b")})) == 1
+
+
+def test_an_unknown_process() -> None:
+    assert nobody({"a.yaml": domain(uuid=UUID1, name="web1")}, {"t": owner(uuid=UUID2, name="web2")}) == []
+
+
+def test_one_wrong_tap_leaves_the_others() -> None:
+    web = domain(uuid=UUID1, taps=("t1", "t2"))
+    taps, problems = join({"a.yaml": web}, {"t1": owner(1, uuid=UUID1), "t2": owner(2, uuid=UUID2)})
+    assert taps == {"t1": web}
+    assert len(problems) == 1
+
+
+# -- what is --
+
+
+def test_a_tap_that_a_file_names_and_no_process_contradicts() -> None:
+    web = domain(uuid=UUID1, name="web1", taps=("t",))
+    assert join({"a": web}, {}) == ({"t": web}, ())
+    assert join({"a": web}, {"t": owner(uuid=UUID1, name="renamed")}) == ({"t": web}, ())
+    assert join({"a": web}, {"t": owner(name="web1")}) == ({"t": web}, ())
+
+
+def test_taps_of_a_process_by_its_uuid_before_its_name() -> None:
+    domains = {"a": domain(uuid=UUID1, name="a"), "b": domain(uuid=UUID2, name="b")}
+    process = owner(uuid=UUID2, name="a")
+    assert join(domains, {"t1": process, "t2": process})[0] == {"t1": domains["b"], "t2": domains["b"]}
+
+
+def test_taps_of_a_process_by_its_name() -> None:
+    domains = {"a": domain(uuid=UUID1, name="a"), "b": domain(name="b")}
+    assert join(domains, {"t": owner(name="a")})[0] == {"t": domains["a"]}
+    assert join(domains, {"t": owner(name="b")})[0] == {"t": domains["b"]}
+
+
+def test_a_domain_without_uuid_gets_its_process_uuid_on_all_its_taps() -> None:
+    taps, _ = join({"a": domain(name="web1", taps=("t1", "t2"))}, {"t1": owner(uuid=UUID1, name="web1")})
+    assert {tap: each.uuid for tap, each in taps.items()} == {"t1": UUID1, "t2": UUID1}

@@ -1,0 +1,225 @@
+"""The owners of taps in a running daemon: real processes end, what /proc says of them is made up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eve_meta.inventory import owners as module
+from eve_meta.inventory.owners import ProcessOwners
+from tests.unit.inventory.conftest import Until
+from tests.unit.inventory.fakeproc import FakeProc
+
+Turn = Callable[[float], None]
+
+
+class Watched:
+    """Owners under watch, and how often they said that something changed."""
+
+    def __init__(self, proc: FakeProc, reactor: Any) -> None:
+        self.owners = ProcessOwners(reactor, proc.path)
+        self.changes = 0
+        self.owners.start(self._changed)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def names(self) -> dict[str, str | None]:
+        return {tap: owner.name for tap, owner in self.owners.owners().items()}
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> FakeProc:
+    return FakeProc(tmp_path)
+
+
+@pytest.fixture
+def watched(proc: FakeProc, reactor: Any) -> Iterator[Watched]:
+    watched = Watched(proc, reactor)
+    yield watched
+    watched.owners.stop()
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_tap_that_qemu_has_open(
+    watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    watched.owners.taps_changed(["tap0", "tap1"])
+    assert "tap0" not in watched.owners.looked()
+    until(lambda: watched.names() == {"tap0": "web1"})
+    assert set(watched.owners.looked()) == {"tap0", "tap1"}
+    assert watched.changes == 1
+
+
+def test_a_tap_that_qemu_opens_later(
+    watched: Watched, proc: FakeProc, until: Until, turn: Turn, process: subprocess.Popen[bytes]
+) -> None:
+    watched.owners.taps_changed(["tap0"])
+    turn(0.1)
+    assert set(watched.owners.looked()) == {"tap0"}
+    proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    until(lambda: watched.names() == {"tap0": "web1"})
+
+
+def test_the_end_of_the_process_is_learnt_at_once(
+    watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    before = open_descriptors()
+    base = proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0", "tap1"])
+    watched.owners.taps_changed(["tap0", "tap1"])
+    until(lambda: len(watched.names()) == 2)
+    base.rename(proc.path / "ended")
+    process.kill()
+    until(lambda: watched.names() == {})
+    assert open_descriptors() == before
+
+
+def test_a_tap_that_outlives_its_process_may_be_anothers(
+    watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    base = proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: watched.names() == {"tap0": "web1"})
+    base.rename(proc.path / "ended")
+    process.kill()
+    proc.add(os.getpid(), "qemu", "-name", "web2", taps=["tap0"])
+    until(lambda: watched.names() == {"tap0": "web2"})
+
+
+def test_a_process_that_had_ended_before_it_was_watched(
+    watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    process.kill()
+    process.wait()
+    base = proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: watched.changes >= 2)  # found, and lost
+    base.rename(proc.path / "ended")
+    until(lambda: watched.names() == {} and "tap0" in watched.owners.looked())
+
+
+def test_a_carrier_that_changes_makes_an_owner_unknown_until_looked_for(
+    watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    base = proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: watched.names() == {"tap0": "web1"})
+    base.rename(proc.path / "closed")  # alive, but without the tap
+    watched.owners.kick("tap0")
+    assert watched.names() == {}
+    assert "tap0" not in watched.owners.looked()
+    proc.add(os.getpid(), "qemu", "-name", "web2", taps=["tap0"])
+    until(lambda: watched.names() == {"tap0": "web2"})
+
+
+def test_a_process_cannot_change_its_identity_by_letting_go_of_the_tap(
+    watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: watched.names() == {"tap0": "web1"})
+    proc.set_cmdline(process.pid, "qemu", "-name", "victim")
+    watched.owners.kick("tap0")
+    until(lambda: "tap0" in watched.owners.looked())
+    assert watched.names() == {"tap0": "web1"}
+    watched.owners.taps_changed([])
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: "tap0" in watched.owners.looked())
+    assert watched.names() == {"tap0": "web1"}
+
+
+def test_a_kick_while_looking_looks_again(
+    watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes], reactor: Any
+) -> None:
+    proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: watched.owners._scanning is not None or bool(watched.names()))
+    watched.owners.kick("tap0")
+    until(lambda: watched.names() == {"tap0": "web1"})
+
+
+def test_a_tap_that_goes_is_forgotten(
+    watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: watched.names() == {"tap0": "web1"})
+    watched.owners.taps_changed([])
+    assert watched.names() == {}
+    watched.owners.kick("tap0")
+    assert set(watched.owners.looked()) == set()
+
+
+def test_it_looks_no_longer_than_a_while(
+    watched: Watched, proc: FakeProc, turn: Turn, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    watched.owners.taps_changed(["tap0"])
+    turn(0.6)
+    looks: list[object] = []
+
+    def steps(*arguments: object) -> Iterator[None]:
+        looks.append(arguments)
+        return iter(())
+
+    monkeypatch.setattr(watched.owners._table, "steps", steps)
+    turn(1.0)
+    assert not looks
+    watched.owners.kick("tap0")
+    until(lambda: bool(looks))
+
+
+def test_a_failure_is_tried_again(
+    watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    hidden = proc.path.rename(proc.path.with_name("hidden"))
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: watched.owners._searches["tap0"].looks > 0)
+    assert set(watched.owners.looked()) == set()
+    hidden.rename(proc.path)
+    until(lambda: watched.names() == {"tap0": "web1"})
+
+
+def test_no_descriptor_left_to_watch_with_means_no_owner(
+    watched: Watched,
+    proc: FakeProc,
+    until: Until,
+    process: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_pid: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pidfd_open", fail)
+        watched.owners.taps_changed(["tap0"])
+        until(lambda: "tap0" in watched.owners.looked())
+        assert watched.names() == {}
+    until(lambda: watched.names() == {"tap0": "web1"})
+
+
+def test_stop_lets_go_of_everything(
+    proc: FakeProc, reactor: Any, until: Until, turn: Turn, process: subprocess.Popen[bytes]
+) -> None:
+    before = open_descriptors()
+    watched = Watched(proc, reactor)
+    proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    watched.owners.taps_changed(["tap0", "tap1"])
+    until(lambda: watched.names() == {"tap0": "web1"})
+    watched.owners.stop()
+    changes = watched.changes
+    process.kill()
+    turn(0.2)
+    assert watched.changes == changes
+    assert open_descriptors() == before

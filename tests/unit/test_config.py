@@ -1,0 +1,139 @@
+"""The configuration: what is wrong in it, each key by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eve_meta import config as module
+from eve_meta.config import Config, load_config
+from eve_meta.domain import TokenPolicy
+from eve_meta.errors import Problem
+
+
+def load(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "eve-meta.toml"
+    path.write_text(text)
+    return load_config(path)
+
+
+def wrong(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(Problem) as caught:
+        load(tmp_path, text)
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(f"{tmp_path}/eve-meta.toml: ") for line in lines)
+    return [line.removeprefix(f"{tmp_path}/eve-meta.toml: ") for line in lines]
+
+
+def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path, "") == Config()
+
+
+def test_no_file_at_the_default_path_is_all_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DEFAULT_PATH", tmp_path / "missing.toml")
+    assert load_config(None) == Config()
+
+
+def test_a_file_at_the_default_path_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there.toml").write_text("[web]\nworkers = 3\n")
+    monkeypatch.setattr(module, "DEFAULT_PATH", tmp_path / "there.toml")
+    assert load_config(None).web.workers == 3
+
+
+def test_a_named_file_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=r"missing\.toml: no such file$"):
+        load_config(tmp_path / "missing.toml")
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="Is a directory"):
+        load_config(tmp_path)
+
+
+def test_what_is_written_is_had(tmp_path: Path) -> None:
+    loaded = load(
+        tmp_path,
+        """
+        [inventory]
+        directory = "/srv/domains"
+        process = false
+        [steering]
+        taps = ["veth*"]
+        namespace = "lab"
+        [web]
+        workers = 0
+        tokens = "off"
+        hop_limit = 2
+        domain_wait = 0
+        [admin]
+        socket = "/run/lab/admin.sock"
+        [paths]
+        run = "/run/lab"
+        state = "/var/lib/lab"
+        """,
+    )
+    assert loaded.inventory.directory == Path("/srv/domains")
+    assert loaded.steering.taps == ("veth*",)
+    assert (loaded.web.workers, loaded.web.tokens, loaded.web.domain_wait) == (0, TokenPolicy.OFF, 0)
+    assert loaded.paths.state == Path("/var/lib/lab")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[steering]\ntap = ["x"]', "steering.tap: unknown key; did you mean 'taps'?"),
+        ("[sterring]", "sterring: unknown key; did you mean 'steering'?"),
+        ("web = 1", "web: expected a mapping of names to values, got 1"),
+        ("[steering]\ntaps = []", "steering.taps: expected at least one pattern, and none empty, got []"),
+        ('[steering]\ntaps = [""]', "steering.taps: expected at least one pattern, and none empty, got ['']"),
+        ('[steering]\ntaps = "vnet*"', "steering.taps: expected a list, got 'vnet*'"),
+        ("[steering]\ntaps = [1]", "steering.taps[0]: expected a string, got 1: put it in quotes"),
+        (
+            '[steering]\nnamespace = "fifteen-letters"',
+            "steering.namespace: expected a name of 1..14 characters of A-Z a-z 0-9 _ . -, got 'fifteen-letters'",
+        ),
+        (
+            '[steering]\nnamespace = "../x"',
+            "steering.namespace: expected a name of 1..14 characters of A-Z a-z 0-9 _ . -, got '../x'",
+        ),
+        ("[web]\nworkers = 65", "web.workers: expected a number of workers of 0..64, got 65"),
+        ("[web]\nworkers = true", "web.workers: expected a whole number, got True"),
+        ("[web]\nhop_limit = 0", "web.hop_limit: expected a number of hops of 1..64, got 0"),
+        ("[web]\ndomain_wait = 3601", "web.domain_wait: expected a number of seconds of 0..3600, got 3601"),
+        ('[paths]\nrun = "run"', "paths.run: expected an absolute path, got 'run'"),
+        ("[paths]\nrun = 1", "paths.run: expected a path, got 1"),
+        (
+            '[inventory]\nlibvirt = "qemu:///system"',
+            "inventory.libvirt: 'qemu:///system' is not available in this version of eve-meta",
+        ),
+        ('[inventory]\neve = "/run"', "inventory.eve: '/run' is not available in this version of eve-meta"),
+        ('[admin]\nmetrics = "[::1]:9"', "admin.metrics: '[::1]:9' is not available in this version of eve-meta"),
+        ('[web]\ntokens = "required"', "web.tokens: 'required' is not available in this version of eve-meta"),
+        ('[web]\ntokens = "on"', "web.tokens: expected one of optional, required, off, got 'on'"),
+    ],
+)
+def test_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    assert wrong(tmp_path, text) == [message]
+
+
+def test_a_socket_path_that_the_kernel_would_cut_is_refused(tmp_path: Path) -> None:
+    good, bad = "/" + "a" * 106, "/" + "a" * 107
+    assert load(tmp_path, f'[admin]\nsocket = "{good}"').admin.socket == Path(good)
+    assert "at most 107 bytes" in wrong(tmp_path, f'[admin]\nsocket = "{bad}"')[0]
+
+
+def test_all_is_told_at_once(tmp_path: Path) -> None:
+    assert len(wrong(tmp_path, '[web]\nworkers = -1\nhop_limit = 0\n[paths]\nrun = ""\nrum = ""')) == 4
+
+
+def test_broken_toml_says_its_line(tmp_path: Path) -> None:
+    (line,) = wrong(tmp_path, "[web]\nworkers = \n")
+    assert line.startswith("not TOML: ")
+    assert "line 2" in line
+
+
+def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\xff")
+    with pytest.raises(Problem, match="expected text in UTF-8"):
+        load_config(tmp_path / "x.toml")
