@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import pwd
+import resource
 import signal
 import socket
 import sys
@@ -44,6 +45,9 @@ def serve(config: Config) -> None:
     if os.geteuid() != 0:
         raise Problem("serve needs root: it loads BPF programs and makes a network namespace; run it with sudo")
     log_to_stderr()
+    # One file descriptor for each QEMU process that is watched (a pidfd): a shell's soft limit is 1,024.
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     with contextlib.ExitStack() as undo:
         worker_config = _worker_config(config)
         _make_run_directory(config.paths, undo)

@@ -24,7 +24,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(epilog=EXAMPLES, short_help="Check the configuration and all domain files.")
 @click.argument("directory", metavar="[DIR]", type=PATH, required=False)
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")

@@ -57,7 +57,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(epilog=EXAMPLES, short_help="Write a new domain file to begin with.")
 @click.argument("name")
 @config_option
 @domains_option

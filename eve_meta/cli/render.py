@@ -35,7 +35,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(epilog=EXAMPLES, short_help="Print what a guest would read.")
 @click.argument("name", shell_complete=complete_domain)
 @click.argument("path")
 @config_option

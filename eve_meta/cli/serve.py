@@ -10,20 +10,22 @@ import click
 
 from eve_meta.cli.options import config_option, domains_option
 
+EXAMPLES = """\
+\b
+Examples:
+  eve-meta serve
+  eve-meta serve --domains ./domains.d
+  eve-meta serve --config ./eve-meta.toml
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES, short_help="Run the daemon.")
 @config_option
 @domains_option
 def serve(config: Path | None, domains: Path | None) -> None:
     """Steer every tap's requests for 169.254.169.254 to this daemon and answer them, until told to end.
 
     Needs root. SIGTERM, SIGINT or SIGHUP end it, and then the host is as it was before. Its log goes to standard error.
-
-    \b
-    Examples:
-      eve-meta serve
-      eve-meta serve --domains ./domains.d
-      eve-meta serve --config ./eve-meta.toml
     """
     options = [
         *(["--config", str(config)] if config is not None else []),

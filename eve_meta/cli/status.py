@@ -16,7 +16,15 @@ from eve_meta.config import load_config
 HEAD = ("TAP", "TAG", "DOMAIN", "UUID", "REQUESTS", "DROPPED FRAMES")
 
 
-@click.command()
+EXAMPLES = """\
+\b
+Examples:
+  eve-meta status
+  eve-meta status --json | jq '.taps[] | select(.domain == null) | .tap'
+"""
+
+
+@click.command(epilog=EXAMPLES, short_help="Show taps, domains, requests and drops.")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON, for programs.")
 def status(config: Path | None, as_json: bool) -> None:
@@ -24,11 +32,6 @@ def status(config: Path | None, as_json: bool) -> None:
 
     REQUESTS counts answers by HTTP status; a word instead of a status is a connection that ended otherwise. The reasons
     for which frames are dropped are explained in bpf/shared.h.
-
-    \b
-    Examples:
-      eve-meta status
-      eve-meta status --json | jq '.taps[] | select(.domain == null) | .tap'
     """
     said = ask(load_config(config).admin.socket, "status")
     if as_json:
