@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import os
 import pwd
 import resource
@@ -97,6 +98,15 @@ def _make_run_directory(paths: PathsConfig, undo: contextlib.ExitStack) -> None:
         paths.run.mkdir(mode=0o711, exist_ok=True)
     except OSError as error:
         raise Problem(f"cannot make the directory {paths.run}: {error.strerror}") from None
+    # Held until the end: a second daemon would take the workers' root away when it gives up.
+    lock = os.open(paths.run, os.O_RDONLY | os.O_CLOEXEC)
+    undo.callback(os.close, lock)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Problem(
+            f"another eve-meta runs with the directory {paths.run}: stop it, or give this one another [paths] run"
+        ) from None
     undo.callback(_remove_if_empty, paths.run)
     undo.enter_context(workers_root(paths.run / "root"))
 
