@@ -10,7 +10,9 @@
 #include <uapi/linux/if_ether.h>
 #include <uapi/linux/if_arp.h>
 #include <uapi/linux/in.h>
+#include <uapi/linux/icmpv6.h>
 #include <uapi/linux/ip.h>
+#include <uapi/linux/ipv6.h>
 #include <uapi/linux/tcp.h>
 
 struct cursor {
@@ -40,7 +42,11 @@ struct arp_ipv4 {
  * outermost there (skb_vlan_untag()) before tc sees the frame. */
 #define MAX_VLAN_TAGS 2
 
-/* The longest headers that the programs look at: Ethernet, VLAN tags, IPv4 with all options, TCP without. */
+/* How many IPv6 extension headers are looked behind. Real packets have one or two; a chain of more is there to hide
+ * what comes at its end. */
+#define MAX_EXTENSIONS 4
+
+/* The longest headers that are read in place: Ethernet, VLAN tags, IPv4 with all options, TCP without. */
 #define MAX_HEADERS (ETH_HLEN + MAX_VLAN_TAGS * 4 + 60 + 20)
 
 static __always_inline struct cursor frame_of(struct __sk_buff *skb)
@@ -119,10 +125,67 @@ static __always_inline int parse_ipv4(struct cursor *cur, struct iphdr **ip)
 	return 0;
 }
 
-static __always_inline int parse_tcp(struct cursor *cur, struct iphdr *ip, struct tcphdr **tcp)
+static __always_inline int parse_ipv6(struct cursor *cur, struct ipv6hdr **ip)
+{
+	struct ipv6hdr *header = cur->pos;
+
+	if ((void *)(header + 1) > cur->end)
+		return -1;
+	if (header->version != 6)
+		return -1;
+	*ip = header;
+	cur->pos = header + 1;
+	return 0;
+}
+
+/* What IPv6 extension headers said. */
+struct extensions {
+	__u32 offset;  /* of what comes behind them, in the frame */
+	__u8 next;     /* its protocol */
+	__u8 any;      /* whether there were any */
+	__u8 fragment; /* whether one was a fragment header */
+	__u8 later;    /* whether the fragment is not the first: then what comes behind it is not a header */
+};
+
+/* Goes behind extension headers (RFC 8200 section 4) from ext->offset and ext->next on. By bpf_skb_load_bytes(),
+ * because each may have 2 KiB and need not lie in the linear part. Returns -1 when one ends early or there are too
+ * many. */
+static __always_inline int parse_extensions(struct __sk_buff *skb, struct extensions *ext)
+{
+	__u8 header[4];
+
+#pragma unroll
+	for (int i = 0; i <= MAX_EXTENSIONS; i++) {
+		__u8 kind = ext->next;
+
+		if (kind != IPPROTO_HOPOPTS && kind != IPPROTO_ROUTING && kind != IPPROTO_DSTOPTS &&
+		    kind != IPPROTO_AH && kind != IPPROTO_FRAGMENT && kind != IPPROTO_MH)
+			return 0;
+		if (i == MAX_EXTENSIONS || bpf_skb_load_bytes(skb, ext->offset, header, sizeof(header)))
+			return -1;
+		ext->any = 1;
+		ext->next = header[0];
+		if (kind == IPPROTO_FRAGMENT) {
+			ext->fragment = 1;
+			ext->offset += 8;
+			if (header[2] || header[3] & 0xf8) {
+				ext->later = 1;
+				return 0;
+			}
+		} else if (kind == IPPROTO_AH) {
+			ext->offset += (header[1] + 2) * 4;
+		} else {
+			ext->offset += (header[1] + 1) * 8;
+		}
+	}
+	return -1;
+}
+
+/* For IPv4 behind its options, whose length is the guest's word; for IPv6, where the cursor stands already, 0. */
+static __always_inline int parse_tcp(struct cursor *cur, __u32 options_end, struct tcphdr **tcp)
 {
 	/* The mask tells the verifier what ihl's four bits already do: at most 60 bytes. */
-	struct tcphdr *header = cur->pos + ((ip->ihl * 4) & 0x3c);
+	struct tcphdr *header = cur->pos + (options_end & 0x3c);
 
 	if ((void *)(header + 1) > cur->end)
 		return -1;

@@ -8,7 +8,15 @@
 
 /* 169.254.169.254, in host byte order. */
 #define SERVICE_IPV4 0xa9fea9feU
-#define SERVICE_PORT 80
+/* fe80::a9fe:a9fe (OpenStack) and fd00:ec2::254 (AWS), and where the worker listens in the private namespace,
+ * fd00:a9fe::1: their first and last words in host byte order; the two between are zero. */
+#define SERVICE_IPV6_LOCAL_FIRST 0xfe800000U
+#define SERVICE_IPV6_LOCAL_LAST	 0xa9fea9feU
+#define SERVICE_IPV6_EC2_FIRST	 0xfd000ec2U
+#define SERVICE_IPV6_EC2_LAST	 0x00000254U
+#define WORKER_IPV6_FIRST	 0xfd00a9feU
+#define WORKER_IPV6_LAST	 0x00000001U
+#define SERVICE_PORT		 80
 
 /* A tag is 16 bits wide because a conntrack zone is. 0 is nobody's. */
 #define MAX_TAG 0xffffU
@@ -32,17 +40,21 @@ enum reason {
 	ANSWERED_ARP,	    /* tap_in: who-has 169.254.169.254 was answered */
 	PASSED_ANSWER,	    /* host_in: a frame of the service went out of the tap */
 	DROP_SPOOFED_ARP,   /* tap_in: ARP that claims to be 169.254.169.254 */
-	DROP_SPOOFED_IP,    /* tap_in: a packet from 169.254.169.254 */
+	DROP_SPOOFED_IP,    /* tap_in: a packet from one of the service's addresses */
 	DROP_ARP,	    /* tap_in: ARP to the service that is no request */
 	DROP_VLAN,	    /* tap_in: to or from the service, but with a VLAN tag */
-	DROP_SOURCE,	    /* tap_in: a source that no host can have: 0/8, 127/8, 224/3 */
-	DROP_FRAGMENT,	    /* tap_in: a fragment to the service */
-	DROP_NOT_HTTP,	    /* tap_in: to the service, but not TCP to port 80 */
-	DROP_MALFORMED,	    /* tap_in: to the service, but its headers end early */
-	DROP_NO_TAG,	    /* tap_in: the tap has no tag (counted under tag 0) */
-	DROP_NO_TAP,	    /* host_in: the tag has no tap, or its guest's MAC is unknown */
-	DROP_UNTAGGED,	    /* ns_in, host_in: a frame between the namespaces without a tag (tag 0) */
-	DROP_UNMARKED,	    /* ns_out: a packet that answers no tap (tag 0) */
+	DROP_SOURCE,	 /* tap_in: a source that no guest can have: loopback, multicast, unspecified, the worker's */
+	DROP_FRAGMENT,	 /* tap_in: a fragment to the service */
+	DROP_NOT_HTTP,	 /* tap_in: to the service, but not TCP to port 80; or TCP behind an extension header */
+	DROP_MALFORMED,	 /* tap_in: to the service, but its headers end early */
+	DROP_NO_TAG,	 /* tap_in: the tap has no tag (counted under tag 0) */
+	DROP_NO_TAP,	 /* host_in: the tag has no tap, or its guest's MAC is unknown */
+	DROP_UNTAGGED,	 /* ns_in, host_in: a frame between the namespaces without a tag (tag 0) */
+	DROP_UNMARKED,	 /* ns_out: a packet that answers no tap (tag 0) */
+	ANSWERED_ND,	 /* tap_in: a neighbour solicitation for the service was answered */
+	DROP_SPOOFED_ND, /* tap_in: a neighbour advertisement that claims to be the service */
+	DROP_ND,	 /* tap_in: a neighbour solicitation for the service that RFC 4861 calls invalid */
+	DROP_EXTENSION,	 /* tap_in: more IPv6 extension headers than are looked behind */
 	REASONS,
 };
 

@@ -10,6 +10,7 @@
  * The law of tap_in: a frame that has nothing to do with the service is not ours (TC_ACT_UNSPEC, so that other filters
  * on the tap still run); a frame that has is taken, or dropped and counted. None of ours ever reaches the bridge.
  */
+#include "nd.h"
 #include "parse.h"
 #include "shared.h"
 
@@ -65,21 +66,32 @@ static __always_inline int same_mac(const __u8 *a, const __u8 *b)
 	return !differ;
 }
 
-static __always_inline int from_tap_arp(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, __u32 tag,
-					int tagged)
+/* The tag of the tap that the frame comes from; 0 when it has none. Asked for only where a frame is ours: everybody
+ * else's must cost as little as possible. */
+static __always_inline __u32 tag_of(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	__u32 *tag = tags.lookup(&ifindex);
+
+	return tag ? *tag & MAX_TAG : 0;
+}
+
+static __always_inline int from_tap_arp(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, int tagged)
 {
 	const __be32 service = bpf_htonl(SERVICE_IPV4);
 	struct arp_ipv4 *arp;
+	__u32 tag;
 
 	/* What we can't read as ARP for IPv4 no neighbour can (arp_rcv()), so it can't deceive one. */
 	if (parse_arp(cur, &arp) < 0)
 		return TC_ACT_UNSPEC;
-	if (arp->spa == service)
-		return drop(tag, DROP_SPOOFED_ARP);
-	if (arp->tpa != service)
+	if (arp->spa != service && arp->tpa != service)
 		return TC_ACT_UNSPEC;
+	tag = tag_of(skb);
 	if (!tag)
 		return drop(0, DROP_NO_TAG);
+	if (arp->spa == service)
+		return drop(tag, DROP_SPOOFED_ARP);
 	if (tagged)
 		return drop(tag, DROP_VLAN);
 	if (arp->op != bpf_htons(ARPOP_REQUEST))
@@ -108,24 +120,42 @@ static __always_inline int impossible_source(__be32 address)
 	return first == 0 || first == 127 || first >= 224;
 }
 
-static __always_inline int from_tap_ipv4(struct cursor *cur, struct ethhdr *eth, __u32 tag, int tagged)
+/* Sends a segment on to the private namespace, with its tag. */
+static __always_inline int pass_request(struct ethhdr *eth, __u32 tag)
+{
+	__u32 zero = 0;
+	struct settings *set = settings.lookup(&zero);
+	struct tap *tap = taps.lookup(&tag);
+
+	if (!tap || !set || !set->host_ifindex)
+		return drop(tag, DROP_NO_TAG);
+	/* Compared first: a store on every segment would bounce the cache line between the CPUs. */
+	if (!same_mac(tap->mac, eth->h_source))
+		__builtin_memcpy(tap->mac, eth->h_source, ETH_ALEN);
+	write_tag(eth->h_source, tag);
+	/* meta0's own address, or eth_type_trans() calls it PACKET_OTHERHOST and the IP layer drops it. */
+	__builtin_memcpy(eth->h_dest, meta0_mac, ETH_ALEN);
+	count(tag, PASSED_REQUEST);
+	return bpf_redirect(set->host_ifindex, 0);
+}
+
+static __always_inline int from_tap_ipv4(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, int tagged)
 {
 	const __be32 service = bpf_htonl(SERVICE_IPV4);
-	__u32 zero = 0;
-	struct settings *set;
 	struct tcphdr *tcp;
 	struct iphdr *ip;
-	struct tap *tap;
+	__u32 tag;
 
 	/* As with ARP: ip_rcv() drops what we can't read. */
 	if (parse_ipv4(cur, &ip) < 0)
 		return TC_ACT_UNSPEC;
-	if (ip->saddr == service)
-		return drop(tag, DROP_SPOOFED_IP);
-	if (ip->daddr != service)
+	if (ip->saddr != service && ip->daddr != service)
 		return TC_ACT_UNSPEC;
+	tag = tag_of(skb);
 	if (!tag)
 		return drop(0, DROP_NO_TAG);
+	if (ip->saddr == service)
+		return drop(tag, DROP_SPOOFED_IP);
 	if (tagged)
 		return drop(tag, DROP_VLAN);
 	if (impossible_source(ip->saddr))
@@ -135,33 +165,114 @@ static __always_inline int from_tap_ipv4(struct cursor *cur, struct ethhdr *eth,
 		return drop(tag, DROP_FRAGMENT);
 	if (ip->protocol != IPPROTO_TCP)
 		return drop(tag, DROP_NOT_HTTP);
-	if (parse_tcp(cur, ip, &tcp) < 0)
+	if (parse_tcp(cur, ip->ihl * 4, &tcp) < 0)
 		return drop(tag, DROP_MALFORMED);
 	if (tcp->dest != bpf_htons(SERVICE_PORT))
 		return drop(tag, DROP_NOT_HTTP);
+	return pass_request(eth, tag);
+}
 
-	tap = taps.lookup(&tag);
-	set = settings.lookup(&zero);
-	if (!tap || !set || !set->host_ifindex)
-		return drop(tag, DROP_NO_TAG);
-	/* Compared first: a store on every segment would bounce the cache line between the CPUs. */
-	if (!same_mac(tap->mac, eth->h_source))
-		__builtin_memcpy(tap->mac, eth->h_source, ETH_ALEN);
-	write_tag(eth->h_source, tag);
-	/* meta0's own address, or eth_type_trans() calls it PACKET_OTHERHOST and ip_rcv() drops it. */
-	__builtin_memcpy(eth->h_dest, meta0_mac, ETH_ALEN);
-	count(tag, PASSED_REQUEST);
-	return bpf_redirect(set->host_ifindex, 0);
+static __always_inline int is_ipv6(const struct in6_addr *address, __u32 first, __u32 last)
+{
+	return address->s6_addr32[0] == bpf_htonl(first) && !address->s6_addr32[1] && !address->s6_addr32[2] &&
+	       address->s6_addr32[3] == bpf_htonl(last);
+}
+
+static __always_inline int is_service(const struct in6_addr *address)
+{
+	return is_ipv6(address, SERVICE_IPV6_LOCAL_FIRST, SERVICE_IPV6_LOCAL_LAST) ||
+	       is_ipv6(address, SERVICE_IPV6_EC2_FIRST, SERVICE_IPV6_EC2_LAST);
+}
+
+/* As impossible_source(): unspecified, loopback and IPv4 within IPv6 (::/96, ::ffff:0:0/96), multicast, the worker's.
+ */
+static __always_inline int impossible_source6(const struct in6_addr *address)
+{
+	__u32 third = address->s6_addr32[2];
+
+	if (!address->s6_addr32[0] && !address->s6_addr32[1] && (!third || third == bpf_htonl(0xffff)))
+		return 1;
+	return address->s6_addr[0] == 0xff || is_ipv6(address, WORKER_IPV6_FIRST, WORKER_IPV6_LAST);
+}
+
+/* What a neighbour message about the service comes to; TC_ACT_UNSPEC when it is about somebody else. */
+static __always_inline int from_tap_nd(struct __sk_buff *skb, const struct extensions *ext, __u8 hop_limit, int tagged)
+{
+	struct nd_message message;
+	__u32 tag;
+
+	/* The fixed part. One that ends earlier no neighbour takes (ndisc_rcv()). */
+	if (bpf_skb_load_bytes(skb, ext->offset, &message, ND_FIXED_SIZE))
+		return TC_ACT_UNSPEC;
+	if ((message.type != ND_SOLICITATION && message.type != ND_ADVERTISEMENT) || !is_service(&message.target))
+		return TC_ACT_UNSPEC;
+	tag = tag_of(skb);
+	if (!tag)
+		return drop(0, DROP_NO_TAG);
+	if (message.type == ND_ADVERTISEMENT)
+		return drop(tag, DROP_SPOOFED_ND);
+	if (tagged)
+		return drop(tag, DROP_VLAN);
+	if (ext->any || hop_limit != ND_HOP_LIMIT || message.code)
+		return drop(tag, DROP_ND);
+	if (advertise(skb, &message.target, service_mac) < 0)
+		return drop(tag, DROP_ND);
+	count(tag, ANSWERED_ND);
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, int tagged)
+{
+	int from_service, to_service, verdict;
+	struct extensions ext = {};
+	struct ipv6hdr *ip;
+	struct tcphdr *tcp;
+	__u32 tag;
+
+	/* As with ARP: ipv6_rcv() drops what we can't read. */
+	if (parse_ipv6(cur, &ip) < 0)
+		return TC_ACT_UNSPEC;
+	from_service = is_service(&ip->saddr);
+	to_service = is_service(&ip->daddr);
+	ext.next = ip->nexthdr;
+	if (!from_service && ext.next != IPPROTO_TCP && ext.next != IPPROTO_UDP) {
+		ext.offset = cur->pos - (void *)(long)skb->data;
+		/* To whomever it is addressed: it may hide an advertisement to a neighbour. */
+		if (parse_extensions(skb, &ext) < 0)
+			return drop(tag_of(skb), DROP_EXTENSION);
+		if (ext.next == IPPROTO_ICMPV6 && !ext.later) {
+			verdict = from_tap_nd(skb, &ext, ip->hop_limit, tagged);
+			if (verdict != TC_ACT_UNSPEC)
+				return verdict;
+		}
+	}
+	if (!from_service && !to_service)
+		return TC_ACT_UNSPEC;
+	tag = tag_of(skb);
+	if (!tag)
+		return drop(0, DROP_NO_TAG);
+	if (from_service)
+		return drop(tag, DROP_SPOOFED_IP);
+	if (tagged)
+		return drop(tag, DROP_VLAN);
+	if (ext.fragment)
+		return drop(tag, DROP_FRAGMENT);
+	if (ext.next != IPPROTO_TCP || ext.any)
+		return drop(tag, DROP_NOT_HTTP);
+	if (impossible_source6(&ip->saddr))
+		return drop(tag, DROP_SOURCE);
+	if (parse_tcp(cur, 0, &tcp) < 0)
+		return drop(tag, DROP_MALFORMED);
+	if (tcp->dest != bpf_htons(SERVICE_PORT))
+		return drop(tag, DROP_NOT_HTTP);
+	return pass_request(eth, tag);
 }
 
 int tap_in(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex;
 	int tagged = skb->vlan_present;
 	struct cursor cur;
 	struct ethhdr *eth;
-	__u32 *known;
-	__u32 tag;
 	__be16 proto;
 
 	/* Without memory to look at a frame we can't know that it isn't ours. */
@@ -174,13 +285,13 @@ int tap_in(struct __sk_buff *skb)
 	if (parse_vlan(&cur, &proto, &tagged) < 0)
 		return TC_ACT_UNSPEC;
 
-	if (proto != bpf_htons(ETH_P_IP) && proto != bpf_htons(ETH_P_ARP))
-		return TC_ACT_UNSPEC;
-	known = tags.lookup(&ifindex);
-	tag = known ? *known & MAX_TAG : 0;
 	if (proto == bpf_htons(ETH_P_IP))
-		return from_tap_ipv4(&cur, eth, tag, tagged);
-	return from_tap_arp(skb, &cur, eth, tag, tagged);
+		return from_tap_ipv4(skb, &cur, eth, tagged);
+	if (proto == bpf_htons(ETH_P_IPV6))
+		return from_tap_ipv6(skb, &cur, eth, tagged);
+	if (proto == bpf_htons(ETH_P_ARP))
+		return from_tap_arp(skb, &cur, eth, tagged);
+	return TC_ACT_UNSPEC;
 }
 
 int ns_in(struct __sk_buff *skb)

@@ -31,9 +31,9 @@ MAX_TO_WORKER = 2 * MAX_USER_DATA + 1024 * 1024
 MAX_TO_SUPERVISOR = 4 * 1024 * 1024
 """Bytes of a frame to the supervisor: the counts of 65,535 tags."""
 
-LISTENER_FD = 3
-CHANNEL_FD = 4
-"""The file descriptors that a worker is born with: the listening socket, and its end of the socket pair."""
+CHANNEL_FD = 3
+FIRST_LISTENER_FD = 4
+"""The file descriptors that a worker is born with: its end of the socket pair, and from there on listening sockets."""
 
 
 @frozen(kw_only=True)

@@ -56,9 +56,9 @@ def serve(config: Config) -> None:
         supervisor = Supervisor(reactor, inventory, worker_config)
         steering = Steering(reactor, config.steering, supervisor)
         _listen_admin(config, _questions(supervisor, steering, inventory), undo)
-        listener = steering.start()
+        listeners = steering.start()
         undo.callback(steering.stop)
-        supervisor.start(steering, listener, config.web.workers or os.cpu_count() or 1)
+        supervisor.start(steering, listeners, config.web.workers or os.cpu_count() or 1)
         reactor.addSystemEventTrigger("before", "shutdown", supervisor.stop)
         # A terminal that closes must not leave the host half taken apart.
         signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reactor.stop))

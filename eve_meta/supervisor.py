@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -58,15 +58,15 @@ class Supervisor:
         """The taps, by tag."""
         return [state for _, state in sorted(self._taps.items())]
 
-    def start(self, steering: Steering, listener: socket.socket, workers: int) -> None:
-        """Starts the inventory and *workers* workers, which accept on *listener*."""
+    def start(self, steering: Steering, listeners: Sequence[socket.socket], workers: int) -> None:
+        """Starts the inventory and *workers* workers, which accept on *listeners*."""
         self._inventory.start(self._inventory_changed)
         for number in range(workers):
             worker = WorkerProcess(
                 self._reactor,
                 self._config,
                 number,
-                listener,
+                listeners,
                 entered=steering.namespace.entered,
                 started=self._tell_all,
                 counted=self._counted,

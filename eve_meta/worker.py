@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from eve_meta.channel import (
     CHANNEL_FD,
-    LISTENER_FD,
+    FIRST_LISTENER_FD,
     MAX_TO_WORKER,
     Begin,
     Channel,
@@ -49,8 +49,9 @@ class Worker:
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactor, site: Site) -> None:
+    def __init__(self, reactor: IReactor, site: Site, listeners: int) -> None:
         self._reactor = reactor
+        self._listeners = range(FIRST_LISTENER_FD, FIRST_LISTENER_FD + listeners)
         self._site = site
         self._channel = Channel(self._received, self._supervisor_gone, MAX_TO_WORKER)
         site.counted = self._counted
@@ -68,9 +69,10 @@ class Worker:
             case RemoveTap():
                 self._site.remove(message.tag)
             case Begin():
-                with socket.socket(fileno=LISTENER_FD) as listener:  # of which the reactor makes a copy
-                    prepare(listener)
-                    self._reactor.adoptStreamPort(LISTENER_FD, socket.AF_INET, self._site)
+                for fd in self._listeners:
+                    with socket.socket(fileno=fd) as listener:  # of which the reactor makes a copy
+                        prepare(listener)
+                        self._reactor.adoptStreamPort(fd, listener.family, self._site)
             case Report():
                 self._report(message.number)
 
@@ -98,12 +100,13 @@ def main() -> int:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--uid", type=int, required=True)
     parser.add_argument("--gid", type=int, required=True)
+    parser.add_argument("--listeners", type=int, required=True)
     parser.add_argument("--domain-wait", type=float, required=True)
     arguments = parser.parse_args()
     log_to_stderr()
     # Ctrl-C in a terminal goes to the whole process group; ending is the supervisor's to say, by closing the channel.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    worker = Worker(reactor, Site(reactor, domain_wait=arguments.domain_wait))
+    worker = Worker(reactor, Site(reactor, domain_wait=arguments.domain_wait), arguments.listeners)
     try:
         confine(arguments.root, arguments.uid, arguments.gid)
     except Problem as problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -21,7 +21,16 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eve_meta.channel import CHANNEL_FD, LISTENER_FD, MAX_TO_SUPERVISOR, Channel, Counts, Report, ToSupervisor, ToWorker
+from eve_meta.channel import (
+    CHANNEL_FD,
+    FIRST_LISTENER_FD,
+    MAX_TO_SUPERVISOR,
+    Channel,
+    Counts,
+    Report,
+    ToSupervisor,
+    ToWorker,
+)
 
 RESTART_DELAYS = (0.0, 0.1, 0.5, 1.0, 5.0)
 """Seconds until a worker that died is started again: the n-th time in a row after the n-th of these."""
@@ -67,7 +76,7 @@ class WorkerProcess(ProcessProtocol):
         reactor: IReactor,
         config: WorkerConfig,
         number: int,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         *,
         entered: Callable[[], AbstractContextManager[None]],
         started: Callable[[WorkerProcess], None],
@@ -76,7 +85,7 @@ class WorkerProcess(ProcessProtocol):
         self._reactor = reactor
         self._config = config
         self._number = number
-        self._listener = listener
+        self._listeners = listeners
         self._entered = entered
         self._started = started
         self._counted = counted
@@ -101,10 +110,11 @@ class WorkerProcess(ProcessProtocol):
                 *(sys.executable, "-I", "-m", "eve_meta.worker"),  # -I: nothing from the current directory
                 *("--root", str(self._config.root)),
                 *("--uid", str(self._config.uid), "--gid", str(self._config.gid)),
+                *("--listeners", str(len(self._listeners))),
                 *("--domain-wait", str(self._config.domain_wait)),
             )
-            files = {2: 2, LISTENER_FD: self._listener.fileno()}
-            files[CHANNEL_FD] = theirs.fileno()
+            files = {2: 2, CHANNEL_FD: theirs.fileno()}
+            files |= {fd: listener.fileno() for fd, listener in enumerate(self._listeners, FIRST_LISTENER_FD)}
             with self._entered():
                 self._process = self._reactor.spawnProcess(
                     self, sys.executable, arguments, env={}, path="/", childFDs=files

@@ -11,44 +11,62 @@ from pathlib import Path
 
 from eve_meta.errors import Problem
 
-SERVICE = "169.254.169.254"
 WORKER = "127.0.0.1"
+WORKER6 = "fd00:a9fe::1"
 PORT = 8775
-"""Where the worker listens within the private namespace; the port of nova's own metadata service."""
+"""Where workers listen within the private namespace; the port of nova's own metadata service. For IPv6 at an address of
+meta0, because the kernel has no route_localnet for ::1."""
 
-RULES = f"""\
+
+def _rules(worker: str, *services: str) -> str:
+    to_worker = "\n".join(
+        f"-A PREROUTING -i meta0 -p tcp -d {service} --dport 80 "
+        f'-m comment --comment "eve-meta: the service is the worker" -j DNAT --to-destination {worker}:{PORT}'
+        for service in services
+    )
+    return f"""\
 *raw
 -A PREROUTING -i meta0 -m comment --comment "eve-meta: the tag is the zone, so equal guests do not meet in conntrack" \
 -j CT --zone-orig mark
 COMMIT
 *nat
--A PREROUTING -i meta0 -p tcp -d {SERVICE} --dport 80 -m comment --comment "eve-meta: the service is the worker" \
--j DNAT --to-destination {WORKER}:{PORT}
+{to_worker}
 COMMIT
 """
+
+
+RULES = {
+    "iptables-restore": _rules(WORKER, "169.254.169.254"),
+    "ip6tables-restore": _rules(f"[{WORKER6}]", "fe80::a9fe:a9fe", "fd00:ec2::254"),
+}
 """raw PREROUTING comes before conntrack looks a packet up, so the zone is there in time. ``--zone-orig`` and not
 ``--zone``: answers leave without a zone and must find their connection by its reply tuple, which conntrack keeps unique
 over all zones by giving one of two equal guests another source port. DNAT belongs into nat PREROUTING, before the
 routing decision that makes a packet local."""
 
 
-def load(namespace: Path) -> None:
+def load(namespace: Path, *, ipv6: bool) -> None:
     """Replaces the rules within the network namespace at *namespace*.
 
+    :param ipv6: whether the kernel has IPv6.
     :raises Problem: with iptables' own words when it fails or is missing.
     """
+    _restore(namespace, "iptables-restore")
+    if ipv6:
+        _restore(namespace, "ip6tables-restore")
+
+
+def _restore(namespace: Path, tool: str) -> None:
     # nsenter, not "ip netns exec": that one mounts a new /sys, in which the bpf file system is missing.
-    command = ["nsenter", f"--net={namespace}", "iptables-restore", "--wait", "5"]
+    command = ["nsenter", f"--net={namespace}", tool, "--wait", "5"]
     try:
-        done = subprocess.run(command, input=RULES, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, input=RULES[tool], capture_output=True, text=True, timeout=30, check=False)
     except FileNotFoundError:
         raise Problem("nsenter is not installed: install the package util-linux") from None
     except subprocess.TimeoutExpired:
-        raise Problem(
-            "iptables-restore did not end within 30 s: does another program hold /run/xtables.lock?"
-        ) from None
+        raise Problem(f"{tool} did not end within 30 s: does another program hold /run/xtables.lock?") from None
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split()) or f"exit status {done.returncode}"
-        if "iptables-restore: No such file" in said or "failed to execute iptables-restore" in said:
+        if f"failed to execute {tool}" in said:
             raise Problem("iptables is not installed: install the package iptables")
-        raise Problem(f"iptables-restore refused the rules of namespace {namespace.name!r}: {said}")
+        raise Problem(f"{tool} refused the rules of namespace {namespace.name!r}: {said}")

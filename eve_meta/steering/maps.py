@@ -33,6 +33,10 @@ class Reason(enum.IntEnum):
     DROP_NO_TAP = 12
     DROP_UNTAGGED = 13
     DROP_UNMARKED = 14
+    ANSWERED_ND = 15
+    DROP_SPOOFED_ND = 16
+    DROP_ND = 17
+    DROP_EXTENSION = 18
 
     @property
     def label(self) -> str:

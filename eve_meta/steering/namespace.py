@@ -27,12 +27,16 @@ META0_MAC = "02:a9:fe:a9:fe:02"
 ALIAS = "eve-meta: to the metadata service"
 """Our mark, on the host's end and on lo within: what bears the right name without it is somebody else's."""
 
+GATEWAYS = {socket.AF_INET: "169.254.0.1", socket.AF_INET6: "fe80::1"}
+"""Next hops that nobody has: meta0 resolves nothing (NOARP). But all that goes through one shares its one entry in the
+neighbour table, which is the whole host's (gc_thresh3). Else a guest could fill that with as many source addresses."""
+
 TABLE = 169
 RULE_PRIORITY = 169
 """The routing table for what answers a tap, and its rule's priority: after ``local`` (0), before ``main`` (32766)."""
 
 IFF_UP, IFF_NOARP = 0x1, 0x80
-RT_SCOPE_LINK = 253
+IFA_F_NODAD = 0x2
 
 LISTEN_BACKLOG = 4096
 """Connections that the kernel completes before a worker accepts them. With Twisted's default of 50 a boot storm loses
@@ -52,6 +56,17 @@ SYSCTLS = {
     f"net/ipv4/conf/{META0}/rp_filter": "0",
     "net/core/somaxconn": str(LISTEN_BACKLOG),
     "net/ipv4/tcp_max_syn_backlog": str(LISTEN_BACKLOG),
+}
+
+SYSCTLS6 = {
+    # The host may have switched IPv6 off, also for namespaces yet to come (net.core.devconf_inherit_init_net).
+    "net/ipv6/conf/all/disable_ipv6": "0",
+    f"net/ipv6/conf/{META0}/disable_ipv6": "0",
+    "net/ipv6/conf/all/forwarding": "0",
+    "net/ipv6/fwmark_reflect": "1",
+    # No address but the worker's: neither a link-local one nor what a guest would advertise.
+    f"net/ipv6/conf/{META0}/addr_gen_mode": "1",
+    f"net/ipv6/conf/{META0}/accept_ra": "0",
 }
 
 CONNTRACK_SYSCTLS = {
@@ -77,6 +92,7 @@ class PrivateNamespace:
         self.path = Path("/run/netns") / name
         self.host_link = f"{name}0"
         self._pins = pins
+        self._ipv6 = Path("/proc/sys/net/ipv6").is_dir()
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -114,11 +130,12 @@ class PrivateNamespace:
                     inside = IPRoute()
                 with inside:
                     ifindex = self._ensure_links(host, inside)
+                    iptables.load(self.path, ipv6=self._ipv6)
                     with self.entered():
-                        iptables.load(self.path)
-                        _write_sysctls(SYSCTLS)
-                        _write_sysctls(CONNTRACK_SYSCTLS)
-                    self._ensure_route(inside)
+                        # Before meta0 is up, when the kernel would give it a link-local address.
+                        _write_sysctls(SYSCTLS | CONNTRACK_SYSCTLS | (SYSCTLS6 if self._ipv6 else {}))
+                    self._bring_up(host, inside)
+                    self._ensure_routes(inside)
                     self._ensure_filters(host, ifindex, inside)
         except NetlinkError as error:
             if fresh:
@@ -140,21 +157,27 @@ class PrivateNamespace:
         if self.path.exists():
             netns.remove(self.name)
 
-    def listen(self) -> socket.socket:
-        """The socket on which workers accept, within the namespace.
+    def listen(self) -> tuple[socket.socket, ...]:
+        """The sockets on which workers accept, within the namespace: one for IPv4 and, where there is, one for IPv6.
 
         :raises Problem: when the port is taken there.
         """
-        with self.entered():
-            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        addresses = [(socket.AF_INET, iptables.WORKER), *([(socket.AF_INET6, iptables.WORKER6)] if self._ipv6 else [])]
+        with contextlib.ExitStack() as undo, self.entered():
+            listeners = tuple(undo.enter_context(self._listen(*address)) for address in addresses)
+            undo.pop_all()
+        return listeners
+
+    def _listen(self, family: socket.AddressFamily, address: str) -> socket.socket:
+        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((iptables.WORKER, iptables.PORT))
+            listener.bind((address, iptables.PORT))
             listener.listen(LISTEN_BACKLOG)
         except OSError as error:
             listener.close()
             raise Problem(
-                f"cannot listen on {iptables.WORKER}:{iptables.PORT} in namespace {self.name!r}: {error.strerror}; "
+                f"cannot listen on {address} port {iptables.PORT} in namespace {self.name!r}: {error.strerror}; "
                 f"what runs there: ip netns pids {self.name}"
             ) from None
         return listener
@@ -213,19 +236,30 @@ class PrivateNamespace:
         _write_sysctls({f"net/ipv6/conf/{self.host_link}/disable_ipv6": "1"})
         # The mark on lo stays where somebody deletes the veth pair.
         inside.link("set", index=inside.link_lookup(ifname="lo")[0], ifalias=ALIAS, state="up")
-        inside.link("set", index=inner[0], address=META0_MAC, flags=IFF_UP | IFF_NOARP, change=IFF_UP | IFF_NOARP)
-        host.link("set", index=outer["index"], state="up")
         return int(outer["index"])
 
-    def _ensure_route(self, inside: IPRoute) -> None:
+    def _bring_up(self, host: IPRoute, inside: IPRoute) -> None:
         meta0 = inside.link_lookup(ifname=META0)[0]
-        inside.route("replace", family=socket.AF_INET, dst="0.0.0.0/0", oif=meta0, table=TABLE, scope=RT_SCOPE_LINK)
-        rule = {"priority": RULE_PRIORITY, "fwmark": STEERED, "fwmask": STEERED, "table": TABLE}
-        try:
-            inside.rule("add", **rule)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise
+        inside.link("set", index=meta0, address=META0_MAC, flags=IFF_UP | IFF_NOARP, change=IFF_UP | IFF_NOARP)
+        host.link("set", index=host.link_lookup(ifname=self.host_link)[0], state="up")
+
+    def _ensure_routes(self, inside: IPRoute) -> None:
+        meta0 = inside.link_lookup(ifname=META0)[0]
+        if self._ipv6:
+            # No duplicate address detection: nobody else is on this link, and until it ends nothing can listen.
+            address = {"index": meta0, "address": iptables.WORKER6, "prefixlen": 128, "flags": IFA_F_NODAD}
+            inside.addr("replace", family=socket.AF_INET6, **address)
+        for family, everything in ((socket.AF_INET, "0.0.0.0/0"), (socket.AF_INET6, "::/0")):
+            if family == socket.AF_INET6 and not self._ipv6:
+                continue
+            route = {"dst": everything, "gateway": GATEWAYS[family], "oif": meta0, "flags": ["onlink"], "table": TABLE}
+            inside.route("replace", family=family, **route)
+            rule = {"priority": RULE_PRIORITY, "fwmark": STEERED, "fwmask": STEERED, "table": TABLE}
+            try:
+                inside.rule("add", family=family, **rule)
+            except NetlinkError as error:
+                if error.code != errno.EEXIST:
+                    raise
 
     def _ensure_filters(self, host: IPRoute, host_ifindex: int, inside: IPRoute) -> None:
         meta0 = inside.link_lookup(ifname=META0)[0]

@@ -95,8 +95,8 @@ class Steering:
         """Taps that could not be steered, and why."""
         return self._problems
 
-    def start(self) -> socket.socket:
-        """Makes the path and begins to watch for taps; returns the socket on which workers accept guests' connections.
+    def start(self) -> tuple[socket.socket, ...]:
+        """Makes the path and begins to watch for taps; returns the sockets on which workers accept guests' connections.
 
         Blocks for the two seconds that compiling takes, so it is called before the reactor runs.
 
@@ -108,8 +108,9 @@ class Steering:
             undo.callback(maps.close)
             host_ifindex = self.namespace.ensure()
             undo.callback(self.namespace.remove)
-            listener = self.namespace.listen()
-            undo.callback(listener.close)
+            listeners = self.namespace.listen()
+            for listener in listeners:
+                undo.callback(listener.close)
             settings = maps.settings()
             self._tags = TagAllocator(time.monotonic, settings.next_tag)
             self._maps.write_settings(evolve(settings, host_ifindex=host_ifindex))
@@ -128,7 +129,7 @@ class Steering:
             self._monitor.start()
             undo.callback(self._monitor.stop)
             self._undo = undo.pop_all()
-        return listener
+        return listeners
 
     def stop(self) -> None:
         """Removes everything from the host that :meth:`start` and the taps since brought there."""

@@ -42,7 +42,7 @@ def show(command: str) -> str:
 @pytest.fixture(params=["nft", "legacy"])
 def iptables(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both variants of iptables, whichever the machine prefers."""
-    for tool in ("iptables-restore", "iptables-save"):
+    for tool in ("iptables-restore", "iptables-save", "ip6tables-restore", "ip6tables-save"):
         target = shutil.which(f"xtables-{request.param}-multi")
         assert target, f"install the package iptables: it has xtables-{request.param}-multi"
         (tmp_path / tool).symlink_to(target)
@@ -57,8 +57,15 @@ def test_it_is_complete_whatever_iptables_there_is(private: PrivateNamespace, ip
     assert all('--comment "eve-meta: ' in rule for rule in rules)
     assert any("-j CT --zone-orig mark" in rule for rule in rules)
     assert any("-j DNAT --to-destination 127.0.0.1:8775" in rule for rule in rules)
-    assert "169:\tfrom all fwmark 0x10000/0x10000 lookup 169" in show("ip rule")
-    assert show("ip route show table 169").startswith("default dev meta0")
+    rules = [line for line in show("ip6tables-save").splitlines() if line.startswith("-A")]
+    assert len(rules) == 3
+    assert all('--comment "eve-meta: ' in rule for rule in rules)
+    assert sum("-j DNAT --to-destination [fd00:a9fe::1]:8775" in rule for rule in rules) == 2
+    for family in ("-4", "-6"):
+        assert "169:\tfrom all fwmark 0x10000/0x10000 lookup 169" in show(f"ip {family} rule")
+        assert " dev meta0 " in show(f"ip {family} route show table 169")
+    # A guest may have any address but the worker's.
+    assert "fe80" not in show("ip -6 address show")
     filters = show("tc filter show dev meta0 ingress") + show("tc filter show dev meta0 egress")
     assert "eve-meta:ns_in direct-action" in filters
     assert "eve-meta:ns_out direct-action" in filters
@@ -84,6 +91,11 @@ def test_making_it_twice_changes_nothing(private: PrivateNamespace) -> None:
     [
         "iptables -t nat -F",
         "iptables -t raw -F",
+        "ip6tables -t nat -F",
+        "ip -6 rule del priority 169",
+        "ip -6 route flush table 169",
+        "ip -6 address flush dev meta0",
+        "sysctl -qw net.ipv6.conf.meta0.disable_ipv6=1",
         "iptables -t nat -I PREROUTING -j ACCEPT",
         "ip rule del priority 169",
         "ip route flush table 169",
@@ -186,6 +198,9 @@ def test_a_port_that_is_taken_is_said(private: PrivateNamespace) -> None:
     with Namespace(NAME).open_socket(socket.AF_INET, socket.SOCK_STREAM) as other:
         other.bind(("127.0.0.1", 8775))
         other.listen()
-        with pytest.raises(Problem, match=rf"cannot listen on 127\.0\.0\.1:8775 in namespace '{NAME}'"):
+        with pytest.raises(Problem, match=rf"cannot listen on 127\.0\.0\.1 port 8775 in namespace '{NAME}'"):
             private.listen()
-    private.listen().close()
+    listeners = private.listen()
+    assert [listener.family for listener in listeners] == [socket.AF_INET, socket.AF_INET6]
+    for listener in listeners:
+        listener.close()

@@ -11,6 +11,17 @@ from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6NDOptDstLLAddr,
+    ICMPv6NDOptSrcLLAddr,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+)
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -296,6 +307,163 @@ def test_arp_of_another_layout_is_not_ours(steer: Steer, arp: dict[str, int]) ->
         frame[at : at + size] = value.to_bytes(size, "big")
     assert steer.run("tap_in", bytes(frame)).verdict == TC_ACT_UNSPEC
     assert steer.counted() == {}
+
+
+# -- tap_in: IPv6 --
+
+SERVICES6 = ["fe80::a9fe:a9fe", "fd00:ec2::254"]
+GUEST6 = "fe80::5054:ff:fe00:5"
+LINK = Ether(src=GUEST_MAC, dst=ROUTER_MAC)
+
+
+def solicits(target: str, *, option: bool = True, **ip: Any) -> Packet:
+    fields = {"src": GUEST6, "dst": "ff02::1:fffe:a9fe", "hlim": 255, **ip}
+    message = Ether(src=GUEST_MAC, dst="33:33:ff:fe:a9:fe") / IPv6(**fields) / ICMPv6ND_NS(tgt=target)
+    return message / ICMPv6NDOptSrcLLAddr(lladdr=GUEST_MAC) if option else message
+
+
+@pytest.mark.parametrize("target", SERVICES6)
+@pytest.mark.parametrize("padding", [0, 30])
+@pytest.mark.parametrize(
+    "variant", [{}, {"option": False}, {"dst": "fe80::a9fe:a9fe"}], ids=["usual", "bare", "unicast"]
+)
+def test_a_solicitation_for_the_service_is_answered_out_of_the_same_tap(
+    steer: Steer, target: str, variant: dict[str, Any], padding: int
+) -> None:
+    done = steer.run("tap_in", bytes(solicits(target, **variant)) + bytes(padding))
+    assert done.verdict == TC_ACT_REDIRECT
+    answer = Ether(done.frame)
+    assert (answer.src, answer.dst) == (SERVICE_MAC, GUEST_MAC)
+    assert (answer[IPv6].src, answer[IPv6].dst, answer[IPv6].hlim) == (target, GUEST6, 255)
+    advertisement = answer[ICMPv6ND_NA]
+    assert (advertisement.tgt, advertisement.R, advertisement.S, advertisement.O) == (target, 0, 1, 1)
+    assert answer[ICMPv6NDOptDstLLAddr].lladdr == SERVICE_MAC
+    sent = advertisement.cksum
+    del advertisement.cksum
+    assert Ether(bytes(answer))[ICMPv6ND_NA].cksum == sent
+    assert len(done.frame) == 86
+    assert steer.counted() == {"answered_nd": 1}
+
+
+def test_a_guest_that_tries_the_address_for_itself_learns_that_it_is_taken(steer: Steer) -> None:
+    done = steer.run("tap_in", solicits("fe80::a9fe:a9fe", option=False, src="::"))
+    assert done.verdict == TC_ACT_REDIRECT
+    answer = Ether(done.frame)
+    assert (answer.dst, answer[IPv6].dst) == ("33:33:00:00:00:01", "ff02::1")
+    assert (answer[ICMPv6ND_NA].S, answer[ICMPv6ND_NA].O) == (0, 1)
+    sent = answer[ICMPv6ND_NA].cksum
+    del answer[ICMPv6ND_NA].cksum
+    assert Ether(bytes(answer))[ICMPv6ND_NA].cksum == sent
+
+
+@pytest.mark.parametrize("service", SERVICES6)
+def test_a_segment_to_the_service_over_ipv6_goes_to_the_private_namespace(steer: Steer, service: str) -> None:
+    frame = LINK / IPv6(src=GUEST6, dst=service) / TCP(sport=4711, dport=80)
+    done = steer.run("tap_in", frame)
+    assert done.verdict == TC_ACT_REDIRECT
+    passed = Ether(done.frame)
+    assert (passed.src, passed.dst) == (TAG_MAC, META0_MAC)
+    assert done.frame[12:] == bytes(frame)[12:]
+    assert steer.counted() == {"passed_request": 1}
+
+
+def to6(**ip: Any) -> Packet:
+    return LINK / IPv6(**{"src": GUEST6, "dst": "fe80::a9fe:a9fe", **ip})
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (to6(src="fe80::a9fe:a9fe") / TCP(dport=80), "drop_spoofed_ip"),
+        (to6(src="fd00:ec2::254", dst="fe80::6") / UDP(), "drop_spoofed_ip"),
+        (LINK / Dot1Q(vlan=7) / IPv6(src="fd00:ec2::254", dst="fe80::6") / UDP(), "drop_spoofed_ip"),
+        (to6(src="::1") / TCP(dport=80), "drop_source"),
+        (to6(src="::") / TCP(dport=80), "drop_source"),
+        (to6(src="::ffff:10.0.0.5") / TCP(dport=80), "drop_source"),
+        (to6(src="ff02::1") / TCP(dport=80), "drop_source"),
+        (to6(src="fd00:a9fe::1") / TCP(dport=80), "drop_source"),
+        (to6() / TCP(dport=22), "drop_not_http"),
+        (to6() / UDP(dport=80), "drop_not_http"),
+        (to6() / ICMPv6EchoRequest(), "drop_not_http"),
+        (to6(nh=59), "drop_not_http"),
+        (to6() / IPv6ExtHdrDestOpt() / TCP(dport=80), "drop_not_http"),
+        (to6() / IPv6ExtHdrFragment(m=1) / TCP(dport=80), "drop_fragment"),
+        (to6() / IPv6ExtHdrFragment(offset=1) / Raw(bytes(20)), "drop_fragment"),
+        (LINK / Dot1Q(vlan=7) / IPv6(src=GUEST6, dst="fd00:ec2::254") / TCP(dport=80), "drop_vlan"),
+        (to6(nh=6) / Raw(bytes(19)), "drop_malformed"),
+        (to6(dst="fe80::6", hlim=255) / ICMPv6ND_NA(tgt="fe80::a9fe:a9fe"), "drop_spoofed_nd"),
+        (to6(dst="ff02::1", hlim=255) / ICMPv6ND_NA(tgt="fd00:ec2::254"), "drop_spoofed_nd"),
+        (LINK / Dot1Q(vlan=7) / IPv6(dst="fe80::6") / ICMPv6ND_NA(tgt="fd00:ec2::254"), "drop_spoofed_nd"),
+        (to6(dst="fe80::6") / IPv6ExtHdrDestOpt() / ICMPv6ND_NA(tgt="fe80::a9fe:a9fe"), "drop_spoofed_nd"),
+        (
+            to6(dst="fe80::6") / IPv6ExtHdrHopByHop() / IPv6ExtHdrFragment(m=1) / ICMPv6ND_NA(tgt="fe80::a9fe:a9fe"),
+            "drop_spoofed_nd",
+        ),
+        (solicits("fe80::a9fe:a9fe", hlim=64), "drop_nd"),
+        (to6(hlim=255) / IPv6ExtHdrDestOpt() / ICMPv6ND_NS(tgt="fe80::a9fe:a9fe"), "drop_nd"),
+        (to6(hlim=255) / ICMPv6ND_NS(tgt="fe80::a9fe:a9fe", code=1), "drop_nd"),
+        (LINK / Dot1Q(vlan=7) / IPv6(hlim=255) / ICMPv6ND_NS(tgt="fe80::a9fe:a9fe"), "drop_vlan"),
+    ],
+)
+def test_what_must_not_pass_over_ipv6_is_dropped_and_counted(steer: Steer, frame: Packet, reason: str) -> None:
+    assert steer.run("tap_in", frame).verdict == TC_ACT_SHOT
+    assert steer.counted() == {reason: 1}
+
+
+def test_an_advertisement_cannot_hide_behind_many_extension_headers(steer: Steer) -> None:
+    frame = to6(dst="fe80::6", hlim=255)
+    for _ in range(4):
+        frame = frame / IPv6ExtHdrDestOpt()
+    posing = frame / ICMPv6ND_NA(tgt="fe80::a9fe:a9fe")
+    assert steer.run("tap_in", posing).verdict == TC_ACT_SHOT
+    assert steer.run("tap_in", frame / IPv6ExtHdrDestOpt() / ICMPv6ND_NA(tgt="fe80::1")).verdict == TC_ACT_SHOT
+    assert steer.counted() == {"drop_spoofed_nd": 1, "drop_extension": 1}
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        to6(dst="fe80::6") / TCP(dport=80),
+        to6(dst="fe80::a9fe:a9ff") / TCP(dport=80),
+        to6(dst="fd00:ec2::253") / TCP(dport=80),
+        to6(dst="fe80::6") / ICMPv6EchoRequest(),
+        to6(dst="fe80::6") / IPv6ExtHdrDestOpt() / UDP(),
+        to6(dst="fe80::6") / IPv6ExtHdrFragment(offset=1) / Raw(bytes(ICMPv6ND_NA(tgt="fe80::a9fe:a9fe"))),
+        solicits("fe80::6"),
+        to6(dst="fe80::6", hlim=255) / ICMPv6ND_NA(tgt="fe80::6"),
+        LINK / Raw(b"\x40" + bytes(39)),
+    ],
+    ids=[
+        "tcp",
+        "near-miss",
+        "near-miss-ec2",
+        "ping",
+        "options",
+        "later-fragment",
+        "solicits",
+        "advertises",
+        "version-4",
+    ],
+)
+def test_other_peoples_ipv6_passes_untouched(steer: Steer, frame: Packet) -> None:
+    raw = bytes(frame)[:12] + b"\x86\xdd" + bytes(frame)[14:]
+    done = steer.run("tap_in", raw)
+    assert (done.verdict, done.frame) == (TC_ACT_UNSPEC, raw)
+    assert steer.counted() == {}
+
+
+def test_over_ipv6_a_frame_that_ends_early_is_never_taken_for_a_whole_one(steer: Steer) -> None:
+    for whole in (bytes(to6() / TCP(dport=80)), bytes(to6(hlim=255) / ICMPv6ND_NS(tgt="fe80::a9fe:a9fe"))):
+        for length in range(54, len(whole)):
+            assert steer.run("tap_in", whole[:length]).verdict == TC_ACT_SHOT, length
+    assert set(steer.counted()) == {"drop_malformed", "drop_not_http"}
+
+
+def test_over_ipv6_a_tap_without_a_tag_reaches_nothing(steer: Steer) -> None:
+    steer.maps.remove_tap(TAG, LOOPBACK)
+    assert steer.run("tap_in", to6() / TCP(dport=80)).verdict == TC_ACT_SHOT
+    assert steer.run("tap_in", solicits("fe80::a9fe:a9fe")).verdict == TC_ACT_SHOT
+    assert steer.counted(0) == {"drop_no_tag": 2}
 
 
 # -- the private namespace's end --

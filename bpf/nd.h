@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* Neighbour discovery (RFC 4861): the messages that tap_in reads and the one that it writes. */
+#ifndef EVE_META_ND_H
+#define EVE_META_ND_H
+
+#include "parse.h"
+
+#define ND_SOLICITATION	     135
+#define ND_ADVERTISEMENT     136
+#define ND_TARGET_LINK_LAYER 2
+#define ND_SOLICITED	     0x40000000
+#define ND_OVERRIDE	     0x20000000
+/* A router would have decremented it: only a neighbour can send 255 (RFC 4861 section 3.1). */
+#define ND_HOP_LIMIT 255
+
+/* A solicitation or advertisement, with the option that an advertisement of ours has (sections 4.3, 4.4, 4.6.1). */
+struct nd_message {
+	__u8 type;
+	__u8 code;
+	__sum16 checksum;
+	__be32 flags;
+	struct in6_addr target;
+	/* A solicitation may end here. */
+	__u8 option;
+	__u8 option_length; /* in units of 8 bytes */
+	__u8 mac[ETH_ALEN];
+} __attribute__((packed));
+
+#define ND_FIXED_SIZE 24
+#define ND_FRAME_SIZE (ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct nd_message))
+
+/* What ICMPv6 adds to its checksum (RFC 8200 section 8.1). */
+struct pseudo_header {
+	struct in6_addr source;
+	struct in6_addr destination;
+	__be32 length;
+	__be32 next;
+};
+
+static __always_inline __sum16 fold(__s64 sum)
+{
+	__u32 folded = (__u32)sum;
+
+	folded = (folded & 0xffff) + (folded >> 16);
+	folded = (folded & 0xffff) + (folded >> 16);
+	return ~folded;
+}
+
+/* Makes the frame, which solicits target, the advertisement that answers it. Pointers into it are void afterwards. */
+static __always_inline int advertise(struct __sk_buff *skb, const struct in6_addr *target, const __u8 *mac)
+{
+	const __u8 all_nodes_mac[ETH_ALEN] = { 0x33, 0x33, 0, 0, 0, 1 };
+	struct pseudo_header pseudo = {};
+	struct nd_message message = {};
+	struct ipv6hdr *ip;
+	struct ethhdr *eth;
+	void *end;
+	__s64 sum;
+
+	/* A solicitation has its sender's address as an option, or not (section 4.3), and a frame may be padded. */
+	if (bpf_skb_change_tail(skb, ND_FRAME_SIZE, 0))
+		return -1;
+	if (bpf_skb_pull_data(skb, ND_FRAME_SIZE))
+		return -1;
+	eth = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if ((void *)eth + ND_FRAME_SIZE > end)
+		return -1;
+	ip = (void *)(eth + 1);
+
+	message.type = ND_ADVERTISEMENT;
+	message.target = *target;
+	message.option = ND_TARGET_LINK_LAYER;
+	message.option_length = 1;
+	__builtin_memcpy(message.mac, mac, ETH_ALEN);
+	pseudo.source = *target;
+	pseudo.length = bpf_htonl(sizeof(message));
+	pseudo.next = bpf_htonl(IPPROTO_ICMPV6);
+	if (ip->saddr.s6_addr32[0] | ip->saddr.s6_addr32[1] | ip->saddr.s6_addr32[2] | ip->saddr.s6_addr32[3]) {
+		message.flags = bpf_htonl(ND_SOLICITED | ND_OVERRIDE);
+		pseudo.destination = ip->saddr;
+		__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	} else {
+		/* From no address: a guest that tries out this one for itself is told that it is taken (RFC 4862
+		 * section 5.4.4), at ff02::1, because it has no other. */
+		message.flags = bpf_htonl(ND_OVERRIDE);
+		pseudo.destination.s6_addr32[0] = bpf_htonl(0xff020000);
+		pseudo.destination.s6_addr32[3] = bpf_htonl(1);
+		__builtin_memcpy(eth->h_dest, all_nodes_mac, ETH_ALEN);
+	}
+	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
+	sum = bpf_csum_diff(0, 0, (__be32 *)&pseudo, sizeof(pseudo), 0);
+	sum = bpf_csum_diff(0, 0, (__be32 *)&message, sizeof(message), sum);
+	message.checksum = fold(sum);
+
+	ip->payload_len = bpf_htons(sizeof(message));
+	ip->nexthdr = IPPROTO_ICMPV6;
+	ip->hop_limit = ND_HOP_LIMIT;
+	ip->saddr = pseudo.source;
+	ip->daddr = pseudo.destination;
+	__builtin_memcpy(ip + 1, &message, sizeof(message));
+	return 0;
+}
+
+#endif
