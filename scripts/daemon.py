@@ -1,0 +1,122 @@
+"""``eve-meta serve`` on a lab's host, with a configuration and domain files of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from guests import HERE, Lab, LabError
+
+EVE_META = HERE.parent / ".venv/bin/eve-meta"
+
+START_TIME = 60.0
+"""Seconds until the daemon answers; compiling the BPF programs takes two, many times that on a busy machine."""
+
+STOP_TIME = 20.0
+"""Seconds until the daemon has removed everything."""
+
+POLL = 0.05
+
+
+class Daemon:
+    """The daemon of *lab*; a context manager that starts it and ends it.
+
+    Its namespace is the lab's name, its files are below *directory*. :attr:`process` may be killed and :meth:`start`
+    called again.
+    """
+
+    def __init__(self, lab: Lab, *, taps: Iterable[str] = ("vnet*",), settings: str = "") -> None:
+        """*settings* are further lines of TOML, tables and all."""
+        self.lab = lab
+        self.directory = lab.directory / "eve-meta"
+        self.domains = self.directory / "domains.d"
+        self.config = self.directory / "eve-meta.toml"
+        self.log = self.directory / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.domains.mkdir(parents=True, mode=0o700)
+        self.config.write_text(
+            f"[inventory]\ndirectory = {json.dumps(str(self.domains))}\n"
+            f"[steering]\nnamespace = {json.dumps(lab.name)}\ntaps = {json.dumps(list(taps))}\n"
+            f"[admin]\nsocket = {json.dumps(str(self.directory / 'admin.sock'))}\n"
+            f"[paths]\nrun = {json.dumps(str(self.directory / 'run'))}\n"
+            f"state = {json.dumps(str(self.directory / 'state'))}\n{settings}"
+        )
+
+    def __enter__(self) -> Daemon:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, prefix: Sequence[str | Path] = ()) -> None:
+        """Start it and wait until it answers; *prefix* is a program, with arguments, that becomes the daemon."""
+        with self.log.open("ab") as log:
+            # Its own session: Ctrl-C in a terminal is for the lab, which then ends the daemon itself.
+            self.process = self.lab.host.popen(
+                *prefix,
+                *self.command("serve"),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_TIME
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if self._ask() is not None:
+                return
+            time.sleep(POLL)
+        raise LabError(f"eve-meta serve did not start; the end of its log:\n{self.log_tail()}")
+
+    def stop(self) -> None:
+        """End it as a service manager does, and wait until it has removed everything."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_TIME)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise LabError(f"eve-meta serve did not end; the end of its log:\n{self.log_tail()}") from None
+        finally:
+            self.process = None
+
+    def command(self, *arguments: str) -> list[str]:
+        """``eve-meta ARGUMENTS`` with this daemon's configuration."""
+        return [str(EVE_META), *arguments, "--config", str(self.config)]
+
+    def status(self) -> dict[str, Any]:
+        """What ``eve-meta status --json`` says."""
+        if (status := self._ask()) is None:
+            raise LabError(f"eve-meta does not answer; the end of its log:\n{self.log_tail()}")
+        return status
+
+    def _ask(self) -> dict[str, Any] | None:
+        asked = subprocess.run(self.command("status", "--json"), capture_output=True, check=False)
+        return json.loads(asked.stdout) if asked.returncode == 0 else None
+
+    def write_domain(self, name: str, domain: Mapping[str, Any]) -> Path:
+        """Write a domain file; YAML reads JSON."""
+        path = self.domains / f"{name}.yaml"
+        # Written beside it and renamed, so that the daemon never sees half of it.
+        whole = path.with_suffix(".new")
+        whole.write_text(json.dumps(domain, indent=1))
+        whole.rename(path)
+        return path
+
+    def log_tail(self, lines: int = 30) -> str:
+        """The end of the daemon's log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,62 @@
+"""What all tests share: the check that those with root leave the machine as they found it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from host_state import HostState
+
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+CLEAN_UP_TIME = 10.0
+"""Seconds that the kernel and ended processes may take to be gone after the last test."""
+
+
+def _descendants() -> dict[int, str]:
+    """The living processes below this one, and their command lines."""
+    parents: dict[int, list[int]] = {}
+    commands: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            # The name in parentheses may hold spaces and parentheses itself.
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # ended meanwhile
+        if state != "Z":
+            parents.setdefault(int(parent), []).append(int(entry.name))
+            commands[int(entry.name)] = command
+    found: dict[int, str] = {}
+    ahead = [os.getpid()]
+    while ahead:
+        for child in parents.get(ahead.pop(), []):
+            found[child] = commands[child]
+            ahead.append(child)
+    return found
+
+
+@pytest.fixture(scope="session")
+def leave_no_trace() -> Iterator[None]:
+    """Fail when, after the last test, the machine's network is another than before the first, or a process stayed."""
+    # A process whose parent ends becomes ours instead of init's, so that daemons which were left running are found.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    processes = _descendants()
+    before = HostState.read()
+    yield
+    changes = [str(change) for change in before.changes(patience=CLEAN_UP_TIME)]
+    changes += [f"process still runs: {pid} {name}" for pid, name in _descendants().items() if pid not in processes]
+    assert not changes, "the tests left the machine changed:\n" + "\n".join(changes)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leave_no_trace_as_root(request: pytest.FixtureRequest) -> None:
+    # Without root the tests cannot change what this compares, and iptables-save refuses to show it.
+    if os.geteuid() == 0:
+        request.getfixturevalue("leave_no_trace")

@@ -1,0 +1,230 @@
+"""What the guest tests share: a lab with its daemon and guests, connections that stay open, and patience."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import frozen
+
+from daemon import Daemon
+from guests import Guest, Lab, Response
+from host_state import Change, HostState
+from namespace import Namespace
+
+SERVICE = "169.254.169.254"
+SERVICE_MAC = "02:a9:fe:a9:fe:01"
+ROUTER = "10.0.0.1"
+
+META_DATA = "/openstack/latest/meta_data.json"
+USER_DATA = "/openstack/latest/user_data"
+
+POLL = 0.01
+
+T = TypeVar("T")
+
+
+def eventually(what: Callable[[], T], within: float) -> T:
+    """The first true value of *what*, asked again and again for *within* seconds."""
+    deadline = time.monotonic() + within
+    while not (value := what()):
+        assert time.monotonic() < deadline, f"not within {within} s: {what}"
+        time.sleep(POLL)
+    return value
+
+
+def uuid_of(number: int) -> str:
+    """The uuid of domain *number*."""
+    return f"1a831fa7-c50b-4693-a16e-{number:012x}"
+
+
+def domain(number: int, tap: str | None, **more: Any) -> dict[str, Any]:
+    """A domain file in which everything says *number*."""
+    return {
+        "uuid": uuid_of(number),
+        "name": f"vm{number}",
+        "hostname": f"vm{number}.example.org",
+        "user_data": f"#!/bin/sh\necho this is vm{number}\n",
+        **({} if tap is None else {"nics": [{"tap": tap}]}),
+        **more,
+    }
+
+
+@frozen
+class Identity:
+    """Who a guest was told to be."""
+
+    uuid: str
+    hostname: str
+    user_data: bytes
+
+    @classmethod
+    def of(cls, number: int) -> Identity:
+        """That of domain *number*."""
+        plain = domain(number, None)
+        return cls(plain["uuid"], plain["hostname"], plain["user_data"].encode())
+
+    @classmethod
+    def read(cls, meta_data: Response, user_data: Response) -> Identity:
+        """The one in these answers."""
+        assert (meta_data.status, user_data.status) == (200, 200), (meta_data, user_data)
+        plain = json.loads(meta_data.body)
+        return cls(plain["uuid"], plain["hostname"], user_data.body)
+
+    @classmethod
+    def asked_by(cls, guest: Guest) -> Identity:
+        """What *guest* is told now, on new connections."""
+        return cls.read(guest.get(META_DATA), guest.get(USER_DATA))
+
+
+class KeepAlive:
+    """A connection on which a guest asks more than once."""
+
+    def __init__(self, guest: Guest, *, source_port: int = 0, timeout: float = 10) -> None:
+        self.socket = guest.connect(source_port=source_port, timeout=timeout)
+
+    def __enter__(self) -> KeepAlive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def ask(self, path: str) -> None:
+        """Send a request."""
+        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: {SERVICE}\r\n\r\n".encode())
+
+    def answer(self) -> Response:
+        """Read the answer to one request."""
+        with contextlib.closing(http.client.HTTPResponse(self.socket, method="GET")) as answer:
+            answer.begin()
+            return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+
+    def get(self, path: str) -> Response:
+        """Ask, and read the answer."""
+        self.ask(path)
+        return self.answer()
+
+    def rest(self, patience: float = 3.0) -> bytes:
+        """Everything that still comes until the other end closes or resets the connection.
+
+        :raises TimeoutError: when it does neither within *patience* seconds after the last byte.
+        """
+        self.socket.settimeout(patience)
+        came = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := self.socket.recv(65536):
+                came += piece
+        return came
+
+
+@frozen
+class Scene:
+    """A lab and its daemon."""
+
+    lab: Lab
+    daemon: Daemon
+
+    @property
+    def private(self) -> Namespace:
+        """The daemon's private network namespace."""
+        return Namespace(self.lab.name)
+
+    def status_of(self, tap: str) -> dict[str, Any]:
+        """What ``status`` says of *tap*; empty while it knows of none."""
+        return next((shown for shown in self.daemon.status()["taps"] if shown["tap"] == tap), {})
+
+    def drops(self, tap: str) -> dict[str, int]:
+        """The frames of *tap*'s guest that were dropped, by reason."""
+        return dict(self.status_of(tap)["drops"])
+
+    def domain_is(self, tap: str, number: int | None) -> bool:
+        """Whether the daemon knows that *tap* means domain *number*."""
+        found = self.status_of(tap).get("domain")
+        return (found and found["uuid"]) == (None if number is None else uuid_of(number))
+
+    def filters(self, tap: str) -> str:
+        """The filters on the ingress of *tap*."""
+        return self.lab.host.run("tc", "filter", "show", "dev", tap, "ingress", check=False).stdout
+
+    def settled(self, **numbers: int) -> None:
+        """Wait until the daemon knows that each tap means the domain of that number."""
+        for tap, number in numbers.items():
+            eventually(lambda tap=tap, number=number: self.domain_is(tap, number), 5)  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def scene(
+    name: str, domains: Mapping[str, Mapping[str, Any]], *, started: bool = True, **options: Any
+) -> Iterator[Scene]:
+    """The lab *name* with a bridge and a daemon that has *domains*; *options* are those of :class:`Daemon`."""
+    with Lab(name) as lab:
+        # Or each new link gets its IPv6 address a second or two after it came up, in the middle of a comparison.
+        lab.host.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
+        lab.bridge("br0", f"{ROUTER}/24")
+        daemon = Daemon(lab, **options)
+        for file, plain in domains.items():
+            daemon.write_domain(file, plain)
+        try:
+            if started:
+                daemon.start()
+            yield Scene(lab, daemon)
+        finally:
+            daemon.stop()
+
+
+@frozen
+class Hosts:
+    """The state of the hypervisor's network and of this machine's own, to compare now with then."""
+
+    lab: str
+    states: dict[str, HostState]
+
+    @classmethod
+    def read(cls, lab: Lab, **more: Namespace) -> Hosts:
+        """Read them now; *more* are further namespaces."""
+        states = {"lab": HostState.read(lab.host), "machine": HostState.read()}
+        return cls(lab.name, states | {name: HostState.read(namespace) for name, namespace in more.items()})
+
+    def changes(self, *, patience: float = 5.0) -> list[str]:
+        """What is different, on the hypervisor ("lab"), on this machine ("machine"), after *patience* seconds."""
+        deadline = time.monotonic() + patience
+        while True:
+            found = [
+                f"{which} {change}"
+                for which, state in self.states.items()
+                for change in state.changes()
+                if self._concerns_us(change)
+            ]
+            if not found or time.monotonic() >= deadline:
+                return found
+            time.sleep(0.1)
+
+    def _concerns_us(self, change: Change) -> bool:
+        # These two are the whole machine's, where other labs may come and go meanwhile. The check of the whole session
+        # (tests/conftest.py) looks at theirs too.
+        everybodys = change.section in ("network namespaces", "pins in /sys/fs/bpf")
+        return not everybodys or self.lab in change.line
+
+
+def proc(pid: int, name: str) -> str:
+    """A file of ``/proc/PID``."""
+    return Path(f"/proc/{pid}/{name}").read_text()
+
+
+def proc_status(pid: int) -> dict[str, str]:
+    """``/proc/PID/status`` by key."""
+    lines = (line.partition(":") for line in proc(pid, "status").splitlines())
+    return {key: value.strip() for key, _, value in lines}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process *pid* runs (a zombie does not)."""
+    try:
+        return not proc_status(pid)["State"].startswith("Z")
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -1,0 +1,120 @@
+"""What a thousand domains cost the host: memory, and no processor time at rest."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+
+import pytest
+from attrs import frozen
+
+from tests.guest.scene import META_DATA, USER_DATA, Identity, Scene, domain, eventually, proc, proc_status, scene
+
+COUNT = 1000
+SAMPLE = tuple(range(0, COUNT, 100))
+"""The numbers of those that have a guest; the other taps have nobody behind them."""
+
+DOCUMENT = 2048
+"""Bytes of user data for each."""
+
+MAX_RESIDENT = 45 * 1024
+"""KiB of resident memory of supervisor and worker."""
+
+REST = 5.0
+
+
+FEW = SAMPLE[:3]
+
+
+@frozen
+class Stage:
+    """A daemon with a thousand domains, and the KiB of each of its processes when it had three."""
+
+    scene: Scene
+    small: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    filler = "#" * (DOCUMENT - 64)
+
+    def write(number: int) -> None:
+        text = f"{Identity.of(number).user_data.decode()}{filler}"
+        running.daemon.write_domain(f"vm{number}", domain(number, f"vnet{number}", user_data=text))
+
+    def all_known(count: int) -> bool:
+        taps = running.daemon.status()["taps"]
+        return len(taps) == count and all(tap["domain"] for tap in taps)
+
+    with scene("emg-cost", {}) as running:
+        for number in FEW:
+            write(number)
+            running.lab.guest(f"vm{number}", tap=f"vnet{number}")
+        eventually(lambda: all_known(len(FEW)), 5)
+        ask(running, FEW)
+        small = resident(running)
+        running.daemon.stop()
+        for number in range(COUNT):
+            write(number)
+        running.daemon.start()
+        for number in range(COUNT):
+            if number not in SAMPLE:
+                running.lab.make_tap(f"vnet{number}")
+            elif number not in FEW:
+                running.lab.guest(f"vm{number}", tap=f"vnet{number}")
+        eventually(lambda: all_known(COUNT), 30)
+        yield Stage(running, small)
+
+
+def ask(stage: Scene, numbers: Iterable[int]) -> None:
+    """Let guests read what they are told, and see that it is theirs."""
+    for number in numbers:
+        guest = stage.lab.guests[f"vm{number}"]
+        meta_data, user_data = guest.get(META_DATA), guest.get(USER_DATA)
+        own = Identity.of(number)
+        assert Identity.read(meta_data, user_data._replace(body=user_data.body.rstrip(b"#"))) == own
+        assert len(user_data.body) > DOCUMENT - 64
+
+
+def resident(stage: Scene) -> dict[str, int]:
+    """KiB of resident memory of each process."""
+    return {name: int(proc_status(pid)["VmRSS"].split()[0]) for name, pid in processes(stage).items()}
+
+
+def processes(stage: Scene) -> dict[str, int]:
+    assert stage.daemon.process is not None
+    (worker,) = stage.daemon.status()["workers"]
+    return {"supervisor": stage.daemon.process.pid, "worker": worker["pid"]}
+
+
+def ticks(pid: int) -> int:
+    """Processor time of a process so far, its own and the kernel's for it."""
+    fields = proc(pid, "stat").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_a_thousand_domains_are_told_apart(stage: Stage) -> None:
+    ask(stage.scene, SAMPLE)
+
+
+def test_supervisor_and_worker_stay_small(stage: Stage) -> None:
+    ask(stage.scene, SAMPLE)  # a worker that never answered would be smaller than one that has
+    large = resident(stage.scene)
+    print(f"\nresident, in KiB, with {len(FEW)} domains: {stage.small}; with {COUNT} of {DOCUMENT} bytes: {large}")
+    assert stage.small["supervisor"] < MAX_RESIDENT
+    assert large["worker"] < MAX_RESIDENT
+
+
+def test_nothing_runs_at_rest(stage: Stage) -> None:
+    pids = processes(stage.scene)
+    time.sleep(2)  # what the questions before set going: counts are told a second later
+    for _ in range(3):
+        before = {name: ticks(pid) for name, pid in pids.items()}
+        time.sleep(REST)
+        used = {name: ticks(pid) - before[name] for name, pid in pids.items()}
+        # For a minute after a tap appeared its QEMU process is looked for every five seconds; these taps have none.
+        if max(used.values()) <= 1:
+            break
+    print(f"\nprocessor time over {REST:.0f} s at rest, in ticks of 1/{os.sysconf('SC_CLK_TCK')} s: {used}")
+    assert max(used.values()) <= 1, used

@@ -1,0 +1,140 @@
+"""The service over IPv6: the same, for guests that have nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from guests import Guest
+from tests.guest.scene import META_DATA, Scene, domain, eventually, scene, uuid_of
+
+LINK_LOCAL, EC2 = "fe80::a9fe:a9fe", "fd00:ec2::254"
+MAC = "52:54:00:00:00:05"
+SOURCE_PORT = 40001
+
+
+@pytest.fixture(scope="module")
+def six() -> Iterator[Scene]:
+    """Three guests with one MAC, so one link-local address; no router anywhere."""
+    domains = {f"vm{number}": domain(number, f"vnet{number}") for number in (1, 2, 3)}
+    with scene("emg-six", domains) as six:
+        for number in (1, 2, 3):
+            # Each on a bridge of its own, or the guests would find out that they have the same address.
+            six.lab.bridge(f"br{number}")
+            guest = six.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge=f"br{number}", mac=MAC)
+            guest.ip("-4 address flush dev eth0")
+        six.settled(vnet1=1, vnet2=2, vnet3=3)
+        for guest in six.lab.guests.values():
+            eventually(lambda guest=guest: "tentative" not in addresses(guest), 10)  # type: ignore[misc]
+        yield six
+
+
+def addresses(guest: Guest) -> str:
+    return guest.run("ip", "-6", "address", "show", "dev", "eth0").stdout
+
+
+def ask(guest: Guest, address: str, *, source_port: int = 0) -> str:
+    """The uuid that *guest* is told at *address*."""
+    with connect(guest, address, source_port=source_port) as connection:
+        return ask_on(connection, address)
+
+
+def connect(guest: Guest, address: str, *, source_port: int = 0) -> socket.socket:
+    connection = guest.open_socket(socket.AF_INET6, socket.SOCK_STREAM)
+    connection.settimeout(10)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # As "%eth0" does, and without a router it is the way to any other address too.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+    connection.bind(("::", source_port))
+    connection.connect((address, 80))
+    return connection
+
+
+def ask_on(connection: socket.socket, address: str) -> str:
+    host = f"[{address}%25eth0]" if address == LINK_LOCAL else f"[{address}]"
+    connection.sendall(f"GET {META_DATA} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    return str(json.loads(body)["uuid"])
+
+
+def test_a_guest_with_ipv6_only_and_no_router_gets_its_metadata(six: Scene) -> None:
+    for number, guest in enumerate(six.lab.guests.values(), 1):
+        assert "inet6 fe80::5054:ff:fe00:5/64" in addresses(guest)
+        assert guest.run("ip", "-6", "route", "show", "default").stdout == ""
+        assert ask(guest, LINK_LOCAL) == uuid_of(number)
+
+
+def test_guests_with_one_link_local_address_and_port_at_once_each_get_their_own(six: Scene) -> None:
+    with contextlib.ExitStack() as stack:
+        connections = [
+            stack.enter_context(connect(guest, LINK_LOCAL, source_port=SOURCE_PORT))
+            for guest in six.lab.guests.values()
+        ]
+        assert len({connection.getsockname()[:2] for connection in connections}) == 1
+        assert [ask_on(connection, LINK_LOCAL) for connection in connections] == [uuid_of(n) for n in (1, 2, 3)]
+
+
+def test_the_address_of_aws_answers_as_well(six: Scene) -> None:
+    guest = six.lab.guests["vm2"]
+    guest.ip("-6 address add fd12::5/64 dev eth0 nodad", f"-6 route add {EC2} dev eth0")
+    assert ask(guest, EC2) == uuid_of(2)
+
+
+def test_a_guest_that_wants_the_services_address_for_itself_is_told_that_it_is_taken(six: Scene) -> None:
+    guest = six.lab.guests["vm3"]
+    guest.ip(f"-6 address add {LINK_LOCAL}/64 dev eth0")
+    try:
+        eventually(lambda: "dadfailed" in addresses(guest), 10)
+    finally:
+        guest.ip(f"-6 address del {LINK_LOCAL}/64 dev eth0")
+
+
+def test_a_guest_cannot_pose_as_the_service_to_its_neighbour(six: Scene) -> None:
+    """It claims the address without asking first, and advertises it."""
+    six.lab.bridge("br4")
+    domains = {number: f"vnet{number}" for number in (4, 5)}
+    for number, tap in domains.items():
+        six.daemon.write_domain(f"vm{number}", domain(number, tap))
+        six.lab.guest(f"vm{number}", tap=tap, bridge="br4", mac=f"52:54:00:00:00:{number:02}")
+    six.settled(vnet4=4, vnet5=5)
+    attacker, victim = six.lab.guests["vm4"], six.lab.guests["vm5"]
+    eventually(lambda: "tentative" not in addresses(victim), 10)
+    attacker.run("sysctl", "-qw", "net.ipv6.conf.eth0.ndisc_notify=1", "net.ipv6.conf.all.forwarding=1")
+    attacker.ip(f"-6 address add {LINK_LOCAL}/64 dev eth0 nodad", "link set eth0 down", "link set eth0 up")
+    eventually(lambda: six.drops("vnet4").get("spoofed_nd", 0) > 0, 10)
+    assert ask(victim, LINK_LOCAL) == uuid_of(5)
+    entry = victim.run("ip", "-6", "neigh", "show", LINK_LOCAL).stdout
+    assert "02:a9:fe:a9:fe:01" in entry
+
+
+def test_other_ports_and_pings_of_the_service_reach_nobody(six: Scene) -> None:
+    guest = six.lab.guests["vm1"]
+    before = six.drops("vnet1").get("not_http", 0)
+    with guest.open_socket(socket.AF_INET6, socket.SOCK_STREAM) as other:
+        other.settimeout(0.5)
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        with pytest.raises(TimeoutError):
+            other.connect((LINK_LOCAL, 8775))
+    assert six.drops("vnet1").get("not_http", 0) > before
+
+
+def test_ipv4_and_ipv6_share_the_limit_of_connections(six: Scene) -> None:
+    guest = six.lab.guests["vm1"]
+    guest.ip("address add 10.0.0.5/24 dev eth0", "route add 169.254.0.0/16 dev eth0 scope link")
+    try:
+        with contextlib.ExitStack() as stack:
+            for _ in range(16):
+                stack.enter_context(guest.connect())
+                stack.enter_context(connect(guest, LINK_LOCAL))
+            one_more = stack.enter_context(connect(guest, LINK_LOCAL))
+            with pytest.raises(ConnectionError):
+                one_more.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                eventually(lambda: one_more.recv(1) == b"never", 5)
+    finally:
+        guest.ip("address flush dev eth0 to 10.0.0.0/24")

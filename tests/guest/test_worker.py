@@ -1,0 +1,238 @@
+"""The worker: what it may do, which is next to nothing, and what its death means to guests."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon import EVE_META
+from guests import Guest
+from namespace import RUN_NETNS
+from tests.guest.scene import (
+    META_DATA,
+    USER_DATA,
+    Identity,
+    KeepAlive,
+    Scene,
+    domain,
+    eventually,
+    is_alive,
+    proc,
+    proc_status,
+    scene,
+)
+
+LARGE = 9
+MIB = 1024 * 1024
+
+COUNT = 8
+
+RESTART_TIME = 2.0
+"""Seconds within which a guest whose worker died is answered again."""
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Scene]:
+    domains = {f"vm{number}": domain(number, f"vnet{number}") for number in range(COUNT)}
+    domains["large"] = domain(LARGE, f"vnet{LARGE}", user_data="A" * MIB)
+    with scene("emg-worker", domains) as stage:
+        numbers = (*range(COUNT), LARGE)
+        for number in numbers:
+            stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0")
+        stage.settled(**{f"vnet{number}": number for number in numbers})
+        yield stage
+
+
+def worker(stage: Scene) -> int:
+    """The worker's process."""
+
+    def pid() -> int:
+        return int(stage.daemon.status()["workers"][0]["pid"] or 0)
+
+    return eventually(pid, RESTART_TIME)
+
+
+def guest(stage: Scene, number: int) -> Guest:
+    return stage.lab.guests[f"vm{number}"]
+
+
+# -- its death --
+
+
+def test_a_worker_killed_mid_answer_cuts_it_and_a_retry_succeeds(stage: Scene) -> None:
+    (before,) = stage.daemon.status()["workers"]
+    reader = guest(stage, LARGE)
+    with KeepAlive(reader) as connection:
+        connection.ask(USER_DATA)
+        came = connection.socket.recv(1000)
+        assert came.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert f"Content-Length: {MIB}\r\n".encode() in came
+        os.kill(before["pid"], signal.SIGKILL)
+        killed = time.monotonic()
+        # Before anything else could be: a connection made now waits for the next worker.
+        assert len(reader.get(USER_DATA, timeout=RESTART_TIME).body) == MIB
+        again = time.monotonic() - killed
+        came += connection.rest()
+    assert len(came) < MIB  # cut, and not completed by the next worker
+    print(f"\nanswered again {again:.2f} s after the worker was killed")
+    assert again < RESTART_TIME
+    (after,) = stage.daemon.status()["workers"]
+    assert (after["restarts"], after["pid"] != before["pid"]) == (before["restarts"] + 1, True)
+
+
+def test_requests_while_a_worker_starts_are_queued_not_refused(stage: Scene) -> None:
+    pid = worker(stage)
+    os.kill(pid, signal.SIGSTOP)  # else it might answer some before it dies
+    os.kill(pid, signal.SIGKILL)
+    connections = {number: KeepAlive(guest(stage, number)) for number in range(COUNT)}
+    for connection in connections.values():
+        connection.ask(META_DATA)
+    found = {number: connection.answer() for number, connection in connections.items()}
+    for number, connection in connections.items():
+        assert Identity.read(found[number], connection.get(USER_DATA)) == Identity.of(number)
+        connection.socket.close()
+
+
+def test_a_worker_that_hangs_up_on_its_supervisor_is_replaced(stage: Scene) -> None:
+    """SIGTERM, which nobody but root can send it, ends it as well."""
+    pid = worker(stage)
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not is_alive(pid), RESTART_TIME)
+    assert Identity.asked_by(guest(stage, 1)) == Identity.of(1)
+    assert worker(stage) != pid
+
+
+def test_counts_survive_the_worker(stage: Scene) -> None:
+    before = stage.status_of("vnet2")["requests"]["200"]  # and so told to the supervisor
+    os.kill(worker(stage), signal.SIGKILL)
+    guest(stage, 2).get(META_DATA)
+    assert stage.status_of("vnet2")["requests"]["200"] == before + 1
+
+
+# -- what it may do --
+
+
+def test_it_is_another_user_without_groups_and_capabilities(stage: Scene) -> None:
+    status = proc_status(worker(stage))
+    user = pwd.getpwnam("eve-meta")
+    assert user.pw_uid != 0
+    assert status["Uid"].split() == [str(user.pw_uid)] * 4
+    assert status["Gid"].split() == [str(user.pw_gid)] * 4
+    assert status["Groups"] == ""
+    capabilities = {key: int(value, 16) for key, value in status.items() if key.startswith("Cap")}
+    assert capabilities == dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), 0)
+    assert status["NoNewPrivs"] == "1"
+
+
+def test_its_network_is_the_private_one_and_only_its(stage: Scene) -> None:
+    private = (RUN_NETNS / stage.lab.name).stat().st_ino
+    assert Path(f"/proc/{worker(stage)}/ns/net").stat().st_ino == private
+    assert stage.daemon.process is not None
+    hypervisor = (RUN_NETNS / stage.lab.host.name).stat().st_ino
+    assert Path(f"/proc/{stage.daemon.process.pid}/ns/net").stat().st_ino == hypervisor
+
+
+def test_its_file_system_is_an_empty_folder(stage: Scene) -> None:
+    root = Path(f"/proc/{worker(stage)}/root")
+    assert root.readlink() == stage.daemon.directory / "run" / "root"
+    assert sorted(str(path.relative_to(root)) for path in root.rglob("*")) == ["dev", "dev/null"]
+    assert (root / "dev/null").stat().st_size == 0
+    writable = [path for path in (root, *root.rglob("*")) if path.stat().st_mode & 0o222 and path.stat().st_uid != 0]
+    assert writable == []
+    assert Path(f"/proc/{worker(stage)}/cwd").readlink() == stage.daemon.directory / "run" / "root"
+
+
+def test_it_holds_no_file_but_its_sockets_and_the_log(stage: Scene) -> None:
+    pid = worker(stage)
+    names = {int(fd.name): str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    assert names.pop(2) == str(stage.daemon.log)
+    kinds = sorted(name.partition("[")[0] for name in names.values())
+    expected = {
+        "socket:": 2,  # the listener and the channel
+        "pipe:": 2,  # the reactor wakes itself
+        "anon_inode:": 1,  # epoll
+        str(stage.daemon.directory / "run/root/dev/null"): 1,  # Twisted's reserve
+    }
+    assert {kind: kinds.count(kind) for kind in kinds} == expected, names
+
+
+def test_its_environment_is_empty(stage: Scene) -> None:
+    assert proc(worker(stage), "environ") == ""
+
+
+def test_its_memory_is_in_no_core_file_and_it_has_no_children(stage: Scene) -> None:
+    pid = worker(stage)
+    limits = {line[:26].strip(): line[26:].split()[:2] for line in proc(pid, "limits").splitlines()}
+    assert limits["Max processes"] == ["0", "0"]
+    assert limits["Max core file size"] == ["0", "0"]
+    assert proc(pid, f"task/{pid}/children") == ""
+
+
+TRY = """
+import os, resource, socket, sys
+from pathlib import Path
+from eve_meta.confine import confine
+
+def outcome(what):
+    try:
+        what()
+    except OSError as error:
+        return error.strerror
+    except ValueError as error:  # setrlimit() has another
+        return str(error)
+    return "possible"
+
+def raw():
+    socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
+
+ipv4 = socket.socket()
+confine(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+print(repr({
+    "fork": outcome(lambda: os.fork() or os._exit(0)),
+    "/etc/passwd": outcome(lambda: open("/etc/passwd").close()),
+    "/proc": outcome(lambda: os.listdir("/proc")),
+    "write to /": outcome(lambda: open("/file", "w").close()),
+    "write to /dev/null": outcome(lambda: open("/dev/null", "w").close()),
+    "become root": outcome(lambda: os.setuid(0)),
+    "chroot": outcome(lambda: os.chroot("/dev")),
+    "raw socket": outcome(raw),
+    "SO_MARK": outcome(lambda: ipv4.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x10007)),
+    "more processes": outcome(lambda: resource.setrlimit(resource.RLIMIT_NPROC, (9, 9))),
+    "signal init": outcome(lambda: os.kill(1, 0)),
+}))
+"""
+
+
+def test_what_it_gives_up_is_gone(tmp_path: Path) -> None:
+    """The same confinement in a process that then tries: what a guest could do that took a worker over."""
+    user = pwd.getpwnam("eve-meta")
+    tmp_path.chmod(0o755)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/null").touch(mode=0o444)
+    done = subprocess.run(
+        [EVE_META.with_name("python"), "-I", "-c", TRY, tmp_path, str(user.pw_uid), str(user.pw_gid)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    denied, missing = "Operation not permitted", "No such file or directory"
+    assert eval(done.stdout) == {
+        "fork": "Resource temporarily unavailable",
+        "/etc/passwd": missing,
+        "/proc": missing,
+        "write to /": "Permission denied",
+        "write to /dev/null": "Permission denied",
+        "become root": denied,
+        "chroot": denied,
+        "raw socket": denied,
+        "SO_MARK": denied,
+        "more processes": "not allowed to raise maximum limit",
+        "signal init": denied,
+    }
