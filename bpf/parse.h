@@ -60,10 +60,10 @@ static __always_inline struct cursor frame_of(struct __sk_buff *skb)
  * made blind. */
 static __always_inline int pull_headers(struct __sk_buff *skb)
 {
-	__u32 linear = skb->data_end - skb->data;
 	__u32 want = skb->len < MAX_HEADERS ? skb->len : MAX_HEADERS;
 
-	if (linear >= want)
+	/* No "data_end - data": where the compiler makes that a 32-bit subtraction, the verifier refuses it. */
+	if ((void *)(long)skb->data + want <= (void *)(long)skb->data_end)
 		return 0;
 	return bpf_skb_pull_data(skb, want) ? -1 : 0;
 }
@@ -79,8 +79,8 @@ static __always_inline int parse_ethernet(struct cursor *cur, struct ethhdr **et
 	return 0;
 }
 
-/* Goes behind the VLAN tags that *proto announces; sets *tagged when there was one. */
-static __always_inline int parse_vlan(struct cursor *cur, __be16 *proto, int *tagged)
+/* Goes behind the VLAN tags that *proto announces; adds how many there were to *tags. */
+static __always_inline int parse_vlan(struct cursor *cur, __be16 *proto, __u32 *tags)
 {
 #pragma unroll
 	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
@@ -90,7 +90,7 @@ static __always_inline int parse_vlan(struct cursor *cur, __be16 *proto, int *ta
 			return 0;
 		if ((void *)(header + 1) > cur->end)
 			return -1;
-		*tagged = 1;
+		*tags += 1;
 		*proto = header->proto;
 		cur->pos = header + 1;
 	}

@@ -221,7 +221,8 @@ static __always_inline int from_tap_nd(struct __sk_buff *skb, const struct exten
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, int tagged)
+static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, int tagged,
+					 __u32 offset)
 {
 	int from_service, to_service, verdict;
 	struct extensions ext = {};
@@ -236,7 +237,7 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *c
 	to_service = is_service(&ip->daddr);
 	ext.next = ip->nexthdr;
 	if (!from_service && ext.next != IPPROTO_TCP && ext.next != IPPROTO_UDP) {
-		ext.offset = cur->pos - (void *)(long)skb->data;
+		ext.offset = offset + sizeof(*ip);
 		/* To whomever it is addressed: it may hide an advertisement to a neighbour. */
 		if (parse_extensions(skb, &ext) < 0)
 			return drop(tag_of(skb), DROP_EXTENSION);
@@ -270,10 +271,11 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *c
 
 int tap_in(struct __sk_buff *skb)
 {
-	int tagged = skb->vlan_present;
 	struct cursor cur;
 	struct ethhdr *eth;
+	__u32 tags_in_frame = 0;
 	__be16 proto;
+	int tagged;
 
 	/* Without memory to look at a frame we can't know that it isn't ours. */
 	if (pull_headers(skb) < 0)
@@ -282,13 +284,14 @@ int tap_in(struct __sk_buff *skb)
 	if (parse_ethernet(&cur, &eth) < 0)
 		return TC_ACT_UNSPEC;
 	proto = eth->h_proto;
-	if (parse_vlan(&cur, &proto, &tagged) < 0)
+	if (parse_vlan(&cur, &proto, &tags_in_frame) < 0)
 		return TC_ACT_UNSPEC;
+	tagged = skb->vlan_present || tags_in_frame;
 
 	if (proto == bpf_htons(ETH_P_IP))
 		return from_tap_ipv4(skb, &cur, eth, tagged);
 	if (proto == bpf_htons(ETH_P_IPV6))
-		return from_tap_ipv6(skb, &cur, eth, tagged);
+		return from_tap_ipv6(skb, &cur, eth, tagged, ETH_HLEN + tags_in_frame * 4);
 	if (proto == bpf_htons(ETH_P_ARP))
 		return from_tap_arp(skb, &cur, eth, tagged);
 	return TC_ACT_UNSPEC;

@@ -133,7 +133,11 @@ class LinkMonitor:
             self.resync()
             return
         for kind, sequence, offset in _messages(data):
-            self._message(kind, sequence, data, offset)
+            try:
+                self._message(kind, sequence, data, offset)
+            except Exception:
+                # What escaped from here would make the reactor drop this socket, and no tap be heard of any more.
+                self._log.failure("a change of a link was not dealt with")
 
     def _message(self, kind: int, sequence: int, data: bytes, offset: int) -> None:
         if kind == RTM_NEWLINK:

@@ -8,9 +8,11 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
+from scapy.layers.l2 import Ether
 
 from guests import Guest
-from tests.guest.scene import META_DATA, Scene, domain, eventually, scene, uuid_of
+from tests.guest.scene import META_DATA, SERVICE_MAC, Scene, domain, eventually, scene, uuid_of
 
 LINK_LOCAL, EC2 = "fe80::a9fe:a9fe", "fd00:ec2::254"
 MAC = "52:54:00:00:00:05"
@@ -26,7 +28,7 @@ def six() -> Iterator[Scene]:
             # Each on a bridge of its own, or the guests would find out that they have the same address.
             six.lab.bridge(f"br{number}")
             guest = six.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge=f"br{number}", mac=MAC)
-            guest.ip("-4 address flush dev eth0")
+            guest.ip("address flush dev eth0 to 0.0.0.0/0")
         six.settled(vnet1=1, vnet2=2, vnet3=3)
         for guest in six.lab.guests.values():
             eventually(lambda guest=guest: "tentative" not in addresses(guest), 10)  # type: ignore[misc]
@@ -82,21 +84,21 @@ def test_guests_with_one_link_local_address_and_port_at_once_each_get_their_own(
 
 def test_the_address_of_aws_answers_as_well(six: Scene) -> None:
     guest = six.lab.guests["vm2"]
-    guest.ip("-6 address add fd12::5/64 dev eth0 nodad", f"-6 route add {EC2} dev eth0")
+    guest.ip("address add fd12::5/64 dev eth0 nodad", f"route add {EC2} dev eth0")
     assert ask(guest, EC2) == uuid_of(2)
 
 
 def test_a_guest_that_wants_the_services_address_for_itself_is_told_that_it_is_taken(six: Scene) -> None:
     guest = six.lab.guests["vm3"]
-    guest.ip(f"-6 address add {LINK_LOCAL}/64 dev eth0")
+    guest.ip(f"address add {LINK_LOCAL}/64 dev eth0")
     try:
         eventually(lambda: "dadfailed" in addresses(guest), 10)
     finally:
-        guest.ip(f"-6 address del {LINK_LOCAL}/64 dev eth0")
+        guest.ip(f"address del {LINK_LOCAL}/64 dev eth0")
 
 
 def test_a_guest_cannot_pose_as_the_service_to_its_neighbour(six: Scene) -> None:
-    """It claims the address without asking first, and advertises it."""
+    """It advertises the address as its own, from that address and from its own."""
     six.lab.bridge("br4")
     domains = {number: f"vnet{number}" for number in (4, 5)}
     for number, tap in domains.items():
@@ -105,12 +107,20 @@ def test_a_guest_cannot_pose_as_the_service_to_its_neighbour(six: Scene) -> None
     six.settled(vnet4=4, vnet5=5)
     attacker, victim = six.lab.guests["vm4"], six.lab.guests["vm5"]
     eventually(lambda: "tentative" not in addresses(victim), 10)
-    attacker.run("sysctl", "-qw", "net.ipv6.conf.eth0.ndisc_notify=1", "net.ipv6.conf.all.forwarding=1")
-    attacker.ip(f"-6 address add {LINK_LOCAL}/64 dev eth0 nodad", "link set eth0 down", "link set eth0 up")
-    eventually(lambda: six.drops("vnet4").get("spoofed_nd", 0) > 0, 10)
     assert ask(victim, LINK_LOCAL) == uuid_of(5)
-    entry = victim.run("ip", "-6", "neigh", "show", LINK_LOCAL).stdout
-    assert "02:a9:fe:a9:fe:01" in entry
+    mac = "52:54:00:00:00:04"
+    advertisement = ICMPv6ND_NA(tgt=LINK_LOCAL, R=0, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=mac)
+    everyone = Ether(src=mac, dst="33:33:00:00:00:01") / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255) / advertisement
+    honest_source = (
+        Ether(src=mac, dst="33:33:00:00:00:01") / IPv6(src="fe80::4", dst="ff02::1", hlim=255) / advertisement
+    )
+    with attacker.open_socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.bind(("eth0", 0))
+        for frame in (everyone, honest_source):
+            wire.send(bytes(frame))
+    eventually(lambda: {"spoofed_ip", "spoofed_nd"} <= six.drops("vnet4").keys(), 5)
+    assert ask(victim, LINK_LOCAL) == uuid_of(5)
+    assert SERVICE_MAC in victim.run("ip", "-6", "neigh", "show", LINK_LOCAL).stdout
 
 
 def test_other_ports_and_pings_of_the_service_reach_nobody(six: Scene) -> None:
