@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,6 +12,9 @@ from attrs import field, frozen
 
 SEED_BYTES = 512
 """Random bytes in ``random_seed`` (nova's ``os.urandom(512)``): 684 characters of base64."""
+
+ETAG_DIGITS = 32
+"""Hexadecimal digits of an entity tag: 128 bits, of which no two documents are alike by chance."""
 
 PLAIN = "text/plain; charset=UTF-8"
 JSON = "application/json"
@@ -29,6 +33,22 @@ class Document:
     body: bytes = field(repr=False)  # secrets do not belong into a log
     content_type: str = PLAIN
     seed_at: int | None = None
+    _etag: str | None = field(default=None, init=False, repr=False, eq=False)
+
+    @property
+    def etag(self) -> str | None:
+        """The entity tag, as ``ETag`` has it (RFC 9110 section 8.8.3); None for a document with a place for a seed.
+
+        It is a strong one: equal for equal bytes only. A seeded document has none, because its bytes are others in each
+        answer. A weak one would be no better: whoever is told 304 uses what it has again, and so an old seed.
+        """
+        if self.seed_at is not None:
+            return None
+        if self._etag is None:
+            # Computed when first asked for, then kept: most documents are read once, but to hash 16 MiB of user data
+            # takes 10 ms, and how often that is asked for is up to the guest.
+            object.__setattr__(self, "_etag", f'"{hashlib.sha256(self.body).hexdigest()[:ETAG_DIGITS]}"')
+        return self._etag
 
     def render(self, seed: bytes) -> bytes:
         """The bytes to send, with *seed* filled in where the document has a place for it.

@@ -6,6 +6,7 @@ import datetime
 
 from eve_meta.documents.document import Document
 from eve_meta.documents.ec2 import Ec2
+from eve_meta.documents.nocloud import NoCloud
 from eve_meta.documents.openstack import OpenStack
 from eve_meta.domain import Domain
 
@@ -21,6 +22,7 @@ class Tree:
     def __init__(self, domain: Domain, *, password: str | None = None) -> None:
         self._openstack = OpenStack(domain, password)
         self._ec2 = Ec2(domain)
+        self._nocloud = NoCloud(domain)
 
     def find(self, path: tuple[str, ...], *, peer: str, today: datetime.date) -> Document | None:
         """The document at *path*, or None (404) where there is none.
@@ -36,4 +38,6 @@ class Tree:
                 return self._openstack.find(path[1:], today)
             case ("ec2", *_):
                 return self._ec2.find(path[1:], peer)
+            case ("nocloud", *_):
+                return self._nocloud.find(path[1:])
         return self._ec2.find(path, peer)

@@ -1,4 +1,4 @@
-"""The versions of the metadata trees, as nova 34 has them (``nova/api/metadata/base.py``).
+"""The versions of the metadata trees, as nova 34 has them (``nova/api/metadata/base.py``), and newer ones of AWS.
 
 Within a tree the names sort as text in the order of their dates ("1.0" before all), so versions are compared as they
 are.
@@ -41,6 +41,10 @@ EC2_VERSIONS = (
     "2008-09-01",
     "2009-04-04",
 )
+"""Those that nova has. They are all that a guest sees listed."""
+
+AWS_VERSIONS = ("2016-09-02", "2018-09-24", "2021-03-23")
+"""Those that cloud-init's Ec2 datasource looks for, newest first, before it settles for 2009-04-04."""
 
 LATEST = "latest"
 

@@ -35,6 +35,8 @@ macs = st.binary(min_size=6, max_size=6).map(lambda mac: mac.hex(":"))
 hostnames = st.lists(identifiers(LOWER, 63), min_size=1, max_size=3).map(".".join)
 key_names = words().filter(lambda name: "=" not in name and not name.rstrip().endswith("/"))
 keys = st.text(min_size=1).filter(lambda key: bool(key.strip()) and "\0" not in key)
+zones = st.sampled_from(["nova", "eu-west-1a", "rack7b"]) | words()
+meta_keys = st.sampled_from(["role", "Name", "0=x", "..", "a/b", "x/", "_index", "aws:x"]) | words()
 block_devices = st.sampled_from(["ami", "root", "ebs0", "ebs10", "ephemeral0", "swap"])
 
 json_values = st.recursive(
@@ -125,10 +127,10 @@ def domains(draw: st.DrawFn) -> Domain:
         name=draw(words() if uuid is None else said(words())),
         hostname=draw(said(hostnames)),
         project_id=draw(said(words())),
-        availability_zone=draw(said(words())),
+        availability_zone=draw(said(zones)),
         launch_index=draw(st.integers(0, 2**31 - 1)),
         ec2=draw(ec2),
-        meta=draw(st.dictionaries(words(), st.text(), max_size=3)),
+        meta=draw(st.dictionaries(meta_keys, st.text(), max_size=3)),
         public_keys=draw(st.dictionaries(key_names, keys, max_size=12)),
         user_data=draw(said(st.binary(max_size=64))),
         vendor_data=draw(json_mappings),

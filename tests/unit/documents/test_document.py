@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import pytest
 
@@ -26,6 +27,30 @@ def test_a_document_without_a_place_is_sent_as_it_is() -> None:
 
 def test_a_log_does_not_tell_what_a_guest_reads() -> None:
     assert "secret" not in repr(Document(b"secret"))
+
+
+def test_an_entity_tag_is_of_the_bytes_alone() -> None:
+    body = b"\x1f\x8b\xff\0"
+    assert Document(body).etag == '"cc76de631259a9ca014571c0a26ab069"'
+    assert Document(body, "application/json").etag == Document(body).etag
+    tags = {Document(body).etag for body in (b"", b"\0", b"a", b"b", b"a\n", b"A")}
+    assert len(tags) == 6
+
+
+def test_an_entity_tag_is_as_the_header_field_has_it() -> None:
+    assert re.fullmatch('"[0-9a-f]{32}"', str(Document(b"").etag))
+
+
+def test_an_entity_tag_is_computed_once() -> None:
+    document = Document(b"x" * 1000)
+    assert document.etag is document.etag
+    assert document == Document(b"x" * 1000)
+    assert str(document.etag) not in repr(document)
+
+
+def test_a_document_with_a_seed_has_no_entity_tag() -> None:
+    """Two answers differ, and who is told "not modified" would use one seed twice."""
+    assert Document(b'""', "application/json", 1).etag is None
 
 
 @pytest.mark.parametrize("length", [0, 511, 513])

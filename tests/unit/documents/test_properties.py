@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from hypothesis import given
 
+from eve_meta.documents.document import Document
 from eve_meta.documents.tree import Tree
-from eve_meta.documents.versions import EC2_VERSIONS, OPENSTACK_VERSIONS
+from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS, OPENSTACK_VERSIONS
 from eve_meta.domain import Domain
 from tests.unit.documents import test_meta_data
 from tests.unit.documents.reading import SEED, find, read
@@ -32,15 +33,40 @@ def crawl(tree: Tree, path: str) -> Iterator[str]:
 @given(domains())
 def test_whatever_is_listed_is_answered(domain: Domain) -> None:
     tree = Tree(domain)
-    for version in (*EC2_VERSIONS, "latest"):
+    for version in (*EC2_VERSIONS, *AWS_VERSIONS, "latest"):
         leaves = list(crawl(tree, f"/{version}"))
         assert f"/{version}/meta-data/instance-id" in leaves
         assert len([leaf for leaf in leaves if leaf.endswith("/openssh-key")]) == len(domain.public_keys)
         for leaf in leaves:
             assert find(tree, leaf) is not None, leaf
-    for version in (*OPENSTACK_VERSIONS, "latest"):
-        for leaf in crawl(tree, f"/openstack/{version}"):
+    for directory in (*(f"/openstack/{version}" for version in (*OPENSTACK_VERSIONS, "latest")), "/nocloud"):
+        for leaf in crawl(tree, directory):
             assert find(tree, leaf) is not None, leaf
+
+
+@given(domains())
+def test_latest_lists_as_nova_and_serves_as_aws(domain: Domain) -> None:
+    tree = Tree(domain)
+
+    def below(version: str) -> dict[str, Document | None]:
+        return {leaf.removeprefix(f"/{version}"): find(tree, leaf) for leaf in crawl(tree, f"/{version}")}
+
+    nova, aws = below(EC2_VERSIONS[-1]), below(AWS_VERSIONS[-1])
+    assert below("latest") == nova
+    assert {leaf: find(tree, f"/latest{leaf}") for leaf in aws} == aws
+    assert {leaf: aws[leaf] for leaf in nova} == nova
+
+
+@given(domains())
+def test_whoever_asks_twice_gets_the_same_entity_tag(domain: Domain) -> None:
+    one, other = Tree(domain), Tree(domain)
+    leaves = [*crawl(one, "/2021-03-23"), *crawl(one, "/openstack/latest"), *crawl(one, "/nocloud"), "/", "/latest"]
+    for leaf in leaves:
+        first, second = find(one, leaf), find(other, leaf)
+        assert first is not None
+        assert second is not None
+        assert first.etag == second.etag
+        assert (first.etag is None) == (first.seed_at is not None)
 
 
 @given(domains())

@@ -7,6 +7,7 @@ import sys
 import weakref
 
 import pytest
+from attrs import evolve
 
 from eve_meta.documents.tree import Tree
 from eve_meta.domain import Domain
@@ -25,6 +26,12 @@ ROOTS: list[tuple[str, ...]] = [
     ("latest", "meta-data", "public-keys"),
     ("latest", "meta-data", "public-keys", "0"),
     ("latest", "meta-data", "block-device-mapping"),
+    ("latest", "meta-data", "network", "interfaces", "macs", "fa:16:3e:00:00:01"),
+    ("latest", "meta-data", "tags", "instance"),
+    ("latest", "dynamic", "instance-identity", "document"),
+    ("2021-03-23",),
+    ("nocloud",),
+    ("nocloud", "meta-data"),
 ]
 
 SEGMENTS = [
@@ -55,7 +62,7 @@ def test_segments_that_are_no_name(root: tuple[str, ...], segment: str) -> None:
 
 
 @pytest.mark.parametrize("root", ROOTS, ids="/".join)
-@pytest.mark.parametrize("segment", ["x", "0", "latest", "openstack", "ec2", "public-keys", "content"])
+@pytest.mark.parametrize("segment", ["x", "0", "latest", "openstack", "ec2", "public-keys", "content", "nocloud"])
 def test_paths_deeper_than_any_stack(root: tuple[str, ...], segment: str) -> None:
     deep = root + (segment,) * (sys.getrecursionlimit() + 100)
     assert Tree(FULL).find(deep, peer="10.0.0.5", today=TODAY) is None
@@ -75,6 +82,17 @@ def test_what_a_guest_makes_up_is_not_remembered(domain: Domain) -> None:
             tree.find((*root, f"x{number}"), peer=peer, today=TODAY)
             tree.find((f"x{number}", *root), peer=peer, today=TODAY)
     assert _size(tree) == before
+
+
+def test_a_tree_that_nobody_reads_is_small() -> None:
+    """A worker keeps many, and each guest reads a part of its own."""
+    domain = evolve(
+        FULL,
+        nics=tuple(evolve(FULL.nics[0], tap=f"vnet{n}") for n in range(100)),
+        meta={f"key{n}": "value" for n in range(100)},
+        public_keys={f"key{n}": "ssh-rsa A" for n in range(100)},
+    )
+    assert _size(Tree(domain)) < 50
 
 
 def _size(tree: Tree) -> int:
@@ -102,12 +120,12 @@ def _size(tree: Tree) -> int:
 def test_a_tree_that_nobody_holds_is_gone_at_once() -> None:
     """Trees come and go with their guests; one that refers to itself would stay until the garbage collector runs."""
     tree = Tree(FULL)
-    for path in ((), ("openstack",), ("openstack", "latest"), ("latest", "meta-data")):
+    for path in ROOTS:
         tree.find(path, peer="10.0.0.5", today=TODAY)
-    gone = weakref.ref(tree._openstack), weakref.ref(tree._ec2)
+    gone = weakref.ref(tree._openstack), weakref.ref(tree._ec2), weakref.ref(tree._nocloud)
     gc.disable()
     try:
         del tree
-        assert [ref() for ref in gone] == [None, None]
+        assert [ref() for ref in gone] == [None, None, None]
     finally:
         gc.enable()

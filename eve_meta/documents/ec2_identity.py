@@ -1,0 +1,52 @@
+"""``dynamic/instance-identity``: who the instance is, as AWS writes it.
+
+AWS signs it, so that a guest can prove to others who it is. We have no key that anybody trusts: the signatures
+(``pkcs7``, ``signature``, ``rsa2048``) are neither there nor listed, and who wants proof finds none.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+from eve_meta.documents.directory import Directory, Entry
+from eve_meta.documents.document import Document
+from eve_meta.documents.ec2_meta_data import image_id, instance_id, region
+from eve_meta.documents.ec2_network import first_ipv4, fixed_addresses
+from eve_meta.domain import Domain
+
+FORMAT = "2017-09-30"
+"""AWS's version of the document's form."""
+
+
+def dynamic(domain: Domain) -> dict[str, Entry]:
+    """What is below ``dynamic``."""
+    return {"instance-identity": Directory(partial(_instance_identity, domain))}
+
+
+def _instance_identity(domain: Domain) -> dict[str, Entry]:
+    return {"document": _document(domain)}
+
+
+def _document(domain: Domain) -> Document:
+    ec2 = domain.ec2
+    keys = {
+        "accountId": domain.project_id,
+        "architecture": None,
+        "availabilityZone": domain.availability_zone,
+        "billingProducts": None,
+        "devpayProductCodes": None,
+        "imageId": image_id(domain),
+        "instanceId": instance_id(domain),
+        "instanceType": ec2.instance_type,
+        "kernelId": ec2.kernel_id,
+        "marketplaceProductCodes": None,
+        "pendingTime": None,
+        "privateIp": first_ipv4(fixed_addresses(domain)) or None,
+        "ramdiskId": ec2.ramdisk_id,
+        "region": region(domain),
+        "version": FORMAT,
+    }
+    # A key a line, and '" : "' between the two, as AWS has it: scripts cut it with grep and awk. All keys are there:
+    # clients index them, and null is what AWS writes for what there is none of.
+    return Document(json.dumps(keys, indent=2, separators=(",", " : ")).encode("ascii"))

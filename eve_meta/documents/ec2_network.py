@@ -1,0 +1,114 @@
+"""``network/interfaces/macs/<mac>/…`` of AWS's trees, and the addresses that the EC2-compatible tree tells.
+
+Of what AWS says of an interface, the ids of its own API (VPC, subnet, security groups) and the VPC's networks are left
+out: a hypervisor has none, and without a ``vpc-id`` cloud-init writes the guest's network configuration anew at every
+boot, which is right where NICs come and go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+from uuid import uuid5
+
+from eve_meta.documents.directory import Directory, Entry, in_order
+from eve_meta.documents.document import lines, text
+from eve_meta.documents.network import plain
+from eve_meta.domain import Address, Domain, Interface, Nic
+
+
+def fixed_addresses(domain: Domain) -> list[Address]:
+    """All addresses that *domain*'s NICs are known to have."""
+    return [interface.ip for nic in domain.nics for interface in _interfaces(nic)]
+
+
+def floating_addresses(domain: Domain) -> list[Address]:
+    """All addresses of other networks that lead to *domain*."""
+    return [address for nic in domain.nics for subnet in nic.subnets for address in subnet.floating]
+
+
+def first_ipv4(addresses: Iterable[Address]) -> str:
+    """The first IPv4 address of *addresses*, else ""."""
+    return str(next(_ipv4s(addresses), ""))
+
+
+def nics_by_mac(domain: Domain) -> dict[str, Nic]:
+    """*domain*'s NICs by MAC address, the first of each, in their order."""
+    nics: dict[str, Nic] = {}
+    for nic in domain.nics:
+        if nic.mac is not None:
+            nics.setdefault(nic.mac, nic)
+    return nics
+
+
+def network(domain: Domain) -> dict[str, Entry]:
+    """What is below ``meta-data/network``. There must be a NIC with a MAC address."""
+    return {"interfaces": Directory(partial(_interfaces_directory, domain))}
+
+
+def _interfaces_directory(domain: Domain) -> dict[str, Entry]:
+    return {"macs": Directory(partial(_macs, domain))}
+
+
+def _macs(domain: Domain) -> dict[str, Entry]:
+    return in_order(
+        {
+            mac: Directory(partial(_nic, domain, mac, nic, number))
+            for number, (mac, nic) in enumerate(nics_by_mac(domain).items())
+        }
+    )
+
+
+def _nic(domain: Domain, mac: str, nic: Nic, number: int) -> dict[str, Entry]:
+    interfaces = _interfaces(nic)
+    told = {
+        "device-number": [str(number)],
+        "interface-id": [f"eni-{uuid5(domain.instance_uuid, f'eni {mac}').hex[:17]}"],
+        "ipv6s": [plain(interface.ip) for interface in interfaces if interface.version == 6],
+        "local-hostname": [domain.guest_hostname],
+        "local-ipv4s": [str(interface.ip) for interface in interfaces if interface.version == 4],
+        "mac": [mac],
+        "owner-id": [domain.project_id] if domain.project_id is not None else [],
+        "public-ipv4s": [str(address) for subnet in nic.subnets for address in _ipv4s(subnet.floating)],
+        "security-groups": list(domain.ec2.security_groups),
+        # Of one IPv4 network only, as the name says.
+        "subnet-ipv4-cidr-block": _networks(interfaces, 4)[:1],
+        "subnet-ipv6-cidr-blocks": _networks(interfaces, 6),
+    }
+    # What there is none of is 404 with AWS, too.
+    entries: dict[str, Entry] = {name: lines(values) for name, values in told.items() if values}
+    associations = _associations(nic)
+    if associations:
+        entries["ipv4-associations"] = Directory(partial(_texts, associations))
+    return in_order(entries)
+
+
+def _associations(nic: Nic) -> dict[str, str]:
+    """The own IPv4 address of *nic* by each floating one that leads to it."""
+    return {
+        str(floating): str(subnet.address.ip)
+        for subnet in nic.subnets
+        if subnet.address is not None and subnet.address.version == 4
+        for floating in _ipv4s(subnet.floating)
+    }
+
+
+def _texts(values: dict[str, str]) -> dict[str, Entry]:
+    return {name: text(value) for name, value in values.items()}
+
+
+def _interfaces(nic: Nic) -> list[Interface]:
+    return [subnet.address for subnet in nic.subnets if subnet.address is not None]
+
+
+def _networks(interfaces: Iterable[Interface], version: int) -> list[str]:
+    return list(dict.fromkeys(str(interface.network) for interface in interfaces if interface.version == version))
+
+
+def _ipv4s(addresses: Iterable[Address]) -> Iterator[IPv4Address]:
+    """The IPv4 addresses of *addresses*, also those that a dual-stack socket wrote as "::ffff:10.0.0.5"."""
+    for address in addresses:
+        ipv4 = address.ipv4_mapped if isinstance(address, IPv6Address) else address
+        if ipv4 is not None:
+            yield ipv4

@@ -1,0 +1,41 @@
+"""cloud-init's datasources, as Debian 12 packages them, with a tree in place of the network."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from eve_meta.documents.tree import Tree
+from eve_meta.domain import Domain
+from tests.unit.documents.reading import SEED, find
+
+url_helper = pytest.importorskip("cloudinit.url_helper", reason="cloud-init is not installed")
+
+
+class Wire:
+    """What cloud-init takes for the network: the documents of *domain*.
+
+    :ivar asked: the paths that were asked for, in order.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        self._tree = Tree(domain)
+        self.asked: list[str] = []
+
+    def readurl(self, url: str, **_options: Any) -> Any:
+        """``cloudinit.url_helper.readurl``, but for its retries."""
+        path = unquote(urlsplit(url).path)
+        self.asked.append(path)
+        document = find(self._tree, path)
+        if document is None:
+            raise url_helper.UrlError(OSError("404"), code=404, url=url)
+        return url_helper.StringResponse(document.render(SEED), code=200)
+
+
+def plug_in(monkeypatch: pytest.MonkeyPatch, domain: Domain) -> Wire:
+    """The wire of *domain*, to which all of cloud-init's requests go from now on."""
+    wire = Wire(domain)
+    monkeypatch.setattr(url_helper, "readurl", wire.readurl)
+    return wire

@@ -1,0 +1,148 @@
+"""NoCloud's ``network-config``: its form. What cloud-init makes of it is in test_cloud_init_nocloud.py."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_interface
+from typing import Any
+
+import pytest
+
+from eve_meta.domain import Domain, Nic, Subnet, SubnetType
+from tests.unit.documents.reading import FULL, load, nic, read, routes, static
+
+DHCP = Subnet(type=SubnetType.IPV4_DHCP)
+
+MATCH = {"match": {"macaddress": "fa:16:3e:00:00:01"}}
+
+GOLDEN = (
+    '{"version": 2, "ethernets": {"nic0": {"match": {"macaddress": "fa:16:3e:00:00:01"}, "mtu": 1450,'
+    ' "addresses": ["10.1.2.10/24"], "routes": [{"to": "0.0.0.0/0", "via": "10.1.2.1"},'
+    ' {"to": "192.168.50.0/24", "via": "10.1.2.254"}], "nameservers": {"addresses": ["10.1.2.2"]}}}}'
+)
+
+
+def test_the_bytes() -> None:
+    assert read(FULL, "/nocloud/network-config") == GOLDEN
+
+
+def told(*nics: Nic) -> Any:
+    return load(Domain(name="vm", nics=nics), "/nocloud/network-config")
+
+
+def ethernet(*subnets: Subnet, **more: Any) -> Any:
+    """What is told of a domain's only NIC, but for how it is found."""
+    config = told(nic(*subnets, **more))["ethernets"]["nic0"]
+    assert config.pop("match") == MATCH["match"]
+    return config
+
+
+@pytest.mark.parametrize(
+    "nics",
+    [(), (nic(),), (nic(static("10.0.0.5/24"), mac=None),), (nic(DHCP, mac=None), nic(tap="vnet1"))],
+    ids=["no nic", "no subnet", "no mac", "none with both"],
+)
+def test_nothing_to_say_is_an_empty_mapping(nics: tuple[Nic, ...]) -> None:
+    assert told(*nics) == {}
+
+
+def test_a_nic_without_subnets_beside_one_with_some_uses_dhcp() -> None:
+    second = nic(static("10.0.0.5/24"), tap="vnet1", mac="fa:16:3e:00:00:02")
+    assert told(nic(), second)["ethernets"] == {
+        "nic0": {**MATCH, "dhcp4": True},
+        "nic1": {"match": {"macaddress": "fa:16:3e:00:00:02"}, "addresses": ["10.0.0.5/24"]},
+    }
+
+
+def test_dhcp_tells_no_address_and_no_route() -> None:
+    subnet = Subnet(
+        type=SubnetType.IPV4_DHCP,
+        address=ip_interface("10.0.0.5/24"),
+        gateway=ip_address("10.0.0.1"),
+        dns=(ip_address("10.0.0.2"),),
+        routes=routes([("10.9.0.0/16", "10.0.0.9")]),
+    )
+    assert ethernet(subnet) == {"dhcp4": True, "nameservers": {"addresses": ["10.0.0.2"]}}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        SubnetType.IPV6_DHCP,
+        SubnetType.IPV6_SLAAC,
+        SubnetType.IPV6_DHCPV6_STATEFUL,
+        SubnetType.IPV6_DHCPV6_STATELESS,
+    ],
+)
+def test_a_router_says_how_to_get_an_ipv6_address(kind: SubnetType) -> None:
+    assert ethernet(Subnet(type=kind, address=ip_interface("2001:db8::5/64"))) == {"dhcp6": True, "accept-ra": True}
+
+
+def test_the_gateway_of_an_ipv6_network_that_the_owner_gave_is_told() -> None:
+    subnet = Subnet(type=SubnetType.IPV6_SLAAC, gateway=ip_address("fe80::1"))
+    assert ethernet(subnet)["routes"] == [{"to": "::/0", "via": "fe80::1"}]
+
+
+def test_static_ipv6_needs_no_router_to_speak() -> None:
+    subnet = static("2001:db8::5/64", gateway=ip_address("fe80::1"))
+    assert ethernet(subnet) == {
+        "accept-ra": False,
+        "addresses": ["2001:db8::5/64"],
+        "routes": [{"to": "::/0", "via": "fe80::1"}],
+    }
+    assert ethernet(subnet, Subnet(type=SubnetType.IPV6_SLAAC))["accept-ra"] is True
+
+
+def test_nothing_of_ipv6_is_said_where_there_is_none() -> None:
+    assert set(ethernet(static("10.0.0.5/24"))) == {"addresses"}
+
+
+def test_all_subnets_of_a_nic_are_told_once() -> None:
+    one, two = ip_address("10.0.0.2"), ip_address("2001:db8::53")
+    gateway = ip_address("10.0.0.1")
+    config = ethernet(
+        static("10.0.0.5/24", gateway=gateway, dns=(one, two)),
+        static("10.0.0.5/24", gateway=gateway, dns=(one,)),
+        static("10.0.1.5/16", routes=routes([("10.9.0.0/16", "10.0.0.9"), ("10.9.0.0/16", "10.0.0.9")])),
+        DHCP,
+    )
+    assert config == {
+        "dhcp4": True,
+        "addresses": ["10.0.0.5/24", "10.0.1.5/16"],
+        "routes": [{"to": "0.0.0.0/0", "via": "10.0.0.1"}, {"to": "10.9.0.0/16", "via": "10.0.0.9"}],
+        "nameservers": {"addresses": ["10.0.0.2", "2001:db8::53"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("address", "gateway", "beyond"),
+    [
+        ("10.0.0.5/24", "10.0.0.1", False),
+        ("10.0.0.5/32", "10.0.0.1", True),
+        ("10.0.0.5/32", "169.254.0.1", True),
+        ("2001:db8::5/64", "2001:db8::1", False),
+        ("2001:db8::5/128", "2001:db8::1", True),
+        ("2001:db8::5/128", "fe80::1", False),
+    ],
+)
+def test_a_router_beyond_the_network_is_on_the_link(address: str, gateway: str, beyond: bool) -> None:
+    [route] = ethernet(static(address, gateway=ip_address(gateway)))["routes"]
+    assert route.get("on-link", False) is beyond
+
+
+def test_the_zone_of_an_address_stays_on_the_host() -> None:
+    config = ethernet(static("fe80::5%eth0/64", gateway=ip_address("fe80::1%eth0"), dns=(ip_address("fe80::53%eth0"),)))
+    assert "%" not in str(config)
+    assert config["addresses"] == ["fe80::5/64"]
+
+
+def test_a_vlan_is_a_device_of_its_own_with_all_that_is_told() -> None:
+    config = told(nic(static("10.0.0.5/24"), DHCP, vlan=7, mtu=1450, link="a-long-name-of-it", tap="vnet0"))
+    assert config == {
+        "version": 2,
+        "ethernets": {"nic0": {**MATCH, "mtu": 1450, "set-name": "nic0"}},
+        "vlans": {"nic0.7": {"id": 7, "link": "nic0", "mtu": 1450, "dhcp4": True, "addresses": ["10.0.0.5/24"]}},
+    }
+
+
+def test_a_vlan_that_the_hardware_tags_is_not_told() -> None:
+    assert "vlans" not in told(nic(DHCP, type="hw_veb", vlan=7))
