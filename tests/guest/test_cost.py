@@ -58,11 +58,10 @@ def stage() -> Iterator[Stage]:
         for number in range(COUNT):
             write(number)
         running.daemon.start()
-        for number in range(COUNT):
-            if number not in SAMPLE:
-                running.lab.make_tap(f"vnet{number}")
-            elif number not in FEW:
-                running.lab.guest(f"vm{number}", tap=f"vnet{number}")
+        for number in SAMPLE[len(FEW) :]:
+            running.lab.guest(f"vm{number}", tap=f"vnet{number}")
+        bare = [f"vnet{number}" for number in range(COUNT) if number not in SAMPLE]
+        running.lab.host.ip(*(f"tuntap add {tap} mode tap" for tap in bare), *(f"link set {tap} up" for tap in bare))
         eventually(lambda: all_known(COUNT), 30)
         yield Stage(running, small)
 

@@ -162,13 +162,22 @@ CRASHES: dict[str, Callable[[], None]] = {
 
 @pytest.mark.parametrize("crash", CRASHES)
 def test_what_a_crash_left_is_mended_and_at_the_end_removed(stage: Stage, crash: str) -> None:
+    tags = stage.tags()
     stage.kill()
     CRASHES[crash]()
     stage.scene.daemon.start()
     stage.all_answered()
     assert stage.scene.filters("vnet0").count("eve-meta:tap_in") == 1
+    without_pins = CRASHES[crash] is _remove_pins
+    assert without_pins or stage.tags() == tags
     stage.scene.daemon.stop()
-    assert stage.before.changes() == []
+    changes = stage.before.changes(patience=0 if without_pins else 5)
+    if without_pins:
+        # Nobody knows any more whose the qdiscs on the taps are, so they stay, without a filter.
+        changes = [change for change in changes if not (change.startswith("lab tc qdisc: +") and "ingress" in change)]
+        for number in range(COUNT):
+            stage.scene.lab.host.run("tc", "qdisc", "del", "dev", f"vnet{number}", "ingress", check=False)
+    assert changes == []
 
 
 # -- one too many --
@@ -224,4 +233,5 @@ def test_a_stranger_on_the_services_port_is_named(stage: Stage) -> None:
         )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("eve-meta: cannot listen on 127.0.0.1:8775 in namespace 'emg-again'")
+    assert line.startswith("eve-meta: cannot listen on 127.0.0.1")
+    assert f"namespace '{NAME}'" in line

@@ -73,14 +73,13 @@ def test_a_signal_removes_everything_also_under_open_connections(stage: Stage, n
         guests[0].connect(timeout=0.3)
 
 
-@pytest.mark.parametrize("times", [2])
-def test_impatience_does_not_leave_half(stage: Stage, times: int) -> None:
+def test_impatience_does_not_leave_half(stage: Stage) -> None:
     """Ctrl-C again while it ends."""
     daemon = stage.scene.daemon
     daemon.start()
     process = daemon.process
     assert process is not None
-    for _ in range(times):
+    for _ in range(2):
         process.send_signal(signal.SIGINT)
     process.wait(END_TIME)
     daemon.process = None
