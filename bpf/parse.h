@@ -79,6 +79,11 @@ static __always_inline int parse_ethernet(struct cursor *cur, struct ethhdr **et
 	return 0;
 }
 
+static __always_inline int is_vlan(__be16 proto)
+{
+	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
+}
+
 /* Goes behind the VLAN tags that *proto announces; adds how many there were to *tags. */
 static __always_inline int parse_vlan(struct cursor *cur, __be16 *proto, __u32 *tags)
 {
@@ -86,7 +91,7 @@ static __always_inline int parse_vlan(struct cursor *cur, __be16 *proto, __u32 *
 	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
 		struct vlan_header *header = cur->pos;
 
-		if (*proto != bpf_htons(ETH_P_8021Q) && *proto != bpf_htons(ETH_P_8021AD))
+		if (!is_vlan(*proto))
 			return 0;
 		if ((void *)(header + 1) > cur->end)
 			return -1;

@@ -42,7 +42,7 @@ enum reason {
 	DROP_SPOOFED_ARP,   /* tap_in: ARP that claims to be 169.254.169.254 */
 	DROP_SPOOFED_IP,    /* tap_in: a packet from one of the service's addresses */
 	DROP_ARP,	    /* tap_in: ARP to the service that is no request */
-	DROP_VLAN,	    /* tap_in: to or from the service, but with a VLAN tag */
+	DROP_VLAN,	    /* tap_in: to the service, but with a VLAN tag; or more tags than are looked behind */
 	DROP_SOURCE,	 /* tap_in: a source that no guest can have: loopback, multicast, unspecified, the worker's */
 	DROP_FRAGMENT,	 /* tap_in: a fragment to the service */
 	DROP_NOT_HTTP,	 /* tap_in: to the service, but not TCP to port 80; or TCP behind an extension header */
@@ -55,6 +55,7 @@ enum reason {
 	DROP_SPOOFED_ND, /* tap_in: a neighbour advertisement that claims to be the service */
 	DROP_ND,	 /* tap_in: a neighbour solicitation for the service that RFC 4861 calls invalid */
 	DROP_EXTENSION,	 /* tap_in: more IPv6 extension headers than are looked behind */
+	DROP_REWRITTEN,	 /* tap_in: checksum offload would write into its addresses after we looked */
 	REASONS,
 };
 

@@ -139,6 +139,15 @@ static __always_inline int pass_request(struct ethhdr *eth, __u32 tag)
 	return bpf_redirect(set->host_ifindex, 0);
 }
 
+/* Whether a change of two neighbouring bytes could make it the service's: then at least two of its bytes are already.
+ */
+static __always_inline int near_service(__be32 address)
+{
+	__u32 differ = bpf_ntohl(address) ^ SERVICE_IPV4;
+
+	return !(differ & 0xffff0000) || !(differ & 0x0000ffff) || !(differ & 0xff0000ff);
+}
+
 static __always_inline int from_tap_ipv4(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, int tagged)
 {
 	const __be32 service = bpf_htonl(SERVICE_IPV4);
@@ -182,6 +191,33 @@ static __always_inline int is_service(const struct in6_addr *address)
 {
 	return is_ipv6(address, SERVICE_IPV6_LOCAL_FIRST, SERVICE_IPV6_LOCAL_LAST) ||
 	       is_ipv6(address, SERVICE_IPV6_EC2_FIRST, SERVICE_IPV6_EC2_LAST);
+}
+
+/* Whether two words differ in two neighbouring bytes at most, one in each. */
+static __always_inline int straddles(__u32 differ, __u32 next)
+{
+	return !(differ & 0xffffff00) && !(next & 0x00ffffff);
+}
+
+/* Whether a change of two neighbouring bytes could make it the service's. */
+static __always_inline int near_service6(const struct in6_addr *address)
+{
+	__u32 b = address->s6_addr32[1], c = bpf_ntohl(address->s6_addr32[2]);
+	__u32 a[] = { bpf_ntohl(address->s6_addr32[0]) ^ SERVICE_IPV6_LOCAL_FIRST,
+		      bpf_ntohl(address->s6_addr32[0]) ^ SERVICE_IPV6_EC2_FIRST };
+	__u32 d[] = { bpf_ntohl(address->s6_addr32[3]) ^ SERVICE_IPV6_LOCAL_LAST,
+		      bpf_ntohl(address->s6_addr32[3]) ^ SERVICE_IPV6_EC2_LAST };
+
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		/* All but one word are right, or all but two neighbours that differ where they meet. */
+		if (!a[i] + !b + !c + !d[i] >= 3)
+			return 1;
+		if ((straddles(a[i], bpf_ntohl(b)) && !c && !d[i]) || (!a[i] && straddles(bpf_ntohl(b), c) && !d[i]) ||
+		    (!a[i] && !b && straddles(c, d[i])))
+			return 1;
+	}
+	return 0;
 }
 
 /* As impossible_source(): unspecified, loopback and IPv4 within IPv6 (::/96, ::ffff:0:0/96), multicast, the worker's.
@@ -269,11 +305,50 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *c
 	return pass_request(eth, tag);
 }
 
+/* How much of the frame must not change any more after we let it pass; 0 where nothing could come of a change.
+ *
+ * A guest may leave a checksum to the kernel (virtio_net_hdr: VIRTIO_NET_HDR_F_NEEDS_CSUM), and says itself where that
+ * is to be written: two bytes of its choice, on the frame's way out to a neighbour, long after tap_in. So ARP, whatever
+ * we can't read, and packets whose addresses are two bytes away from the service's are looked at more closely. */
+static __always_inline __u32 must_not_change(struct cursor *cur, __be16 proto, __u32 offset)
+{
+	struct ipv6hdr *ip6;
+	struct iphdr *ip;
+
+	if (proto == bpf_htons(ETH_P_IP) && parse_ipv4(cur, &ip) == 0)
+		return near_service(ip->saddr) || near_service(ip->daddr) ? offset + sizeof(*ip) : 0;
+	if (proto == bpf_htons(ETH_P_IPV6) && parse_ipv6(cur, &ip6) == 0) {
+		if (ip6->nexthdr == IPPROTO_ICMPV6)
+			return offset + sizeof(*ip6) + ND_FIXED_SIZE;
+		return near_service6(&ip6->saddr) || near_service6(&ip6->daddr) ? offset + sizeof(*ip6) : 0;
+	}
+	return offset + sizeof(struct arp_ipv4);
+}
+
+/* Whether checksum offload will write into the first `end` bytes. No helper says whether it will write at all; but
+ * bpf_l4_csum_replace() leaves a checksum field alone if it will (inet_proto_csum_replace4()), so let it try on two
+ * bytes of the source MAC. And bpf_skb_change_tail() cuts a frame only behind what will be written
+ * (__bpf_skb_min_len()). */
+static __always_inline int will_change(struct __sk_buff *skb, __u32 end)
+{
+	const __u32 at = ETH_ALEN;
+	__u16 before, after;
+
+	if (bpf_skb_load_bytes(skb, at, &before, sizeof(before)) || bpf_l4_csum_replace(skb, at, 0, 0x0102, 4) ||
+	    bpf_skb_load_bytes(skb, at, &after, sizeof(after)))
+		return 1;
+	if (before != after)
+		return bpf_skb_store_bytes(skb, at, &before, sizeof(before), 0) != 0;
+	return skb->len <= end || bpf_skb_change_tail(skb, end + 1, 0) == 0;
+}
+
 int tap_in(struct __sk_buff *skb)
 {
-	struct cursor cur;
-	struct ethhdr *eth;
+	int verdict = TC_ACT_UNSPEC;
 	__u32 tags_in_frame = 0;
+	struct cursor cur, network;
+	struct ethhdr *eth;
+	__u32 offset, fixed;
 	__be16 proto;
 	int tagged;
 
@@ -286,15 +361,24 @@ int tap_in(struct __sk_buff *skb)
 	proto = eth->h_proto;
 	if (parse_vlan(&cur, &proto, &tags_in_frame) < 0)
 		return TC_ACT_UNSPEC;
+	/* The kernel strips any number of tags of VLAN 0 (__netif_receive_skb_core()), and then it is an ordinary
+	 * packet. */
+	if (is_vlan(proto))
+		return drop(tag_of(skb), DROP_VLAN);
 	tagged = skb->vlan_present || tags_in_frame;
+	offset = ETH_HLEN + tags_in_frame * 4;
+	network = cur;
+	fixed = must_not_change(&network, proto, offset);
 
 	if (proto == bpf_htons(ETH_P_IP))
-		return from_tap_ipv4(skb, &cur, eth, tagged);
-	if (proto == bpf_htons(ETH_P_IPV6))
-		return from_tap_ipv6(skb, &cur, eth, tagged, ETH_HLEN + tags_in_frame * 4);
-	if (proto == bpf_htons(ETH_P_ARP))
-		return from_tap_arp(skb, &cur, eth, tagged);
-	return TC_ACT_UNSPEC;
+		verdict = from_tap_ipv4(skb, &cur, eth, tagged);
+	else if (proto == bpf_htons(ETH_P_IPV6))
+		verdict = from_tap_ipv6(skb, &cur, eth, tagged, offset);
+	else if (proto == bpf_htons(ETH_P_ARP))
+		verdict = from_tap_arp(skb, &cur, eth, tagged);
+	if (verdict == TC_ACT_UNSPEC && fixed && will_change(skb, fixed))
+		return drop(tag_of(skb), DROP_REWRITTEN);
+	return verdict;
 }
 
 int ns_in(struct __sk_buff *skb)

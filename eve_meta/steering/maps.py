@@ -37,6 +37,7 @@ class Reason(enum.IntEnum):
     DROP_SPOOFED_ND = 16
     DROP_ND = 17
     DROP_EXTENSION = 18
+    DROP_REWRITTEN = 19
 
     @property
     def label(self) -> str:

@@ -17,6 +17,7 @@ import pytest
 from attrs import frozen
 from pyroute2 import IPRoute
 from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6ND_NA, IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -29,6 +30,7 @@ from namespace import inside
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x2, 0x1000, 0x4000
 VNET_HEADER = struct.Struct("=BBHHHH")
+VIRTIO_NET_HDR_F_NEEDS_CSUM = 1
 
 TAG = 7
 SERVICE = "169.254.169.254"
@@ -47,9 +49,13 @@ class Device:
     def close(self) -> None:
         os.close(self._fd)
 
-    def send(self, frame: Packet | bytes, *, header_length: int = 0) -> None:
-        """Sends *frame*; the kernel puts *header_length* bytes of it into the linear part (0: all)."""
-        os.write(self._fd, VNET_HEADER.pack(0, 0, header_length, 0, 0, 0) + bytes(frame))
+    def send(self, frame: Packet | bytes, *, header_length: int = 0, checksum: tuple[int, int] | None = None) -> None:
+        """Sends *frame*; the kernel puts *header_length* bytes of it into the linear part (0: all).
+
+        *checksum* is where the kernel is to begin a checksum, and how far behind that it is to write it.
+        """
+        flags = 0 if checksum is None else VIRTIO_NET_HDR_F_NEEDS_CSUM
+        os.write(self._fd, VNET_HEADER.pack(flags, 0, header_length, 0, *(checksum or (0, 0))) + bytes(frame))
 
     def receive(self, patience: float = 2.0) -> list[Packet]:
         """The frames that came, up to the first pause of 50 ms after one, or *patience* seconds without any."""
@@ -78,9 +84,11 @@ class Wires:
     def counted(self) -> dict[str, int]:
         return {reason.label: number for reason, number in self.maps.counters(TAG).items() if number}
 
-    def neighbour_gets(self, frame: Packet | bytes, *, header_length: int = 0) -> list[Packet]:
+    def neighbour_gets(
+        self, frame: Packet | bytes, *, header_length: int = 0, checksum: tuple[int, int] | None = None
+    ) -> list[Packet]:
         """What of the guest reaches the neighbour when it sends *frame*; a broadcast that follows always does."""
-        self.guest.send(frame, header_length=header_length)
+        self.guest.send(frame, header_length=header_length, checksum=checksum)
         self.guest.send(Ether(src=GUEST_MAC, dst="ff:ff:ff:ff:ff:ff", type=0x88B5) / Raw(b"end"))
         # The host itself speaks IGMP on the bridge.
         got = [frame for frame in self.neighbour.receive() if frame.src == GUEST_MAC]
@@ -178,6 +186,66 @@ def test_a_frame_whose_headers_lie_outside_the_linear_part_is_seen_all_the_same(
     frame = ATTACKS[attack] / Raw(bytes(6000))
     assert wires.neighbour_gets(frame, header_length=14) == []
     assert sum(number for label, number in wires.counted().items() if label.startswith("drop_")) == 1
+
+
+TO_NEIGHBOUR = Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC)
+
+
+@pytest.mark.parametrize(
+    ("frame", "checksum"),
+    [
+        (TO_NEIGHBOUR / ARP(op=2, hwsrc=GUEST_MAC, psrc="169.254.0.0", pdst="10.0.0.6") / Raw(bytes(18)), (22, 8)),
+        (TO_NEIGHBOUR / ARP(op=2, hwsrc=GUEST_MAC, psrc="10.0.169.254", pdst="10.0.0.6") / Raw(bytes(18)), (20, 8)),
+        (TO_NEIGHBOUR / IP(src="169.254.0.0", dst="10.0.0.6") / UDP() / Raw(bytes(18)), (20, 8)),
+        (TO_NEIGHBOUR / IP(src="10.0.169.254", dst="10.0.0.6") / UDP() / Raw(bytes(18)), (20, 6)),
+        (TO_NEIGHBOUR / IP(src="169.0.0.254", dst="10.0.0.6") / UDP() / Raw(bytes(18)), (21, 6)),
+        (TO_NEIGHBOUR / IP(src="10.0.0.5", dst="169.254.0.0") / UDP() / Raw(bytes(18)), (26, 6)),
+        (TO_NEIGHBOUR / IPv6(src="fe80::", dst="fe80::6") / UDP() / Raw(bytes(18)), (30, 6)),
+        (TO_NEIGHBOUR / IPv6(src="fe80::a9fe:1", dst="fe80::6") / UDP() / Raw(bytes(18)), (30, 6)),
+        (TO_NEIGHBOUR / IPv6(src="fe80::6", dst="fe80::5") / ICMPv6ND_NA(tgt="fe80::a9fe:0") / Raw(bytes(18)), (70, 6)),
+        (
+            Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC, type=0x88B6) / Raw(bytes(ARP(op=2, psrc=SERVICE)) + bytes(18)),
+            (6, 6),
+        ),
+        (
+            Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC, type=0x86DD) / Raw(bytes(ARP(op=2, psrc=SERVICE)) + bytes(18)),
+            (6, 6),
+        ),
+    ],
+)
+def test_checksum_offload_cannot_make_an_honest_frame_a_forged_one(
+    wires: Wires, frame: Packet, checksum: tuple[int, int]
+) -> None:
+    """The kernel writes a checksum where the guest wants it, on the way out to the neighbour, after tap_in."""
+    assert wires.neighbour_gets(frame, checksum=checksum) == []
+    assert wires.counted() == {"drop_rewritten": 1}
+    # Without the offload it is nobody's business.
+    assert [bytes(got) for got in wires.neighbour_gets(frame)] == [bytes(frame)]
+
+
+def test_checksum_offload_works_where_it_belongs(wires: Wires) -> None:
+    for packet in (
+        IP(src="10.0.0.5", dst="10.0.0.6") / UDP() / Raw(b"hello"),
+        IP(src="169.254.1.2", dst="169.254.3.4") / UDP() / Raw(b"hello"),
+        IPv6(src="fe80::5", dst="fe80::6") / UDP() / Raw(b"hello"),
+    ):
+        frame = TO_NEIGHBOUR / packet
+        whole = bytes(frame)
+        start = len(whole) - 13
+        (got,) = wires.neighbour_gets(whole[: start + 6] + b"\0\0" + whole[start + 8 :], checksum=(start, 6))
+        assert bytes(got)[: start + 6] == whole[: start + 6]
+        assert got[UDP].chksum
+    assert wires.counted() == {}
+
+
+@pytest.mark.parametrize("tags", [3, 4, 8])
+def test_priority_tags_that_the_kernel_strips_hide_nothing(wires: Wires, tags: int) -> None:
+    frame = Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC)
+    for _ in range(tags):
+        frame = frame / Dot1Q(vlan=0)
+    assert wires.neighbour_gets(frame / IP(src="10.0.0.5", dst=SERVICE) / TCP(dport=80)) == []
+    assert wires.neighbour_gets(frame / ARP(op=2, hwsrc=GUEST_MAC, psrc=SERVICE, pdst="10.0.0.6")) == []
+    assert sum(wires.counted().values()) == 2
 
 
 def test_a_large_ordinary_frame_with_headers_outside_the_linear_part_passes(wires: Wires) -> None:
