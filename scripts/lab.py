@@ -209,9 +209,10 @@ def hold(report: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     nothing = os.open(os.devnull, os.O_RDWR)
     try:
+        # Before anything is started: "scripts/lab up | less" ends when nobody holds its standard output any more.
+        for descriptor in (0, 1, 2):
+            os.dup2(nothing, descriptor)
         with running():
-            for descriptor in (0, 1, 2):
-                os.dup2(nothing, descriptor)
             os.close(report)
             while True:
                 signal.pause()

@@ -203,14 +203,8 @@ TO_NEIGHBOUR = Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC)
         (TO_NEIGHBOUR / IPv6(src="fe80::", dst="fe80::6") / UDP() / Raw(bytes(18)), (30, 6)),
         (TO_NEIGHBOUR / IPv6(src="fe80::a9fe:1", dst="fe80::6") / UDP() / Raw(bytes(18)), (30, 6)),
         (TO_NEIGHBOUR / IPv6(src="fe80::6", dst="fe80::5") / ICMPv6ND_NA(tgt="fe80::a9fe:0") / Raw(bytes(18)), (70, 6)),
-        (
-            Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC, type=0x88B6) / Raw(bytes(ARP(op=2, psrc=SERVICE)) + bytes(18)),
-            (6, 6),
-        ),
-        (
-            Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC, type=0x86DD) / Raw(bytes(ARP(op=2, psrc=SERVICE)) + bytes(18)),
-            (6, 6),
-        ),
+        # Older kernels let the checksum go into the EtherType as well, so frames of any other are looked at, too.
+        (Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC, type=0x88B6) / Raw(bytes(46)), (20, 8)),
     ],
 )
 def test_checksum_offload_cannot_make_an_honest_frame_a_forged_one(
