@@ -61,9 +61,9 @@ enum reason {
 
 /* taps: tag -> where its answers go. */
 struct tap {
-	__u32 ifindex;	 /* 0: no tap has this tag */
-	__u8 mac[6];	 /* the guest's, from its last segment to the service; zero until then */
-	__u16 own_qdisc; /* whether the daemon made the tap's ingress qdisc; the programs don't use it */
+	__u32 ifindex; /* 0: no tap has this tag */
+	__u8 mac[6];   /* the guest's, from its last segment to the service; zero until then */
+	__u16 pad;
 };
 
 /* counters: tag -> one per reason, per CPU. */

@@ -65,10 +65,11 @@ def is_attached(ipr: IPRoute, ifindex: int) -> bool:
     return any(ours for ours in _filters(ipr, ifindex))
 
 
-def detach(ipr: IPRoute, ifindex: int, *, qdisc: bool) -> None:
-    """Takes our filter from the link's ingress; with *qdisc* the ``ingress`` qdisc too, unless others filter there.
+def detach(ipr: IPRoute, ifindex: int) -> None:
+    """Takes our filter from the link's ingress, and the ``ingress`` qdisc too, unless others filter there.
 
-    A link that is gone meanwhile took all of it along.
+    Whose an empty qdisc was cannot be known after a crash; without a filter it does nothing, for nobody. A link that is
+    gone meanwhile took all of it along.
     """
     try:
         ipr.tc("del-filter", "bpf", ifindex, handle=HANDLE, parent=INGRESS, prio=PRIORITY, protocol=ETH_P_ALL)
@@ -76,7 +77,8 @@ def detach(ipr: IPRoute, ifindex: int, *, qdisc: bool) -> None:
         if error.code not in GONE:
             raise
     try:
-        if qdisc and not _filters(ipr, ifindex):
+        if not _filters(ipr, ifindex):
+            # A clsact is not ours, and refuses to be deleted by this name (EINVAL).
             ipr.tc("del", "ingress", ifindex)
     except NetlinkError as error:
         if error.code not in GONE:

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 # linux/rtnetlink.h, linux/netlink.h, linux/if_arp.h, linux/if_link.h, linux/if.h
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_DELQDISC, RTM_DELTFILTER = 37, 45
+RTM_NEWQDISC, RTM_DELQDISC, RTM_DELTFILTER = 36, 37, 45
 RTMGRP_LINK, RTMGRP_TC = 0x1, 0x8
 NLMSG_DONE = 3
 NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
@@ -58,6 +58,7 @@ class LinkMonitor:
     :param changed: called with a :class:`Link` that is there, often with nothing new in it.
     :param gone: called with the ifindex of a link that is no more.
     :param filter_lost: called with the ifindex of a link from which somebody took a qdisc or filter.
+    :param qdisc_added: called with the ifindex of a link to which somebody, perhaps we, added a qdisc.
     :param synced: called whenever a dump is complete.
     """
 
@@ -70,12 +71,14 @@ class LinkMonitor:
         changed: Callable[[Link], None],
         gone: Callable[[int], None],
         filter_lost: Callable[[int], None],
+        qdisc_added: Callable[[int], None],
         synced: Callable[[], None],
     ) -> None:
         self._reactor = reactor
         self._changed = changed
         self._gone = gone
         self._filter_lost = filter_lost
+        self._qdisc_added = qdisc_added
         self._synced = synced
         self._known: set[int] = set()
         self._dumped: set[int] | None = None
@@ -140,6 +143,10 @@ class LinkMonitor:
                 self._log.failure("a change of a link was not dealt with")
 
     def _message(self, kind: int, sequence: int, data: bytes, offset: int) -> None:
+        if kind in (RTM_NEWLINK, RTM_DELLINK) and data[offset + MESSAGE.size] != socket.AF_UNSPEC:
+            # A bridge tells of its ports in messages of these types and of family AF_BRIDGE: "gone" is then from the
+            # bridge, not from the host (br_ifinfo_notify()).
+            return
         if kind == RTM_NEWLINK:
             link = _link(data, offset)
             self._known.add(link.ifindex)
@@ -150,6 +157,8 @@ class LinkMonitor:
             self._forget(_link(data, offset).ifindex)
         elif kind in (RTM_DELQDISC, RTM_DELTFILTER):
             self._filter_lost(TC_IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
+        elif kind == RTM_NEWQDISC:
+            self._qdisc_added(TC_IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
         elif kind == NLMSG_DONE and self._dumped is not None and sequence == self._sequence:
             missing = self._known - self._dumped
             self._dumped = None
@@ -182,9 +191,11 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int]]:
 def _link(data: bytes, offset: int) -> Link:
     message = ifinfmsg(data, offset=offset)
     message.decode()
+    name = message.get_attr("IFLA_IFNAME")
     return Link(
         ifindex=message["index"],
-        name=message.get_attr("IFLA_IFNAME"),
+        # The kernel takes any bytes but "/", ":" and white space; pyroute2 leaves bytes that are no UTF-8 as they are.
+        name=name.decode(errors="surrogateescape") if isinstance(name, bytes) else name,
         kind=message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND"),
         ethernet=message["ifi_type"] == ARPHRD_ETHER,
         carrier=bool(message["flags"] & IFF_LOWER_UP),

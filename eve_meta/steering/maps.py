@@ -46,18 +46,17 @@ class Reason(enum.IntEnum):
 
 
 U32 = struct.Struct("=I")
-TAP = struct.Struct("=I6sH")
+TAP = struct.Struct("=I6sxx")
 COUNTERS = struct.Struct(f"={len(Reason)}Q")
 SETTINGS = struct.Struct("=IIQ")
 
 
 @frozen
 class TapEntry:
-    """Where the answers of a tag go. *own_qdisc*: whether the daemon made the tap's ingress qdisc."""
+    """Where the answers of a tag go."""
 
     ifindex: int
     mac: bytes
-    own_qdisc: bool
 
 
 @frozen
@@ -102,11 +101,11 @@ class Maps:
         found = ((key, self._tags.get(key)) for key in self._tags)
         return {U32.unpack(key)[0]: U32.unpack(value)[0] for key, value in found if value is not None}
 
-    def add_tap(self, tag: int, ifindex: int, *, own_qdisc: bool = False) -> None:
+    def add_tap(self, tag: int, ifindex: int) -> None:
         """Gives the tap *ifindex* its *tag*. From here on its frames are counted, and answers find their way."""
         # In this order: tap_in must not pass a frame whose answer host_in could not return.
         self._counters.set(U32.pack(tag), bytes(COUNTERS.size))
-        self._taps.set(U32.pack(tag), TAP.pack(ifindex, bytes(6), own_qdisc))
+        self._taps.set(U32.pack(tag), TAP.pack(ifindex, bytes(6)))
         self._tags.set(U32.pack(ifindex), U32.pack(tag))
 
     def remove_tap(self, tag: int, ifindex: int) -> None:
@@ -117,13 +116,7 @@ class Maps:
 
     def tap(self, tag: int) -> TapEntry:
         """Where the answers of *tag* go; ifindex 0 when it has no tap."""
-        ifindex, mac, own_qdisc = TAP.unpack(self._taps.get(U32.pack(tag)) or bytes(TAP.size))
-        return TapEntry(ifindex, mac, bool(own_qdisc))
-
-    def own_qdisc(self, tag: int, own: bool) -> None:
-        """Remembers, over restarts too, whether the daemon made the qdisc of the tap with *tag*."""
-        entry = self.tap(tag)
-        self._taps.set(U32.pack(tag), TAP.pack(entry.ifindex, entry.mac, own))
+        return TapEntry(*TAP.unpack(self._taps.get(U32.pack(tag)) or bytes(TAP.size)))
 
     def count_untagged(self) -> None:
         """Makes the counters of tag 0, which is nobody's: frames that no tap can be made responsible for."""

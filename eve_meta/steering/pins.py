@@ -62,7 +62,7 @@ class Pins:
                 maps = Maps(self.directory)
                 maps.write_settings(evolve(maps.settings(), next_tag=old.settings().next_tag))
                 for ifindex, tag in old.tags().items():
-                    maps.add_tap(tag, ifindex, own_qdisc=old.tap(tag).own_qdisc)
+                    maps.add_tap(tag, ifindex)
             return maps
         except BaseException:
             self.remove()

@@ -32,8 +32,8 @@ from eve_meta.steering.pins import Pins
 from eve_meta.steering.tags import TagAllocator
 
 MEND_DELAY = 0.2
-"""Seconds from the loss of a tap's filter to its return. libvirt changes a bandwidth limit with two commands, "del" and
-"add"; a qdisc of ours between them would make its "add" fail."""
+"""Seconds from the loss of a tap's filter to its return, where nobody adds a qdisc first. libvirt changes a bandwidth
+limit with two commands, "del" and "add"; a qdisc of ours between them would make its "add" fail."""
 
 NEVER_TAPS = frozenset({"bridge", "bond", "team", "vlan", "vxlan", "ifb"})
 """Kinds of links that are no domain's end, whatever their name: what they carry is many guests' traffic."""
@@ -106,24 +106,28 @@ class Steering:
             maps = self._maps = self._pins.open()
             undo.callback(self._pins.remove)
             undo.callback(maps.close)
-            host_ifindex = self.namespace.ensure()
+            self._ipr = undo.enter_context(IPRoute())
+            self._adoptable = maps.tags()
+            undo.callback(self._abandon)
+            self._host_ifindex = self.namespace.ensure()
             undo.callback(self.namespace.remove)
             listeners = self.namespace.listen()
             for listener in listeners:
                 undo.callback(listener.close)
             settings = maps.settings()
             self._tags = TagAllocator(time.monotonic, settings.next_tag)
-            self._maps.write_settings(evolve(settings, host_ifindex=host_ifindex))
-            self._adopt()
+            for tag in self._adoptable.values():
+                self._tags.adopt(tag)
+            maps.write_settings(evolve(settings, host_ifindex=self._host_ifindex))
             self._program = open_pin(self._pins.directory / "tap_in")
             undo.callback(os.close, self._program)
-            self._ipr = undo.enter_context(IPRoute())
             undo.callback(self._forget_all)
             self._monitor = LinkMonitor(
                 self._reactor,
                 changed=self._link_changed,
                 gone=self._link_gone,
                 filter_lost=self._filter_lost,
+                qdisc_added=self._mend,
                 synced=self._synced,
             )
             self._monitor.start()
@@ -157,14 +161,18 @@ class Steering:
         if tap is None:
             if wanted:
                 self._add(link)
-        elif tap.carrier != link.carrier:
-            tap = self._taps[tap.ifindex] = evolve(tap, carrier=link.carrier)
+        elif tap.carrier and not link.carrier:
+            self._retag(tap)
+        elif link.carrier and not tap.carrier:
+            tap = self._taps[tap.ifindex] = evolve(tap, carrier=True)
             self._observer.carrier_changed(tap)
 
     def _link_gone(self, ifindex: int) -> None:
         tap = self._taps.get(ifindex)
         if tap is not None:
             self._forget(tap)
+        elif ifindex == self._host_ifindex:
+            self._reactor.callLater(0, self._mend_path)
 
     def _is_tap(self, link: Link) -> bool:
         return (
@@ -192,26 +200,39 @@ class Steering:
             return
         self._problems.pop(tap.name, None)
 
+    def _retag(self, tap: Tap) -> None:
+        """What was at the other end of *tap* is gone; what comes next may be another domain.
+
+        With the old tag goes all that was said of it, at once: the worker may still have much to read until it hears.
+        """
+        self._forget(tap)
+        try:
+            tag = self._new_tag(tap.ifindex)
+        except Problem as problem:
+            self._failed(tap.name, str(problem))
+            return
+        tap = self._taps[tap.ifindex] = evolve(tap, tag=tag, since=time.monotonic(), carrier=False)
+        self._observer.tap_appeared(tap)
+
     def _tag_for(self, link: Link) -> int:
         """The tag that *link* has already, from before a restart, else a new one."""
         tag = self._adoptable.pop(link.ifindex, None)
-        if tag is not None:
-            return tag
+        return tag if tag is not None else self._new_tag(link.ifindex)
+
+    def _new_tag(self, ifindex: int) -> int:
         tag = self._tags.take()
         self._maps.write_settings(evolve(self._maps.settings(), next_tag=self._tags.following))
-        self._maps.add_tap(tag, link.ifindex)
+        self._maps.add_tap(tag, ifindex)
         return tag
 
     def _attach(self, tap: Tap) -> None:
-        if filters.add_qdisc(self._ipr, "ingress", tap.ifindex):
-            self._maps.own_qdisc(tap.tag, True)
+        filters.add_qdisc(self._ipr, "ingress", tap.ifindex)
         filters.attach(self._ipr, tap.ifindex, self._program, "tap_in")
 
     def _remove(self, tap: Tap) -> None:
         """Takes filter and tag from a tap that is still there."""
-        own_qdisc = self._maps.tap(tap.tag).own_qdisc
         try:
-            filters.detach(self._ipr, tap.ifindex, qdisc=own_qdisc)
+            filters.detach(self._ipr, tap.ifindex)
         except NetlinkError as error:
             self._failed(tap.name, f"cannot detach the filter: {error}")
         self._forget(tap)
@@ -233,19 +254,32 @@ class Steering:
 
     # -- after a restart, lost messages, or somebody else's hand --
 
-    def _adopt(self) -> None:
-        """Takes over the tags that taps have in the maps of an earlier daemon."""
-        self._adoptable = self._maps.tags()
-        for tag in self._adoptable.values():
-            self._tags.adopt(tag)
+    def _abandon(self) -> None:
+        """Takes from links what an earlier daemon left there, where they are no taps any more."""
+        for ifindex, tag in self._adoptable.items():
+            try:
+                filters.detach(self._ipr, ifindex)
+            except NetlinkError as error:
+                self._log.error("cannot detach the filter of link {ifindex}: {error}", ifindex=ifindex, error=error)
+            self._maps.remove_tap(tag, ifindex)
+        self._adoptable = {}
 
     def _synced(self) -> None:
-        for ifindex, tag in self._adoptable.items():
-            self._maps.remove_tap(tag, ifindex)
+        for tag in self._adoptable.values():
             self._tags.release(tag)
-        self._adoptable = {}
+        self._abandon()
         # The loss of a filter may have been among the lost messages.
         self._cooperator.cooperate(self._mend_all())
+
+    def _mend_path(self) -> None:
+        """Somebody deleted the veth pair."""
+        self._log.warn("the link {link} was deleted; it is made again", link=self.namespace.host_link)
+        try:
+            self._host_ifindex = self.namespace.ensure()
+        except Problem as problem:
+            self._failed(self.namespace.host_link, f"{problem}; no guest gets an answer")
+            return
+        self._maps.write_settings(evolve(self._maps.settings(), host_ifindex=self._host_ifindex))
 
     def _mend_all(self) -> Iterator[None]:
         for ifindex in list(self._taps):
@@ -265,8 +299,6 @@ class Steering:
         try:
             if filters.is_attached(self._ipr, ifindex):
                 return
-            # Whose the qdisc is now is decided anew.
-            self._maps.own_qdisc(tap.tag, False)
             self._attach(tap)
         except NetlinkError as error:
             if error.code not in filters.GONE:

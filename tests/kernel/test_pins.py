@@ -48,22 +48,21 @@ def program_id() -> str:
 
 def test_programs_and_tags_of_a_daemon_that_died_are_taken_over() -> None:
     with opened() as maps:
-        maps.add_tap(7, 4711, own_qdisc=True)
+        maps.add_tap(7, 4711)
         first = program_id()
     with opened() as maps:
         assert maps.tags() == {4711: 7}
-        assert maps.tap(7).own_qdisc
         assert program_id() == first
 
 
 def test_programs_of_other_sources_are_replaced_and_the_taps_keep_their_tags() -> None:
     with opened() as maps:
-        maps.add_tap(7, 4711, own_qdisc=True)
+        maps.add_tap(7, 4711)
         maps.write_settings(evolve(maps.settings(), build=1, next_tag=8))
         first = program_id()
     with opened() as maps:
         assert maps.tags() == {4711: 7}
-        assert (maps.tap(7).ifindex, maps.tap(7).own_qdisc) == (4711, True)
+        assert maps.tap(7).ifindex == 4711
         assert maps.settings().next_tag == 8
         assert program_id() != first
 

@@ -272,7 +272,7 @@ def test_an_ingress_qdisc_of_somebody_else_serves_and_stays(wires: Wires) -> Non
     filters.attach(wires.ipr, tap, wires.program, "tap_in")  # replaces, does not append
     assert wires.tc("filter show dev vnet1 ingress").count("eve-meta:tap_in") == 1
     assert filters.is_attached(wires.ipr, tap)
-    filters.detach(wires.ipr, tap, qdisc=True)  # others filter there: the qdisc stays even if it was ours
+    filters.detach(wires.ipr, tap)  # others filter there: the qdisc stays
     assert without_parent(wires.tc("-j filter show dev vnet1 ingress")) == without_parent(before)
     assert not filters.is_attached(wires.ipr, tap)
 
@@ -291,7 +291,7 @@ def test_libvirt_can_set_a_bandwidth_limit_on_a_tap_that_is_ours(wires: Wires) -
 
 
 def test_detaching_takes_filter_and_qdisc_and_forgives_a_tap_that_is_gone(wires: Wires) -> None:
-    filters.detach(wires.ipr, wires.guest.ifindex, qdisc=True)
+    filters.detach(wires.ipr, wires.guest.ifindex)
     assert "ingress" not in wires.tc("qdisc show dev vnet0")
-    filters.detach(wires.ipr, wires.guest.ifindex, qdisc=True)
-    filters.detach(wires.ipr, 99999, qdisc=True)
+    filters.detach(wires.ipr, wires.guest.ifindex)
+    filters.detach(wires.ipr, 99999)
