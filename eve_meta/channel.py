@@ -12,24 +12,29 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import cattrs
-from attrs import frozen
+from attrs import field, frozen
 from cattrs.strategies import configure_tagged_union
-from twisted.internet.interfaces import IReactorSocket
+from twisted.internet.interfaces import IReactorSocket, ITCPTransport
 from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
 from eve_meta.codec import make_converter
-from eve_meta.domain import MAX_USER_DATA
+from eve_meta.domain import MAX_USER_DATA, TokenPolicy
+from eve_meta.password import Outcome
 
 MAX_TO_WORKER = 2 * MAX_USER_DATA + 1024 * 1024
 """Bytes of a frame to the worker: a domain whose user data, in base64, is as large as it may be, and all else."""
 
-MAX_TO_SUPERVISOR = 4 * 1024 * 1024
-"""Bytes of a frame to the supervisor: the counts of 65,535 tags."""
+MAX_TO_SUPERVISOR = 128 * 1024
+"""Bytes of a frame to the supervisor: :data:`MAX_COUNTED_TAGS` tags with some 25 names each, most of which are status
+codes, and a number of ten digits for each: 460 bytes a tag. Usual are 30. A password has 1 KB."""
+
+MAX_COUNTED_TAGS = 250
+"""Tags in one :class:`Counts`; a worker that counted for more tells them in several."""
 
 CHANNEL_FD = 3
 FIRST_LISTENER_FD = 4
@@ -38,11 +43,17 @@ FIRST_LISTENER_FD = 4
 
 @frozen(kw_only=True)
 class PutTap:
-    """The tap of *tag* and, as payload, its domain; without a payload its domain is unknown."""
+    """The tap of *tag* and, as payload, its domain; without a payload its domain is unknown.
+
+    The other fields are the domain's, as :class:`eve_meta.web.table.Extras` has them.
+    """
 
     tag: int
     tap: str
     since: float
+    tokens: TokenPolicy = TokenPolicy.OFF
+    token_key: bytes = field(default=b"", repr=False)
+    password: str | None = field(default=None, repr=False)
 
 
 @frozen(kw_only=True)
@@ -72,8 +83,23 @@ class Counts:
     number: int = 0
 
 
-ToWorker = PutTap | RemoveTap | Begin | Report
-ToSupervisor = Counts
+@frozen(kw_only=True)
+class SetPassword:
+    """The guest of *tag* posted, as payload, a password: keep it. One at a time for each tag."""
+
+    tag: int
+
+
+@frozen(kw_only=True)
+class PasswordDone:
+    """What became of the :class:`SetPassword` of *tag*. What the worker needs to know of it was said before."""
+
+    tag: int
+    outcome: Outcome
+
+
+ToWorker = PutTap | RemoveTap | Begin | Report | PasswordDone
+ToSupervisor = Counts | SetPassword
 
 
 def _make_converter() -> cattrs.Converter:
@@ -91,6 +117,7 @@ class Channel(Int32StringReceiver):
     :param received: called with each message and its payload.
     :param closed: called once, when the other end is gone or sent what no message is.
     :param max_length: bytes of the longest frame to accept.
+    :param admit: told the bytes of each frame before anything is made of it; a frame that it does not admit is none.
     """
 
     def __init__(
@@ -98,8 +125,10 @@ class Channel(Int32StringReceiver):
         received: Callable[[ToWorker | ToSupervisor, bytes], None],
         closed: Callable[[], None],
         max_length: int,
+        admit: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self.MAX_LENGTH = max_length
+        self._admit = admit
         self._received = received
         self._closed = closed
 
@@ -109,14 +138,23 @@ class Channel(Int32StringReceiver):
         self.sendString(json.dumps(plain).encode() + b"\n" + payload)  # type: ignore[no-untyped-call]
 
     def stringReceived(self, string: bytes) -> None:  # noqa: N802  # Twisted's name
+        if not self._admit(len(string)):
+            return
         head, _, payload = string.partition(b"\n")
         try:
             message = _structure(json.loads(head))
         except (ValueError, RecursionError, cattrs.BaseValidationError):
-            assert self.transport is not None  # noqa: S101  # mypy: connected
-            self.transport.loseConnection()
+            self.abort()
             return
         self._received(message, payload)
+
+    def lengthLimitExceeded(self, length: int) -> None:  # noqa: N802  # Twisted's name
+        self.abort()
+
+    def abort(self) -> None:
+        """Ends the connection, now: to what is still to be sent the other end may never listen."""
+        if self.transport is not None:
+            cast(ITCPTransport, self.transport).abortConnection()
 
     def adopt(self, reactor: IReactorSocket, fd: int) -> None:
         """Lets *reactor* read the socket *fd*, of which it makes a copy of its own."""

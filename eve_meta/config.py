@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from attrs import field, frozen
 from cattrs.errors import BaseValidationError
 
 from eve_meta.codec import faults, make_converter
-from eve_meta.domain import IFNAMSIZ, TokenPolicy
+from eve_meta.domain import IFNAMSIZ, TokenPolicy, is_hostname
 from eve_meta.errors import Problem
 from eve_meta.validators import check, quote, whole
 
@@ -78,14 +78,19 @@ class SteeringConfig:
 class WebConfig:
     """What guests get.
 
-    *workers* is the number of processes, 0 for one a core; *domain_wait* is how long, in seconds, a tap whose domain is
-    unknown is told to come back.
+    *workers* is the number of processes, 0 for one a core; *tokens* holds where a domain says nothing; *hop_limit* is
+    the IP TTL and IPv6 hop limit of answers to who wants a token; *domain_wait* is how long, in seconds, a tap whose
+    domain is unknown is told to come back; *hosts* are names by which guests may call us, beside our addresses.
     """
 
     workers: int = field(default=1, validator=_whole("a number of workers", 0, MAX_WORKERS))
     tokens: TokenPolicy = TokenPolicy.OPTIONAL
     hop_limit: int = field(default=1, validator=_whole("a number of hops", 1, 64))
     domain_wait: int = field(default=60, validator=_whole("a number of seconds", 0, 3600))
+    hosts: tuple[str, ...] = field(
+        default=(),
+        validator=check("host names such as metadata.example.org", lambda v: all(is_hostname(name) for name in v)),
+    )
 
 
 @frozen(kw_only=True)
@@ -115,29 +120,14 @@ class Config:
     paths: PathsConfig = PathsConfig()
 
 
-def _required(tokens: TokenPolicy | None) -> bool:
-    return tokens is TokenPolicy.REQUIRED
+_UNAVAILABLE = (("inventory", "libvirt"), ("inventory", "eve"), ("admin", "metrics"))
+"""What can be written but not yet had. To ignore it would be worse than to refuse it."""
 
 
-_UNAVAILABLE: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
-    "inventory": {"libvirt": bool, "eve": bool},
-    "web": {"tokens": _required},
-    "admin": {"metrics": bool},
-    "domain": {"tokens": _required},
-}
-"""What can be written but not yet had. To ignore it would be worse than to refuse it: serving without tokens what was
-said to require them is a hole."""
-
-
-def unavailable(section: str, values: object) -> Iterator[tuple[str, str]]:
-    """The fields of *values* that ask for what this version does not have, and the message for each.
-
-    :param section: the name of the configuration's section, or "domain".
-    """
-    for name, asked in _UNAVAILABLE.get(section, {}).items():
-        value = getattr(values, name)
-        if asked(value):
-            yield name, f"{quote(getattr(value, 'value', value))} is not available in this version of eve-meta"
+def _unavailable(config: Config) -> Iterator[str]:
+    for section, name in _UNAVAILABLE:
+        if value := getattr(getattr(config, section), name):
+            yield f"{section}.{name}: {quote(value)} is not available in this version of eve-meta"
 
 
 def load_config(path: Path | None) -> Config:
@@ -163,12 +153,7 @@ def load_config(path: Path | None) -> Config:
     except BaseValidationError as error:
         found = [f"{fault.field}: {fault.message}" for fault in faults(error)]
     else:
-        found = [
-            f"{section}.{name}: {message}"
-            for section in _UNAVAILABLE
-            if section != "domain"
-            for name, message in unavailable(section, getattr(config, section))
-        ]
+        found = list(_unavailable(config))
     if found:
         raise Problem("\n".join(f"{named}: {line}" for line in found))
     return config

@@ -37,14 +37,18 @@ def workers_root(root: Path) -> Iterator[None]:
     """
     parts = (root, root / "dev")
     try:
-        for directory in parts:
-            directory.mkdir(mode=0o555, exist_ok=True)
-        (root / "dev" / "null").touch(mode=0o444)
-        if [path.name for path in root.rglob("*")] != ["dev", "null"]:
-            raise Problem(f"{root} is all that workers may see, but it is not empty: remove what is in it")
+        try:
+            # Also where they are there already: left by a daemon that died, under whatever umask it ran.
+            for directory in parts:
+                directory.mkdir(exist_ok=True)
+                directory.chmod(0o555)
+            (root / "dev" / "null").touch()
+            (root / "dev" / "null").chmod(0o444)
+            if [path.name for path in root.rglob("*")] != ["dev", "null"]:
+                raise Problem(f"{root} is all that workers may see, but it is not empty: remove what is in it")
+        except OSError as error:
+            raise Problem(f"cannot make {error.filename}: {error.strerror}") from None
         yield
-    except OSError as error:
-        raise Problem(f"cannot make {error.filename}: {error.strerror}") from None
     finally:
         with contextlib.suppress(OSError):  # kept where something else lies in it
             (root / "dev" / "null").unlink(missing_ok=True)

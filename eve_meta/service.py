@@ -11,23 +11,29 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from eve_meta.admin.password import clear_password, read_password
 from eve_meta.admin.server import AdminFactory
 from eve_meta.admin.status import status
-from eve_meta.config import Config, PathsConfig, load_config
+from eve_meta.config import Config, load_config
 from eve_meta.confine import workers_root
 from eve_meta.errors import Problem
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.log import log_to_stderr
 from eve_meta.reactor import reactor
+from eve_meta.state import tokenkeys
+from eve_meta.state.files import make_directory
+from eve_meta.state.passwords import Passwords
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor import Supervisor
 from eve_meta.worker_process import WorkerConfig
@@ -46,33 +52,109 @@ def serve(config: Config) -> None:
     if os.geteuid() != 0:
         raise Problem("serve needs root: it loads BPF programs and makes a network namespace; run it with sudo")
     log_to_stderr()
+    os.umask(0o022)  # what workers may see they must see, whoever starts the daemon
     # One file descriptor for each QEMU process that is watched (a pidfd): a shell's soft limit is 1,024.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    with contextlib.ExitStack() as undo:
+    with contextlib.suppress(_ToldToEnd), contextlib.ExitStack() as undo, _ended_by_signals() as end_if_told:
+        # At last. Python, when it ends, gives signals with a function back to the kernel, which would kill us.
+        undo.callback(_on_signals, signal.SIG_IGN)
         worker_config = _worker_config(config)
-        _make_run_directory(config.paths, undo)
+        _make_run_directory(config.paths.run, undo)
         inventory = Inventory(config.inventory, reactor)
-        supervisor = Supervisor(reactor, inventory, worker_config)
+        make_directory(config.paths.state)
+        _hold(config.paths.state, "state", undo)
+        supervisor = Supervisor(
+            reactor,
+            inventory,
+            worker_config,
+            tokens=config.web.tokens,
+            token_keys=tokenkeys.load(config.paths.state),
+            passwords=Passwords(config.paths.state, _in_thread, reactor.seconds),
+        )
         steering = Steering(reactor, config.steering, supervisor)
         _listen_admin(config, _questions(supervisor, steering, inventory), undo)
-        listeners = steering.start()
         undo.callback(steering.stop)
+        listeners = steering.start()
+        end_if_told()
+        # From here on there are workers, whose end takes a reactor that runs. When it starts it brings a handler of its
+        # own for SIGTERM, which complains of a second one.
+        _on_signals(_end_reactor)
+        reactor.callWhenRunning(_on_signals, _end_reactor)
         supervisor.start(steering, listeners, config.web.workers or os.cpu_count() or 1)
         reactor.addSystemEventTrigger("before", "shutdown", supervisor.stop)
-        # A terminal that closes must not leave the host half taken apart.
-        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reactor.stop))
         reactor.callWhenRunning(_log.info, "serving; {path} answers 'eve-meta status'", path=config.admin.socket)
         reactor.run()
     _log.info("ended; the host is as it was")
 
 
-def _questions(supervisor: Supervisor, steering: Steering, inventory: Inventory) -> dict[str, Callable[[], Any]]:
+class _ToldToEnd(BaseException):
+    """A signal came while the daemon was starting. No Exception: nothing on the way is to take it for a failure."""
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[Callable[[], None]]:
+    """Raises :class:`_ToldToEnd` when a signal says that the daemon is to end: once, wherever it is just then.
+
+    Those that come later, also after this context, are nothing: what has begun to be undone must be undone. Python
+    drops what is raised within a destructor or a weak reference's callback; what this gives raises it again.
+    """
+    told = False
+
+    def end(*_: object) -> None:
+        nonlocal told
+        told = True
+        _on_signals(_ignore)
+        raise _ToldToEnd
+
+    def end_if_told() -> None:
+        if told:
+            raise _ToldToEnd
+
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda dropped: None if dropped.exc_type is _ToldToEnd else hook(dropped)
+    _on_signals(end)
+    try:
+        yield end_if_told
+    finally:
+        _on_signals(_ignore)
+        sys.unraisablehook = hook
+
+
+def _on_signals(handle: Callable[..., None] | signal.Handlers) -> None:
+    # SIGHUP too: a terminal that closes must not leave the host half taken apart.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, handle)
+
+
+def _ignore(*_: object) -> None:
+    # Not SIG_IGN, which the programs that we run would inherit.
+    pass
+
+
+def _end_reactor(*_: object) -> None:
+    reactor.callFromThread(_stop_reactor)
+
+
+def _stop_reactor() -> None:
+    with contextlib.suppress(ReactorNotRunning):  # told so twice
+        reactor.stop()
+
+
+def _in_thread(change: Callable[[], None]) -> Deferred[None]:
+    return deferToThreadPool(reactor, reactor.getThreadPool(), change)
+
+
+def _questions(supervisor: Supervisor, steering: Steering, inventory: Inventory) -> dict[str, Callable[..., Any]]:
     def ask_status() -> Deferred[Any]:
         counted = supervisor.current_counts()
         return counted.addCallback(lambda _: status(supervisor, steering, inventory))
 
-    return {"status": ask_status}
+    return {
+        "status": ask_status,
+        "password": partial(read_password, supervisor, inventory),
+        "clear_password": partial(clear_password, supervisor, inventory),
+    }
 
 
 def _worker_config(config: Config) -> WorkerConfig:
@@ -88,27 +170,34 @@ def _worker_config(config: Config) -> WorkerConfig:
         gid=user.pw_gid,
         root=config.paths.run / "root",
         domain_wait=config.web.domain_wait,
+        hop_limit=config.web.hop_limit,
+        hosts=config.web.hosts,
     )
 
 
-def _make_run_directory(paths: PathsConfig, undo: contextlib.ExitStack) -> None:
+def _make_run_directory(run: Path, undo: contextlib.ExitStack) -> None:
     """Makes the run directory, and in it the workers' root."""
     try:
         # It may be there: systemd's RuntimeDirectory=, or left by a daemon that died. 0711: workers pass through it.
-        paths.run.mkdir(mode=0o711, exist_ok=True)
+        run.mkdir(mode=0o711, exist_ok=True)
     except OSError as error:
-        raise Problem(f"cannot make the directory {paths.run}: {error.strerror}") from None
-    # Held until the end: a second daemon would take the workers' root away when it gives up.
-    lock = os.open(paths.run, os.O_RDONLY | os.O_CLOEXEC)
+        raise Problem(f"cannot make the directory {run}: {error.strerror}") from None
+    # A second daemon would take the workers' root away when it gives up.
+    _hold(run, "run", undo)
+    undo.callback(_remove_if_empty, run)
+    undo.enter_context(workers_root(run / "root"))
+
+
+def _hold(directory: Path, key: str, undo: contextlib.ExitStack) -> None:
+    """Keeps *directory*, which ``[paths]`` names by *key*, from other daemons until *undo*."""
+    lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     undo.callback(os.close, lock)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise Problem(
-            f"another eve-meta runs with the directory {paths.run}: stop it, or give this one another [paths] run"
+            f"another eve-meta runs with the directory {directory}: stop it, or give this one another [paths] {key}"
         ) from None
-    undo.callback(_remove_if_empty, paths.run)
-    undo.enter_context(workers_root(paths.run / "root"))
 
 
 def _remove_if_empty(directory: Path) -> None:

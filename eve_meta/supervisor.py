@@ -6,34 +6,54 @@ domain or none, and begins to accept only when it has heard of all taps.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-from eve_meta.channel import Begin, Counts, PutTap, RemoveTap
+from eve_meta.channel import Counts, PutTap, RemoveTap
 from eve_meta.codec import make_converter
-from eve_meta.domain import Domain
+from eve_meta.domain import Domain, TokenPolicy
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.password import Outcome
+from eve_meta.state.passwords import Passwords
+from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.steering import Steering, Tap
-from eve_meta.web.counts import Drop
+from eve_meta.tag import MAX_TAG
+from eve_meta.web.counts import NAMES
 from eve_meta.worker_process import IReactor, WorkerConfig, WorkerProcess
 
-_DROPS = frozenset(drop.value for drop in Drop)
+PASSWORD_RETRY_TIME = 1.0
+"""Seconds after a password could not be kept in which its tap's next is not tried: no guest is to keep a full or a slow
+disk busy."""
+
+MAX_COUNT = 2**53 - 1
+"""The largest count that is taken from a worker, in one go: what every reader of JSON can hold."""
+
+SO_LOCK_FILTER = 44
+"""Of Linux's ``asm-generic/socket.h``; Python has no name for it. Nobody can attach a socket filter afterwards, which
+would outlive the worker that attached it and drop what it likes, unseen."""
 
 
 @define
 class TapState:
-    """A tap, what its domain is, and what its requests came to: answers by status, ends by :class:`Drop`."""
+    """A tap, what its domain is, and what its requests came to: answers by status, and :data:`NAMES`.
+
+    :ivar password_failed: when a password of its guest could not be kept, in seconds of the reactor's clock.
+    """
 
     tap: Tap
     domain: Domain | None = None
     requests: Counter[str] = field(factory=Counter)
+    password_failed: float = -PASSWORD_RETRY_TIME
 
 
 class Supervisor:
@@ -41,15 +61,28 @@ class Supervisor:
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactor, inventory: Inventory, config: WorkerConfig) -> None:
+    def __init__(
+        self,
+        reactor: IReactor,
+        inventory: Inventory,
+        config: WorkerConfig,
+        *,
+        tokens: TokenPolicy,
+        token_keys: TokenKeys,
+        passwords: Passwords,
+    ) -> None:
         self._reactor = reactor
         self._inventory = inventory
         self._config = config
+        self._tokens = tokens
+        self._token_keys = token_keys
+        self._passwords = passwords
         self._converter = make_converter()
         self._taps: dict[int, TapState] = {}
         self._stopping = False
         self._problems: set[str] = set()
         self._inventory_told_soon = False
+        self._listeners: Sequence[socket.socket] = ()
         self.workers: list[WorkerProcess] = []
         self.unsteered: Counter[str] = Counter()
 
@@ -61,15 +94,19 @@ class Supervisor:
     def start(self, steering: Steering, listeners: Sequence[socket.socket], workers: int) -> None:
         """Starts the inventory and *workers* workers, which accept on *listeners*."""
         self._inventory.start(self._inventory_changed)
+        self._listeners = listeners
+        for listener in listeners:
+            listener.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
         for number in range(workers):
             worker = WorkerProcess(
                 self._reactor,
                 self._config,
                 number,
-                listeners,
+                partial(self._sound_listeners, steering.namespace.listen),
                 entered=steering.namespace.entered,
                 started=self._tell_all,
                 counted=self._counted,
+                posted=self._password_posted,
             )
             self.workers.append(worker)
             worker.start()
@@ -78,17 +115,43 @@ class Supervisor:
         """Ends the workers; the result comes when they are gone."""
         self._stopping = True
         self._inventory.stop()
+        for listener in self._listeners:
+            listener.close()
         return DeferredList([worker.stop() for worker in self.workers])
 
     def current_counts(self) -> Deferred[Any]:
         """The result comes when every worker has said its counts, or has not within :data:`REPORT_TIMEOUT`."""
         return DeferredList([worker.report() for worker in self.workers])
 
+    def _sound_listeners(self, listen: Callable[[], Sequence[socket.socket]]) -> Sequence[socket.socket]:
+        """The sockets that all workers accept on.
+
+        They are one and the same for all: what a worker that was taken over did to them outlives it. So where one
+        does not listen any more, all are made anew by *listen*, and all workers start again with them.
+        """
+        if not self._listeners or not all(map(_listens, self._listeners)):
+            self._log.error(
+                "a worker shut the socket that guests connect to; it is made anew and all workers start again"
+            )
+            for listener in self._listeners:
+                with contextlib.suppress(OSError):
+                    listener.shutdown(socket.SHUT_RDWR)  # for those too who hold a copy, and so the port
+                listener.close()
+            self._listeners = ()
+            for worker in self.workers:
+                worker.kill()
+            self._listeners = listen()
+            for listener in self._listeners:
+                listener.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+        return self._listeners
+
     # -- steering's observer --
 
     def tap_appeared(self, tap: Tap) -> None:
         state = self._taps[tap.tag] = TapState(tap)
         state.domain = self._inventory.domain_of(tap.name)
+        # Its first frame may come when this returns, and its domain be told later.
+        self._tell_unknown(state)
         self._tell(state)
         self._tell_inventory()
         self._log.info("tap {tap} has tag {tag}: {domain}", tap=tap.name, tag=tap.tag, domain=_domain_text(state))
@@ -96,7 +159,7 @@ class Supervisor:
     def tap_gone(self, tap: Tap) -> None:
         del self._taps[tap.tag]
         for worker in self.workers:
-            worker.send(RemoveTap(tag=tap.tag))
+            worker.at_once(RemoveTap(tag=tap.tag))
         if not self._stopping:
             self._tell_inventory()
             self._log.info("tap {tap} with tag {tag} is gone", tap=tap.name, tag=tap.tag)
@@ -133,16 +196,38 @@ class Supervisor:
         """Tells the workers when the tap of *state* means another domain than they know."""
         domain = self._inventory.domain_of(state.tap.name)
         if domain is not state.domain and domain != state.domain:
-            state.domain = domain
+            old, state.domain = state.domain, domain
+            if old is not None and (domain is None or domain.instance_uuid != old.instance_uuid):
+                # The new one may have to wait for its turn; the old one ends now.
+                self._tell_unknown(state)
             self._tell(state)
             self._log.info("tap {tap}: {domain}", tap=state.tap.name, domain=_domain_text(state))
 
     # -- workers --
 
-    def _tell(self, state: TapState) -> None:
-        payload = self._payload(state)
+    def _tell_unknown(self, state: TapState) -> None:
         for worker in self.workers:
-            worker.send(_put(state), payload)
+            worker.at_once(PutTap(tag=state.tap.tag, tap=state.tap.name, since=state.tap.since))
+
+    def _tell(self, state: TapState) -> None:
+        for worker in self.workers:
+            worker.put(state.tap.tag, partial(self._content, state))
+
+    def _content(self, state: TapState) -> tuple[PutTap, bytes]:
+        return self._put(state), self._payload(state)
+
+    def _put(self, state: TapState) -> PutTap:
+        tap, domain = state.tap, state.domain
+        if domain is None:
+            return PutTap(tag=tap.tag, tap=tap.name, since=tap.since)
+        return PutTap(
+            tag=tap.tag,
+            tap=tap.name,
+            since=tap.since,
+            tokens=self._tokens if domain.tokens is None else domain.tokens,
+            token_key=self._token_keys.of(tap.ifindex, domain.instance_uuid),
+            password=self._passwords.get(domain.instance_uuid),
+        )
 
     def _payload(self, state: TapState) -> bytes:
         if state.domain is None:
@@ -152,22 +237,66 @@ class Supervisor:
     def _tell_all(self, worker: WorkerProcess) -> None:
         """Pushes the whole table to a worker that is new."""
         for state in self._taps.values():
-            worker.send(_put(state), self._payload(state))
-        worker.send(Begin())
+            worker.put(state.tap.tag, partial(self._content, state))
+        worker.begin()
 
     def _counted(self, counts: Counts) -> None:
         """Adds up what a worker counted. Tags of taps that are gone are nobody's any more."""
         for tag, of_tag in counts.counts.items():
             # Only what a sound worker says: one that a guest took over must not fill our memory with names.
-            good = {name: n for name, n in of_tag.items() if n > 0 and (name in _DROPS or _is_status(name))}
+            good = {name: n for name, n in of_tag.items() if 0 < n <= MAX_COUNT and (name in NAMES or _is_status(name))}
             if tag == "0":
                 self.unsteered.update(good)
-            elif tag.isdecimal() and int(tag) in self._taps:
+            elif len(tag) <= len(str(MAX_TAG)) and tag.isdecimal() and int(tag) in self._taps:
                 self._taps[int(tag)].requests.update(good)
 
+    # -- passwords --
 
-def _put(state: TapState) -> PutTap:
-    return PutTap(tag=state.tap.tag, tap=state.tap.name, since=state.tap.since)
+    def password(self, domain: UUID) -> str | None:
+        """The password that the guest of *domain* posted, None where it posted none."""
+        return self._passwords.get(domain)
+
+    def clear_password(self, domain: UUID) -> Deferred[None]:
+        """Forget the password of *domain*; the result comes when its guest can post another.
+
+        :raises Problem: as :meth:`eve_meta.state.passwords.Passwords.clear`.
+        """
+        return self._passwords.clear(domain).addCallback(lambda _: self._password_changed(domain))
+
+    def _password_posted(self, tag: int, password: str, answer: Callable[[Outcome], None]) -> None:
+        """A worker says that the guest of *tag* posted *password*. Whatever it knew, whether one is set is known here.
+
+        A worker that a guest took over can set one for any tag, since it answers for all of them. But it can replace
+        none, and at most it fills the disk with one for each domain.
+        """
+        state = self._taps.get(tag)
+        now = self._reactor.seconds()
+        if state is None or state.domain is None or now - state.password_failed < PASSWORD_RETRY_TIME:
+            answer(Outcome.FAILED)
+            return
+        domain = state.domain.instance_uuid
+
+        def stored(outcome: Outcome) -> None:
+            if outcome is Outcome.STORED:
+                # Before the guest hears of it: its next request may be another worker's.
+                self._password_changed(domain).addCallback(lambda _: answer(outcome))
+                return
+            if outcome is Outcome.FAILED:
+                state.password_failed = self._reactor.seconds()
+            answer(outcome)
+
+        self._passwords.set(domain, password).addCallback(stored)
+
+    def _password_changed(self, domain: UUID) -> Deferred[Any]:
+        """The result comes when all workers know it: each hears of it before it is asked for its counts."""
+        for state in self._taps.values():
+            if state.domain is not None and state.domain.instance_uuid == domain:
+                self._tell(state)
+        return self.current_counts()
+
+
+def _listens(listener: socket.socket) -> bool:
+    return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def _is_status(name: str) -> bool:

@@ -1,43 +1,56 @@
 """A worker: the process that answers guests. Started by the supervisor within the private network namespace.
 
 It imports what it needs, gives up every privilege, and only then accepts connections: everything that parses what
-guests send is here. All it knows is the table that the supervisor pushes; all it tells are counts.
+guests send is here. All it knows is the table that the supervisor pushes; all it tells are counts, and the passwords
+that guests post.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorCore, IReactorSocket, IReactorTime
 from twisted.logger import Logger
 
 from eve_meta.channel import (
     CHANNEL_FD,
     FIRST_LISTENER_FD,
+    MAX_COUNTED_TAGS,
     MAX_TO_WORKER,
     Begin,
     Channel,
     Counts,
+    PasswordDone,
     PutTap,
     RemoveTap,
     Report,
+    SetPassword,
     ToSupervisor,
     ToWorker,
 )
 from eve_meta.confine import confine
 from eve_meta.errors import Problem
 from eve_meta.log import log_to_stderr
+from eve_meta.password import Outcome
 from eve_meta.reactor import reactor
+from eve_meta.web.hosts import Hosts
 from eve_meta.web.listener import prepare
 from eve_meta.web.site import Site
+from eve_meta.web.table import Extras
 
 COUNT_INTERVAL = 1.0
 """Seconds at most until the supervisor hears of a request; a worker that dies takes this much of the counts along."""
+
+PASSWORD_RETRY_TIME = 2.0
+"""Seconds after a password could not be kept in which its tap's next fails without the supervisor: by passwords alone
+guests must not make a worker say more than the supervisor suffers (:data:`eve_meta.worker_process.SAY_RATE`)."""
 
 
 class IReactor(IReactorCore, IReactorSocket, IReactorTime):
@@ -55,7 +68,10 @@ class Worker:
         self._site = site
         self._channel = Channel(self._received, self._supervisor_gone, MAX_TO_WORKER)
         site.counted = self._counted
+        site.store_password = self._store_password
         self._report_due = False
+        self._passwords: dict[int, Deferred[Outcome]] = {}
+        self._resting: set[int] = set()  # tags whose last password failed
 
     def start(self) -> None:
         """Takes the channel; the listening socket follows when the supervisor says so."""
@@ -65,7 +81,8 @@ class Worker:
     def _received(self, message: ToWorker | ToSupervisor, payload: bytes) -> None:
         match message:
             case PutTap():
-                self._site.put(message.tag, message.tap, message.since, payload or None)
+                extras = Extras(tokens=message.tokens, token_key=message.token_key, password=message.password)
+                self._site.put(message.tag, message.tap, message.since, payload or None, extras)
             case RemoveTap():
                 self._site.remove(message.tag)
             case Begin():
@@ -75,6 +92,19 @@ class Worker:
                         self._reactor.adoptStreamPort(fd, listener.family, self._site)
             case Report():
                 self._report(message.number)
+            case PasswordDone():
+                if message.outcome is Outcome.FAILED:
+                    self._resting.add(message.tag)
+                    self._reactor.callLater(PASSWORD_RETRY_TIME, self._resting.discard, message.tag)
+                if (waiting := self._passwords.pop(message.tag, None)) is not None:
+                    waiting.callback(message.outcome)
+
+    def _store_password(self, tag: int, password: str) -> Deferred[Outcome]:
+        if tag in self._passwords or tag in self._resting:
+            return succeed(Outcome.FAILED)
+        waiting = self._passwords[tag] = Deferred()
+        self._channel.send(SetPassword(tag=tag), password.encode())
+        return waiting
 
     def _counted(self) -> None:
         """Something was counted: tell it soon. At rest there is nothing to tell and no timer."""
@@ -85,13 +115,27 @@ class Worker:
     def _report(self, number: int) -> None:
         if number == 0:
             self._report_due = False
-        counts = {str(tag): of_tag for tag, of_tag in self._site.take_counts().items()}
+        counts = [(str(tag), of_tag) for tag, of_tag in self._site.take_counts().items()]
+        while len(counts) > MAX_COUNTED_TAGS:
+            self._channel.send(Counts(counts=dict(counts[:MAX_COUNTED_TAGS])))
+            del counts[:MAX_COUNTED_TAGS]
         if counts or number:
-            self._channel.send(Counts(counts=counts, number=number))
+            self._channel.send(Counts(counts=dict(counts), number=number))
 
     def _supervisor_gone(self) -> None:
-        # It holds what we were told; without it, a tap's new domain would never be heard of.
+        # It holds what we were told; without it, a tap's new domain would never be heard of. Guests that are not done
+        # with reading hear of the end now: the way to them is taken down when this process is gone.
+        self._site.cut_all()
         self._reactor.stop()
+
+
+class _Stderr(io.TextIOBase):
+    """Standard error in which a line that finds no room is lost: no worker waits for whoever reads it."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode(errors="backslashreplace"))
+        return len(text)
 
 
 def main() -> int:
@@ -102,11 +146,23 @@ def main() -> int:
     parser.add_argument("--gid", type=int, required=True)
     parser.add_argument("--listeners", type=int, required=True)
     parser.add_argument("--domain-wait", type=float, required=True)
+    parser.add_argument("--hop-limit", type=int, required=True)
+    parser.add_argument("--host", action="append", default=[])
     arguments = parser.parse_args()
+    # Out of the session, and so away from the terminal, where whoever takes this process over could type. And Ctrl-C
+    # there does not come here: ending is the supervisor's to say, by closing the channel.
+    os.setsid()
+    with contextlib.suppress(OSError):
+        os.set_blocking(2, False)
+    sys.stderr = _Stderr()
     log_to_stderr()
-    # Ctrl-C in a terminal goes to the whole process group; ending is the supervisor's to say, by closing the channel.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    worker = Worker(reactor, Site(reactor, domain_wait=arguments.domain_wait), arguments.listeners)
+    site = Site(
+        reactor,
+        domain_wait=arguments.domain_wait,
+        hop_limit=arguments.hop_limit,
+        hosts=Hosts(arguments.host),
+    )
+    worker = Worker(reactor, site, arguments.listeners)
     try:
         confine(arguments.root, arguments.uid, arguments.gid)
     except Problem as problem:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, cast
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     IDelayedCall,
     IProcessTransport,
@@ -21,16 +24,26 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from eve_meta import password
 from eve_meta.channel import (
     CHANNEL_FD,
     FIRST_LISTENER_FD,
     MAX_TO_SUPERVISOR,
+    Begin,
     Channel,
     Counts,
+    PasswordDone,
+    PutTap,
+    RemoveTap,
     Report,
+    SetPassword,
     ToSupervisor,
     ToWorker,
 )
+from eve_meta.errors import Problem
+from eve_meta.feed import Content, Feed
+from eve_meta.password import Outcome
+from eve_meta.worker_log import WorkerLog
 
 RESTART_DELAYS = (0.0, 0.1, 0.5, 1.0, 5.0)
 """Seconds until a worker that died is started again: the n-th time in a row after the n-th of these."""
@@ -43,6 +56,17 @@ REPORT_TIMEOUT = 1.0
 
 STOP_TIMEOUT = 3.0
 """Seconds that a worker has to end when told to; then it is killed."""
+
+SAY_RATE = 2 * 1024 * 1024
+"""Bytes a second that a worker may say in the long run; one that says more is killed. 1,000 tags that are active all
+the time come to 30 KB in usual counts, to 460 KB in the longest there are; 1,000 guests that post passwords to a full
+disk as fast as the worker lets them, to 1 MB. More would keep the supervisor from the taps."""
+
+SAY_BURST = 8 * 1024 * 1024
+"""Bytes that a worker may say at once: after a second in which it was not scheduled, or the supervisor was not."""
+
+FRAME_COST = 1024
+"""Bytes that a frame counts for beside its own: what small frames cost is their number."""
 
 
 class IReactor(IReactorProcess, IReactorSocket, IReactorTime):
@@ -57,14 +81,18 @@ class WorkerConfig:
     gid: int
     root: Path
     domain_wait: int
+    hop_limit: int
+    hosts: tuple[str, ...]
 
 
 class WorkerProcess(ProcessProtocol):
     """One worker, however often it is started.
 
+    :param listeners: gives the sockets for a new process to accept on.
     :param entered: a context within which a child is born in the private namespace.
     :param started: called with a new worker, to tell it the table.
     :param counted: called with what it counted.
+    :param posted: called with a tag, the password that its guest posted, and a function that takes what became of it.
     :ivar pid: the process, or None between two.
     :ivar restarts: how often it died.
     """
@@ -76,11 +104,12 @@ class WorkerProcess(ProcessProtocol):
         reactor: IReactor,
         config: WorkerConfig,
         number: int,
-        listeners: Sequence[socket.socket],
+        listeners: Callable[[], Sequence[socket.socket]],
         *,
         entered: Callable[[], AbstractContextManager[None]],
         started: Callable[[WorkerProcess], None],
         counted: Callable[[Counts], None],
+        posted: Callable[[int, str, Callable[[Outcome], None]], None],
     ) -> None:
         self._reactor = reactor
         self._config = config
@@ -89,8 +118,14 @@ class WorkerProcess(ProcessProtocol):
         self._entered = entered
         self._started = started
         self._counted = counted
+        self._posted = posted
         self._process: IProcessTransport | None = None
         self._channel: Channel | None = None
+        self._feed: Feed | None = None
+        self._output: WorkerLog | None = None
+        self._distrusted = False
+        self._may_say = float(SAY_BURST)
+        self._said_at = 0.0
         self._born = 0.0
         self._deaths_in_a_row = 0
         self._restart: IDelayedCall | None = None
@@ -101,29 +136,62 @@ class WorkerProcess(ProcessProtocol):
         self.restarts = 0
 
     def start(self) -> None:
-        """Starts the process and tells it the table."""
+        """Starts the process and tells it the table; where that is impossible, tries again later."""
         self._restart = None
+        try:
+            self._spawn()
+        except (OSError, Problem) as error:
+            self._log.error(
+                "worker {number} cannot start: {error}; it is tried again in {delay} s",
+                number=self._number,
+                error=error,
+                delay=self._start_later(0.0),
+            )
+
+    def _spawn(self) -> None:
+        listeners = self._listeners()
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        with theirs:
+        with ours, theirs:
+            ours.setblocking(False)
+            channel = Channel(self._received, lambda: self._channel_closed(channel), MAX_TO_SUPERVISOR, self._admit)
+            # Before there is a process, which would have to be ended again.
+            channel.adopt(self._reactor, ours.fileno())
             arguments = (
                 *(sys.executable, "-I", "-m", "eve_meta.worker"),  # -I: nothing from the current directory
                 *("--root", str(self._config.root)),
                 *("--uid", str(self._config.uid), "--gid", str(self._config.gid)),
-                *("--listeners", str(len(self._listeners))),
+                *("--listeners", str(len(listeners))),
                 *("--domain-wait", str(self._config.domain_wait)),
+                *("--hop-limit", str(self._config.hop_limit)),
+                *(f"--host={host}" for host in self._config.hosts),
             )
-            files = {2: 2, CHANNEL_FD: theirs.fileno()}
-            files |= {fd: listener.fileno() for fd, listener in enumerate(self._listeners, FIRST_LISTENER_FD)}
-            with self._entered():
-                self._process = self._reactor.spawnProcess(
-                    self, sys.executable, arguments, env={}, path="/", childFDs=files
-                )
+            files: dict[int, int | str] = {2: "r", CHANNEL_FD: theirs.fileno()}
+            files |= {fd: listener.fileno() for fd, listener in enumerate(listeners, FIRST_LISTENER_FD)}
+            try:
+                with self._entered():
+                    self._process = self._reactor.spawnProcess(
+                        self,
+                        sys.executable,
+                        arguments,
+                        env={},
+                        path="/",
+                        childFDs=files,
+                    )
+            except BaseException:
+                channel.abort()
+                raise
         self.pid = self._process.pid
-        self._born = self._reactor.seconds()
-        self._channel = Channel(self._received, self._channel_closed, MAX_TO_SUPERVISOR)
-        with ours:
-            self._channel.adopt(self._reactor, ours.fileno())
+        self._born = self._said_at = self._reactor.seconds()
+        self._may_say = float(SAY_BURST)
+        self._distrusted = False
+        self._output = WorkerLog(
+            self._reactor,
+            self._number,
+            pause=lambda: self._read_output(False),
+            resume=lambda: self._read_output(True),
+        )
+        self._channel = channel
+        self._feed = Feed(self._reactor, channel)
         self._started(self)
 
     def stop(self) -> Deferred[None]:
@@ -134,21 +202,36 @@ class WorkerProcess(ProcessProtocol):
             self._restart.cancel()
         if self._process is None:
             stopped.callback(None)
-        elif self._channel is not None and self._channel.transport is not None:
-            self._channel.transport.loseConnection()  # which ends it
-            kill = self._reactor.callLater(STOP_TIMEOUT, self._kill)
+        elif self._channel is not None:
+            self._channel.abort()  # which ends it
+            kill = self._reactor.callLater(STOP_TIMEOUT, self.kill)
             stopped.addCallback(lambda _: kill.cancel() if kill.active() else None)
         return stopped
 
-    def send(self, message: ToWorker, payload: bytes = b"") -> None:
-        """Tells the worker *message*. One that is not there is told everything when it is."""
-        if self._channel is not None:
-            self._channel.send(message, payload)
+    # One that is not there is told everything when it is.
+
+    def at_once(self, message: PutTap | RemoveTap) -> None:
+        """Tells the worker *message*, as :meth:`eve_meta.feed.Feed.at_once`."""
+        if self._feed is not None:
+            self._feed.at_once(message)
+
+    def put(self, tag: int, content: Content) -> None:
+        """Tells the worker of *tag*, as :meth:`eve_meta.feed.Feed.put`."""
+        if self._feed is not None:
+            self._feed.put(tag, content)
+
+    def begin(self) -> None:
+        """Lets the worker accept connections when it knows all that it is being told."""
+        if self._feed is not None:
+            self._feed.afterwards(Begin())
 
     def report(self) -> Deferred[None]:
-        """The result comes when the worker has told its counts, or has not within :data:`REPORT_TIMEOUT`."""
+        """The result comes when the worker has told its counts, or has not within :data:`REPORT_TIMEOUT`.
+
+        It knows then all that it was being told.
+        """
         done: Deferred[None] = Deferred()
-        if self._channel is None:
+        if self._feed is None:
             done.callback(None)
             return done
         self._report_number += 1
@@ -156,7 +239,7 @@ class WorkerProcess(ProcessProtocol):
         self._reports[number] = done
         timeout = self._reactor.callLater(REPORT_TIMEOUT, self._reported, number)
         done.addCallback(lambda _: timeout.cancel() if timeout.active() else None)
-        self.send(Report(number=number))
+        self._feed.afterwards(Report(number=number))
         return done
 
     def _reported(self, number: int) -> None:
@@ -164,35 +247,89 @@ class WorkerProcess(ProcessProtocol):
         if waiting is not None:
             waiting.callback(None)
 
-    def _received(self, message: ToWorker | ToSupervisor, _payload: bytes) -> None:
-        if isinstance(message, Counts):
-            self._counted(message)
-            self._reported(message.number)
-        else:
-            self._log.error("worker {number} said what only the supervisor says; it is killed", number=self._number)
-            self._kill()
+    def _received(self, message: ToWorker | ToSupervisor, payload: bytes) -> None:
+        match message:
+            case Counts():
+                self._counted(message)
+                self._reported(message.number)
+            case SetPassword():
+                self._password_posted(message.tag, payload)
+            case _:
+                self._distrust("only the supervisor says")
 
-    def _channel_closed(self) -> None:
-        self._channel = None
+    def _password_posted(self, tag: int, posted: bytes) -> None:
+        try:
+            text = password.read(posted)
+        except ValueError:
+            self._distrust("no sound worker says")
+            return
+        # To this very process: the next one does not wait for it.
+        channel = self._channel
+
+        def answer(outcome: Outcome) -> None:
+            if channel is not None and channel is self._channel:
+                channel.send(PasswordDone(tag=tag, outcome=outcome))
+
+        self._posted(tag, text, answer)
+
+    def _admit(self, size: int) -> bool:
+        now = self._reactor.seconds()
+        self._may_say = min(SAY_BURST, self._may_say + (now - self._said_at) * SAY_RATE) - size - FRAME_COST
+        self._said_at = now
+        if self._may_say < 0:
+            self._distrust("is more than any sound worker says")
+        return not self._distrusted
+
+    def _distrust(self, which: str) -> None:
+        if not self._distrusted:
+            self._distrusted = True
+            self._log.error("worker {number} said what {which}; it is killed", number=self._number, which=which)
+            self.kill()
+
+    def _channel_closed(self, channel: Channel) -> None:
+        if channel is not self._channel:
+            return  # that of a process that is gone, or never was
+        self._channel = self._feed = None
         for number in list(self._reports):
             self._reported(number)
         # Without its channel it would serve what is no longer true.
         if self._stopped is None:
-            self._kill()
+            self.kill()
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """Ends the process at once; another one follows."""
         if self._process is not None:
-            self._process.signalProcess("KILL")
+            with contextlib.suppress(ProcessExitedAlready):
+                self._process.signalProcess("KILL")
+
+    # -- what the process writes to its standard error --
+
+    def _read_output(self, go_on: bool) -> None:
+        # Twisted has no public name for a pipe of a process.
+        pipe = None if self._process is None else cast(Any, self._process).pipes.get(2)
+        if pipe is not None:
+            (pipe.resumeProducing if go_on else pipe.pauseProducing)()
+
+    def errReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
+        if self._output is not None:
+            self._output.received(data)
+
+    def processExited(self, reason: Failure) -> None:  # noqa: N802  # Twisted's name
+        # Else, with a pipe that nobody reads, the process would never count as ended.
+        if self._output is not None:
+            self._output.ended()
+
+    # -- its end --
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802  # Twisted's name
+        if self._output is not None:
+            self._output.closed()
         self._process = None
         pid, self.pid = self.pid, None
         if self._stopped is not None:
             self._stopped.callback(None)
             return
         lived = self._reactor.seconds() - self._born
-        self._deaths_in_a_row = 1 if lived >= STEADY_TIME else self._deaths_in_a_row + 1
-        delay = RESTART_DELAYS[min(self._deaths_in_a_row, len(RESTART_DELAYS)) - 1]
         self.restarts += 1
         self._log.error(
             "worker {number} (pid {pid}) ended after {lived:.1f} s: {reason}; it starts again in {delay} s",
@@ -200,6 +337,12 @@ class WorkerProcess(ProcessProtocol):
             pid=pid,
             lived=lived,
             reason=reason.getErrorMessage(),
-            delay=delay,
+            delay=self._start_later(lived),
         )
+
+    def _start_later(self, lived: float) -> float:
+        """Has it started again; gives the seconds until then."""
+        self._deaths_in_a_row = 1 if lived >= STEADY_TIME else self._deaths_in_a_row + 1
+        delay = RESTART_DELAYS[min(self._deaths_in_a_row, len(RESTART_DELAYS)) - 1]
         self._restart = self._reactor.callLater(delay, self.start)
+        return delay

@@ -13,16 +13,16 @@ TIMEOUT = 10.0
 """Seconds that the daemon has to answer."""
 
 
-def ask(path: Path, question: str) -> Any:
-    """What the daemon that listens on *path* answers to *question*.
+def ask(path: Path, question: str, **arguments: str) -> Any:
+    """What the daemon that listens on *path* answers to *question* about *arguments*.
 
-    :raises Problem: when none listens there, this user may not ask, or it does not answer.
+    :raises Problem: when none listens there, this user may not ask, it does not answer, or says that it cannot.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT)
         try:
             connection.connect(str(path))
-            connection.sendall(json.dumps({"question": question}).encode() + b"\n")
+            connection.sendall(json.dumps({"question": question, "arguments": arguments}).encode() + b"\n")
             with connection.makefile("rb") as answers:
                 line = answers.readline()
         except (FileNotFoundError, ConnectionRefusedError):
@@ -37,6 +37,8 @@ def ask(path: Path, question: str) -> Any:
         answer = json.loads(line)
     except ValueError:
         raise Problem(f"the daemon on {path} ended while it was asked") from None
+    if "problem" in answer:
+        raise Problem(answer["problem"])
     if "error" in answer:
         raise Problem(f"the daemon on {path}: {answer['error']}")
     return answer["answer"]

@@ -1,11 +1,15 @@
 """The daemon's end of the admin socket: one line of JSON comes, one goes back, and the connection closes.
 
+``{"question": NAME, "arguments": {NAME: TEXT}}`` is answered with one of ``{"answer": …}``, ``{"problem": TEXT}`` for
+what whoever asks can mend, and ``{"error": TEXT}`` for what nobody who uses our commands sees.
+
 Root alone can open the socket (mode 0600), so this end trusts whoever asks. Not twisted.web: it would cost the
-supervisor another 4 MB of resident memory for what is one question.
+supervisor another 4 MB of resident memory for what is a few questions.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,8 +20,10 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
-Question = Callable[[], "Deferred[Any] | Any"]
-"""Gives what JSON can hold, now or later."""
+from eve_meta.errors import Problem
+
+Question = Callable[..., "Deferred[Any] | Any"]
+"""Takes arguments that are strings, by name; gives what JSON can hold, now or later, or a :class:`Problem`."""
 
 
 class AdminProtocol(LineOnlyReceiver):
@@ -31,14 +37,20 @@ class AdminProtocol(LineOnlyReceiver):
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802  # Twisted's name
         try:
-            name = json.loads(line)["question"]
-            question = self._questions[name]
-        except (ValueError, TypeError, KeyError):
+            asked = json.loads(line)
+            question = self._questions[asked["question"]]
+            arguments = inspect.signature(question).bind(**asked.get("arguments", {}))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self._answer({"error": f"expected one of the questions {', '.join(self._questions)}, got {line[:80]!r}"})
             return
-        maybeDeferred(question).addCallbacks(lambda answer: self._answer({"answer": answer}), self._failed)
+        answer = maybeDeferred(question, *arguments.args, **arguments.kwargs)
+        # Also for an answer that JSON cannot hold.
+        answer.addCallback(lambda answer: self._answer({"answer": answer})).addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, Problem):
+            self._answer({"problem": str(failure.value)})
+            return
         self._log.failure("a question on the admin socket failed", failure)
         self._answer({"error": "the daemon failed to answer; its log says why"})
 

@@ -10,6 +10,10 @@ from eve_meta.inventory.inventory import Inventory
 from eve_meta.steering.maps import Reason
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor import Supervisor, TapState
+from eve_meta.web.counts import Note
+
+NOTES = frozenset(note.value for note in Note)
+"""Kept apart from what requests came to, or each request would be there twice."""
 
 
 def status(supervisor: Supervisor, steering: Steering, inventory: Inventory) -> dict[str, Any]:
@@ -40,7 +44,8 @@ def _tap(state: TapState, counters: Mapping[Reason, int]) -> dict[str, Any]:
         "tag": state.tap.tag,
         "carrier": state.tap.carrier,
         "domain": None if domain is None else {"name": domain.display_name, "uuid": str(domain.instance_uuid)},
-        "requests": dict(sorted(state.requests.items())),
+        "requests": {name: number for name, number in sorted(state.requests.items()) if name not in NOTES},
+        "notes": {name: number for name, number in sorted(state.requests.items()) if name in NOTES},
         "answered_arp": counters.get(Reason.ANSWERED_ARP, 0),
         "frames_in": counters.get(Reason.PASSED_REQUEST, 0),
         "frames_out": counters.get(Reason.PASSED_ANSWER, 0),

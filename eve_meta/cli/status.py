@@ -13,7 +13,7 @@ from eve_meta.admin.client import ask
 from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
 
-HEAD = ("TAP", "TAG", "DOMAIN", "UUID", "REQUESTS", "DROPPED FRAMES")
+HEAD = ("TAP", "TAG", "DOMAIN", "UUID", "REQUESTS", "NOTES", "DROPPED FRAMES")
 
 
 EXAMPLES = """\
@@ -30,8 +30,9 @@ Examples:
 def status(config: Path | None, as_json: bool) -> None:
     """Show the taps, their tags and domains, the requests of each guest by status, and the frames dropped by reason.
 
-    REQUESTS counts answers by HTTP status; a word instead of a status is a connection that ended otherwise. The reasons
-    for which frames are dropped are explained in bpf/shared.h.
+    REQUESTS counts answers by HTTP status; a word instead of a status is a connection that ended otherwise. NOTES are
+    of the same requests: those without a session token, which "tokens: required" refuses, with one that is not valid,
+    and to another host's name. The reasons for which frames are dropped are explained in bpf/shared.h.
     """
     said = ask(load_config(config).admin.socket, "status")
     if as_json:
@@ -50,7 +51,8 @@ def status(config: Path | None, as_json: bool) -> None:
 def _row(tap: Mapping[str, Any]) -> tuple[str, ...]:
     domain = tap["domain"] or {"name": "unknown", "uuid": "-"}
     name = tap["tap"] if tap["carrier"] else f"{tap['tap']} (no carrier)"
-    return name, str(tap["tag"]), domain["name"], domain["uuid"], _counts(tap["requests"]), _counts(tap["drops"])
+    counts = (_counts(tap[kind]) for kind in ("requests", "notes", "drops"))
+    return name, str(tap["tag"]), domain["name"], domain["uuid"], *counts
 
 
 def _counts(counts: Mapping[str, int]) -> str:

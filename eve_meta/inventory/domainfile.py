@@ -17,7 +17,6 @@ from attrs import field, frozen
 from cattrs.errors import BaseValidationError
 
 from eve_meta.codec import Fault, decode_base64, faults, make_converter
-from eve_meta.config import unavailable
 from eve_meta.domain import MAX_USER_DATA, Domain, File
 from eve_meta.inventory.interface import FileProblem
 from eve_meta.inventory.yamlfile import BrokenYaml, Document
@@ -125,7 +124,6 @@ class _Reading:
         except BaseValidationError as error:
             found += faults(error, aliases=_ALIASES)
         else:
-            found += [Fault((name,), message) for name, message in unavailable("domain", domain)]
             taps = [Fault(("nics", index, "tap"), "") for index in range(len(domain.nics))]
             for unique in (Fault(("uuid",), ""), Fault(("name",), ""), *taps):
                 self.lines[unique.field], _ = document.locate(unique)

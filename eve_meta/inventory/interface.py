@@ -12,9 +12,9 @@ from eve_meta.domain import Domain
 
 @frozen(kw_only=True)
 class FileProblem:
-    """Something wrong in a file that a person wrote.
+    """Something wrong in a file that a person wrote, or that keeps a tap from having its domain.
 
-    :ivar file: its path.
+    :ivar file: its path, "" where it is about none.
     :ivar line: counted from 1, or None where it is about the file as a whole.
     :ivar field: the way to the field, such as ``nics[0].mac``; "" for none.
     :ivar message: one line: what was expected, what was got.

@@ -59,7 +59,8 @@ class Inventory:
         """The domain behind *tap*.
 
         None, too, until its process has been looked for, which begins with :meth:`taps_changed` and takes milliseconds:
-        a file that names the tap may be wrong about it.
+        a file that names the tap may be wrong about it. And as long as the tap is on its way to a QEMU, see
+        :meth:`ProcessOwners.looked`.
         """
         if self._owners is not None and tap not in self._owners.looked():
             return None
@@ -74,8 +75,10 @@ class Inventory:
         return [domain for source in self._sources for domain in source.domains().values()]
 
     def problems(self) -> tuple[FileProblem, ...]:
-        """What is wrong at present, in files and between files and processes."""
-        return tuple(problem for source in self._sources for problem in source.problems()) + self._join()[1]
+        """What is wrong at present, in files, between files and processes, and with the processes behind taps."""
+        of_files = tuple(problem for source in self._sources for problem in source.problems())
+        of_taps = () if self._owners is None else self._owners.problems()
+        return of_files + self._join()[1] + of_taps
 
     def _on_change(self) -> None:
         self._joined = None

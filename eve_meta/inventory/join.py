@@ -3,6 +3,10 @@
 A file may name the tap. Else the process that holds it says, by its uuid or its name, whose it is. Where the two
 contradict each other, the process is right about who would get the answer, so nobody gets one: better a guest without
 metadata than one with another's secrets. The same where several processes seem to be one domain.
+
+A domain whose file names taps is behind these only, so that no process elsewhere gets it by calling itself so. And a
+process that is not trusted gets none by its word: with that it can lose its own tap a domain, which takes nothing from
+anyone else, but neither bring it one nor count as a second process of a domain that another has.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import attrs
 from eve_meta.domain import Domain
 from eve_meta.inventory.interface import FileProblem
 from eve_meta.inventory.process import Owner
+
+_REFUSED = "it is not served"
 
 
 def join(
@@ -28,25 +34,36 @@ def join(
     :param owners: the processes that are known, by tap.
     """
     by_tap = {nic.tap: origin for origin, domain in domains.items() for nic in domain.nics if nic.tap is not None}
-    by_uuid = {domain.uuid: origin for origin, domain in domains.items()}
-    by_name = {domain.name: origin for origin, domain in domains.items()}
+    by_uuid = {domain.uuid: origin for origin, domain in domains.items() if domain.uuid is not None}
+    by_name = {domain.name: origin for origin, domain in domains.items() if domain.name is not None}
+    tied = set(by_tap.values())
     problems: list[FileProblem] = []
     taps: dict[str, str] = dict(by_tap)
     processes: dict[str, dict[Owner, str]] = {}
     for tap, owner in owners.items():
-        origin = by_tap.get(tap)
-        if origin is None and owner.uuid is not None:
-            origin = by_uuid.get(owner.uuid)
-        if origin is None and owner.name is not None:
-            origin = by_name.get(owner.name)
+        said = by_uuid.get(owner.uuid) if owner.uuid is not None else None
+        if said is None and owner.name is not None:
+            said = by_name.get(owner.name)
+        origin = by_tap.get(tap, said)
         if origin is None:
             continue
-        if _contradicts(domains[origin], owner):
+        if tap not in by_tap and not owner.trusted:
+            message = f"tap {tap}: process {owner.pid} of user {owner.uid} is not trusted to say whose it is"
+            problems.append(FileProblem(file=origin, message=message))
+        elif tap not in by_tap and origin in tied:
+            message = f"expected this domain behind the taps that its nics name, got {_who(tap, owner)}: {_REFUSED}"
+            problems.append(FileProblem(file=origin, field="nics", message=message))
+        elif _contradicts(domains[origin], owner):
             taps.pop(tap, None)
             problems.append(_refused(origin, domains[origin], tap, owner))
+        elif said not in (None, origin):
+            taps.pop(tap, None)
+            message = f"expected this domain behind {tap}, got {_who(tap, owner)}, which is {said}: {_REFUSED}"
+            problems.append(FileProblem(file=origin, field="nics", message=message))
         else:
             taps[tap] = origin
-            processes.setdefault(origin, {}).setdefault(owner, tap)
+            if owner.trusted:
+                processes.setdefault(origin, {}).setdefault(owner, tap)
     for origin, holding in processes.items():
         if len(holding) > 1:
             taps = {tap: each for tap, each in taps.items() if each != origin}
@@ -55,6 +72,10 @@ def join(
             problems.append(FileProblem(file=origin, message=message))
     known = {origin: _completed(domains[origin], processes.get(origin, {})) for origin in set(taps.values())}
     return {tap: known[origin] for tap, origin in taps.items()}, tuple(problems)
+
+
+def _who(tap: str, owner: Owner) -> str:
+    return f"QEMU process {owner.pid} behind {tap}"
 
 
 def _contradicts(domain: Domain, owner: Owner) -> bool:
@@ -67,8 +88,7 @@ def _contradicts(domain: Domain, owner: Owner) -> bool:
 def _refused(origin: str, domain: Domain, tap: str, owner: Owner) -> FileProblem:
     kind = "name" if domain.uuid is None or owner.uuid is None else "uuid"
     mine, theirs = getattr(domain, kind), getattr(owner, kind)
-    who = f"QEMU process {owner.pid} behind {tap}"
-    message = f"expected {who} to have {kind} {mine}, got {theirs}: it is not served"
+    message = f"expected {_who(tap, owner)} to have {kind} {mine}, got {theirs}: {_REFUSED}"
     return FileProblem(file=origin, field=kind, message=message)
 
 

@@ -3,6 +3,10 @@
 libvirt and others make a tap before QEMU opens it, and nothing tells when that happens. So a new tap is looked for at
 once and then at growing intervals for a minute, and again when its carrier changes, which is when a process opens or
 closes it. The end of a process is learnt from its pidfd, at once: a tap that outlives it may then be another's.
+
+A look that ended with "nobody" counts as an answer: what holds such a tap is no QEMU. One that found the tap on its way
+to a QEMU, or with one of which nobody can tell who it is, does not, however long that lasts: no guest is kept waiting
+by it but one of which we do not know who it is.
 """
 
 from __future__ import annotations
@@ -20,13 +24,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eve_meta.inventory.process import Owner, ProcessTable
+from eve_meta.inventory.interface import FileProblem
+from eve_meta.inventory.process import Look, Owner, ProcessTable
 
 DELAYS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before the first look for a tap's owner, before the second, …; the last one holds for all that follow."""
 
 PATIENCE = 60.0
-"""Seconds for which a tap's owner is looked for. What holds it after that is no QEMU, or its carrier will change."""
+"""Seconds for which a tap's owner is looked for. What holds it after that is no QEMU, or its carrier will change.
+A tap that is withheld is looked for as long as it is."""
+
+GRACE = 10.0
+"""Seconds for which a tap may be withheld before that is a problem: libvirt has started QEMU by then."""
 
 _log = Logger()
 
@@ -102,13 +111,14 @@ class ProcessOwners:
         self._taps: set[str] = set()
         self._owners: dict[str, Owner] = {}
         self._looked: set[str] = set()
+        self._withheld: dict[str, str] = {}
         self._watches: dict[Owner, ProcessWatch] = {}
         self._searches: dict[str, _Search] = {}
         self._timer: IDelayedCall | None = None
         self._scanning: CooperativeTask[Iterator[None]] | None = None
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Begin to look for owners; *changed* is called whenever :meth:`owners` or :meth:`looked` is another."""
+        """Begin to look for owners; *changed* is called whenever the answer of another method is another."""
         self._changed = changed
         self._arm()
 
@@ -130,8 +140,14 @@ class ProcessOwners:
         return self._owners
 
     def looked(self) -> Collection[str]:
-        """The taps whose owner has been looked for, found or not, since they appeared or were kicked."""
+        """The taps of which it is known whether QEMU is behind them, and which, since they appeared or were kicked."""
         return self._looked
+
+    def problems(self) -> tuple[FileProblem, ...]:
+        """Why taps have been without an answer for long."""
+        return tuple(
+            FileProblem(file="", message=f"tap {tap}: {why}: it is not served") for tap, why in self._withheld.items()
+        )
 
     def taps_changed(self, names: Iterable[str]) -> None:
         """*names* are all taps that there are now: look for the owners of new ones, forget those of the others."""
@@ -169,38 +185,56 @@ class ProcessOwners:
         self._timer = None
         searches = dict(self._searches)
         known = {(owner.pid, owner.start): owner for owner in self._watches}
-        found: dict[str, Owner] = {}
+        found = Look()
         self._scanning = cooperate(self._table.steps(searches.keys(), known, found))
         done: Deferred[Any] = self._scanning.whenDone()
         done.addCallbacks(lambda _: self._scanned(searches, found), lambda failure: self._failed(failure, searches))
 
-    def _scanned(self, searches: Mapping[str, _Search], found: Mapping[str, Owner]) -> None:
+    def _scanned(self, searches: Mapping[str, _Search], found: Look) -> None:
         self._scanning = None
-        before = (len(self._owners), len(self._looked))
+        changed = False
         for tap, search in searches.items():
             if self._searches.get(tap) is not search:
                 continue  # the tap has gone, or was kicked, while we looked
-            self._looked.add(tap)
-            if tap in found and self._hold(tap, found[tap]):
+            owner, why = found.owners.get(tap), found.withheld.get(tap)
+            before = self._said(tap)
+            if owner is not None and not self._hold(tap, owner):
+                why = f"QEMU process {owner.pid} behind it cannot be watched"
+            self._say(tap, why, search)
+            changed |= self._said(tap) != before
+            if owner is not None and why is None:
                 del self._searches[tap]
             else:
-                self._later(tap, search)
+                self._later(tap, search, why is not None)
         self._arm()
-        if (len(self._owners), len(self._looked)) != before and self._changed is not None:
+        if changed and self._changed is not None:
             self._changed()
+
+    def _say(self, tap: str, why: str | None, search: _Search) -> None:
+        """*tap* has been looked for, which had a result, or had none: *why*."""
+        if why is None:
+            self._looked.add(tap)
+            self._withheld.pop(tap, None)
+        else:
+            self._looked.discard(tap)
+            if self._reactor.seconds() >= search.began + GRACE:
+                self._withheld[tap] = why
+
+    def _said(self, tap: str) -> tuple[object, ...]:
+        return tap in self._looked, self._withheld.get(tap), self._owners.get(tap)
 
     def _failed(self, failure: Failure, searches: Mapping[str, _Search]) -> None:
         self._scanning = None
         if not isinstance(failure.value, TaskStopped):
             _log.failure("looking for the processes behind taps failed", failure)
             for tap, search in searches.items():
-                self._later(tap, search)
+                self._later(tap, search, tap not in self._looked)
             self._arm()
 
-    def _later(self, tap: str, search: _Search) -> None:
+    def _later(self, tap: str, search: _Search, pressing: bool) -> None:
         search.looks += 1
         search.due = self._reactor.seconds() + DELAYS[min(search.looks, len(DELAYS) - 1)]
-        if search.due > search.began + PATIENCE and self._searches.get(tap) is search:
+        if not pressing and search.due > search.began + PATIENCE and self._searches.get(tap) is search:
             del self._searches[tap]
 
     # -- holding --
@@ -224,9 +258,10 @@ class ProcessOwners:
 
     def _forget(self, taps: Iterable[str]) -> None:
         # The process stays known until it ends, even with no tap left: it might change its command line meanwhile.
-        lost = self._looked & set(taps)
+        lost = (self._looked | self._withheld.keys()) & set(taps)
         self._looked -= lost
         for tap in lost:
             self._owners.pop(tap, None)
+            self._withheld.pop(tap, None)
         if lost and self._changed is not None:
             self._changed()

@@ -7,79 +7,69 @@ one domain that the tag means.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from attrs import field, frozen
 
-from eve_meta.documents.document import PLAIN
+from eve_meta import password
+from eve_meta.documents.document import HTML, SEED_BYTES, Document
+from eve_meta.domain import TokenPolicy
+from eve_meta.web import session
+from eve_meta.web.counts import Note
+from eve_meta.web.hosts import Hosts
 from eve_meta.web.request import Request
+from eve_meta.web.response import RETRY_AFTER, Response, not_allowed, refusal
 from eve_meta.web.table import Entry
-
-RETRY_AFTER = 1
-"""Seconds until a guest should ask again. cloud-init honours it; Ignition and Afterburn have waits of their own."""
 
 READABLE = (b"GET", b"HEAD")
 
+_RETRY = f"Retry-After: {RETRY_AFTER}\r\n"
 
-@frozen
-class Response:
-    """An answer, without what depends on its connection.
-
-    :ivar status: the status code.
-    :ivar body: the bytes; an answer to HEAD keeps them to itself.
-    :ivar content_type: the value of ``Content-Type``.
-    :ivar extra: further header fields, each ended by CRLF.
-    :ivar close: whether the connection ends with it.
-    """
-
-    status: HTTPStatus
-    body: bytes
-    content_type: str = PLAIN
-    extra: str = ""
-    close: bool = False
-
-    def head(self, *, date: str, close: bool) -> bytes:
-        """Status line and header fields (RFC 9112 section 4).
-
-        The status line says HTTP/1.1 to guests of HTTP/1.0 too (RFC 9110 section 2.5). ``Server`` tells whoever looks
-        that this is not the metadata service of the host's own cloud; our version is no guest's business.
-
-        :param date: now, as an HTTP date (RFC 9110 section 6.6.1).
-        :param close: whether the connection ends with this answer.
-        """
-        connection = "Connection: close\r\n" if close else ""
-        return (
-            f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\nServer: eve-meta\r\nDate: {date}\r\n"
-            f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
-            f"{self.extra}{connection}\r\n"
-        ).encode("ascii")
-
-
-def _refusal(status: HTTPStatus, *, extra: str = "", close: bool = False) -> Response:
-    return Response(status, f"{status.value} {status.phrase}\n".encode(), extra=extra, close=close)
-
-
-NO_TAP = _refusal(HTTPStatus.FORBIDDEN, close=True)
+NO_TAP = refusal(HTTPStatus.FORBIDDEN, close=True)
 """Whoever connected, no tap of ours did."""
 
-NOT_FOUND = _refusal(HTTPStatus.NOT_FOUND)
+WRONG_HOST = refusal(HTTPStatus.FORBIDDEN, "this is not the host that you asked for", close=True)
+"""The request was meant for somebody else (:mod:`eve_meta.web.hosts`). Not 400, which means what cannot be read; nor
+421, the very word for it, after which a client may ask again over another connection (RFC 9110 section 15.5.20)."""
 
-NOT_ALLOWED = _refusal(HTTPStatus.METHOD_NOT_ALLOWED, extra=f"Allow: {b', '.join(READABLE).decode()}\r\n")
+NOT_FOUND = refusal(HTTPStatus.NOT_FOUND)
 
-UNKNOWN_TAG = _refusal(HTTPStatus.SERVICE_UNAVAILABLE, extra=f"Retry-After: {RETRY_AFTER}\r\n", close=True)
+NOT_ALLOWED = not_allowed(*READABLE)
+
+UNKNOWN_TAG = refusal(HTTPStatus.SERVICE_UNAVAILABLE, extra=_RETRY, close=True)
 """The tap is so new that the table does not have it yet, or it is gone."""
 
-UNKNOWN_DOMAIN = _refusal(HTTPStatus.SERVICE_UNAVAILABLE, extra=f"Retry-After: {RETRY_AFTER}\r\n")
+UNKNOWN_DOMAIN = refusal(HTTPStatus.SERVICE_UNAVAILABLE, extra=_RETRY)
 """The tap is there, its domain is not yet."""
 
-TOO_MANY = _refusal(HTTPStatus.TOO_MANY_REQUESTS, extra=f"Retry-After: {RETRY_AFTER}\r\n", close=True)
+TOO_MANY = refusal(HTTPStatus.TOO_MANY_REQUESTS, extra=_RETRY, close=True)
 
-DEFECT = _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, close=True)
+DEFECT = refusal(HTTPStatus.INTERNAL_SERVER_ERROR, close=True)
 """We failed. Guests retry it, where a 404 would be final."""
 
+PASSWORD_METHODS = not_allowed(*READABLE, b"POST")
+
+PASSWORD_KEPT = Response(HTTPStatus.OK, b"", HTML)
+"""Also to an empty one, which nova accepts without setting it."""
+
+PASSWORD_SET_BEFORE = refusal(HTTPStatus.CONFLICT)
+
+PASSWORD_REFUSED = refusal(HTTPStatus.BAD_REQUEST, f"not UTF-8, or more than {password.MAX_PASSWORD} bytes")
+"""nova says 400 to a long one and 500 to what is no text."""
+
+PASSWORD_NOT_KEPT = refusal(HTTPStatus.SERVICE_UNAVAILABLE, extra=_RETRY)
+"""It is not known to be on the disk. cloudbase-init tries again."""
+
+STORED = {
+    password.Outcome.STORED: PASSWORD_KEPT,
+    password.Outcome.ALREADY_SET: PASSWORD_SET_BEFORE,
+    password.Outcome.FAILED: PASSWORD_NOT_KEPT,
+}
+
 REFUSED = {
-    status: _refusal(status, close=True)
+    status: refusal(status, close=True)
     for status in (
         HTTPStatus.BAD_REQUEST,
         HTTPStatus.REQUEST_TIMEOUT,
@@ -96,37 +86,100 @@ REFUSED = {
 slowly."""
 
 
+@frozen
+class StorePassword:
+    """In place of an answer: the guest's *password* is to be stored first, and :data:`STORED` says what follows."""
+
+    password: str = field(repr=False)
+
+
 @frozen(kw_only=True)
 class Asking:
     """What an answer depends on beside the request and the table.
 
     :ivar peer: the IP address that asks.
     :ivar now: seconds of ``time.monotonic()``.
+    :ivar uptime: seconds of ``CLOCK_BOOTTIME``, by which session tokens end.
     :ivar today: the date in UTC.
-    :ivar seed: gives the random bytes for one answer (:meth:`eve_meta.documents.document.Document.render`).
+    :ivar random: gives as many random bytes as it is asked for.
     :ivar domain_wait: seconds for which a tap's unknown domain may still come.
+    :ivar hosts: which names mean us.
     """
 
     peer: str
     now: float
+    uptime: float
     today: datetime.date
-    seed: Callable[[], bytes] = field(repr=False)
+    random: Callable[[int], bytes] = field(repr=False)
     domain_wait: float
+    hosts: Hosts
 
 
-def answer(entry: Entry | None, request: Request, asking: Asking) -> Response:
-    """The answer to *request* of the tap whose tag means *entry*."""
+def objection(entry: Entry | None, request: Request, asking: Asking) -> Note | None:
+    """What speaks against *request* of the tap whose tag means *entry*, wherever it leads."""
+    if not asking.hosts.known(request.host):
+        return Note.WRONG_HOST
+    return None if entry is None else session.objection(entry, request, asking.uptime)
+
+
+def answer(entry: Entry | None, request: Request, asking: Asking, objected: Note | None) -> Response | StorePassword:
+    """The answer to *request* of the tap whose tag means *entry*.
+
+    :param objected: what :func:`objection` says.
+    """
+    if objected is Note.WRONG_HOST:
+        return WRONG_HOST
     if entry is None:
         return UNKNOWN_TAG
     if entry.tree is None:
-        # 404 is final to cloud-init, Ignition and Afterburn alike, and 503 makes them retry; all that they need first
-        # is below /openstack. Everywhere else a 503 would hold up guests that only look what is there.
-        waiting = asking.now - entry.since < asking.domain_wait
-        return UNKNOWN_DOMAIN if waiting and request.path[:1] == ("openstack",) else NOT_FOUND
+        return _unknown_domain(entry, request, asking)
+    tokens = entry.extras.tokens
+    if objected is Note.INVALID_TOKEN or (objected is Note.NO_TOKEN and tokens is TokenPolicy.REQUIRED):
+        return session.UNAUTHORIZED
+    if tokens is not TokenPolicy.OFF and request.path == session.TOKEN_PATH:
+        return session.issue(entry, request, asking.uptime, asking.random)
     document = entry.tree.find(request.path, peer=asking.peer, today=asking.today)
     if document is None:
         return NOT_FOUND
-    if request.method not in READABLE:
-        return NOT_ALLOWED
-    body = document.body if document.seed_at is None else document.render(asking.seed())
-    return Response(HTTPStatus.OK, body, document.content_type)
+    if request.method in READABLE:
+        return _read(document, request.headers, asking)
+    match request.path:
+        case ("openstack", _, "password"):
+            return _post_password(entry, request) if request.method == b"POST" else PASSWORD_METHODS
+    return NOT_ALLOWED
+
+
+def _unknown_domain(entry: Entry, request: Request, asking: Asking) -> Response:
+    # 404 is final to cloud-init, Ignition and Afterburn alike, and 503 makes them retry; all that they need first is
+    # below /openstack. A 404 for a token is final as well: to the AWS SDKs it says that this service has none, and they
+    # go on without. Everywhere else a 503 would hold up guests that only look what is there.
+    waits = request.path[:1] == ("openstack",) or (request.method == b"PUT" and request.path == session.TOKEN_PATH)
+    return UNKNOWN_DOMAIN if waits and asking.now - entry.since < asking.domain_wait else NOT_FOUND
+
+
+def _read(document: Document, headers: Mapping[bytes, bytes], asking: Asking) -> Response:
+    validator = "" if document.etag is None else f"ETag: {document.etag}\r\n"
+    if b"if-none-match" in headers and _is_among(document.etag, headers[b"if-none-match"]):
+        return Response(HTTPStatus.NOT_MODIFIED, b"", extra=validator)
+    body = document.body if document.seed_at is None else document.render(asking.random(SEED_BYTES))
+    return Response(HTTPStatus.OK, body, document.content_type, validator)
+
+
+# RFC 9110 section 8.8.3. Weak tags are compared like strong ones here (section 13.1.2).
+_ENTITY_TAG = re.compile(rb'(?:W/)?("[!#-~\x80-\xff]*")')
+
+
+def _is_among(etag: str | None, value: bytes) -> bool:
+    return value == b"*" or (etag is not None and etag.encode("ascii") in _ENTITY_TAG.findall(value))
+
+
+def _post_password(entry: Entry, request: Request) -> Response | StorePassword:
+    # In nova's order: that one is set is said first.
+    if entry.extras.password is not None:
+        return PASSWORD_SET_BEFORE
+    if not request.body:
+        return PASSWORD_KEPT
+    try:
+        return StorePassword(password.read(request.body))
+    except ValueError:
+        return PASSWORD_REFUSED

@@ -18,15 +18,18 @@ import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eve_meta.web.answer import NO_TAP, REFUSED, Response
+from eve_meta.web.answer import NO_TAP, PASSWORD_NOT_KEPT, REFUSED
 from eve_meta.web.counts import Drop
+from eve_meta.web.hops import limit_hops
 from eve_meta.web.limits import SLICE
 from eve_meta.web.request import Need, Refusal, Request, RequestReader
+from eve_meta.web.response import Response
 
 if TYPE_CHECKING:
     from eve_meta.web.site import Site
@@ -71,6 +74,9 @@ class _Wait(enum.Enum):
     NEXT = enum.auto()
     """The first byte of another request."""
 
+    ANSWER = enum.auto()
+    """The supervisor, on whose word the answer depends. Nothing is read meanwhile."""
+
     READER = enum.auto()
     """The guest's reading on, before there is more to send."""
 
@@ -102,6 +108,7 @@ class Connection(TwistedProtocol):
         self._eof = False  # the guest will send no more, but may read on, as nc does
         self._body = b""  # the body that is being sent, from _sent on
         self._sent = 0
+        self._asked: Request | None = None  # the request whose answer we wait for ourselves
         self._last = False  # the answer that is being sent is the last one
         self._linger = False  # and the guest may not be done with sending
         self._await(_Wait.REQUEST, site.limits.request_time)
@@ -161,8 +168,7 @@ class Connection(TwistedProtocol):
         self._blocked = False
         if self._tap is not None:
             self._advance(self._tap)
-        if not self._blocked and not self._eof:
-            self._wire.resumeProducing()
+        self._read_on()
 
     def stopProducing(self) -> None:
         """The transport is gone; :meth:`connectionLost` follows."""
@@ -181,6 +187,8 @@ class Connection(TwistedProtocol):
             self._end()
         elif self._wait is _Wait.NEXT:
             self._end()
+        elif self._wait is _Wait.ANSWER:
+            self._answer_came(PASSWORD_NOT_KEPT, self._asked)
         else:
             if self._wait is not _Wait.LINGER:
                 self._site.counts.add(self._tap.tag, Drop.SLOW_READER.value)
@@ -198,17 +206,21 @@ class Connection(TwistedProtocol):
         """Do all that can be done now, then wait for the one thing that is missing."""
         limits = self._site.limits
         answered = False
-        while not (self._blocked or self._wait in _ENDING):
+        while not (self._blocked or self._asked is not None or self._wait in _ENDING):
             if self._body:
                 self._write_body()
             elif self._last:
                 self._end()
             elif (request := self._next_request(tap)) is not None:
                 answered = True
-                self._send(tap, self._site.respond(tap, request, self._peer), request)
+                response = self._site.respond(tap, request, self._peer)
+                if isinstance(response, Response):
+                    self._send(tap, response, request)
+                else:
+                    self._wait_for(response, request)
             elif not self._last:
                 break
-        if self._wait in _ENDING:
+        if self._asked is not None or self._wait in _ENDING:
             return
         if self._blocked:
             self._await(_Wait.READER, limits.write_time)
@@ -218,6 +230,25 @@ class Connection(TwistedProtocol):
                 self._await(_Wait.REQUEST, limits.request_time)
             else:
                 self._await(_Wait.NEXT, limits.idle_time)
+
+    def _wait_for(self, response: Deferred[Response], request: Request) -> None:
+        self._asked = request
+        self._await(_Wait.ANSWER, self._site.limits.answer_time)
+        # Or the guest could make us keep all that it sends meanwhile.
+        self._wire.pauseProducing()
+        response.addCallback(self._answer_came, request)
+
+    def _answer_came(self, response: Response, request: Request | None) -> None:
+        # Unless it came too late: for the guest, or after we gave up.
+        if self._tap is not None and request is not None and request is self._asked:
+            self._asked = None
+            self._send(self._tap, response, request)
+            self._advance(self._tap)
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if not (self._blocked or self._eof or self._asked is not None):
+            self._wire.resumeProducing()
 
     def _next_request(self, tap: Tap) -> Request | None:
         try:
@@ -241,6 +272,8 @@ class Connection(TwistedProtocol):
 
     def _send(self, tap: Tap, response: Response, request: Request | None = None) -> None:
         self._last = response.close or request is None or not request.keep_alive
+        if response.hop_limited:
+            limit_hops(self._wire.getHandle(), self._site.hop_limit)
         self._site.counts.add(tap.tag, str(response.status.value))
         head = response.head(date=self._site.now().date, close=self._last)
         body = b"" if request is not None and request.method == b"HEAD" else response.body

@@ -28,8 +28,26 @@ class Drop(str, enum.Enum):
     """The tag went, or means another domain now."""
 
 
+class Note(str, enum.Enum):
+    """What is to be known of a request beside its status."""
+
+    NO_TOKEN = "no_token"  # noqa: S105  # a name
+    """It had no session token: refused where they are required, and what would be where they are optional (AWS's
+    MetadataNoToken). Not counted where they are off."""
+
+    INVALID_TOKEN = "invalid_token"  # noqa: S105
+    """Its session token has ended, is another guest's, or never was one."""
+
+    WRONG_HOST = "wrong_host"
+    """It was meant for somebody else (:mod:`eve_meta.web.hosts`)."""
+
+
+NAMES = frozenset(name.value for kind in (Drop, Note) for name in kind)
+"""All names but those of status codes."""
+
+
 class Counts:
-    """Counters by tag and name; a name is a status code or a :class:`Drop`.
+    """Counters by tag and name; a name is a status code or of :data:`NAMES`.
 
     :param began: called when there is something to :meth:`take` where there was nothing.
     """

@@ -43,6 +43,10 @@ DEFAULT_WRITE_TIME = 10.0
 """Without progress of a guest that is slow to read its answer: the time for one :data:`SLICE` of it. 6.5 KB/s is slower
 than any guest on its own host; nginx gives 60 to each write."""
 
+DEFAULT_ANSWER_TIME = 5.0
+"""Until a password is on the host's disk; beyond it 503. cloudbase-init's requests wait without a limit, botocore's one
+second, but it posts none."""
+
 DEFAULT_LINGER_TIME = 2.0
 """After a refusal, while what the guest still sends is thrown away. Closing at once would make the kernel send a reset,
 and that may destroy the answer before the guest has read it (RFC 9112 section 9.6). nginx's lingering_timeout is 5."""
@@ -72,6 +76,7 @@ class Limits:
     request_time: float = DEFAULT_REQUEST_TIME
     idle_time: float = DEFAULT_IDLE_TIME
     write_time: float = DEFAULT_WRITE_TIME
+    answer_time: float = DEFAULT_ANSWER_TIME
     linger_time: float = DEFAULT_LINGER_TIME
     rate: float = DEFAULT_RATE
     burst: float = DEFAULT_BURST

@@ -18,18 +18,21 @@ from collections.abc import Callable
 from wsgiref.handlers import format_date_time
 
 from attrs import frozen
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from eve_meta.documents.document import SEED_BYTES
-from eve_meta.web.answer import DEFECT, TOO_MANY, Asking, Response, answer
+from eve_meta.password import Outcome
+from eve_meta.web.answer import DEFECT, STORED, TOO_MANY, Asking, answer, objection
 from eve_meta.web.connection import Connection
 from eve_meta.web.counts import Counts
+from eve_meta.web.hosts import Hosts
 from eve_meta.web.identity import tag_of_socket
 from eve_meta.web.limits import Limits
 from eve_meta.web.request import Request
-from eve_meta.web.table import Table
+from eve_meta.web.response import Response
+from eve_meta.web.table import NO_EXTRAS, Extras, Table
 from eve_meta.web.tap import Tap
 
 SWEEP_EVERY = 1.0
@@ -38,6 +41,10 @@ has a connection or owes its allowance."""
 
 DEFECT_LOG_EVERY = 60.0
 """Seconds between two lines about answers that failed: guests choose how often they ask for them."""
+
+
+def _boottime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @frozen
@@ -67,14 +74,18 @@ class Site(ServerFactory):
     :param clock: the reactor, for the sweep.
     :param identify: the tag of an accepted socket, None for one that came through no tap.
     :param domain_wait: seconds from a tap's appearing during which its domain may still become known.
+    :param hop_limit: the IP TTL or IPv6 hop limit of answers that must not leave the guest.
+    :param hosts: which names mean us.
     :param monotonic: seconds that never jump. Not *clock*'s: Twisted's reactors count by the wall clock. What
         :meth:`put` is given as *since* is of the same clock.
+    :param uptime: seconds of ``CLOCK_BOOTTIME``.
     :param wall: seconds since the epoch.
 
     :ivar table: what each tag means. Change it by :meth:`put` and :meth:`remove`.
     :ivar counts: what guests did.
     :ivar counted: called when the first count is there to be taken, and again for the first one after each
         :meth:`take_counts`; set it to be told.
+    :ivar store_password: keeps a password that the guest of a tag posted; set it to one that does.
     """
 
     noisy = False
@@ -86,17 +97,24 @@ class Site(ServerFactory):
         *,
         identify: Callable[[socket.socket], int | None] = tag_of_socket,
         domain_wait: float = 60.0,
+        hop_limit: int = 1,
+        hosts: Hosts | None = None,
         limits: Limits | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        uptime: Callable[[], float] = _boottime,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.identify = identify
+        self.hop_limit = hop_limit
         self.limits = limits or Limits()
         self.monotonic = monotonic
         self.table = Table()
         self.counted: Callable[[], None] = _nothing
         self.counts = Counts(self._counts_began)
+        self.store_password: Callable[[int, str], Deferred[Outcome]] = _cannot_store
         self._clock = clock
+        self._hosts = hosts or Hosts()
+        self._uptime = uptime
         self._wall = wall
         self._domain_wait = domain_wait
         self._now = Now.of(0)
@@ -106,18 +124,23 @@ class Site(ServerFactory):
 
     # -- for the worker --
 
-    def put(self, tag: int, tap: str, since: float, domain: bytes | None) -> None:
+    def put(self, tag: int, tap: str, since: float, domain: bytes | None, extras: Extras = NO_EXTRAS) -> None:
         """Let *tag* mean *tap*, which appeared at *since* (``time.monotonic()``), and *domain* (JSON, None: unknown).
 
         Where it meant another tap or domain, its connections are cut.
         """
-        if self.table.put(tag, tap, since, domain):
+        if self.table.put(tag, tap, since, domain, extras):
             self._revoke(tag)
 
     def remove(self, tag: int) -> None:
         """Let *tag* mean nothing any more, and cut its connections."""
         self.table.remove(tag)
         self._revoke(tag)
+
+    def cut_all(self) -> None:
+        """Cut all connections: with what they still have to say, they may outlive the way on which to say it."""
+        for tag in tuple(self._taps):
+            self._revoke(tag)
 
     def take_counts(self) -> dict[int, dict[str, int]]:
         """What guests did since the last call: by tag (0: no tap), by status code and :class:`~.counts.Drop`."""
@@ -157,8 +180,8 @@ class Site(ServerFactory):
             self._now = Now.of(second)
         return self._now
 
-    def respond(self, tap: Tap, request: Request, peer: str) -> Response:
-        """The answer to *request*, which came through *tap* from the IP address *peer*."""
+    def respond(self, tap: Tap, request: Request, peer: str) -> Response | Deferred[Response]:
+        """The answer to *request*, which came through *tap* from the IP address *peer*; it may come later."""
         now = self.monotonic()
         if not tap.take(now):
             return TOO_MANY
@@ -166,11 +189,20 @@ class Site(ServerFactory):
             asking = Asking(
                 peer=peer,
                 now=now,
+                uptime=self._uptime(),
                 today=self.now().today,
-                seed=_seed,
+                random=os.urandom,
                 domain_wait=self._domain_wait,
+                hosts=self._hosts,
             )
-            return answer(self.table.get(tap.tag), request, asking)
+            entry = self.table.get(tap.tag)
+            objected = objection(entry, request, asking)
+            if objected is not None:
+                self.counts.add(tap.tag, objected.value)
+            found = answer(entry, request, asking, objected)
+            if isinstance(found, Response):
+                return found
+            return self.store_password(tap.tag, found.password).addCallback(STORED.__getitem__)
         except Exception as error:
             # A defect of ours, which one guest's documents may trigger; the others go on.
             self._log_defect(tap.tag, error, now)
@@ -207,5 +239,5 @@ def _nothing() -> None:
     pass
 
 
-def _seed() -> bytes:
-    return os.urandom(SEED_BYTES)
+def _cannot_store(_tag: int, _password: str) -> Deferred[Outcome]:
+    return succeed(Outcome.FAILED)

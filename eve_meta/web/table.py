@@ -10,11 +10,11 @@ import json
 from collections import OrderedDict
 from uuid import UUID
 
-from attrs import define
+from attrs import define, field, frozen
 
 from eve_meta.codec import make_converter
 from eve_meta.documents.tree import Tree
-from eve_meta.domain import Domain
+from eve_meta.domain import Domain, TokenPolicy
 
 MAX_TREES = 128
 """Domains that are kept ready for answers, those that asked last. Each takes some 12 KB beside its JSON, 1.5 MB in all,
@@ -26,6 +26,24 @@ MAX_TREE_BYTES = 64 * 1024 * 1024
 quarters of it. The domain that asked last is kept whatever its size."""
 
 
+@frozen(kw_only=True)
+class Extras:
+    """What the supervisor knows of a domain behind a tap, beside its documents.
+
+    :ivar tokens: whether its requests need a session token.
+    :ivar token_key: what its tokens are sealed with (:mod:`eve_meta.documents.tokens`).
+    :ivar password: what its guest posted, or None.
+    """
+
+    tokens: TokenPolicy = TokenPolicy.OFF
+    token_key: bytes = field(default=b"", repr=False)
+    password: str | None = field(default=None, repr=False)
+
+
+NO_EXTRAS = Extras()
+"""Those of a tap whose domain is unknown."""
+
+
 @define(eq=False)
 class Entry:
     """What a tag means.
@@ -33,12 +51,14 @@ class Entry:
     :ivar tap: the tap's name.
     :ivar since: when the tap appeared, in seconds of ``time.monotonic()``.
     :ivar domain: the JSON of its :class:`~eve_meta.domain.Domain`, or None while it is unknown.
+    :ivar extras: see :class:`Extras`.
     :ivar tree: *domain* made ready for answers, or None.
     """
 
     tap: str
     since: float
-    domain: bytes | None
+    domain: bytes | None = field(repr=False)
+    extras: Extras = NO_EXTRAS
     tree: Tree | None = None
 
 
@@ -53,18 +73,18 @@ class Table:
         self._ready: OrderedDict[int, int] = OrderedDict()
         self._ready_bytes = 0
 
-    def put(self, tag: int, tap: str, since: float, domain: bytes | None) -> bool:
+    def put(self, tag: int, tap: str, since: float, domain: bytes | None, extras: Extras = NO_EXTRAS) -> bool:
         """Let *tag* mean *tap* and *domain* from now on.
 
         :return: whether it meant another tap or domain before, so that no connection may go from the one to the other.
             A domain that was unknown is no other; one that is no longer known is.
         """
         old = self._entries.get(tag)
-        if old is not None and (old.tap, old.domain) == (tap, domain):
+        if old is not None and (old.tap, old.domain, old.extras) == (tap, domain, extras):
             old.since = since
             return False
         self._forget_tree(tag)
-        self._entries[tag] = Entry(tap, since, domain)
+        self._entries[tag] = Entry(tap, since, domain, extras)
         return old is not None and (old.tap != tap or _is_other(old.domain, domain))
 
     def remove(self, tag: int) -> None:
@@ -80,7 +100,8 @@ class Table:
         if entry.tree is not None:
             self._ready.move_to_end(tag)
         else:
-            entry.tree = Tree(self._converter.structure(json.loads(entry.domain), Domain))
+            domain = self._converter.structure(json.loads(entry.domain), Domain)
+            entry.tree = Tree(domain, password=entry.extras.password)
             self._ready[tag] = len(entry.domain)
             self._ready_bytes += len(entry.domain)
             while len(self._ready) > self._max_trees or (

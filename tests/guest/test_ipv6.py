@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 
 from guests import Guest
 from tests.guest.scene import META_DATA, SERVICE_MAC, Scene, domain, eventually, scene, uuid_of
@@ -109,11 +110,10 @@ def test_a_guest_cannot_pose_as_the_service_to_its_neighbour(six: Scene) -> None
     eventually(lambda: "tentative" not in addresses(victim), 10)
     assert ask(victim, LINK_LOCAL) == uuid_of(5)
     mac = "52:54:00:00:00:04"
-    advertisement = ICMPv6ND_NA(tgt=LINK_LOCAL, R=0, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=mac)
-    everyone = Ether(src=mac, dst="33:33:00:00:00:01") / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255) / advertisement
-    honest_source = (
-        Ether(src=mac, dst="33:33:00:00:00:01") / IPv6(src="fe80::4", dst="ff02::1", hlim=255) / advertisement
-    )
+    to_all: Packet = Ether(src=mac, dst="33:33:00:00:00:01")
+    claim: Packet = ICMPv6ND_NA(tgt=LINK_LOCAL, R=0, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=mac)
+    everyone = to_all / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255) / claim
+    honest_source = to_all / IPv6(src="fe80::4", dst="ff02::1", hlim=255) / claim
     with attacker.open_socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
         wire.bind(("eth0", 0))
         for frame in (everyone, honest_source):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import json
 import os
 import pwd
 import signal
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -32,6 +37,11 @@ from tests.guest.scene import (
 LARGE = 9
 MIB = 1024 * 1024
 
+BACK_OFF = 5.0
+"""Seconds more, at most, where others died before it: tests that follow each other are deaths in a row."""
+
+SYS_PIDFD_GETFD = 438  # of every architecture
+
 COUNT = 8
 
 RESTART_TIME = 2.0
@@ -56,7 +66,7 @@ def worker(stage: Scene) -> int:
     def pid() -> int:
         return int(stage.daemon.status()["workers"][0]["pid"] or 0)
 
-    return eventually(pid, RESTART_TIME)
+    return eventually(pid, BACK_OFF + RESTART_TIME)
 
 
 def guest(stage: Scene, number: int) -> Guest:
@@ -116,6 +126,84 @@ def test_counts_survive_the_worker(stage: Scene) -> None:
     assert stage.status_of("vnet2")["requests"]["200"] == before + 1
 
 
+# -- its revenge, when a guest has taken it over --
+
+
+def taken(pid: int, fd: int) -> int:
+    """The open file that the process *pid* has as *fd*, also for us."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        copy = ctypes.CDLL(None, use_errno=True).syscall(SYS_PIDFD_GETFD, pidfd, fd, 0)
+        assert copy >= 0, os.strerror(ctypes.get_errno())
+        return int(copy)
+    finally:
+        os.close(pidfd)
+
+
+def taken_sockets(pid: int) -> Iterator[socket.socket]:
+    """Its sockets, also for us."""
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        if str(fd.readlink()).startswith("socket:"):
+            with socket.socket(fileno=taken(pid, int(fd.name))) as copy:
+                yield copy
+
+
+def test_a_listening_socket_that_it_shut_is_made_anew(stage: Scene) -> None:
+    pid = worker(stage)
+    for copy in taken_sockets(pid):
+        if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            copy.shutdown(socket.SHUT_RDWR)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: worker(stage) != pid, BACK_OFF + RESTART_TIME)
+    eventually(lambda: answers(stage, 1), RESTART_TIME)
+
+
+def answers(stage: Scene, number: int) -> bool:
+    try:
+        return Identity.asked_by(guest(stage, number)) == Identity.of(number)
+    except OSError:
+        return False
+
+
+def test_it_floods_the_log_with_little(stage: Scene) -> None:
+    pipe = taken(worker(stage), 2)
+    size = stage.daemon.log.stat().st_size
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        try:
+            os.write(pipe, b"\x1b[31mflood\n" * 400)
+        except BlockingIOError:
+            time.sleep(0.01)
+    os.close(pipe)
+    grown = stage.daemon.log.read_bytes()[size:]
+    assert b"worker 0: \\x1b[31mflood\n" in grown
+    assert b"\x1b" not in grown
+    assert len(grown) < 10_000
+    # The pipe is full, and whoever dies with a full pipe is missed.
+    assert Identity.asked_by(guest(stage, 1)) == Identity.of(1)
+    pid = worker(stage)
+    os.kill(pid, signal.SIGKILL)
+    assert Identity.asked_by(guest(stage, 1)) == Identity.of(1)
+    assert worker(stage) != pid
+
+
+def test_it_is_killed_when_it_floods_its_supervisor(stage: Scene) -> None:
+    pid = worker(stage)
+    frame = json.dumps({"message": "Counts", "counts": {"1": {"200": 2**60}}}).encode() + b"\n"
+    frames = (struct.pack("!I", len(frame)) + frame) * 1000
+    for copy in taken_sockets(pid):
+        if copy.family == socket.AF_UNIX:
+            copy.settimeout(RESTART_TIME)
+            with contextlib.suppress(ConnectionError):
+                for _ in range(100):
+                    copy.sendall(frames)
+            break
+    eventually(lambda: worker(stage) != pid, BACK_OFF + RESTART_TIME)
+    assert "is more than any sound worker says" in stage.daemon.log_tail(5)
+    assert Identity.asked_by(guest(stage, 1)) == Identity.of(1)
+    assert stage.status_of("vnet1")["requests"]["200"] < 2**53
+
+
 # -- what it may do --
 
 
@@ -149,10 +237,10 @@ def test_its_file_system_is_an_empty_folder(stage: Scene) -> None:
     assert Path(f"/proc/{worker(stage)}/cwd").readlink() == stage.daemon.directory / "run" / "root"
 
 
-def test_it_holds_no_file_but_its_sockets_and_the_log(stage: Scene) -> None:
+def test_it_holds_no_file_but_its_sockets_and_a_pipe_for_the_log(stage: Scene) -> None:
     pid = worker(stage)
     names = {int(fd.name): str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
-    assert names.pop(2) == str(stage.daemon.log)
+    assert names.pop(2).startswith("pipe:")  # neither the log nor the terminal
     sockets = {name[len("socket:[") : -1] for name in names.values() if name.startswith("socket:")}
     kinds = sorted(name.partition("[")[0] for name in names.values() if not name.startswith("socket:"))
     assert kinds == [
@@ -170,6 +258,12 @@ def test_it_holds_no_file_but_its_sockets_and_the_log(stage: Scene) -> None:
     }
     assert listening & sockets
     assert len(sockets - listening) == 1
+
+
+def test_it_has_no_terminal_and_is_in_no_session_that_has_one(stage: Scene) -> None:
+    pid = worker(stage)
+    _, group, session, terminal = map(int, proc(pid, "stat").rpartition(")")[2].split()[1:5])
+    assert (group, session, terminal) == (pid, pid, 0)
 
 
 def test_its_environment_is_empty(stage: Scene) -> None:

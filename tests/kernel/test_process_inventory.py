@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,49 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taps and network name
 QEMU = "qemu-system-x86_64"
 UUID1 = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
 UUID2 = "2a831fa7-c50b-4693-a16e-fb8171f1b69e"
+
+SERVE = """
+import json, sys, time
+from pathlib import Path
+from eve_meta.config import InventoryConfig
+from eve_meta.inventory import Inventory
+from eve_meta.reactor import reactor
+
+def say():
+    domains = {tap: inventory.domain_of(tap) for tap in taps}
+    told = {tap: domain and domain.name for tap, domain in domains.items()}
+    print(json.dumps({"owners": told, "problems": [str(each) for each in inventory.problems()]}), flush=True)
+
+directory, *taps = sys.argv[1:]
+inventory = Inventory(InventoryConfig(directory=Path(directory)), reactor)
+inventory.start(say)
+inventory.taps_changed(taps)
+reactor.run()
+"""
+"""More of it: it prints the name of the domain behind each tap whenever something changes."""
+
+LIBVIRTD = """
+import fcntl, os, struct, subprocess, sys, time
+tap, delay, *command = sys.argv[1:]
+fd = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", tap.encode(), 0x1002))  # TUNSETIFF, IFF_TAP | IFF_NO_PI
+print("open", flush=True)
+time.sleep(float(delay))
+process = subprocess.Popen([*command, "-netdev", f"tap,id=n0,fd={fd}"], pass_fds=[fd])
+time.sleep(0.5)
+os.close(fd)
+process.wait()
+"""
+"""What libvirtd does: it opens a tap, sets up this and that, and starts a QEMU that inherits it."""
+
+HOLD = """
+import fcntl, os, struct, sys, time
+fd = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", sys.argv[1].encode(), 0x1002))
+print("open", flush=True)
+time.sleep(100)
+"""
+"""Any program that holds a tap."""
 
 WATCH = """
 import json, sys, time
@@ -102,6 +147,90 @@ def test_qemu_that_starts_later_and_ends(start: Callable[..., subprocess.Popen[s
     # The tap is still there, and another VM may have it.
     start(*qemu("-uuid", UUID2, "-name", "web2", tap="tap0"))
     wait_for(watcher, {"tap0": [UUID2, "web2"]})
+
+
+@pytest.fixture
+def program() -> Iterator[Callable[[str], str]]:
+    """A Python by another name, for anyone to run: what a process is called is its executable's name."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+
+        def copy(name: str) -> str:
+            return shutil.copy(os.path.realpath("/usr/bin/python3"), f"{directory}/{name}")
+
+        yield copy
+
+
+@pytest.fixture
+def domains(tmp_path: Path) -> Path:
+    """A folder for domain files that nobody else can write to."""
+    (tmp_path / "domains.d").mkdir(0o700)
+    return tmp_path / "domains.d"
+
+
+def serve(start: Callable[..., subprocess.Popen[str]], domains: Path) -> subprocess.Popen[str]:
+    return start(sys.executable, "-c", SERVE, str(domains), "tap0", "tap1")
+
+
+def write(path: Path, text: str) -> None:
+    path.touch(0o600)
+    path.write_text(text)
+
+
+def told_until(server: subprocess.Popen[str], *problems: str, **served: str | None) -> list[dict[str, Any]]:
+    """All that the server says until it serves this, with problems that contain these."""
+    assert server.stdout is not None
+    said: list[dict[str, Any]] = []
+    end = time.monotonic() + 20
+    for line in server.stdout:
+        said.append(json.loads(line))
+        last = said[-1]
+        if last["owners"] == served and len(last["problems"]) == len(problems):
+            assert all(part in text for part, text in zip(problems, last["problems"], strict=True)), last
+            return said
+        assert time.monotonic() < end, f"expected {served}, last said {last}"
+    raise AssertionError("the server ended")
+
+
+def test_a_user_who_calls_his_process_qemu_and_another_domain(
+    namespace: str, start: Callable[..., subprocess.Popen[str]], program: Callable[[str], str], domains: Path
+) -> None:
+    write(domains / "victim.yaml", f"name: victim\nuuid: {UUID1}\n")
+    subprocess.run(["ip", "-n", namespace, "tuntap", "del", "tap1", "mode", "tap"], check=True)
+    subprocess.run(["ip", "-n", namespace, "tuntap", "add", "tap1", "mode", "tap", "user", "nobody"], check=True)
+    as_nobody = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+    fake = start(*as_nobody, program("qemu-fake"), "-c", HOLD, "tap1", "-uuid", UUID1)
+    assert fake.stdout is not None
+    assert fake.stdout.readline() == "open\n"
+    server = serve(start, domains)
+    said = told_until(server, "is not trusted to say whose it is", tap0=None, tap1=None)
+    # The real one gets its own, whatever the other says.
+    start(*qemu("-uuid", UUID1, tap="tap0"))
+    said += told_until(server, "is not trusted to say whose it is", tap0="victim", tap1=None)
+    assert {each["owners"]["tap1"] for each in said} == {None}
+
+
+def test_a_tap_with_a_stale_file_that_libvirt_gives_to_another_domain(
+    start: Callable[..., subprocess.Popen[str]], program: Callable[[str], str], domains: Path
+) -> None:
+    write(domains / "old.yaml", f"name: old\nuuid: {UUID1}\nnics: [{{tap: tap0}}]\n")
+    write(domains / "new.yaml", f"name: new\nuuid: {UUID2}\n")
+    command = (QEMU, "-M", "none", "-S", "-nographic", "-display", "none", "-uuid", UUID2)
+    libvirtd = start(program("libvirtd"), "-c", LIBVIRTD, "tap0", "1", *command)
+    assert libvirtd.stdout is not None
+    assert libvirtd.stdout.readline() == "open\n"
+    said = told_until(serve(start, domains), f"got {UUID2}", tap0=None, tap1=None)
+    assert {each["owners"]["tap0"] for each in said} == {None}
+
+
+def test_a_tap_that_another_hypervisor_holds_is_its_files(
+    start: Callable[..., subprocess.Popen[str]], program: Callable[[str], str], domains: Path
+) -> None:
+    write(domains / "web1.yaml", "name: web1\nnics: [{tap: tap0}]\n")
+    holder = start(program("cloud-hypervisor"), "-c", HOLD, "tap0")
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "open\n"
+    told_until(serve(start, domains), tap0="web1", tap1=None)
 
 
 def test_qemu_in_another_namespace_is_not_behind_our_tap(

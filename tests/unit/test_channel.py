@@ -15,12 +15,16 @@ from eve_meta.channel import (
     Begin,
     Channel,
     Counts,
+    PasswordDone,
     PutTap,
     RemoveTap,
     Report,
+    SetPassword,
     ToSupervisor,
     ToWorker,
 )
+from eve_meta.domain import TokenPolicy
+from eve_meta.password import Outcome
 
 
 class End:
@@ -34,7 +38,7 @@ class End:
         self.channel.makeConnection(self.transport)
 
     def feed(self, data: bytes) -> None:
-        self.channel.dataReceived(data)  # type: ignore[no-untyped-call]
+        self.channel.dataReceived(data)
 
     def _received(self, message: ToWorker | ToSupervisor, payload: bytes) -> None:
         self.received.append((message, payload))
@@ -45,10 +49,13 @@ class End:
 
 MESSAGES: list[ToWorker | ToSupervisor] = [
     PutTap(tag=7, tap="vnet0", since=12.5),
+    PutTap(tag=7, tap="vnet0", since=1.0, tokens=TokenPolicy.REQUIRED, token_key=b"\0\n\xff", password="a\nb"),
     RemoveTap(tag=7),
     Begin(),
     Report(number=3),
     Counts(counts={"7": {"200": 3, "malformed": 1}, "0": {"403": 1}}, number=3),
+    SetPassword(tag=7),
+    *(PasswordDone(tag=7, outcome=outcome) for outcome in Outcome),
 ]
 
 
@@ -84,6 +91,8 @@ def frame(content: bytes) -> bytes:
         b'{"message": "Counts", "counts": {"7": 3}}\n',
         b'{"message": "Counts", "counts": {"7": {"200": "many"}}}\n',
         b'{"message": "Counts", "counts": [["7", {}]]}\n',
+        b'{"message": "SetPassword", "tag": "7"}\n',
+        b'{"message": "PasswordDone", "tag": 7, "outcome": "perhaps"}\n',
         b'{"message": ["Report"], "number": 1}\n',
         b"[" * 100000 + b"\n",
         b"\xff\xfe\n",

@@ -65,6 +65,7 @@ def test_what_is_written_is_had(tmp_path: Path) -> None:
         workers = 0
         tokens = "off"
         hop_limit = 2
+        hosts = ["metadata.example.org"]
         domain_wait = 0
         [admin]
         socket = "/run/lab/admin.sock"
@@ -76,6 +77,7 @@ def test_what_is_written_is_had(tmp_path: Path) -> None:
     assert loaded.inventory.directory == Path("/srv/domains")
     assert loaded.steering.taps == ("veth*",)
     assert (loaded.web.workers, loaded.web.tokens, loaded.web.domain_wait) == (0, TokenPolicy.OFF, 0)
+    assert (loaded.web.hop_limit, loaded.web.hosts) == (2, ("metadata.example.org",))
     assert loaded.paths.state == Path("/var/lib/lab")
 
 
@@ -109,7 +111,8 @@ def test_what_is_written_is_had(tmp_path: Path) -> None:
         ),
         ('[inventory]\neve = "/run"', "inventory.eve: '/run' is not available in this version of eve-meta"),
         ('[admin]\nmetrics = "[::1]:9"', "admin.metrics: '[::1]:9' is not available in this version of eve-meta"),
-        ('[web]\ntokens = "required"', "web.tokens: 'required' is not available in this version of eve-meta"),
+        ('[web]\nhosts = ["a b"]', "web.hosts: expected host names such as metadata.example.org, got ['a b']"),
+        ('[web]\nhosts = ["-a"]', "web.hosts: expected host names such as metadata.example.org, got ['-a']"),
         ('[web]\ntokens = "on"', "web.tokens: expected one of optional, required, off, got 'on'"),
     ],
 )

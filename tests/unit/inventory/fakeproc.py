@@ -25,8 +25,12 @@ class FakeProc:
         comm: str = "qemu-system-x86",
         start: int = 100,
         netns: str = NETNS,
+        uids: tuple[int, int, int, int] = (0, 0, 0, 0),
     ) -> Path:
-        """A process that holds *taps*, beside other descriptors. Without *exe* one cannot read its program."""
+        """A process that holds *taps*, beside other descriptors. Without *exe* one cannot read its program.
+
+        :param uids: its real, effective, saved and file system user.
+        """
         base = self.path / str(pid)
         for name in ("ns", "fd", "fdinfo"):
             (base / name).mkdir(parents=True)
@@ -35,6 +39,7 @@ class FakeProc:
         if exe is not None:
             (base / "exe").symlink_to(exe)
         self.set_cmdline(pid, *arguments)
+        self.set_uids(pid, *uids)
         # The name may hold what looks like the end of the field.
         (base / "stat").write_text(f"{pid} (a) b) S 1 {'0 ' * 17}{start} 0 0\n")
         links = ["/dev/null", "socket:[5]", *["/dev/net/tun"] * len(list(taps))]
@@ -47,3 +52,7 @@ class FakeProc:
     def set_cmdline(self, pid: int, *arguments: str) -> None:
         """Give the process another command line, as it could itself."""
         (self.path / str(pid) / "cmdline").write_bytes(b"".join(argument.encode() + b"\0" for argument in arguments))
+
+    def set_uids(self, pid: int, *uids: int) -> None:
+        """Make the process another user's: real, effective, saved and file system user."""
+        (self.path / str(pid) / "status").write_text("Name:\tx\nUid:\t{}\t{}\t{}\t{}\nGid:\t0\t0\t0\t0\n".format(*uids))

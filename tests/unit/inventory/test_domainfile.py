@@ -103,12 +103,6 @@ def test_yaml_that_runs_code_is_refused(tmp_path: Path) -> None:
     assert problem.startswith(":1: YAML: could not determine a constructor for the tag")
 
 
-def test_tokens_that_are_required_cannot_be_had_yet(tmp_path: Path) -> None:
-    assert wrong(tmp_path, "name: a\ntokens: required\n") == [
-        ":2: tokens: 'required' is not available in this version of eve-meta"
-    ]
-
-
 def test_secrets_that_everybody_may_read(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     path = tmp_path / "web1.yaml"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,48 @@ def test_a_file_that_names_another_vms_tap_serves_nobody(
     until(lambda: len(inventory.problems()) == 1)
     assert set(served) == {None}
     assert f"got {UUID2}" in str(inventory.problems()[0])
+
+
+def test_a_stale_file_and_a_qemu_that_gets_its_tap_later(
+    inventory: Inventory,
+    directory: Path,
+    proc: FakeProc,
+    until: Until,
+    turn: Callable[[float], None],
+    process: subprocess.Popen[bytes],
+) -> None:
+    """libvirt's names are dynamic: vnet0 was uuid 1's yesterday. libvirtd opens it, QEMU gets it a while later."""
+    write(directory / "web1.yaml", f"uuid: {UUID1}\nnics: [{{tap: vnet0}}]\n")
+    write(directory / "web2.yaml", f"uuid: {UUID2}\n")
+    libvirtd = proc.add(os.getpid(), "libvirtd", taps=["vnet0"], exe="/usr/sbin/libvirtd")
+    served: list[str | None] = []
+    inventory.start(lambda: served.append(uuid_of(inventory, "vnet0")))
+    inventory.taps_changed(["vnet0"])
+    turn(0.3)
+    assert set(served) == {None}
+    proc.add(process.pid, "qemu", "-uuid", UUID2, taps=["vnet0"])
+    libvirtd.rename(proc.path / "closed")
+    until(lambda: len(inventory.problems()) == 1)
+    assert set(served) == {None}
+
+
+def test_a_user_who_calls_himself_another(
+    inventory: Inventory,
+    directory: Path,
+    proc: FakeProc,
+    until: Until,
+    process: subprocess.Popen[bytes],
+) -> None:
+    write(directory / "web1.yaml", f"uuid: {UUID1}\n")
+    proc.add(process.pid, "qemu", "-uuid", UUID1, taps=["vnet0"])
+    proc.add(os.getpid(), "qemu-x", "-uuid", UUID1, taps=["tap0"], exe="/home/x/qemu-x", uids=(1000,) * 4)
+    served: set[str | None] = set()
+    inventory.start(lambda: served.add(uuid_of(inventory, "tap0")))
+    inventory.taps_changed(["vnet0", "tap0"])
+    until(lambda: uuid_of(inventory, "vnet0") == UUID1 and bool(inventory.problems()))
+    assert served == {None}
+    (problem,) = inventory.problems()
+    assert "tap tap0: process" in str(problem)
 
 
 def test_a_carrier_that_changes_stops_the_serving_until_looked_again(

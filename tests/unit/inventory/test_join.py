@@ -22,6 +22,10 @@ def owner(pid: int = 1, *, uuid: UUID | None = None, name: str | None = None) ->
     return Owner(pid=pid, start=1, uuid=uuid, name=name)
 
 
+def stranger(pid: int = 9, *, uuid: UUID | None = None, name: str | None = None) -> Owner:
+    return Owner(pid=pid, start=1, uuid=uuid, name=name, uid=1000, trusted=False)
+
+
 def nobody(domains: dict[str, Domain], owners: dict[str, Owner]) -> list[str]:
     """The problems, where no tap may have a domain."""
     taps, problems = join(domains, owners)
@@ -50,9 +54,7 @@ def test_a_vm_that_took_anothers_name() -> None:
 
 
 def test_two_processes_with_one_uuid() -> None:
-    assert nobody(
-        {"a.yaml": domain(uuid=UUID1, taps=("t3",))}, {"t1": owner(1, uuid=UUID1), "t2": owner(2, uuid=UUID1)}
-    ) == [
+    assert nobody({"a.yaml": domain(uuid=UUID1)}, {"t1": owner(1, uuid=UUID1), "t2": owner(2, uuid=UUID1)}) == [
         "a.yaml: expected one QEMU process to be this domain, got 1 behind t1 and 2 behind t2: none of them is served"
     ]
 
@@ -76,6 +78,59 @@ def test_one_wrong_tap_leaves_the_others() -> None:
     taps, problems = join({"a.yaml": web}, {"t1": owner(1, uuid=UUID1), "t2": owner(2, uuid=UUID2)})
     assert taps == {"t1": web}
     assert len(problems) == 1
+
+
+def test_a_domain_that_names_its_taps_is_behind_no_other() -> None:
+    web = domain(uuid=UUID1, name="web1", taps=("t1",))
+    for process in (owner(2, uuid=UUID1), owner(2, name="web1"), stranger(2, uuid=UUID1)):
+        taps, problems = join({"a.yaml": web}, {"t1": owner(1, uuid=UUID1), "t": process})
+        assert taps == {"t1": web}
+        assert len(problems) == 1
+    assert nobody({"a.yaml": domain(uuid=UUID1)}, {"t": stranger(uuid=UUID1)})
+
+
+def test_who_names_another_domains_uuid_is_not_taken_for_a_namesake() -> None:
+    """Else it would get its namesake's documents under that uuid, and whatever is kept by it."""
+    domains = {"a.yaml": domain(uuid=UUID1, taps=("t1",)), "b.yaml": domain(name="b")}
+    taps, problems = join(domains, {"t": owner(uuid=UUID1, name="b")})
+    assert taps == {"t1": domains["a.yaml"]}
+    assert len(problems) == 1
+
+
+def test_a_stale_file_without_uuid_and_the_process_of_another_domain() -> None:
+    domains = {"a.yaml": domain(name="old", taps=("t",)), "b.yaml": domain(uuid=UUID2)}
+    assert nobody(domains, {"t": owner(uuid=UUID2)}) == [
+        f"a.yaml: nics: expected this domain behind t, got {WHO}, which is b.yaml: it is not served"
+    ]
+
+
+def test_a_stranger_gets_nothing_by_its_word() -> None:
+    for claim in (stranger(uuid=UUID1), stranger(name="web1")):
+        assert nobody({"a.yaml": domain(uuid=UUID1, name="web1")}, {"t": claim}) == [
+            "a.yaml: tap t: process 9 of user 1000 is not trusted to say whose it is"
+        ]
+    assert nobody({"a.yaml": domain(uuid=UUID1)}, {"t": stranger(uuid=UUID2)}) == []
+
+
+def test_a_stranger_takes_nothing_from_others_by_its_word() -> None:
+    web = domain(uuid=UUID1, name="web1")
+    taps, problems = join({"a.yaml": web}, {"t1": owner(uuid=UUID1), "t2": stranger(uuid=UUID1)})
+    assert taps == {"t1": web}
+    assert len(problems) == 1
+    tied = domain(uuid=UUID1, taps=("t1", "t2"))
+    assert join({"a.yaml": tied}, {"t1": owner(uuid=UUID1), "t2": stranger(uuid=UUID1)}) == (
+        {"t1": tied, "t2": tied},
+        (),
+    )
+
+
+def test_a_stranger_behind_a_tap_that_a_file_names() -> None:
+    """The file says whose the tap is; but it may be stale, and an honest user's QEMU gets nobody else's documents."""
+    domains = {"a.yaml": domain(name="web1", taps=("t",))}
+    assert len(nobody(domains, {"t": stranger(name="web2")})) == 1
+    taps, problems = join(domains, {"t": stranger(uuid=UUID2, name="web1")})
+    assert problems == ()
+    assert taps["t"].uuid is None  # not one of the stranger's choice: more than documents hangs on it
 
 
 # -- what is --

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,60 @@ def test_a_tap_that_qemu_opens_later(
     watched.owners.taps_changed(["tap0"])
     turn(0.1)
     assert set(watched.owners.looked()) == {"tap0"}
+    assert watched.changes == 1
     proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
     until(lambda: watched.names() == {"tap0": "web1"})
+    assert watched.changes == 2
+
+
+def test_a_tap_on_its_way_to_qemu_is_withheld_for_as_long_as_it_takes(
+    watched: Watched,
+    proc: FakeProc,
+    until: Until,
+    turn: Turn,
+    process: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    monkeypatch.setattr(module, "GRACE", 0.2)
+    monkeypatch.setattr(module, "DELAYS", (0.0, 0.05))
+    giver = proc.add(os.getpid(), "libvirtd", taps=["tap0"], exe="/usr/sbin/libvirtd")
+    watched.owners.taps_changed(["tap0"])
+    turn(0.1)
+    assert set(watched.owners.looked()) == set()
+    assert (watched.owners.problems(), watched.changes) == ((), 0)
+    turn(0.3)  # which is too long
+    assert set(watched.owners.looked()) == set()
+    assert [str(problem) for problem in watched.owners.problems()] == [
+        f"tap tap0: libvirtd process {os.getpid()} holds it and has handed it to no QEMU yet: it is not served"
+    ]
+    assert watched.changes == 1
+    proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    giver.rename(proc.path / "closed")
+    until(lambda: watched.names() == {"tap0": "web1"})
+    assert set(watched.owners.looked()) == {"tap0"}
+    assert watched.owners.problems() == ()
+
+
+def test_a_tap_that_its_giver_gave_to_no_qemu(watched: Watched, proc: FakeProc, until: Until) -> None:
+    giver = proc.add(os.getpid(), "libvirtd", taps=["tap0"], exe="/usr/sbin/libvirtd")
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: watched.owners._searches["tap0"].looks > 0)
+    giver.rename(proc.path / "closed")
+    until(lambda: set(watched.owners.looked()) == {"tap0"})
+    assert watched.names() == {}
+
+
+def test_a_carrier_that_changes_is_followed_by_a_look_at_once(
+    watched: Watched, proc: FakeProc, until: Until, reactor: Any
+) -> None:
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: "tap0" in watched.owners.looked())
+    watched.owners.kick("tap0")
+    assert "tap0" not in watched.owners.looked()
+    kicked = time.monotonic()
+    until(lambda: "tap0" in watched.owners.looked())
+    assert time.monotonic() - kicked < module.DELAYS[1] / 2
 
 
 def test_the_end_of_the_process_is_learnt_at_once(
@@ -204,8 +257,9 @@ def test_no_descriptor_left_to_watch_with_means_no_owner(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pidfd_open", fail)
         watched.owners.taps_changed(["tap0"])
-        until(lambda: "tap0" in watched.owners.looked())
+        until(lambda: watched.owners._searches["tap0"].looks > 0)
         assert watched.names() == {}
+        assert set(watched.owners.looked()) == set()
     until(lambda: watched.names() == {"tap0": "web1"})
 
 

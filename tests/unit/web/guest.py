@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from eve_meta.web.connection import Peer
 from eve_meta.web.limits import Limits
 from eve_meta.web.site import Site
+from eve_meta.web.table import NO_EXTRAS, Extras
 
 TAG = 7
 TAP = "vnet7"
@@ -72,8 +73,11 @@ class Address:
 class FakeWire:
     """What :class:`twisted.internet.tcp.Server` does for a protocol, one reactor turn at each :meth:`turn`."""
 
+    family = socket.AF_INET
+
     def __init__(self, tag: int | None) -> None:
         self.tag = tag
+        self.options: list[tuple[int, int, int]] = []
         self.received = bytearray()
         self.buffer = bytearray()
         self.reading = True
@@ -88,6 +92,10 @@ class FakeWire:
 
     def getHandle(self) -> socket.socket:  # noqa: N802
         return cast(socket.socket, self)
+
+    def setsockopt(self, *option: int) -> None:
+        assert len(option) == 3
+        self.options.append(option)
 
     def getPeer(self) -> Peer:  # noqa: N802
         return cast(Peer, Address())
@@ -148,7 +156,7 @@ class FakeWire:
     def _end(self, how: str, reason: Exception) -> None:
         if not self.ended:
             self.ended = how
-            self.protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]  # as Twisted left it
+            self.protocol.connectionLost(Failure(reason))  # as Twisted left it
 
 
 class Guest:
@@ -195,7 +203,14 @@ class Guest:
         return self.wire.ended or ("half-closed" if self.wire.half_closed else "")
 
 
-def make_site(clock: Clock, *, limits: Limits | None = None, known: bytes | None = None) -> Site:
+def make_site(
+    clock: Clock,
+    *,
+    limits: Limits | None = None,
+    known: bytes | None = None,
+    extras: Extras = NO_EXTRAS,
+    hop_limit: int = 1,
+) -> Site:
     """A site where the tap of :data:`TAG` has the domain *known*, by default :func:`domain`'s."""
 
     def identify(connection: socket.socket) -> int | None:
@@ -205,8 +220,10 @@ def make_site(clock: Clock, *, limits: Limits | None = None, known: bytes | None
         clock,
         identify=identify,
         limits=limits,
+        hop_limit=hop_limit,
         monotonic=clock.seconds,
+        uptime=clock.seconds,
         wall=lambda: TODAY + clock.seconds(),
     )
-    site.put(TAG, TAP, clock.seconds(), domain() if known is None else known)
+    site.put(TAG, TAP, clock.seconds(), domain() if known is None else known, extras)
     return site

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 from http import HTTPStatus
 
 import pytest
 
-from eve_meta.documents.document import SEED_BYTES
-from eve_meta.documents.tree import Tree
-from eve_meta.domain import Domain
+from eve_meta.domain import TokenPolicy
+from eve_meta.password import MAX_PASSWORD
 from eve_meta.web import answer as answers
-from eve_meta.web.answer import Asking, Response, answer
-from eve_meta.web.limits import Limits
-from eve_meta.web.request import Request, RequestReader
-from eve_meta.web.table import Entry
+from eve_meta.web.answer import StorePassword
+from eve_meta.web.counts import Note
+from tests.unit.web.asking import SINCE, UNKNOWN, WAIT, ask, known, tell
 from tests.unit.web.guest import get
 
-SINCE = 1000.0
-WAIT = 60.0
-UNKNOWN = Entry("vnet0", SINCE, None)
-KNOWN = Entry("vnet0", SINCE, b"", Tree(Domain(name="web1", user_data=b"\x1f\x8b\0\xff")))
-
-
-def ask(entry: Entry | None, path: str, *, method: str = "GET", now: float = SINCE) -> Response:
-    """The answer to a request for *path*."""
-    reader = RequestReader(Limits())
-    reader.receive(get(path, method=method))
-    request = reader.next()
-    assert isinstance(request, Request)
-    asking = Asking(
-        peer="10.0.0.5",
-        now=now,
-        today=datetime.date(2026, 1, 1),
-        seed=lambda: bytes(SEED_BYTES),
-        domain_wait=WAIT,
-    )
-    return answer(entry, request, asking)
+KNOWN = known()
 
 
 @pytest.mark.parametrize("path", ["/", "/openstack", "/openstack/latest/user_data", "/latest/meta-data", "/nothing"])
@@ -54,6 +32,11 @@ def test_a_guest_whose_domain_may_still_come_is_told_to_retry(path: str, method:
     for now in (SINCE, SINCE + WAIT - 0.1):
         assert ask(UNKNOWN, path, method=method, now=now) is answers.UNKNOWN_DOMAIN
     assert "Retry-After: 1\r\n" in answers.UNKNOWN_DOMAIN.extra
+
+
+def test_a_guest_that_wants_a_token_before_its_domain_is_known_is_not_told_that_there_are_none() -> None:
+    assert ask(UNKNOWN, "/latest/api/token", method="PUT") is answers.UNKNOWN_DOMAIN
+    assert ask(UNKNOWN, "/latest/api/token", method="PUT", now=SINCE + WAIT) is answers.NOT_FOUND
 
 
 def test_a_guest_whose_domain_did_not_come_is_told_to_go_on() -> None:
@@ -88,13 +71,14 @@ def test_randomness_is_asked_for_only_where_a_document_needs_it() -> None:
 
 
 def test_a_head_says_what_the_body_is() -> None:
-    head = ask(KNOWN, "/openstack/latest/user_data").head(date="Thu, 01 Jan 2026 00:00:00 GMT", close=True)
-    assert head == (
+    answer = ask(KNOWN, "/openstack/latest/user_data")
+    assert answer.head(date="Thu, 01 Jan 2026 00:00:00 GMT", close=True) == (
         b"HTTP/1.1 200 OK\r\n"
         b"Server: eve-meta\r\n"
         b"Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
         b"Content-Type: text/plain; charset=UTF-8\r\n"
         b"Content-Length: 4\r\n"
+        b'ETag: "6adf81ba16d001cb9c84f1bcbe5bb40b"\r\n'
         b"Connection: close\r\n\r\n"
     )
 
@@ -104,3 +88,114 @@ def test_every_refusal_ends_the_connection_and_says_little() -> None:
         assert refusal.status is status
         assert refusal.close
         assert refusal.body == f"{status.value} {status.phrase}\n".encode()
+
+
+# -- conditions --
+
+USER_DATA = "/openstack/latest/user_data"
+META_DATA = "/openstack/latest/meta_data.json"
+
+
+def etag_of(path: str) -> str:
+    """The entity tag that the document at *path* is sent with."""
+    found = ask(KNOWN, path)
+    assert found.extra.startswith('ETag: "')
+    return found.extra.removeprefix("ETag: ").rstrip()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_a_guest_has_already_is_not_sent_again(method: str) -> None:
+    etag = etag_of(USER_DATA)
+    for value in (etag, f"W/{etag}", f'"a", {etag}', f'W/"a" ,{etag},"b"', "*"):
+        found = ask(KNOWN, USER_DATA, f"If-None-Match: {value}", method=method)
+        assert (found.status, found.body, found.extra) == (HTTPStatus.NOT_MODIFIED, b"", f"ETag: {etag}\r\n")
+    head = found.head(date="Thu, 01 Jan 2026 00:00:00 GMT", close=False)
+    assert b"Content-" not in head  # RFC 9110 section 15.4.5: not of the document, and there is no other
+
+
+@pytest.mark.parametrize("value", ['""', '"a"', "", "**", "a, b", '"', "W/", '"*"', "\xff"])
+def test_another_entity_tag_changes_nothing(value: str) -> None:
+    etag = etag_of(USER_DATA)
+    for other in (value, etag.strip('"'), etag[:-1]):
+        assert ask(KNOWN, USER_DATA, f"If-None-Match: {other}").status is HTTPStatus.OK
+
+
+def test_equal_bytes_have_one_entity_tag_and_others_another() -> None:
+    assert etag_of(USER_DATA) == etag_of("/latest/user-data")
+    assert etag_of(USER_DATA) != etag_of("/latest/meta-data/hostname")
+
+
+def test_a_fresh_random_seed_is_never_called_unmodified() -> None:
+    assert ask(KNOWN, META_DATA).extra == ""
+    assert ask(KNOWN, META_DATA, f"If-None-Match: {etag_of(USER_DATA)}").status is HTTPStatus.OK
+
+
+def test_conditions_of_other_kinds_are_ignored() -> None:
+    for field in ("If-Modified-Since: Thu, 01 Jan 2026 00:00:00 GMT", 'If-Match: "a"', "Range: bytes=0-0"):
+        assert ask(KNOWN, USER_DATA, field).status is HTTPStatus.OK
+
+
+def test_a_condition_on_what_is_not_there_or_not_allowed() -> None:
+    assert ask(KNOWN, "/nothing", "If-None-Match: *") is answers.NOT_FOUND
+    assert ask(KNOWN, USER_DATA, "If-None-Match: *", method="PUT") is answers.NOT_ALLOWED
+
+
+# -- passwords --
+
+PASSWORD = "/openstack/latest/password"
+
+
+def post(body: bytes, *, password: str | None = None, path: str = PASSWORD) -> object:
+    """What becomes of a POST of *body*."""
+    request = get(path, f"Content-Length: {len(body)}", method="POST") + body
+    return tell(known(password=password), request).response
+
+
+def test_a_password_is_stored_before_it_is_answered() -> None:
+    assert post("pässword\n".encode()) == StorePassword("pässword\n")
+    assert post(b"x" * MAX_PASSWORD) == StorePassword("x" * MAX_PASSWORD)
+
+
+@pytest.mark.parametrize("body", [b"x" * (MAX_PASSWORD + 1), "ä".encode() * 511, b"\xff", b"\xed\xa0\x80", b"a\xc3"])
+def test_what_is_no_password_is_a_mistake_and_not_our_failure(body: bytes) -> None:
+    assert post(body) is answers.PASSWORD_REFUSED
+    assert answers.PASSWORD_REFUSED.status is HTTPStatus.BAD_REQUEST
+
+
+def test_no_password_at_all_leaves_it_unset() -> None:
+    assert post(b"") is answers.PASSWORD_KEPT
+    no_length = tell(known(), get(PASSWORD, method="POST"))
+    assert no_length.response is answers.PASSWORD_KEPT
+    assert (answers.PASSWORD_KEPT.body, answers.PASSWORD_KEPT.content_type) == (b"", "text/html; charset=UTF-8")
+
+
+@pytest.mark.parametrize("body", [b"x", b"", b"x" * 5000, b"\xff"])
+def test_a_password_that_is_set_stays(body: bytes) -> None:
+    assert post(body, password="first") is answers.PASSWORD_SET_BEFORE
+    assert answers.PASSWORD_SET_BEFORE.status is HTTPStatus.CONFLICT
+
+
+def test_a_password_is_read_as_it_was_posted() -> None:
+    assert ask(known(), PASSWORD).body == b""
+    assert ask(known(password="pässword\n"), PASSWORD).body == "pässword\n".encode()
+
+
+@pytest.mark.parametrize("version", ["2012-08-10", "2011-01-01"])
+def test_no_password_before_its_version(version: str) -> None:
+    assert post(b"x", path=f"/openstack/{version}/password") is answers.NOT_FOUND
+    assert post(b"x", path="/openstack/2013-04-04/password") == StorePassword("x")
+
+
+@pytest.mark.parametrize("path", ["/latest/password", "/openstack/password", f"{PASSWORD}/x", "/openstack/latest"])
+def test_a_password_can_be_posted_nowhere_else(path: str) -> None:
+    assert post(b"x", path=path) in (answers.NOT_FOUND, answers.NOT_ALLOWED)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
+def test_other_methods_on_a_password(method: str) -> None:
+    assert ask(KNOWN, PASSWORD, method=method).extra == "Allow: GET, HEAD, POST\r\n"
+
+
+def test_without_a_token_where_one_is_required_no_password_is_set() -> None:
+    told = tell(known(TokenPolicy.REQUIRED), get(PASSWORD, "Content-Length: 1", method="POST") + b"x")
+    assert (told.response.status, told.note) == (HTTPStatus.UNAUTHORIZED, Note.NO_TOKEN)  # type: ignore[union-attr]

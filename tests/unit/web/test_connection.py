@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import base64
+import socket
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from eve_meta.documents.tokens import KEY_BYTES
+from eve_meta.domain import TokenPolicy
+from eve_meta.password import Outcome
 from eve_meta.web.limits import (
+    DEFAULT_ANSWER_TIME,
     DEFAULT_IDLE_TIME,
     DEFAULT_LINGER_TIME,
     DEFAULT_MAX_CONNECTIONS,
@@ -20,11 +26,14 @@ from eve_meta.web.limits import (
     Limits,
 )
 from eve_meta.web.site import SWEEP_EVERY, Site
+from eve_meta.web.table import Extras
 from tests.unit.web.guest import BUFFER, OTHER_UUID, TAG, TAP, Guest, domain, get, make_site
 
 USER_DATA = "/openstack/latest/user_data"
 MIB = bytes(range(256)) * 4096
-CLOSED_SET = {100, 200, 400, 403, 404, 405, 408, 411, 413, 414, 417, 429, 431, 501, 503, 505}
+CLOSED_SET = {100, 200, 304, 400, 401, 403, 404, 405, 408, 409, 411, 413, 414, 417, 429, 431, 501, 503, 505}
+PASSWORD = "/openstack/latest/password"
+TOKENS = Extras(tokens=TokenPolicy.OPTIONAL, token_key=bytes(KEY_BYTES))
 
 
 @pytest.fixture
@@ -82,21 +91,26 @@ def test_a_guest_that_asks_for_the_end_gets_it(site: Site) -> None:
     assert answer.fields["Connection"] == "close"
 
 
-def test_http_1_0_is_answered_and_closed(site: Site) -> None:
-    guest = Guest(site)
+def test_http_1_0_is_answered_and_closed(clock: Clock) -> None:
+    """As Alpine's tiny-cloud asks: by nc, without Host and Content-Length. It takes the last line for the token."""
+    guest = Guest(make_site(clock, extras=TOKENS))
     (answer,) = guest.send(b"PUT /latest/api/token HTTP/1.0\r\nX-aws-ec2-metadata-token-ttl-seconds: 5\r\n\r\n")
-    assert answer.status == 404
+    assert answer.status == 200
     assert answer.fields["Connection"] == "close"
     assert guest.ended == "closed"
+    assert bytes(guest.wire.received).splitlines()[-1] == answer.body
 
 
-def test_head_is_get_without_its_body(site: Site) -> None:
-    (whole,) = Guest(site).send(get("/openstack"))
-    guest = Guest(site)
-    guest.wire.protocol.dataReceived(get("/openstack", method="HEAD"))
-    guest.read()
-    assert bytes(guest.wire.received).endswith(b"\r\n\r\n")
-    assert f"Content-Length: {len(whole.body)}\r\n".encode() in guest.wire.received
+@pytest.mark.parametrize(
+    "path", ["/openstack", USER_DATA, PASSWORD, "/openstack/latest/meta_data.json", "/nothing", "/"]
+)
+def test_head_is_get_without_its_body(clock: Clock, path: str) -> None:
+    (whole, head) = (Guest(with_user_data(clock, MIB)), Guest(with_user_data(clock, MIB)))
+    whole.send(get(path))
+    head.wire.protocol.dataReceived(get(path, method="HEAD"))
+    head.read()
+    (fields, end, _) = bytes(whole.wire.received).partition(b"\r\n\r\n")
+    assert bytes(head.wire.received) == fields + end
 
 
 def test_a_guest_that_shuts_its_half_still_gets_its_answers(site: Site) -> None:
@@ -138,6 +152,134 @@ def test_a_guest_that_waits_for_100_continue(site: Site) -> None:
     assert guest.statuses == [100]
     guest.send(b"abc")
     assert guest.statuses == [100, 405]
+
+
+# -- answers that must not go far --
+
+
+def token_request(*fields: str) -> bytes:
+    return get("/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 60", *fields, method="PUT")
+
+
+@pytest.mark.parametrize(
+    ("family", "option"),
+    [
+        (socket.AF_INET, (socket.IPPROTO_IP, socket.IP_TTL, 2)),
+        (socket.AF_INET6, (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 2)),
+    ],
+)
+@pytest.mark.parametrize("refused", [[], ["X-Forwarded-For: 10.0.0.9"], ["X-aws-ec2-metadata-token-ttl-seconds: 0"]])
+def test_a_token_is_sent_no_further_than_it_may_go(
+    clock: Clock, family: socket.AddressFamily, option: tuple[int, int, int], refused: list[str]
+) -> None:
+    guest = Guest(make_site(clock, extras=TOKENS, hop_limit=2))
+    guest.wire.family = family
+    guest.send(get("/openstack"))
+    assert guest.wire.options == []
+    guest.send(token_request(*refused))
+    assert guest.wire.options == [option]
+    # For as long as it may have to be sent again: nothing else follows.
+    assert guest.answers[-1].fields["Connection"] == "close"
+    assert guest.ended == "closed"
+
+
+def test_a_request_behind_the_one_for_a_token_is_not_answered(clock: Clock) -> None:
+    guest = Guest(make_site(clock, extras=TOKENS))
+    guest.send(token_request() + get("/openstack"))
+    assert guest.statuses == [200]
+    assert guest.ended == "half-closed"
+
+
+# -- answers that take their time --
+
+
+class Keeper:
+    """Keeps passwords when it is told to."""
+
+    def __init__(self, site: Site) -> None:
+        self.asked: list[tuple[int, str]] = []
+        self.waiting: list[Deferred[Outcome]] = []
+        site.store_password = self._store
+
+    def _store(self, tag: int, password: str) -> Deferred[Outcome]:
+        self.asked.append((tag, password))
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+    def say(self, outcome: Outcome) -> None:
+        self.waiting.pop(0).callback(outcome)
+
+
+def post(body: str, *fields: str) -> bytes:
+    return get(PASSWORD, f"Content-Length: {len(body)}", *fields, method="POST") + body.encode()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"), [(Outcome.STORED, 200), (Outcome.ALREADY_SET, 409), (Outcome.FAILED, 503)]
+)
+def test_a_password_is_answered_when_it_is_kept_and_in_order(site: Site, outcome: Outcome, status: int) -> None:
+    keeper = Keeper(site)
+    guest = Guest(site)
+    guest.send(get("/openstack") + post("secret") + get("/openstack"))
+    assert (guest.statuses, keeper.asked) == ([200], [(TAG, "secret")])
+    keeper.say(outcome)
+    guest.read()
+    assert guest.statuses == [200, status, 200]
+    guest.send(get("/openstack", "Connection: close"))
+    assert (guest.statuses[3:], guest.ended) == ([200], "closed")
+
+
+def test_nothing_is_read_while_a_password_is_being_kept(clock: Clock) -> None:
+    site = with_user_data(clock, MIB)
+    keeper = Keeper(site)
+    guest = Guest(site)
+    guest.send(get(USER_DATA) + post("secret"))  # of which the first filled the buffer
+    assert keeper.waiting
+    assert not guest.wire.reading
+    keeper.say(Outcome.STORED)
+    assert guest.wire.reading
+    assert guest.send(get("/openstack"))[-1].status == 200
+
+
+def test_a_password_that_takes_too_long(site: Site, clock: Clock) -> None:
+    keeper = Keeper(site)
+    guest = Guest(site)
+    guest.send(post("secret"))
+    wait(clock, DEFAULT_ANSWER_TIME - 1)
+    assert guest.statuses == []
+    wait(clock, 1)
+    guest.read()
+    assert guest.statuses == [503]
+    guest.send(post("again"))
+    keeper.say(Outcome.STORED)  # of the first, too late; the second one's answer is its own
+    guest.read()
+    assert guest.statuses == [503]
+    keeper.say(Outcome.ALREADY_SET)
+    guest.read()
+    assert guest.statuses == [503, 409]
+
+
+def test_a_guest_that_goes_while_its_password_is_being_kept(site: Site) -> None:
+    keeper = Keeper(site)
+    (first, second) = (Guest(site), Guest(site))
+    first.send(post("secret"))
+    first.wire.abortConnection()
+    second.send(post("secret", "Connection: close"))
+    second.shut()
+    keeper.say(Outcome.STORED)
+    keeper.say(Outcome.STORED)
+    second.read()
+    assert (first.statuses, second.statuses, second.ended) == ([], [200], "closed")
+
+
+def test_a_password_whose_tap_goes_is_not_answered(site: Site) -> None:
+    keeper = Keeper(site)
+    guest = Guest(site)
+    guest.send(post("secret"))
+    site.remove(TAG)
+    keeper.say(Outcome.STORED)
+    guest.read()
+    assert (guest.statuses, guest.ended) == ([], "aborted")
 
 
 # -- whose answers --
@@ -386,6 +528,10 @@ PIECES = st.sampled_from(
         get("/openstack/latest/meta_data.json", version="1.0"),
         get("/latest/meta-data/local-ipv4"),
         get("/", "Expect: 100-continue", "Content-Length: 2", method="POST"),
+        get("/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 9", method="PUT"),
+        get("/openstack", "X-metadata-token: a"),
+        get("/openstack", "If-None-Match: *"),
+        get("/openstack/latest/password", "Content-Length: 2", method="POST"),
         get("/x", "Connection: close"),
         get("/x", "Transfer-Encoding: chunked", method="POST"),
         b"GET / HTTP/1.1\r\n",
@@ -412,7 +558,7 @@ def test_any_bytes_get_answers_of_the_closed_set_and_their_cuts_change_nothing(
     read = []
     for places in ([], cuts, range(len(data))):
         bounds = sorted({0, len(data), *(cut for cut in places if cut < len(data))})
-        site = make_site(Clock())
+        site = make_site(Clock(), extras=TOKENS)
         guest = Guest(site, tag)
         guest.send(*(data[start:end] for start, end in pairwise(bounds)))
         guest.shut()

@@ -73,13 +73,13 @@ class Server:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Server]:
     """A server for the tests of this module. Its reactor is not the process's, so it leaves nothing behind."""
-    reactor: EPollReactor = EPollReactor()  # type: ignore[no-untyped-call]  # as Twisted left it
+    reactor: EPollReactor = EPollReactor()
     site = Site(reactor, identify=lambda _: TAG, limits=LIMITS)
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         prepare(listener)
         address: tuple[str, int] = listener.getsockname()
         listener.setblocking(False)
-        reactor.adoptStreamPort(listener.fileno(), socket.AF_INET, site)  # type: ignore[no-untyped-call]
+        reactor.adoptStreamPort(listener.fileno(), socket.AF_INET, site)
     thread = threading.Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True)
     thread.start()
     yield Server(reactor, site, address[1])

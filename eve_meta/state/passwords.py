@@ -1,0 +1,133 @@
+"""The passwords that guests posted, a file for each domain.
+
+Windows guests make one at their first boot, encrypt it with their public key, and post it for their owner to fetch
+(``eve-meta password``). A password is set once, until its owner clears it.
+
+A disk may take seconds, and every tap's requests and carrier changes would wait for it: so files are written in a
+thread, and the result comes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from eve_meta import password
+from eve_meta.errors import Problem
+from eve_meta.password import Outcome
+from eve_meta.state import files
+
+DIRECTORY = "passwords"
+
+FAILURE_LOG_EVERY = 60.0
+"""Seconds between two lines about passwords that could not be kept: guests choose how often they try."""
+
+
+class Passwords:
+    """Holds the passwords of all domains; what is in memory is on the disk.
+
+    :param state: the state directory.
+    :param run: runs a function that blocks, and gives what it gives, later.
+    :param seconds: the monotonic clock.
+    :raises Problem: when they cannot be read.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, state: Path, run: Callable[[Callable[[], None]], Deferred[None]], seconds: Callable[[], float]
+    ) -> None:
+        self._directory = state / DIRECTORY
+        self._run = run
+        self._seconds = seconds
+        self._busy: set[UUID] = set()
+        self._failure_logged = -FAILURE_LOG_EVERY
+        files.make_directory(self._directory)
+        self._passwords = dict(self._read_all())
+
+    def get(self, domain: UUID) -> str | None:
+        """The password of *domain*, None where none is set."""
+        return self._passwords.get(domain)
+
+    def set(self, domain: UUID, text: str) -> Deferred[Outcome]:
+        """Let *text* be the password of *domain*, unless one is set; the result comes when it is on the disk."""
+        if domain in self._passwords:
+            return succeed(Outcome.ALREADY_SET)
+        if domain in self._busy:
+            return succeed(Outcome.FAILED)
+
+        def written(_: None) -> Outcome:
+            self._passwords[domain] = text
+            return Outcome.STORED
+
+        return self._do(domain, partial(files.write, self._path(domain), text.encode())).addCallbacks(
+            written, self._not_written
+        )
+
+    def clear(self, domain: UUID) -> Deferred[None]:
+        """Forget the password of *domain*: its guest may post another. The result comes when it is off the disk.
+
+        :raises Problem: when it is being set; the result fails with one when it cannot be removed.
+        """
+        if domain in self._busy:
+            raise Problem("the guest is posting a password at this moment: try again")
+
+        def removed(_: None) -> None:
+            self._passwords.pop(domain, None)
+
+        return self._do(domain, partial(files.remove, self._path(domain))).addCallbacks(removed, _not_removed)
+
+    def _do(self, domain: UUID, change: Callable[[], None]) -> Deferred[None]:
+        self._busy.add(domain)
+
+        def done(result: Any) -> Any:
+            self._busy.discard(domain)
+            return result
+
+        return self._run(change).addBoth(done)
+
+    def _not_written(self, failure: Failure) -> Outcome:
+        error = failure.value
+        if (now := self._seconds()) - self._failure_logged >= FAILURE_LOG_EVERY:
+            self._failure_logged = now
+            self._log.error(
+                "a guest's password could not be kept in {directory}: {error}; the guest is told to try again",
+                directory=self._directory,
+                error=error.strerror if isinstance(error, OSError) else type(error).__name__,
+            )
+        return Outcome.FAILED
+
+    def _path(self, domain: UUID) -> Path:
+        return self._directory / str(domain)
+
+    def _read_all(self) -> list[tuple[UUID, str]]:
+        found = []
+        try:
+            for path in sorted(self._directory.iterdir()):
+                if path.name.endswith(files.UNFINISHED):
+                    path.unlink()  # left by a daemon that died while it wrote
+                    continue
+                try:
+                    found.append((UUID(path.name), _read(path)))
+                except ValueError as error:
+                    # One broken file must not keep all other guests from being served. Its guest may post again.
+                    self._log.warn("{path} holds no password: {error}; it is ignored", path=path, error=error)
+        except OSError as error:
+            raise Problem(f"cannot read the passwords in {self._directory}: {error}") from None
+        return found
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        return password.read(file.read(password.MAX_PASSWORD + 1))
+
+
+def _not_removed(failure: Failure) -> None:
+    raise Problem(f"the password cannot be removed: {failure.value}")

@@ -1,0 +1,83 @@
+"""Session tokens over HTTP: who gets one, and which requests need one.
+
+The rules are those of AWS's IMDSv2 and of Firecracker's MMDS, which has a second name for each header field. What they
+defend against is a program in the guest that can be made to fetch a URL (SSRF), a proxy or a NAT that lets others in:
+such a one can make a GET but no PUT with a header of its own, adds X-Forwarded-For, or is a router too far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from eve_meta.documents.tokens import MAX_TTL, NONCE_BYTES, is_valid, seal
+from eve_meta.domain import TokenPolicy
+from eve_meta.web.counts import Note
+from eve_meta.web.request import Request
+from eve_meta.web.response import Response, not_allowed, refusal
+from eve_meta.web.table import Entry
+
+TOKEN_PATH = ("latest", "api", "token")
+
+TOKEN_FIELDS = (b"x-aws-ec2-metadata-token", b"x-metadata-token")
+TTL_FIELDS = {
+    b"x-aws-ec2-metadata-token-ttl-seconds": "X-aws-ec2-metadata-token-ttl-seconds",
+    b"x-metadata-token-ttl-seconds": "X-metadata-token-ttl-seconds",
+}
+"""Each with its name in the answer."""
+
+_MAX_TTL_DIGITS = len(str(MAX_TTL))
+
+UNAUTHORIZED = refusal(HTTPStatus.UNAUTHORIZED, f"PUT /{'/'.join(TOKEN_PATH)} first")
+"""Without ``WWW-Authenticate``, which RFC 9110 section 11.6.1 wants: no scheme has a name for this, and AWS sends none.
+"""
+
+# Each answer to the PUT has the hop limit, and so closes: who is too far away is to learn nothing.
+FORWARDED = refusal(HTTPStatus.FORBIDDEN, close=True, hop_limited=True)
+BAD_TTL = refusal(
+    HTTPStatus.BAD_REQUEST,
+    f"X-aws-ec2-metadata-token-ttl-seconds is not a number of 1..{MAX_TTL}",
+    close=True,
+    hop_limited=True,
+)
+ONLY_PUT = not_allowed(b"PUT")
+
+
+def objection(entry: Entry, request: Request, uptime: float) -> Note | None:
+    """What is to be said against *request* where tokens are required; None when its token is good, or none is needed.
+
+    :param uptime: seconds of ``CLOCK_BOOTTIME``.
+    """
+    if entry.extras.tokens is TokenPolicy.OFF or request.path == TOKEN_PATH:
+        return None
+    token = next((request.headers[name] for name in TOKEN_FIELDS if name in request.headers), None)
+    if token is None:
+        return Note.NO_TOKEN
+    return None if is_valid(entry.extras.token_key, token, uptime) else Note.INVALID_TOKEN
+
+
+def issue(entry: Entry, request: Request, uptime: float, random: Callable[[int], bytes]) -> Response:
+    """The answer to *request*, which is for :data:`TOKEN_PATH`.
+
+    :param random: gives as many random bytes as it is asked for.
+    """
+    if request.method != b"PUT":
+        return ONLY_PUT
+    if b"x-forwarded-for" in request.headers:
+        return FORWARDED
+    for name, shown in TTL_FIELDS.items():
+        if name in request.headers:
+            ttl = _ttl(request.headers[name])
+            if ttl is None:
+                return BAD_TTL
+            token = seal(entry.extras.token_key, uptime + ttl, random(NONCE_BYTES)).encode("ascii")
+            return Response(HTTPStatus.OK, token, extra=f"{shown}: {ttl}\r\n", close=True, hop_limited=True)
+    return BAD_TTL
+
+
+def _ttl(value: bytes) -> int | None:
+    # Not int() alone, which reads "+1" and "1_0" too.
+    if not value.isdigit() or len(value) > _MAX_TTL_DIGITS:
+        return None
+    ttl = int(value)
+    return ttl if 1 <= ttl <= MAX_TTL else None

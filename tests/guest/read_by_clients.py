@@ -1,0 +1,149 @@
+"""Run within a guest: what one of other people's clients understands of 169.254.169.254, as JSON."""
+
+# ruff: noqa: PLC0415 -- each run needs one client, and importing all of them takes seconds
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+AWS_UUID = "ec2e1916-9099-7caf-fd21-012345abcdef"
+
+
+def cloud_init(platform: str) -> dict[str, Any]:
+    """cloud-init's Ec2 datasource; on *platform* "aws" it insists on a token, elsewhere it knows of none."""
+    from cloudinit import distros, dmi, helpers
+    from cloudinit.sources.DataSourceEc2 import DataSourceEc2
+
+    # A guest that is only a namespace sees the SMBIOS of the machine; a VM's comes from its hypervisor.
+    aws = {"system-uuid": AWS_UUID, "system-serial-number": AWS_UUID} if platform == "aws" else {}
+    dmi.read_dmi_data = aws.get
+    settings = {"datasource_list": ["Ec2"], "datasource": {"Ec2": {"max_wait": 5, "timeout": 5}}}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = helpers.Paths({"cloud_dir": f"{folder}/cloud", "run_dir": f"{folder}/run"})
+        source = DataSourceEc2(settings, distros.fetch("debian")("debian", {}, paths), paths)
+        if not source.get_data():
+            return {"platform": source.cloud_name, "found": False}
+        hostname = source.get_hostname(fqdn=True)
+        return {
+            "platform": source.cloud_name,
+            "found": True,
+            "instance_id": source.get_instance_id(),
+            # A tuple of the name and whether it is a default since cloud-init 23.1.
+            "hostname": hostname if isinstance(hostname, str) else hostname.hostname,
+            "public_keys": source.get_public_ssh_keys(),
+            "user_data": source.get_userdata_raw().decode(),
+            "availability_zone": source.availability_zone,
+            "region": source.region,
+            "launch_index": source.launch_index,
+            "ebs0": source.device_name_to_device("ebs0"),
+            "network_config": source.network_config,
+            "meta_data": source.metadata,
+            "identity": source.identity,
+        }
+
+
+def botocore(needs_token: str) -> dict[str, Any]:
+    """botocore's two fetchers. With *needs_token* "yes" they refuse to go on without a token."""
+    from botocore.exceptions import MetadataRetrievalError
+    from botocore.utils import InstanceMetadataFetcher, InstanceMetadataRegionFetcher
+
+    options = {"timeout": 5, "num_attempts": 1, "env": {}, "config": {"ec2_metadata_v1_disabled": needs_token == "yes"}}
+    try:
+        return {
+            "credentials": InstanceMetadataFetcher(**options).retrieve_iam_role_credentials(),
+            "region": InstanceMetadataRegionFetcher(**options).retrieve_region(),
+        }
+    except MetadataRetrievalError as error:
+        return {"error": str(error)}
+
+
+def ec2_metadata() -> dict[str, Any]:
+    """The package ec2-metadata: all its properties."""
+    from ec2_metadata import EC2Metadata, InstanceTags, NetworkInterface, PublicKey
+    from urllib3.exceptions import HTTPError
+
+    def properties(thing: object) -> dict[str, Any]:
+        found: dict[str, Any] = {"unknown": []}
+        for name in dir(type(thing)):
+            if isinstance(getattr(type(thing), name), (property, cached_property)):
+                try:
+                    found[name] = plain(getattr(thing, name))
+                except HTTPError:  # what it takes for granted and we do not have
+                    found["unknown"].append(name)
+        return found
+
+    def plain(value: Any) -> Any:
+        match value:
+            case bytes():
+                return value.decode()
+            case PublicKey():
+                return value.openssh_key
+            case NetworkInterface():
+                return properties(value)
+            case dict() | InstanceTags():
+                return {name: plain(inner) for name, inner in value.items()}
+            case _:
+                return value
+
+    return properties(EC2Metadata())
+
+
+def cloudbase_init(password: str) -> dict[str, Any]:
+    """cloudbase-init's OpenStack service over HTTP, which posts *password* as its plugin does, and once more."""
+    from cloudbaseinit.conf import CONF
+    from cloudbaseinit.metadata.services.httpservice import HttpService
+    from requests import HTTPError
+
+    CONF([])
+    # It would call Windows for the first, and try what was refused for 20 s for the second.
+    CONF.set_override("add_metadata_private_ip_route", False, group="openstack")
+    CONF.set_override("retry_count", 0)
+    service = HttpService()
+    if not service.load():
+        return {"found": False}
+    network = service.get_network_details_v2()
+    found = {
+        "found": True,
+        "instance_id": service.get_instance_id(),
+        "hostname": service.get_host_name(),
+        "public_keys": sorted(service.get_public_keys()),
+        "user_data": service.get_decoded_user_data().decode(),
+        "admin_username": service.get_admin_username(),
+        "admin_password": service.get_admin_password(),
+        "links": [(link.type, link.mac_address, link.mtu) for link in network.links],
+        "networks": [
+            (each.address_cidr, each.dns_nameservers, [(route.network_cidr, route.gateway) for route in each.routes])
+            for each in network.networks
+        ],
+        "is_linked": {each.link for each in network.networks} == {link.id for link in network.links},
+        "can_post_password": service.can_post_password,
+        "password_set_before": service.is_password_set,
+        "posted": service.post_password(password),
+        "password_set_after": service.is_password_set,
+    }
+    try:
+        found["posted_again"] = service.post_password("another")
+    except HTTPError as error:  # it expects urllib's, which requests does not raise
+        found["posted_again"] = None if error.response is None else error.response.status_code
+    return found
+
+
+CLIENTS: dict[str, Callable[..., dict[str, Any]]] = {
+    client.__name__: client for client in (cloud_init, botocore, ec2_metadata, cloudbase_init)
+}
+
+
+def main() -> None:
+    """Print what the client of that name, with those arguments, understood."""
+    logging.basicConfig(level=logging.WARNING)
+    json.dump(CLIENTS[sys.argv[1]](*sys.argv[2:]), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What curl gets through the whole path: bytes as they are, what it has already, and nothing by another name."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from collections.abc import Iterator
+from email.parser import BytesHeaderParser
+
+import pytest
+from attrs import frozen
+
+from guests import Guest
+from tests.guest.scene import META_DATA, SERVICE, USER_DATA, Identity, Scene, domain, scene
+
+MIB = 1024 * 1024
+NAME = "emtok-answers"
+
+# Random bytes do not compress, so this is more than 1 MiB; gzip, as cloudbase-init and cloud-init take it.
+LARGE = gzip.compress(b"".join(hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(MIB // 32)), mtime=0)
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Scene]:
+    large = domain(1, "vnet1")
+    del large["user_data"]
+    domains = {
+        "vm1": {**large, "user_data_base64": base64.b64encode(LARGE).decode()},
+        "vm2": domain(2, "vnet2"),
+    }
+    with scene(NAME, domains, settings='[web]\nhosts = ["metadata.example.org"]\n') as stage:
+        for number in (1, 2):
+            stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0")
+        stage.settled(vnet1=1, vnet2=2)
+        yield stage
+
+
+@pytest.fixture
+def asking(stage: Scene) -> Guest:
+    """The guest with large user data."""
+    return stage.lab.guests["vm1"]
+
+
+@frozen
+class Got:
+    """What curl was answered."""
+
+    status: int
+    fields: dict[str, str]
+    body: bytes
+
+
+def curl(guest: Guest, path: str, *options: str) -> Got:
+    """Run curl in *guest*."""
+    command = ["curl", "-sS", "-i", "--max-time", "10", *options, f"http://{SERVICE}{path}"]
+    with guest.popen(*command, stdout=-1) as process:
+        answer, _ = process.communicate()
+    assert process.returncode == 0
+    head, _, body = answer.partition(b"\r\n\r\n")
+    line, _, fields = head.partition(b"\r\n")
+    parsed = BytesHeaderParser().parsebytes(fields)
+    return Got(int(line.split()[1]), {name.lower(): value for name, value in parsed.items()}, body)
+
+
+@pytest.mark.parametrize("path", [USER_DATA, "/latest/user-data", "/2009-04-04/user-data", "/nocloud/user-data"])
+def test_a_mebibyte_of_gzip_arrives_as_it_is(asking: Guest, path: str) -> None:
+    assert len(LARGE) > MIB
+    # A client that takes gzip is not to unpack it: it is the user data, and no coding of the answer.
+    got = curl(asking, path, "-H", "Accept-Encoding: gzip")
+    assert got.body == LARGE
+    assert "content-encoding" not in got.fields
+
+
+def test_what_the_guest_has_already_is_not_sent_again(asking: Guest) -> None:
+    etag = curl(asking, USER_DATA).fields["etag"]
+    again = curl(asking, USER_DATA, "-H", f"If-None-Match: {etag}")
+    assert (again.status, again.body, again.fields["etag"]) == (304, b"", etag)
+    assert curl(asking, USER_DATA, "-H", 'If-None-Match: "another"').body == LARGE
+    assert "etag" not in curl(asking, META_DATA).fields
+
+
+@pytest.mark.parametrize("path", [USER_DATA, META_DATA, "/openstack", "/latest/meta-data/", "/nothing"])
+def test_head_says_what_get_says(asking: Guest, path: str) -> None:
+    whole, head = curl(asking, path), curl(asking, path, "--head")
+    assert head.body == b""
+    assert head.status == whole.status
+    assert head.fields.keys() == whole.fields.keys()
+    assert {name for name in head.fields if head.fields[name] != whole.fields[name]} <= {"date"}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"])
+def test_other_methods_are_told_which_there_are(asking: Guest, method: str) -> None:
+    got = curl(asking, META_DATA, "-X", method)
+    assert (got.status, got.fields["allow"]) == (405, "GET, HEAD")
+
+
+# -- DNS rebinding --
+
+
+@pytest.mark.parametrize("host", ["rebound.example", "rebound.example:80", "169.254.169.254.rebound.example"])
+def test_a_page_that_rebound_its_name_to_us_reads_nothing(stage: Scene, asking: Guest, host: str) -> None:
+    before = stage.status_of("vnet1")["notes"].get("wrong_host", 0)
+    got = curl(asking, USER_DATA, "-H", f"Host: {host}")
+    assert (got.status, got.fields["connection"]) == (403, "close")
+    assert b"example" not in got.body
+    assert stage.status_of("vnet1")["notes"]["wrong_host"] == before + 1
+
+
+def test_a_name_that_the_configuration_allows(asking: Guest) -> None:
+    assert curl(asking, META_DATA, "-H", "Host: Metadata.example.org").status == 200
+
+
+# -- paths and smuggled requests --
+
+
+def raw(guest: Guest, data: bytes) -> bytes:
+    """Everything that is answered to *data* before the connection is closed."""
+    with guest.connect(timeout=5) as connection:
+        connection.sendall(data)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/../vm2/openstack", "/openstack/latest/../../../etc/passwd", "/openstack/%2e%2e/%2e%2e/proc/self/environ",
+     "/openstack/content/../../../../etc/shadow", "/latest/meta-data/../../openstack/latest/files", "//etc/passwd"],
+)  # fmt: skip
+def test_no_path_leads_out_of_the_guests_own_tree(asking: Guest, path: str) -> None:
+    answer = raw(asking, f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n")
+
+
+@pytest.mark.parametrize("path", ["//openstack//latest/./user_data", "/x/../openstack/latest/%75ser_data?y"])
+def test_a_path_may_be_written_in_other_ways(stage: Scene, path: str) -> None:
+    answer = raw(stage.lab.guests["vm2"], f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    assert answer.endswith(b"\r\n\r\n" + Identity.of(2).user_data)
+
+
+SMUGGLED = b"GET /openstack/latest/user_data HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length: 4\r\nContent-Length: 70\r\n",
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"X: a\nContent-Length: 4\r\n",
+        b"X: a\r\n Content-Length: 4\r\n",
+        b"Content-Length : 4\r\n",
+    ],
+)
+def test_two_requests_in_one_are_none(stage: Scene, fields: bytes) -> None:
+    data = b"POST /openstack HTTP/1.1\r\nHost: 169.254.169.254\r\n" + fields + b"\r\n0\r\n\r\n" + SMUGGLED
+    answer = raw(stage.lab.guests["vm2"], data)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.split(b" ")[1] in (b"400", b"411")
+    assert b"this is vm2" not in answer

@@ -1,0 +1,90 @@
+"""Questions on the admin socket: those that exist, with what they need, and what whoever asks is told otherwise."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
+
+from eve_meta.admin.server import AdminFactory
+from eve_meta.errors import Problem
+
+
+def _fail(failure: Exception) -> Any:
+    raise failure
+
+
+LATER: Deferred[str] = Deferred()
+
+QUESTIONS: dict[str, Any] = {
+    "status": lambda: {"taps": []},
+    "password": lambda name: f"of {name}",
+    "later": lambda: LATER,
+    "wrong": lambda: _fail(Problem("no domain 'x'")),
+    "defect": lambda: _fail(RuntimeError("secret")),
+    "no json": lambda: {"secret": object()},
+}
+
+
+def ask(line: bytes) -> Any:
+    """What is answered by now."""
+    protocol = AdminFactory(QUESTIONS).buildProtocol(None)
+    transport = StringTransport()
+    protocol.makeConnection(transport)
+    protocol.dataReceived(line + b"\n")
+    answered = transport.value()
+    assert transport.disconnecting is bool(answered)
+    return json.loads(answered) if answered else None
+
+
+def test_questions_with_and_without_arguments() -> None:
+    assert ask(b'{"question": "status"}') == {"answer": {"taps": []}}
+    assert ask(b'{"question": "status", "arguments": {}}') == {"answer": {"taps": []}}
+    assert ask(b'{"question": "password", "arguments": {"name": "web1"}}') == {"answer": "of web1"}
+
+
+def test_an_answer_may_come_later() -> None:
+    assert ask(b'{"question": "later"}') is None
+    LATER.callback("now")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"status",
+        b'{"question": null}',
+        b'{"question": []}',
+        b'{"question": "shutdown"}',
+        b'{"question": "password"}',
+        b'{"question": "password", "arguments": {"nam": "web1"}}',
+        b'{"question": "password", "arguments": ["web1"]}',
+        b'{"question": "password", "arguments": "name"}',
+        b'{"question": "password", "arguments": null}',
+        b'{"question": "status", "arguments": {"name": "web1"}}',
+        b"\xff",
+        b"[" * 16000,
+    ],
+)
+def test_what_is_no_question(line: bytes) -> None:
+    assert ask(line)["error"].startswith("expected one of the questions status, password, later, ")
+
+
+def test_what_whoever_asks_can_mend_is_told_and_not_logged() -> None:
+    with capturedLogs() as logged:
+        assert ask(b'{"question": "wrong"}') == {"problem": "no domain 'x'"}
+    assert not logged
+
+
+@pytest.mark.parametrize("question", [b"defect", b"no json"])
+def test_a_defect_is_logged_and_its_text_not_told(question: bytes) -> None:
+    with capturedLogs() as logged:
+        assert ask(b'{"question": "%s"}' % question) == {"error": "the daemon failed to answer; its log says why"}
+    assert len(logged) == 1

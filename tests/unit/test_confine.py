@@ -1,0 +1,45 @@
+"""The folder that is a worker's whole file system; what a worker gives up is tests/guest/test_worker.py's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from eve_meta.confine import workers_root
+from eve_meta.errors import Problem
+
+
+def modes(root: Path) -> dict[str, int]:
+    return {str(path.relative_to(root)): path.stat().st_mode & 0o777 for path in (root, *root.rglob("*"))}
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o777, 0])
+@pytest.mark.parametrize("left", [False, True])
+def test_workers_may_enter_it_and_write_nothing(tmp_path: Path, umask: int, left: bool) -> None:
+    root = tmp_path / "root"
+    if left:
+        (root / "dev").mkdir(parents=True)
+        (root / "dev/null").touch()
+        for path in (root / "dev/null", root / "dev", root):
+            path.chmod(0o700)
+    old = os.umask(umask)
+    try:
+        with workers_root(root):
+            assert modes(root) == {".": 0o555, "dev": 0o555, "dev/null": 0o444}
+    finally:
+        os.umask(old)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_goes_wrong_within_is_not_its_to_explain(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="something else"), workers_root(tmp_path / "root"):
+        raise OSError("something else")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_where_it_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Problem, match=r"cannot make .*/file/root: "), workers_root(tmp_path / "file" / "root"):
+        pass

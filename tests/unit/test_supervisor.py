@@ -1,0 +1,359 @@
+"""What the supervisor tells workers of tokens and passwords, and what it takes from one that a guest took over."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+
+from eve_meta.channel import Counts, PasswordDone, PutTap, SetPassword, ToWorker
+from eve_meta.domain import Domain, TokenPolicy
+from eve_meta.errors import Problem
+from eve_meta.feed import Content
+from eve_meta.inventory.inventory import Inventory
+from eve_meta.password import MAX_PASSWORD, Outcome
+from eve_meta.state.passwords import Passwords
+from eve_meta.state.tokenkeys import TokenKeys
+from eve_meta.steering.steering import Tap
+from eve_meta.supervisor import PASSWORD_RETRY_TIME, Supervisor
+from eve_meta.worker_process import WorkerConfig, WorkerProcess
+
+CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
+KEYS = TokenKeys(bytes(32), UUID(int=7))
+WEB = Domain(uuid=UUID(int=1), name="web1")
+DB = Domain(uuid=UUID(int=2), name="db1", tokens=TokenPolicy.REQUIRED)
+
+
+class FakeInventory:
+    """Knows which domain is behind which tap."""
+
+    def __init__(self) -> None:
+        self.by_tap: dict[str, Domain] = {}
+
+    def domain_of(self, tap: str) -> Domain | None:
+        return self.by_tap.get(tap)
+
+    def taps_changed(self, names: Iterable[str]) -> None:
+        pass
+
+    def carrier_changed(self, tap: str) -> None:
+        pass
+
+    def problems(self) -> tuple[()]:
+        return ()
+
+
+class FakeWorker:
+    """Hears what it is told, and reports when the test says so."""
+
+    def __init__(self) -> None:
+        self.heard: list[ToWorker] = []
+        self.reports: list[Deferred[None]] = []
+
+    def at_once(self, message: ToWorker) -> None:
+        self.heard.append(message)
+
+    def put(self, tag: int, content: Content) -> None:
+        self.heard.append(content()[0])
+
+    def report(self) -> Deferred[None]:
+        self.reports.append(Deferred())
+        return self.reports[-1]
+
+    def last(self, tag: int) -> PutTap:
+        """What it knows of a tap."""
+        return [message for message in self.heard if isinstance(message, PutTap) and message.tag == tag][-1]
+
+
+@frozen
+class Scene:
+    """A supervisor with two workers and three taps: 1 and 3 are web1's, 2 is db1's, and 4 is nobody's."""
+
+    clock: Clock
+    supervisor: Supervisor
+    workers: tuple[FakeWorker, FakeWorker]
+    inventory: FakeInventory
+    failing: list[bool]
+
+    def post(self, tag: int, text: str = "secret") -> list[Outcome]:
+        """What a worker is answered to a password by now."""
+        answers: list[Outcome] = []
+        self.supervisor._password_posted(tag, text, answers.append)
+        return answers
+
+    def all_report(self) -> None:
+        for worker in self.workers:
+            while worker.reports:
+                worker.reports.pop().callback(None)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    """The scene, and a disk that is fast."""
+    clock = Clock()
+    clock.advance(1000)
+    failing = [False]
+
+    def run(change: Any) -> Deferred[None]:
+        if failing[0]:
+            failed: Deferred[None] = Deferred()
+            failed.errback(OSError(28, "No space left on device"))
+            return failed
+        return succeed(change())
+
+    inventory = FakeInventory()
+    inventory.by_tap = {"vnet1": WEB, "vnet2": DB, "vnet3": WEB}
+    supervisor = Supervisor(
+        cast(Any, clock),
+        cast(Inventory, inventory),
+        CONFIG,
+        tokens=TokenPolicy.OPTIONAL,
+        token_keys=KEYS,
+        passwords=Passwords(tmp_path, run, clock.seconds),
+    )
+    workers = (FakeWorker(), FakeWorker())
+    supervisor.workers = cast(list[WorkerProcess], list(workers))
+    for tag in range(1, 5):
+        supervisor.tap_appeared(Tap(name=f"vnet{tag}", ifindex=100 + tag, tag=tag, since=0.0, carrier=True))
+    return Scene(clock, supervisor, workers, inventory, failing)
+
+
+# -- tokens --
+
+
+def test_each_guest_has_a_key_of_its_own(scene: Scene) -> None:
+    keys = [scene.workers[0].last(tag).token_key for tag in range(1, 4)]
+    assert keys == [KEYS.of(101, WEB.instance_uuid), KEYS.of(102, DB.instance_uuid), KEYS.of(103, WEB.instance_uuid)]
+    assert len(set(keys)) == 3
+
+
+def test_a_domain_decides_over_the_daemon(scene: Scene) -> None:
+    assert [scene.workers[0].last(tag).tokens.value for tag in range(1, 4)] == ["optional", "required", "optional"]
+
+
+def test_a_tap_whose_domain_is_unknown_has_no_key_and_no_password(scene: Scene) -> None:
+    assert scene.workers[0].last(4) == PutTap(tag=4, tap="vnet4", since=0.0)
+
+
+def test_a_domain_that_begins_to_require_tokens_does_so_at_once(scene: Scene) -> None:
+    scene.inventory.by_tap["vnet1"] = evolve(WEB, tokens=TokenPolicy.REQUIRED)
+    scene.supervisor.carrier_changed(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
+    assert [worker.last(1).tokens for worker in scene.workers] == [TokenPolicy.REQUIRED] * 2
+    # The same guest: its tokens hold.
+    assert scene.workers[0].last(1).token_key == KEYS.of(101, WEB.instance_uuid)
+
+
+# -- passwords --
+
+
+def test_a_password_is_answered_when_every_worker_knows_it(scene: Scene) -> None:
+    answers = scene.post(1)
+    told = [worker.last(tag).password for worker in scene.workers for tag in (1, 2, 3)]
+    assert told == ["secret", None, "secret"] * 2
+    assert answers == []
+    scene.all_report()
+    assert answers == [Outcome.STORED]
+    assert scene.supervisor.password(WEB.instance_uuid) == "secret"
+
+
+def test_a_worker_that_was_taken_over_replaces_no_password(scene: Scene) -> None:
+    scene.post(1)
+    scene.all_report()
+    assert scene.post(1, "other") == [Outcome.ALREADY_SET]
+    assert scene.post(3, "other") == [Outcome.ALREADY_SET]
+    assert scene.supervisor.password(WEB.instance_uuid) == "secret"
+
+
+@pytest.mark.parametrize("tag", [0, -1, 4, 5, 99999])
+def test_a_worker_that_was_taken_over_fills_the_disk_with_nothing(scene: Scene, tag: int, tmp_path: Path) -> None:
+    assert scene.post(tag) == [Outcome.FAILED]
+    assert list((tmp_path / "passwords").iterdir()) == []
+
+
+def test_a_guest_keeps_no_full_disk_busy(scene: Scene) -> None:
+    scene.failing[0] = True
+    assert scene.post(1) == [Outcome.FAILED]
+    scene.failing[0] = False
+    for _ in range(100):
+        assert scene.post(1) == [Outcome.FAILED]
+    scene.post(2)
+    scene.all_report()
+    assert scene.supervisor.password(DB.instance_uuid) == "secret"  # its neighbour does not wait
+    scene.clock.advance(PASSWORD_RETRY_TIME)
+    scene.post(1)
+    assert scene.supervisor.password(WEB.instance_uuid) == "secret"
+
+
+def test_a_cleared_password_is_cleared_for_every_worker(scene: Scene) -> None:
+    scene.post(1)
+    scene.all_report()
+    done: list[None] = []
+    scene.supervisor.clear_password(WEB.instance_uuid).addCallback(lambda _: done.append(None))
+    assert [worker.last(tag).password for worker in scene.workers for tag in (1, 3)] == [None] * 4
+    assert done == []
+    scene.all_report()
+    assert done == [None]
+
+
+# -- what a worker knows when --
+
+
+def test_a_domain_that_another_follows_ends_before_the_other_has_its_turn(scene: Scene) -> None:
+    before = len(scene.workers[0].heard)
+    scene.inventory.by_tap["vnet1"] = DB
+    scene.supervisor._inventory_changed()
+    unknown, new = scene.workers[0].heard[before:]
+    assert unknown == PutTap(tag=1, tap="vnet1", since=0.0)
+    assert cast(PutTap, new).token_key == KEYS.of(101, DB.instance_uuid)
+
+
+def test_a_domain_that_stays_is_never_unknown(scene: Scene) -> None:
+    before = len(scene.workers[0].heard)
+    scene.inventory.by_tap["vnet1"] = evolve(WEB, hostname="other")
+    scene.supervisor._inventory_changed()
+    (changed,) = scene.workers[0].heard[before:]
+    assert cast(PutTap, changed).token_key == KEYS.of(101, WEB.instance_uuid)
+
+
+def test_a_tap_is_heard_of_before_its_domain_has_its_turn(scene: Scene) -> None:
+    first, second = [message for message in scene.workers[0].heard if isinstance(message, PutTap) and message.tag == 1]
+    assert first == PutTap(tag=1, tap="vnet1", since=0.0)
+    assert second == scene.workers[0].last(1)
+
+
+# -- counts --
+
+
+def test_no_worker_can_spoil_the_counts(scene: Scene) -> None:
+    wrong = {"200": 2**53, "404": 10**4000, "201": -1, "2\u0660\u0660": 1, "anything": 1}
+    tags = ["0", "1", "99999", "-1", "x", "", "1" * 5000, "\u0661"]
+    scene.supervisor._counted(Counts(counts={tag: {**wrong, "204": 1, "malformed": 2} for tag in tags}))
+    (one, *others) = scene.supervisor.taps
+    # ARABIC-INDIC DIGIT ONE is a 1, too, and does no harm.
+    assert one.requests == {"204": 2, "malformed": 4}
+    assert all(not state.requests for state in others)
+    assert scene.supervisor.unsteered == {"204": 1, "malformed": 2}
+
+
+# -- what they listen on --
+
+
+class Killed:
+    """A worker, only to be ended."""
+
+    killed = 0
+
+    def kill(self) -> None:
+        self.killed += 1
+
+
+def listening(port: int = 0) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen()
+    return listener
+
+
+def test_a_socket_that_a_worker_shut_is_made_anew(scene: Scene) -> None:
+    old = (listening(), listening())
+    port = old[1].getsockname()[1]
+    held = old[1].dup()  # by a worker that lives
+    worker = Killed()
+    scene.supervisor.workers = cast(list[WorkerProcess], [worker])
+    scene.supervisor._listeners = old
+    fail = [True]
+
+    def listen() -> Sequence[socket.socket]:
+        if fail[0]:
+            raise Problem("not now")
+        return (listening(port),)
+
+    assert scene.supervisor._sound_listeners(listen) == old
+    assert worker.killed == 0
+    old[0].shutdown(socket.SHUT_RDWR)
+    with pytest.raises(Problem):
+        scene.supervisor._sound_listeners(listen)
+    assert [listener.fileno() for listener in old] == [-1, -1]
+    fail[0] = False
+    (new,) = scene.supervisor._sound_listeners(listen)
+    assert scene.supervisor._sound_listeners(listen) == (new,)
+    assert worker.killed == 2
+    with pytest.raises(PermissionError):  # it may not be deafened either
+        new.setsockopt(socket.SOL_SOCKET, 26, bytes(16))  # SO_ATTACH_FILTER
+    new.close()
+    held.close()
+
+
+# -- a worker's own end of it --
+
+
+class Process:
+    """A worker's process and its channel: what it was told, and whether it lives."""
+
+    def __init__(self) -> None:
+        self.posted: list[tuple[int, str, Any]] = []
+        self.sent: list[ToWorker] = []
+        self.killed = False
+        self.worker = WorkerProcess(
+            cast(Any, Clock()),
+            CONFIG,
+            0,
+            lambda: (),
+            entered=cast(Any, None),
+            started=lambda _: None,
+            counted=lambda _: None,
+            posted=lambda *posted: self.posted.append(posted),
+        )
+        self.worker._process = cast(Any, self)
+        self.worker._channel = cast(Any, self)
+
+    def signalProcess(self, signal: str) -> None:  # noqa: N802
+        self.killed = signal == "KILL"
+
+    def send(self, message: ToWorker, payload: bytes = b"") -> None:
+        self.sent.append(message)
+
+
+def test_what_became_of_a_password_is_told_to_who_asked() -> None:
+    process = Process()
+    process.worker._received(SetPassword(tag=7), "pässword".encode())
+    ((tag, text, answer),) = process.posted
+    answer(Outcome.STORED)
+    assert (tag, text, process.sent) == (7, "pässword", [PasswordDone(tag=7, outcome=Outcome.STORED)])
+    assert not process.killed
+
+
+def test_the_worker_that_follows_one_that_died_is_not_told() -> None:
+    process = Process()
+    process.worker._received(SetPassword(tag=7), b"x")
+    process.worker._channel = cast(Any, Process())
+    process.posted[0][2](Outcome.STORED)
+    assert process.sent == []
+    assert cast(Any, process.worker._channel).sent == []
+
+
+@pytest.mark.parametrize("posted", [b"", b"x" * (MAX_PASSWORD + 1), b"\xff", b"x" * 1_000_000])
+def test_a_worker_that_says_what_no_sound_worker_says_is_killed(posted: bytes) -> None:
+    process = Process()
+    process.worker._received(SetPassword(tag=7), posted)
+    assert (process.posted, process.killed) == ([], True)
+
+
+def test_a_worker_that_speaks_like_the_supervisor_is_killed() -> None:
+    process = Process()
+    process.worker._received(PasswordDone(tag=7, outcome=Outcome.STORED), b"")
+    assert process.killed
+
+
+def test_no_password_is_in_what_a_message_shows_of_itself() -> None:
+    message = PutTap(tag=7, tap="vnet0", since=1.0, token_key=b"key", password="secret")
+    assert "secret" not in repr(message)
+    assert "b'key'" not in repr(message)

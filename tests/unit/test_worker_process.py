@@ -1,0 +1,205 @@
+"""A worker's process, with a reactor that starts none: what happens when it cannot start, and how much it may say."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, capturedLogs, eventAsText
+from twisted.python.failure import Failure
+
+from eve_meta.channel import Channel, Counts, PutTap
+from eve_meta.errors import Problem
+from eve_meta.worker_process import FRAME_COST, RESTART_DELAYS, SAY_BURST, SAY_RATE, WorkerConfig, WorkerProcess
+
+CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
+
+
+class Reactor(Clock):
+    """Starts processes that are none, unless it is to fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing: OSError | None = None
+        self.started: list[dict[int, int | str]] = []
+        self.killed = 0
+        self.transports: list[StringTransport] = []
+        self.pid = 7
+        self.pipes: dict[int, object] = {}
+
+    def spawnProcess(self, *_: object, childFDs: dict[int, int | str], **__: object) -> Any:  # noqa: N802, N803
+        if self.failing is not None:
+            raise self.failing
+        self.started.append(childFDs)
+        return self
+
+    def adoptStreamConnection(self, _fd: int, _family: int, factory: Any) -> None:  # noqa: N802
+        self.transports.append(StringTransport())
+        factory.buildProtocol(None).makeConnection(self.transports[-1])
+
+    def signalProcess(self, _signal: str) -> None:  # noqa: N802
+        self.killed += 1
+
+
+class Scene:
+    def __init__(self, events: Sequence[LogEvent]) -> None:
+        self._events = events
+        self.reactor = Reactor()
+        self.gone = False
+        self.counted: list[Counts] = []
+        self.new = 0
+        self.worker = WorkerProcess(
+            cast(Any, self.reactor),
+            CONFIG,
+            0,
+            lambda: (),
+            entered=self._entered,
+            started=self._started,
+            counted=self.counted.append,
+            posted=cast(Callable[..., None], None),
+        )
+
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[None]:
+        if self.gone:
+            raise Problem("the network namespace 'x' is gone: restart eve-meta")
+        yield
+
+    def _started(self, _: WorkerProcess) -> None:
+        self.new += 1
+
+    @property
+    def lines(self) -> list[str]:
+        return [eventAsText(event, includeTimestamp=False, includeSystem=False) for event in self._events]
+
+    def say(self, size: int) -> None:
+        channel = self.worker._channel
+        assert isinstance(channel, Channel)
+        frame = b'{"message": "Counts", "counts": {}}\n'
+        channel.stringReceived(frame + b"x" * (size - len(frame)))
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with capturedLogs() as events:
+        yield Scene(events)
+
+
+def open_files() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+# -- starting --
+
+
+def test_it_holds_a_pipe_in_place_of_our_standard_error(scene: Scene) -> None:
+    scene.worker.start()
+    ((files),) = scene.reactor.started
+    assert files[2] == "r"
+    assert set(files) == {2, 3}
+
+
+@pytest.mark.parametrize("way", ["fork", "namespace", "socket pair"])
+def test_a_start_that_fails_is_tried_again_and_leaves_nothing_open(
+    scene: Scene, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_pair() -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    if way == "fork":
+        scene.reactor.failing = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    scene.gone = way == "namespace"
+    with monkeypatch.context() as patch:
+        if way == "socket pair":
+            patch.setattr(socket, "socketpair", no_pair)
+        before = open_files()
+        scene.worker.start()
+        for delay in (*RESTART_DELAYS, RESTART_DELAYS[-1]):
+            scene.reactor.advance(delay)
+        assert open_files() == before
+    assert all(transport.disconnecting for transport in scene.reactor.transports)
+    assert len(scene.lines) == len(RESTART_DELAYS) + 2
+    assert scene.lines[0].startswith("worker 0 cannot start: ")
+    assert scene.lines[0].endswith("it is tried again in 0.0 s")
+    assert scene.worker.report().called  # nobody waits for it
+    scene.gone, scene.reactor.failing = False, None
+    scene.reactor.advance(RESTART_DELAYS[-1])
+    assert (scene.new, len(scene.reactor.started)) == (1, 1)
+    assert scene.worker.pid == 7
+
+
+def test_one_that_cannot_start_can_be_stopped(scene: Scene) -> None:
+    scene.gone = True
+    scene.worker.start()
+    assert scene.worker.stop().called
+    assert scene.reactor.getDelayedCalls() == []
+
+
+def test_the_channel_of_one_that_died_does_not_end_the_next(scene: Scene) -> None:
+    scene.worker.start()
+    old = scene.worker._channel
+    assert old is not None
+    scene.worker.processEnded(Failure(RuntimeError()))
+    scene.reactor.advance(0)
+    assert scene.new == 2
+    old.connectionLost()
+    assert (scene.reactor.killed, scene.worker._channel is None) == (0, False)
+
+
+def test_it_is_stopped_while_it_does_not_read(scene: Scene) -> None:
+    scene.worker.start()
+    scene.worker.put(1, lambda: (PutTap(tag=1, tap="a", since=0.0), b"x"))
+    assert scene.worker._feed is not None
+    scene.worker._feed.pauseProducing()
+    scene.worker.stop()
+    assert scene.reactor.transports[0].disconnected  # which waits for no producer
+
+
+# -- how much it may say --
+
+
+def test_one_that_says_too_much_is_killed_once_and_no_more_of_it_heard(scene: Scene) -> None:
+    scene.worker.start()
+    size = 100_000
+    enough = SAY_BURST // (size + FRAME_COST)
+    for _ in range(enough):
+        scene.say(size)
+    assert (len(scene.counted), scene.reactor.killed) == (enough, 0)
+    for _ in range(10):
+        scene.say(size)
+    assert (len(scene.counted), scene.reactor.killed) == (enough, 1)
+    assert scene.lines == ["worker 0 said what is more than any sound worker says; it is killed"]
+
+
+def test_small_frames_cost_by_their_number(scene: Scene) -> None:
+    scene.worker.start()
+    for _ in range(SAY_BURST // FRAME_COST):
+        scene.say(36)
+    assert scene.reactor.killed == 1
+
+
+def test_what_a_busy_worker_says_for_ever_is_heard(scene: Scene) -> None:
+    scene.worker.start()
+    for _ in range(1000):
+        scene.say(SAY_RATE // 2)
+        scene.reactor.advance(1)
+    assert (len(scene.counted), scene.reactor.killed) == (1000, 0)
+
+
+def test_the_next_one_begins_anew(scene: Scene) -> None:
+    scene.worker.start()
+    for _ in range(100):
+        scene.say(100_000)
+    scene.worker.processEnded(Failure(RuntimeError()))
+    scene.reactor.advance(0)
+    scene.counted.clear()
+    scene.say(1000)
+    assert (len(scene.counted), scene.worker.restarts) == (1, 1)

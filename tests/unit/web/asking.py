@@ -1,0 +1,68 @@
+"""What the worker makes of one request, without a connection and without a clock."""
+
+from __future__ import annotations
+
+import datetime
+
+from attrs import frozen
+
+from eve_meta.documents.tokens import KEY_BYTES
+from eve_meta.documents.tree import Tree
+from eve_meta.domain import Domain, TokenPolicy
+from eve_meta.web.answer import Asking, StorePassword, answer, objection
+from eve_meta.web.counts import Note
+from eve_meta.web.hosts import Hosts
+from eve_meta.web.limits import Limits
+from eve_meta.web.request import Request, RequestReader
+from eve_meta.web.response import Response
+from eve_meta.web.table import Entry, Extras
+from tests.unit.web.guest import get
+
+SINCE = 1000.0
+"""When the tap appeared, in seconds of both clocks."""
+
+WAIT = 60.0
+KEY = bytes(range(KEY_BYTES))
+UNKNOWN = Entry("vnet0", SINCE, None)
+
+
+def known(tokens: TokenPolicy = TokenPolicy.OFF, *, password: str | None = None) -> Entry:
+    """What a tag means whose domain is known."""
+    domain = Domain(name="web1", user_data=b"\x1f\x8b\0\xff")
+    return Entry(
+        "vnet0", SINCE, b"", Extras(tokens=tokens, token_key=KEY, password=password), Tree(domain, password=password)
+    )
+
+
+@frozen
+class Told:
+    """A response, and what was noted."""
+
+    response: Response | StorePassword
+    note: Note | None
+
+
+def tell(entry: Entry | None, data: bytes, *, now: float = SINCE) -> Told:
+    """What comes of the request *data*."""
+    reader = RequestReader(Limits())
+    reader.receive(data)
+    request = reader.next()
+    assert isinstance(request, Request)
+    asking = Asking(
+        peer="10.0.0.5",
+        now=now,
+        uptime=now,
+        today=datetime.date(2026, 1, 1),
+        random=bytes,
+        domain_wait=WAIT,
+        hosts=Hosts(["metadata.example.org"]),
+    )
+    note = objection(entry, request, asking)
+    return Told(answer(entry, request, asking, note), note)
+
+
+def ask(entry: Entry | None, path: str, *fields: str, method: str = "GET", now: float = SINCE) -> Response:
+    """The answer to a request for *path*."""
+    told = tell(entry, get(path, *fields, method=method), now=now)
+    assert isinstance(told.response, Response)
+    return told.response
