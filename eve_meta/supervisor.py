@@ -148,6 +148,9 @@ class Supervisor:
     # -- steering's observer --
 
     def tap_appeared(self, tap: Tap) -> None:
+        # One of this name may have gone a moment ago, and the inventory not have heard of it: what it knows of the name
+        # is the old one's.
+        self._inventory.carrier_changed(tap.name)
         state = self._taps[tap.tag] = TapState(tap)
         state.domain = self._inventory.domain_of(tap.name)
         # Its first frame may come when this returns, and its domain be told later.

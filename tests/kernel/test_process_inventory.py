@@ -48,7 +48,8 @@ fd = os.open("/dev/net/tun", os.O_RDWR)
 fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", tap.encode(), 0x1002))  # TUNSETIFF, IFF_TAP | IFF_NO_PI
 print("open", flush=True)
 time.sleep(float(delay))
-process = subprocess.Popen([*command, "-netdev", f"tap,id=n0,fd={fd}"], pass_fds=[fd])
+command = ["setpriv", "--pdeathsig", "KILL", *command, "-netdev", f"tap,id=n0,fd={fd}"]
+process = subprocess.Popen(command, pass_fds=[fd], stdout=subprocess.DEVNULL)
 time.sleep(0.5)
 os.close(fd)
 process.wait()
@@ -105,7 +106,7 @@ def start(namespace: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     yield start_process
     for process in processes:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=10)
 
 
 def qemu(*arguments: str, tap: str) -> list[str]:
