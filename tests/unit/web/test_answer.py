@@ -25,7 +25,15 @@ def test_a_tag_that_the_table_does_not_have_yet(path: str, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/openstack", "/openstack/", "//x/../openstack", "/openstack/latest/user_data", "/openstack/x"]
+    "path",
+    [
+        "/openstack",
+        "/openstack/",
+        "//x/../openstack",
+        "/openstack/latest/user_data",
+        "/openstack/x",
+        "/nocloud/meta-data",
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_a_guest_whose_domain_may_still_come_is_told_to_retry(path: str, method: str) -> None:
