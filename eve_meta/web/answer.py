@@ -151,8 +151,8 @@ def answer(entry: Entry | None, request: Request, asking: Asking, objected: Note
 
 def _unknown_domain(entry: Entry, request: Request, asking: Asking) -> Response:
     # 404 is final to cloud-init, Ignition and Afterburn alike, and 503 makes them retry; all that they need first is
-    # below /openstack or /nocloud. A 404 for a token is final as well: to the AWS SDKs it says that this service has none, and they
-    # go on without. Everywhere else a 503 would hold up guests that only look what is there.
+    # below /openstack or /nocloud. A 404 for a token is final as well: to the AWS SDKs it says that this service has
+    # none, and they go on without. Everywhere else a 503 would hold up guests that only look what is there.
     in_tree = request.path[:1] in (("openstack",), ("nocloud",))
     waits = in_tree or (request.method == b"PUT" and request.path == session.TOKEN_PATH)
     return UNKNOWN_DOMAIN if waits and asking.now - entry.since < asking.domain_wait else NOT_FOUND
