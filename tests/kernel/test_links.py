@@ -1,0 +1,127 @@
+"""What is told of links as they come, change and go; read from the kernel, without a reactor."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from eve_meta.steering.links import Link, LinkMonitor
+from guests import Lab
+from namespace import inside
+
+
+class Reactor:
+    """As much of one as a monitor needs: the test reads itself."""
+
+    def addReader(self, reader: object) -> None:  # noqa: N802  # Twisted's name
+        pass
+
+    removeReader = addReader  # noqa: N815  # Twisted's name
+
+
+class Told:
+    """What a monitor told."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.links: dict[int, Link] = {}
+        self.gone: list[int] = []
+        self.qdiscs: list[int] = []
+        self.lost: list[int] = []
+        self.synced = 0
+        self.changed: Callable[[Link], None] = lambda link: self.links.update({link.ifindex: link})
+        with inside(lab.host.name):
+            self.monitor = LinkMonitor(
+                Reactor(),  # type: ignore[arg-type]  # as much as it needs
+                changed=self._changed,
+                gone=self.gone.append,
+                filter_lost=self.lost.append,
+                qdisc_added=self.qdiscs.append,
+                synced=self._synced,
+            )
+        self.monitor.start()
+        self.read()
+
+    def _changed(self, link: Link) -> None:
+        self.changed(link)  # which a test may replace
+
+    def _synced(self) -> None:
+        self.synced += 1
+
+    def read(self) -> None:
+        """Read until nothing comes for a moment."""
+        while select.select([self.monitor], [], [], 0.2)[0]:
+            self.monitor.doRead()
+
+    def named(self, name: str) -> Link:
+        return next(link for link in self.links.values() if link.name == name)
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab("emlnk") as lab:
+        lab.bridge("br0")
+        lab.make_tap("vnet0", bridge="br0")
+        yield lab
+
+
+@pytest.fixture
+def told(lab: Lab) -> Iterator[Told]:
+    told = Told(lab)
+    yield told
+    told.monitor.stop()
+
+
+def test_links_that_are_there_are_told_first(told: Told) -> None:
+    assert (told.named("vnet0").kind, told.named("br0").kind) == ("tun", "bridge")
+    assert told.synced == 1
+
+
+def test_a_tap_that_leaves_its_bridge_is_not_gone(lab: Lab, told: Told) -> None:
+    """The bridge says of its port that it is gone, in a message that only its family tells from the link's end."""
+    lab.host.ip("link set vnet0 nomaster")
+    told.read()
+    assert told.gone == []
+    lab.host.ip("link set vnet0 master br0")
+    told.read()
+    assert told.named("vnet0").kind == "tun"
+
+
+def test_a_tap_that_is_deleted_is_gone(lab: Lab, told: Told) -> None:
+    ifindex = told.named("vnet0").ifindex
+    lab.delete_tap("vnet0")
+    told.read()
+    assert told.gone == [ifindex]
+
+
+def test_a_name_that_is_no_utf8_is_a_name_like_any_other(lab: Lab, told: Told) -> None:
+    # Python hands the lone surrogate to ip as the byte 0xff.
+    lab.host.run("ip", "link", "add", "vnet\udcff", "type", "bridge")
+    told.read()
+    assert told.named("vnet\udcff").kind == "bridge"
+
+
+def test_a_change_that_cannot_be_dealt_with_does_not_end_the_reading(lab: Lab, told: Told) -> None:
+    good = told.changed
+
+    def failing(link: Link) -> None:
+        raise RuntimeError(link.name)
+
+    told.changed = failing
+    lab.make_tap("vnet1")
+    told.read()
+    told.changed = good
+    lab.make_tap("vnet2")
+    told.read()
+    assert told.named("vnet2").kind == "tun"
+
+
+def test_qdiscs_that_somebody_adds_or_takes_are_told(lab: Lab, told: Told) -> None:
+    ifindex = told.named("vnet0").ifindex
+    lab.host.run("tc", "qdisc", "add", "dev", "vnet0", "ingress")
+    told.read()
+    assert ifindex in told.qdiscs
+    lab.host.run("tc", "qdisc", "del", "dev", "vnet0", "ingress")
+    told.read()
+    assert ifindex in told.lost
