@@ -94,9 +94,7 @@ class Supervisor:
     def start(self, steering: Steering, listeners: Sequence[socket.socket], workers: int) -> None:
         """Starts the inventory and *workers* workers, which accept on *listeners*."""
         self._inventory.start(self._inventory_changed)
-        self._listeners = listeners
-        for listener in listeners:
-            listener.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+        self._listeners = _locked(listeners)
         for number in range(workers):
             worker = WorkerProcess(
                 self._reactor,
@@ -140,9 +138,7 @@ class Supervisor:
             self._listeners = ()
             for worker in self.workers:
                 worker.kill()
-            self._listeners = listen()
-            for listener in self._listeners:
-                listener.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+            self._listeners = _locked(listen())
         return self._listeners
 
     # -- steering's observer --
@@ -296,6 +292,13 @@ class Supervisor:
             if state.domain is not None and state.domain.instance_uuid == domain:
                 self._tell(state)
         return self.current_counts()
+
+
+def _locked(listeners: Sequence[socket.socket]) -> Sequence[socket.socket]:
+    """*listeners*, to which nobody who holds one can attach a filter."""
+    for listener in listeners:
+        listener.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+    return listeners
 
 
 def _listens(listener: socket.socket) -> bool:

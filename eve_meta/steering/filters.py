@@ -8,7 +8,9 @@ it serves us as well: both take the parent ffff:fff2 (``ingress_find()``).
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -62,7 +64,7 @@ def add_qdisc(ipr: IPRoute, kind: str, ifindex: int) -> bool:
 
 def is_attached(ipr: IPRoute, ifindex: int) -> bool:
     """Whether a filter of ours is on the link's ingress."""
-    return any(ours for ours in _filters(ipr, ifindex))
+    return any(_filters(ipr, ifindex))
 
 
 def detach(ipr: IPRoute, ifindex: int) -> None:
@@ -71,15 +73,19 @@ def detach(ipr: IPRoute, ifindex: int) -> None:
     Whose an empty qdisc was cannot be known after a crash; without a filter it does nothing, for nobody. A link that is
     gone meanwhile took all of it along.
     """
-    try:
+    with _unless_gone():
         ipr.tc("del-filter", "bpf", ifindex, handle=HANDLE, parent=INGRESS, prio=PRIORITY, protocol=ETH_P_ALL)
-    except NetlinkError as error:
-        if error.code not in GONE:
-            raise
-    try:
-        if not _filters(ipr, ifindex):
+    if not _filters(ipr, ifindex):
+        with _unless_gone():
             # A clsact is not ours, and refuses to be deleted by this name (EINVAL).
             ipr.tc("del", "ingress", ifindex)
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Forgives that a link, qdisc or filter is not there any more."""
+    try:
+        yield
     except NetlinkError as error:
         if error.code not in GONE:
             raise
@@ -87,11 +93,8 @@ def detach(ipr: IPRoute, ifindex: int) -> None:
 
 def _filters(ipr: IPRoute, ifindex: int) -> list[bool]:
     """For each filter on the link's ingress, whether it is ours."""
-    try:
+    dumped = []
+    with _unless_gone():
         dumped = list(ipr.get_filters(index=ifindex, parent=INGRESS))
-    except NetlinkError as error:
-        if error.code in GONE:
-            return []
-        raise
     # A dump names each chain's priority once more, without a handle.
     return [m["handle"] == HANDLE and m["info"] >> 16 == PRIORITY for m in dumped if m["handle"]]

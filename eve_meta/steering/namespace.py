@@ -122,29 +122,30 @@ class PrivateNamespace:
 
         :raises Problem: when something of that name is not ours, or the kernel or iptables refuse.
         """
-        fresh = not self.path.exists()
-        try:
-            self._ensure_namespace()
-            with IPRoute() as host:
+        with contextlib.ExitStack() as undo:
+            if not self.path.exists():
+                undo.callback(self.remove)
+            try:
+                ifindex = self._ensure_all()
+            except NetlinkError as error:
+                raise Problem(f"cannot set up the network namespace {self.name!r}: {error}") from None
+            undo.pop_all()
+        return ifindex
+
+    def _ensure_all(self) -> int:
+        self._ensure_namespace()
+        with IPRoute() as host:
+            with self.entered():
+                inside = IPRoute()
+            with inside:
+                ifindex = self._ensure_links(host, inside)
+                iptables.load(self.path, ipv6=self._ipv6)
                 with self.entered():
-                    inside = IPRoute()
-                with inside:
-                    ifindex = self._ensure_links(host, inside)
-                    iptables.load(self.path, ipv6=self._ipv6)
-                    with self.entered():
-                        # Before meta0 is up, when the kernel would give it a link-local address.
-                        _write_sysctls(SYSCTLS | CONNTRACK_SYSCTLS | (SYSCTLS6 if self._ipv6 else {}))
-                    self._bring_up(host, inside)
-                    self._ensure_routes(inside)
-                    self._ensure_filters(host, ifindex, inside)
-        except NetlinkError as error:
-            if fresh:
-                self.remove()
-            raise Problem(f"cannot set up the network namespace {self.name!r}: {error}") from None
-        except BaseException:
-            if fresh:
-                self.remove()
-            raise
+                    # Before meta0 is up, when the kernel would give it a link-local address.
+                    _write_sysctls(SYSCTLS | CONNTRACK_SYSCTLS | (SYSCTLS6 if self._ipv6 else {}))
+                self._bring_up(host, inside)
+                self._ensure_routes(inside)
+                self._ensure_filters(host, ifindex, inside)
         return ifindex
 
     def remove(self) -> None:

@@ -86,11 +86,6 @@ class Steering:
         self._undo = contextlib.ExitStack()
 
     @property
-    def taps(self) -> Mapping[int, Tap]:
-        """The steered taps by tag."""
-        return {tap.tag: tap for tap in self._taps.values()}
-
-    @property
     def problems(self) -> Mapping[str, str]:
         """Taps that could not be steered, and why."""
         return self._problems
