@@ -15,6 +15,7 @@ from types import MappingProxyType
 from eve_meta.domain import Domain
 from eve_meta.inventory.domainfile import DomainFile, read_domain_file
 from eve_meta.inventory.interface import FileProblem
+from eve_meta.inventory.reading import DEBOUNCE
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -67,7 +68,14 @@ class Directory:
             problem for path, file in files.items() for problem in (*file.problems, *conflicts.get(path, ()))
         )
 
-    def watched(self) -> set[str]:
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def content(self) -> object:
+        """The domains."""
+        return self.domains
+
+    def watched(self) -> Mapping[str, float]:
         """The directories in which a change matters: this one, and those of files that domain files name."""
         directories = {str(self.path)}
         for file in self.files.values():
@@ -75,7 +83,7 @@ class Directory:
                 directories.add(os.path.dirname(path))
                 if os.path.islink(path):
                     directories.add(os.path.dirname(os.path.realpath(path)))
-        return directories
+        return dict.fromkeys(directories, DEBOUNCE)
 
 
 def _is_domain_file(name: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,18 +18,12 @@ from cattrs.errors import BaseValidationError
 from eve_meta.codec import Fault, decode_base64, faults, make_converter
 from eve_meta.domain import MAX_USER_DATA, Domain, File
 from eve_meta.inventory.interface import FileProblem
+from eve_meta.inventory.reading import Stamp, read, stamp
 from eve_meta.inventory.yamlfile import BrokenYaml, Document
 from eve_meta.validators import quote, quote_where_text_belongs
 
 MAX_FILE = 32 * 1024 * 1024
 """Bytes of a domain file: the user data of the largest size in base64, and room. A larger one is refused unread."""
-
-RACY_NS = 100_000_000
-"""Nanoseconds for which a file's times do not prove that it is unchanged: the kernel stamps files with the time of its
-last timer tick, so that two writes within one tick (10 ms at HZ=100) look alike. As git's "racy" index entries."""
-
-Stamp = tuple[int, ...] | None
-"""What changes when a file does; None for a file that was written just now, which equals no later stamp."""
 
 _ALIASES: Mapping[type, tuple[str, ...]] = {
     Domain: ("user_data_file", "user_data_base64"),
@@ -56,18 +49,6 @@ class DomainFile:
     def unchanged(self) -> bool:
         """Whether reading it again would give the same."""
         return all(mark is not None and mark == stamp(path) for path, mark in self.stamps.items())
-
-
-def stamp(path: str) -> Stamp:
-    """The stamp of the file at *path*; of one that cannot be found, the reason."""
-    try:
-        return _stamp(os.stat(path))
-    except OSError as error:
-        return (error.errno or 0,)
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read_domain_file(path: str) -> DomainFile:
@@ -152,30 +133,14 @@ class _Reading:
         return self._content(os.path.join(os.path.dirname(self.path), value), MAX_USER_DATA)
 
     def _content(self, path: str, limit: int) -> bytes:
-        try:
-            # Without O_NONBLOCK, a FIFO of this name would hold up the reactor until somebody writes to it.
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        except OSError as error:
-            self.stamps[path] = stamp(path)
-            raise ValueError(f"cannot read {path!r}: {error.strerror}") from None
-        try:
-            status = os.fstat(descriptor)
-            changed = max(status.st_mtime_ns, status.st_ctime_ns)
-            self.stamps[path] = _stamp(status) if time.time_ns() - changed > RACY_NS else None
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError(f"expected {path!r} to be a file, got something else")
-            with open(descriptor, "rb", closefd=False) as file:
-                content = b"" if status.st_size > limit else file.read(limit + 1)
-        except OSError as error:
-            raise ValueError(f"cannot read {path!r}: {error.strerror}") from None
-        finally:
-            os.close(descriptor)
-        if max(status.st_size, len(content)) > limit:
-            raise ValueError(f"expected at most {limit} bytes, got more in {path!r}")
-        if status.st_mode & stat.S_IROTH and os.stat(os.path.dirname(path) or ".").st_mode & stat.S_IXOTH:
+        found = read(path, limit)
+        self.stamps[path] = found.stamp
+        if found.content is None:
+            raise ValueError(found.why)
+        if found.public and os.stat(os.path.dirname(path) or ".").st_mode & stat.S_IXOTH:
             message = "every user of this host can read it, with the secrets that it may hold: chmod o= it"
             self.problems.append(FileProblem(file=path, message=message, warning=True))
-        return content
+        return found.content
 
     def _report(self, message: str, line: int | None = None, name: str = "") -> None:
         self.problems.append(FileProblem(file=self.path, line=line, field=name, message=message))

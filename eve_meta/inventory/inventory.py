@@ -8,11 +8,12 @@ from typing import Any
 
 from eve_meta.config import InventoryConfig
 from eve_meta.domain import Domain
+from eve_meta.inventory.directory import Directory
 from eve_meta.inventory.interface import FileProblem, Source
 from eve_meta.inventory.join import join
 from eve_meta.inventory.owners import ProcessOwners
 from eve_meta.inventory.process import Owner
-from eve_meta.inventory.watch import DirectorySource
+from eve_meta.inventory.watch import FileSource
 
 
 class Inventory:
@@ -24,7 +25,7 @@ class Inventory:
 
     def __init__(self, config: InventoryConfig, reactor: Any, proc: Path = Path("/proc")) -> None:
         # With a second source, two may know one domain, and one is to complete the other field by field.
-        self._sources: tuple[Source, ...] = (DirectorySource(config.directory, reactor),)
+        self._sources: tuple[Source, ...] = (FileSource(Directory(config.directory), reactor),)
         self._owners = ProcessOwners(reactor, proc) if config.process else None
         self._changed: Callable[[], None] | None = None
         self._joined: tuple[dict[str, Domain], tuple[FileProblem, ...]] | None = None

@@ -1,9 +1,9 @@
-"""The directory of domain files as a source that stays up to date.
+"""Files as a source that stays up to date: the directory of domain files, what EVE's agents publish.
 
-Whatever inotify says, the answer is the same: wait a moment, then scan the directory, which reads again only the files
-whose stamps changed. So it does not matter which events came, in which order, or that the kernel's queue overflowed: a
-queue that overflows holds events, and all that they stand for happened before the scan. The scan looks at 4,000
-unchanged files in some 20 ms.
+Whatever inotify says, the answer is the same: wait a moment, then scan, which reads again only the files whose stamps
+changed. So it does not matter which events came, in which order, or that the kernel's queue overflowed: a queue that
+overflows holds events, and all that they stand for happened before the scan. The scan looks at 4,000 unchanged files in
+some 20 ms.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet import inotify
 from twisted.internet.defer import Deferred
@@ -23,11 +23,8 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
 from eve_meta.domain import Domain
-from eve_meta.inventory.directory import Directory
 from eve_meta.inventory.interface import FileProblem
-
-DEBOUNCE = 0.05
-"""Seconds from the first event to the scan. Programs that install many files, and editors, cause bursts of events."""
+from eve_meta.inventory.reading import DEBOUNCE
 
 _CONTENT = (
     inotify.IN_CLOSE_WRITE
@@ -42,18 +39,39 @@ _SELF = inotify.IN_DELETE_SELF | inotify.IN_MOVE_SELF | inotify.IN_UNMOUNT
 _log = Logger()
 
 
-class DirectorySource:
-    """The domains of the files in *path*, which may be missing, go and come back."""
+class Files(Protocol):
+    """Files as they were at the last :meth:`scan`, and what follows from them. Neither knows a reactor."""
 
-    def __init__(self, path: Path, reactor: IReactorTime) -> None:
-        self._directory = Directory(path)
+    domains: Mapping[str, Domain]
+    problems: tuple[FileProblem, ...]
+
+    def scan(self) -> Iterator[None]:
+        """Read what has changed, a file at each step; at the last step, put the result in place."""
+
+    def watched(self) -> Mapping[str, float]:
+        """The directories in which a change matters, and for how many seconds it may wait until the next scan.
+
+        They may be missing, go and come back.
+        """
+
+    def content(self) -> object:
+        """All that was made of the files; equal when nothing is to be told."""
+
+
+class FileSource:
+    """The domains of *files*."""
+
+    def __init__(self, files: Files, reactor: IReactorTime) -> None:
+        self._files = files
         self._reactor = reactor
         self._changed: Callable[[], None] | None = None
         self._notifier: Any = None
+        self._delays: Mapping[str, float] = {}
         # Watched directory → the names in it that matter, or None for all of them.
         self._watched: dict[str, set[str] | None] = {}
         self._unwatched: tuple[FileProblem, ...] = ()
         self._timer: IDelayedCall | None = None
+        self._due = 0.0
         self._scanning: CooperativeTask[Iterator[None]] | None = None
         self._again = False
         self._said: object = None
@@ -75,17 +93,22 @@ class DirectorySource:
 
     def domains(self) -> Mapping[str, Domain]:
         """As :meth:`eve_meta.inventory.interface.Source.domains`, by the files' paths."""
-        return self._directory.domains
+        return self._files.domains
 
     def problems(self) -> tuple[FileProblem, ...]:
         """As :meth:`eve_meta.inventory.interface.Source.problems`."""
-        return self._unwatched + self._directory.problems
+        return self._unwatched + self._files.problems
 
     # -- scanning --
 
-    def _schedule(self) -> None:
+    def _schedule(self, delay: float = DEBOUNCE) -> None:
+        due = self._reactor.seconds() + delay
+        if self._timer is not None and due < self._due:
+            self._timer.cancel()
+            self._timer = None
         if self._timer is None and self._changed is not None:
-            self._timer = self._reactor.callLater(DEBOUNCE, self._scan)
+            self._due = due
+            self._timer = self._reactor.callLater(delay, self._scan)
 
     def _scan(self) -> None:
         self._timer = None
@@ -95,13 +118,13 @@ class DirectorySource:
         self._again = False
         # Before the first look: what changes after it makes an event.
         self._watch()
-        self._scanning = cooperate(self._directory.scan())
+        self._scanning = cooperate(self._files.scan())
         done: Deferred[Any] = self._scanning.whenDone()
         done.addCallbacks(self._scanned, self._failed)
 
     def _scanned(self, _steps: object) -> None:
         self._scanning = None
-        said = (self.domains(), self.problems())
+        said = (self._files.content(), self.problems())
         # A directory that was not watched while its files were read may have changed in between.
         if self._watch() or self._again:
             self._scan()
@@ -113,7 +136,7 @@ class DirectorySource:
         self._scanning = None
         if not isinstance(failure.value, TaskStopped):
             # A defect. The domains stay as they were, and the next change brings the next scan.
-            _log.failure("scanning {path} failed", failure, path=str(self._directory.path))
+            _log.failure("reading {what} failed", failure, what=self._files)
             if self._again:
                 self._schedule()
 
@@ -122,7 +145,8 @@ class DirectorySource:
     def _watch(self) -> bool:
         """Watch what matters now; whether some of it was not watched before."""
         before = set(self._watched)
-        wanted = {os.path.abspath(directory) for directory in self._directory.watched()}
+        self._delays = {os.path.abspath(directory): delay for directory, delay in self._files.watched().items()}
+        wanted = self._delays.keys()
         unwatched = []
         try:
             if self._notifier is None:
@@ -175,5 +199,7 @@ class DirectorySource:
             self._schedule()
             return
         names = self._watched.get(directory, set())
-        if names is None or os.fsdecode(path.basename()) in names:
+        if names is None:
+            self._schedule(self._delays.get(directory, DEBOUNCE))
+        elif os.fsdecode(path.basename()) in names:
             self._schedule()

@@ -191,7 +191,7 @@ def test_only_changed_files_are_read_again(directory: Directory, monkeypatch: py
         return read_domain_file(path)
 
     monkeypatch.setattr(module, "read_domain_file", read_it)
-    monkeypatch.setattr("eve_meta.inventory.domainfile.RACY_NS", 0)
+    monkeypatch.setattr("eve_meta.inventory.reading.RACY_NS", 0)
     for name in "abc":
         write(directory.path / f"{name}.yaml", f"name: {name}\n")
     scan(directory)
@@ -207,4 +207,4 @@ def test_where_changes_matter(directory: Directory, tmp_path: Path) -> None:
     write(tmp_path / "elsewhere/a.yaml", "name: a\nuser_data_file: secrets/a\n")
     (directory.path / "a.yaml").symlink_to("elsewhere/a.yaml")
     scan(directory)
-    assert directory.watched() == {str(tmp_path), str(tmp_path / "elsewhere"), str(tmp_path / "secrets")}
+    assert directory.watched().keys() == {str(tmp_path), str(tmp_path / "elsewhere"), str(tmp_path / "secrets")}

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 
 from eve_meta.codec import make_converter
 from eve_meta.domain import Domain
-from eve_meta.inventory import domainfile
+from eve_meta.inventory import reading
 from eve_meta.inventory.domainfile import MAX_FILE, DomainFile, read_domain_file
 from tests.unit.strategies import domains
 
@@ -267,7 +267,7 @@ def test_every_domain_can_be_written_as_a_file(tmp_path: Path, domain: Domain) -
 
 
 def test_an_old_file_is_read_once_and_a_changed_one_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(domainfile, "RACY_NS", 0)
+    monkeypatch.setattr(reading, "RACY_NS", 0)
     (tmp_path / "secret").write_text("1")
     file = read(tmp_path, "name: a\nuser_data_file: secret\n")
     assert file.unchanged()
@@ -281,7 +281,7 @@ def test_a_file_that_was_written_just_now_is_read_again(tmp_path: Path) -> None:
 
 
 def test_user_data_that_comes_later_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(domainfile, "RACY_NS", 0)
+    monkeypatch.setattr(reading, "RACY_NS", 0)
     file = read(tmp_path, "name: a\nuser_data_file: secret\n")
     assert file.unchanged()
     (tmp_path / "secret").touch()

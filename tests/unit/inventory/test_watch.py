@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from twisted.internet import inotify
 
-from eve_meta.inventory import watch as module
-from eve_meta.inventory.watch import DirectorySource
+from eve_meta.inventory.directory import Directory
+from eve_meta.inventory.reading import DEBOUNCE
+from eve_meta.inventory.watch import FileSource
 from tests.unit.inventory.conftest import Until
 from tests.unit.inventory.files import edit, write
 
@@ -24,7 +25,7 @@ class Watched:
     """A source under watch, and how often it said that something changed."""
 
     def __init__(self, path: Path, reactor: Any) -> None:
-        self.source = DirectorySource(path, reactor)
+        self.source = FileSource(Directory(path), reactor)
         self.changes = 0
 
     def start(self) -> None:
@@ -241,7 +242,7 @@ def test_after_stop_nothing_is_said(watched: Watched, path: Path, until: Until, 
     changes = watched.changes
     write(path / "b.yaml", "name: b\n")
     watched.source.stop()
-    turn(module.DEBOUNCE * 4)
+    turn(DEBOUNCE * 4)
     assert watched.changes == changes
 
 

@@ -1,0 +1,75 @@
+"""Reading a file that may be anything: of bounded size, without waiting, with a stamp that tells whether it changed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from attrs import field, frozen
+
+DEBOUNCE = 0.05
+"""Seconds from the first event to the scan. Programs that install many files, and editors, cause bursts of events."""
+
+RACY_NS = 100_000_000
+"""Nanoseconds for which a file's times do not prove that it is unchanged: the kernel stamps files with the time of its
+last timer tick, so that two writes within one tick (10 ms at HZ=100) look alike. As git's "racy" index entries."""
+
+Stamp = tuple[int, ...] | None
+"""What changes when a file does; None for a file that was written just now, which equals no later stamp."""
+
+
+@frozen
+class Read:
+    """What reading a file gave.
+
+    :ivar stamp: see :data:`Stamp`; of a file that cannot be found, as :func:`stamp` says.
+    :ivar content: the bytes; None where they cannot be had.
+    :ivar why: then the reason, in one line that names the file.
+    :ivar public: whether every user may read the file, as far as its own mode says.
+    """
+
+    stamp: Stamp
+    content: bytes | None = field(default=None, repr=False)
+    why: str = ""
+    public: bool = False
+
+
+def stamp(path: str) -> Stamp:
+    """The stamp of the file at *path*; of one that cannot be found, the reason."""
+    try:
+        return _stamp(os.stat(path))
+    except OSError as error:
+        return (error.errno or 0,)
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def read(path: str, limit: int) -> Read:
+    """Read the file at *path*.
+
+    :param limit: bytes; a file that has more is not read.
+    """
+    try:
+        # Without O_NONBLOCK, a FIFO of this name would hold up the reactor until somebody writes to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        return Read(stamp(path), why=f"cannot read {path!r}: {error.strerror}")
+    mark: Stamp = None
+    try:
+        status = os.fstat(descriptor)
+        changed = max(status.st_mtime_ns, status.st_ctime_ns)
+        mark = _stamp(status) if time.time_ns() - changed > RACY_NS else None
+        if not stat.S_ISREG(status.st_mode):
+            return Read(mark, why=f"expected {path!r} to be a file, got something else")
+        with open(descriptor, "rb", closefd=False) as file:
+            content = b"" if status.st_size > limit else file.read(limit + 1)
+    except OSError as error:
+        return Read(mark, why=f"cannot read {path!r}: {error.strerror}")
+    finally:
+        os.close(descriptor)
+    if max(status.st_size, len(content)) > limit:
+        return Read(mark, why=f"expected at most {limit} bytes, got more in {path!r}")
+    return Read(mark, content, public=bool(status.st_mode & stat.S_IROTH))
