@@ -40,6 +40,7 @@ from eve_meta.errors import Problem
 from eve_meta.log import log_to_stderr
 from eve_meta.password import Outcome
 from eve_meta.reactor import reactor
+from eve_meta.web.accept import Acceptor
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.listener import prepare
 from eve_meta.web.site import Site
@@ -87,9 +88,9 @@ class Worker:
                 self._site.remove(message.tag)
             case Begin():
                 for fd in self._listeners:
-                    with socket.socket(fileno=fd) as listener:  # of which the reactor makes a copy
-                        prepare(listener)
-                        self._reactor.adoptStreamPort(fd, listener.family, self._site)
+                    listener = socket.socket(fileno=fd)
+                    prepare(listener)
+                    Acceptor(self._reactor, listener, self._site).start()
             case Report():
                 self._report(message.number)
             case PasswordDone():

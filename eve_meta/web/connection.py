@@ -103,7 +103,7 @@ class Connection(TwistedProtocol):
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._reader = RequestReader(site.limits)
+        self._reader = RequestReader(site.memo)
         self._blocked = False  # the transport's buffer is full
         self._eof = False  # the guest will send no more, but may read on, as nc does
         self._body = b""  # the body that is being sent, from _sent on
@@ -112,6 +112,11 @@ class Connection(TwistedProtocol):
         self._last = False  # the answer that is being sent is the last one
         self._linger = False  # and the guest may not be done with sending
         self._await(_Wait.REQUEST, site.limits.request_time)
+
+    @property
+    def tag(self) -> int:
+        """Whose it is; :data:`NO_TAG` when it is nobody's, or at its end."""
+        return NO_TAG if self._tap is None else self._tap.tag
 
     # -- what the reactor tells --
 
@@ -199,6 +204,10 @@ class Connection(TwistedProtocol):
         if self._tap is not None:
             self._site.counts.add(self._tap.tag, Drop.REVOKED.value)
             self._wire.abortConnection()
+
+    def rewire(self, wire: Wire) -> None:
+        """The connection goes on on another transport."""
+        self._wire = wire
 
     # -- what follows --
 

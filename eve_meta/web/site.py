@@ -1,11 +1,8 @@
 """All connections of a worker: who may have another one, what each tap is answered, and when the slow ones end.
 
-The worker adopts a socket that already listens (:func:`eve_meta.web.listener.prepare`) and lets it accept once the
-table is complete; this module opens nothing. No guest's bytes reach a log: guests move counters
-(:mod:`eve_meta.web.counts`).
+Connections come from :mod:`eve_meta.web.accept`; this module opens nothing. No guest's bytes reach a log: guests move
+counters (:mod:`eve_meta.web.counts`).
 """
-
-# ruff: noqa: N802 - Twisted's names
 
 from __future__ import annotations
 
@@ -19,18 +16,16 @@ from wsgiref.handlers import format_date_time
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.internet.protocol import ServerFactory
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from eve_meta.password import Outcome
 from eve_meta.web.answer import DEFECT, STORED, TOO_MANY, Asking, answer, objection
-from eve_meta.web.connection import Connection
 from eve_meta.web.counts import Counts
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.identity import tag_of_socket
 from eve_meta.web.limits import Limits
-from eve_meta.web.request import Request
+from eve_meta.web.request import Memo, Request
 from eve_meta.web.response import Response
 from eve_meta.web.table import NO_EXTRAS, Extras, Table
 from eve_meta.web.tap import Tap
@@ -68,8 +63,8 @@ class Now:
         )
 
 
-class Site(ServerFactory):
-    """Makes the connections of a worker and answers for them.
+class Site:
+    """What the connections of a worker share, and what answers for them.
 
     :param clock: the reactor, for the sweep.
     :param identify: the tag of an accepted socket, None for one that came through no tap.
@@ -88,7 +83,6 @@ class Site(ServerFactory):
     :ivar store_password: keeps a password that the guest of a tag posted; set it to one that does.
     """
 
-    noisy = False
     _log = Logger()
 
     def __init__(
@@ -109,6 +103,7 @@ class Site(ServerFactory):
         self.limits = limits or Limits()
         self.monotonic = monotonic
         self.table = Table()
+        self.memo = Memo(self.limits)
         self.counted: Callable[[], None] = _nothing
         self.counts = Counts(self._counts_began)
         self.store_password: Callable[[int, str], Deferred[Outcome]] = _cannot_store
@@ -155,12 +150,6 @@ class Site(ServerFactory):
             for connection in tuple(tap.connections):
                 connection.revoke()
 
-    # -- for the reactor --
-
-    def buildProtocol(self, addr: IAddress | None) -> Connection:
-        """A connection; whose, it finds out itself."""
-        return Connection(self)
-
     # -- for connections --
 
     def tap(self, tag: int) -> Tap:
@@ -205,10 +194,12 @@ class Site(ServerFactory):
             return self.store_password(tap.tag, found.password).addCallback(STORED.__getitem__)
         except Exception as error:
             # A defect of ours, which one guest's documents may trigger; the others go on.
-            self._log_defect(tap.tag, error, now)
+            self.failed(tap.tag, error)
             return DEFECT
 
-    def _log_defect(self, tag: int, error: Exception, now: float) -> None:
+    def failed(self, tag: int, error: Exception) -> None:
+        """What was done for the guest of *tag* raised *error*: a line in the log says so, now and then."""
+        now = self.monotonic()
         if now - self._defect_logged >= DEFECT_LOG_EVERY:
             self._defect_logged = now
             # Where, but not what: the text of an exception may quote the request.

@@ -13,7 +13,7 @@ from eve_meta.web.answer import Asking, StorePassword, answer, objection
 from eve_meta.web.counts import Note
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.limits import Limits
-from eve_meta.web.request import Request, RequestReader
+from eve_meta.web.request import Memo, Request, RequestReader
 from eve_meta.web.response import Response
 from eve_meta.web.table import Entry, Extras
 from tests.unit.web.guest import get
@@ -44,7 +44,7 @@ class Told:
 
 def tell(entry: Entry | None, data: bytes, *, now: float = SINCE) -> Told:
     """What comes of the request *data*."""
-    reader = RequestReader(Limits())
+    reader = RequestReader(Memo(Limits()))
     reader.receive(data)
     request = reader.next()
     assert isinstance(request, Request)

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from eve_meta.web.connection import Peer
+from eve_meta.web.connection import Connection, Peer
 from eve_meta.web.limits import Limits
 from eve_meta.web.site import Site
 from eve_meta.web.table import NO_EXTRAS, Extras
@@ -164,7 +164,7 @@ class Guest:
 
     def __init__(self, site: Site, tag: int | None = TAG) -> None:
         self.wire = FakeWire(tag)
-        self.wire.protocol = site.buildProtocol(None)
+        self.wire.protocol = Connection(site)
         self.wire.protocol.makeConnection(self.wire)
         self.read()
 

@@ -19,7 +19,7 @@ from attrs import field, frozen
 
 from eve_meta.web.limits import Limits
 from eve_meta.web.path import BadPath, normalise
-from eve_meta.web.request import Need, Refusal, Request, RequestReader
+from eve_meta.web.request import Memo, Need, Refusal, Request, RequestReader
 
 ANY_SIZE = 1 << 30
 """h11 keeps as much as that of a head; our limits are not what is compared."""
@@ -55,7 +55,7 @@ Outcome = Taken | Refused | Unfinished
 
 def ours(data: bytes) -> Outcome:
     """What our reader makes of *data*."""
-    reader = RequestReader(Limits())
+    reader = RequestReader(Memo(Limits()))
     reader.receive(data)
     try:
         while (found := reader.next()) is Need.CONTINUE:

@@ -2,129 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import socket
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 import pytest
-from attrs import frozen
-from twisted.internet.epollreactor import EPollReactor
-from twisted.logger import capturedLogs
 
-from eve_meta.web.limits import SLICE, Limits
-from eve_meta.web.listener import prepare
-from eve_meta.web.site import Site
-from tests.unit.web.guest import OTHER_UUID, TAG, TAP, answers, domain, get
-
-T = TypeVar("T")
-
-LIMITS = Limits(request_time=1.0, idle_time=1.5, write_time=1.0, linger_time=1.0)
-PATIENCE = 5.0
-"""Seconds after which a test has failed: the longest limit, the sweep, and a slow machine."""
-
-USER_DATA = "/openstack/latest/user_data"
-MIB = bytes(range(256)) * 4096
-
-
-@frozen
-class Server:
-    """A site that listens, its reactor in a thread of its own."""
-
-    reactor: EPollReactor
-    site: Site
-    port: int
-
-    def connect(self, *, receive_buffer: int | None = None) -> socket.socket:
-        """A guest's connection; *receive_buffer* bytes hold what it does not read."""
-        guest = socket.socket()
-        guest.settimeout(PATIENCE)
-        if receive_buffer is not None:
-            guest.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        guest.connect(("127.0.0.1", self.port))
-        return guest
-
-    def call(self, function: Callable[[], T]) -> T:
-        """What *function* gives in the reactor's thread."""
-        found: list[T] = []
-        done = threading.Event()
-
-        def run() -> None:
-            found.append(function())
-            done.set()
-
-        self.reactor.callFromThread(run)
-        assert done.wait(PATIENCE)
-        return found[0]
-
-    def open(self) -> int:
-        """How many connections the site has."""
-        return self.call(lambda: sum(len(tap.connections) for tap in self.site._taps.values()))
-
-    def put(self, data: bytes) -> None:
-        """Let the domain be another one of the same tap."""
-        self.call(lambda: self.site.put(TAG, TAP, time.monotonic(), data))
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Server]:
-    """A server for the tests of this module. Its reactor is not the process's, so it leaves nothing behind."""
-    reactor: EPollReactor = EPollReactor()
-    site = Site(reactor, identify=lambda _: TAG, limits=LIMITS)
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        prepare(listener)
-        address: tuple[str, int] = listener.getsockname()
-        listener.setblocking(False)
-        reactor.adoptStreamPort(listener.fileno(), socket.AF_INET, site)
-    thread = threading.Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True)
-    thread.start()
-    yield Server(reactor, site, address[1])
-    reactor.callFromThread(reactor.stop)
-    thread.join(PATIENCE)
-    assert not thread.is_alive()
-
-
-@pytest.fixture
-def server(running: Server) -> Iterator[Server]:
-    """The server with a domain of 1 MiB of user data; afterwards it is empty and has logged nothing."""
-    with capturedLogs() as logged:
-        running.put(domain(user_data=base64.b64encode(MIB).decode()))
-        running.call(running.site.take_counts)
-        yield running
-        until(lambda: running.open() == 0)
-    assert [event.get("log_format") for event in logged] == []
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for *condition*."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def rest(guest: socket.socket) -> bytes:
-    """All that the guest can still read."""
-    read = bytearray()
-    while piece := guest.recv(SLICE):
-        read += piece
-    return bytes(read)
-
-
-def ask_again(guest: socket.socket) -> None:
-    """Ask on a connection that should be gone."""
-    with guest:
-        guest.sendall(get("/openstack"))
-        guest.recv(1)
-
-
-def statuses(read: bytes) -> list[int]:
-    """The status codes in *read*."""
-    return [answer.status for answer in answers(read)]
+from tests.unit.web.guest import OTHER_UUID, TAG, answers, domain, get
+from tests.unit.web.loopback import LIMITS, MIB, PATIENCE, USER_DATA, Server, ask_again, rest, statuses, until
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eve_meta.web.limits import Limits
-from eve_meta.web.request import Need, Refusal, Request, RequestReader
+from eve_meta.web.request import Memo, Need, Refusal, Request, RequestReader
 
 HOST = b"Host: 169.254.169.254\r\n"
 GET = b"GET / HTTP/1.1\r\n" + HOST
@@ -21,7 +21,7 @@ Outcome = Request | Need | HTTPStatus
 
 def outcomes(*pieces: bytes, limits: Limits | None = None) -> list[Outcome]:
     """All that comes out when *pieces* come in one after the other, without the calls for more bytes."""
-    reader = RequestReader(limits or Limits())
+    reader = RequestReader(Memo(limits or Limits()))
     found: list[Outcome] = []
     for piece in pieces:
         reader.receive(piece)
@@ -304,7 +304,7 @@ def test_a_body_that_is_too_long_is_refused_before_it_comes() -> None:
 
 
 def test_what_is_kept_of_a_slow_sender_is_bounded() -> None:
-    reader = RequestReader(SMALL)
+    reader = RequestReader(Memo(SMALL))
     for _ in range(SMALL.max_request_line):
         reader.receive(b"a")
         assert reader.next() is Need.DATA

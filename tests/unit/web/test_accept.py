@@ -1,0 +1,236 @@
+"""Connections whose request is there before they are accepted, and what becomes of those that outlive that turn."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import time
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+
+from eve_meta.web import accept
+from eve_meta.web.accept import Acceptor
+from eve_meta.web.site import Site
+from tests.unit.web.guest import TAG, answers, domain, get
+from tests.unit.web.loopback import LIMITS, MIB, PATIENCE, USER_DATA, Server, ask_again, rest, statuses, until
+
+RESET = struct.pack("ii", 1, 0)
+
+
+class CountingReactor(Clock):
+    """A reactor that only notes who is to be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[object] = []
+
+    def addReader(self, reader: object) -> None:  # noqa: N802  # Twisted's name
+        self.readers.append(reader)
+
+    def removeReader(self, reader: object) -> None:  # noqa: N802  # Twisted's name
+        self.readers.remove(reader)
+
+    addWriter = addReader  # noqa: N815  # Twisted's name
+
+
+class OneTurn:
+    """An acceptor of which each turn is called by hand."""
+
+    def __init__(self) -> None:
+        self.reactor = CountingReactor()
+        self.site = Site(self.reactor, identify=lambda _: TAG, limits=LIMITS)
+        self.site.put(TAG, "vnet7", 0.0, domain())
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.acceptor = Acceptor(self.reactor, self.listener, self.site)
+        self.acceptor.start()
+
+    def guest(self) -> socket.socket:
+        """A guest that is connected and not accepted yet."""
+        return socket.create_connection(self.listener.getsockname(), timeout=PATIENCE)
+
+
+@pytest.fixture
+def turn() -> OneTurn:
+    return OneTurn()
+
+
+def test_one_request_costs_the_reactor_nothing(turn: OneTurn) -> None:
+    with turn.guest() as guest, turn.listener:
+        guest.sendall(get("/latest/meta-data/hostname", "Connection: close"))
+        turn.acceptor.doRead()
+        assert turn.reactor.readers == [turn.acceptor]
+        (answer,) = answers(rest(guest))
+        assert answer.body == b"web1.example.org"
+        assert turn.site.take_counts() == {TAG: {"200": 1}}
+
+
+def test_the_guests_that_wait_are_all_answered_in_one_turn(turn: OneTurn) -> None:
+    with turn.listener:
+        guests = [turn.guest() for _ in range(accept.BATCH)]
+        for guest in guests:
+            guest.sendall(get("/openstack", "Connection: close"))
+        turn.acceptor.doRead()
+        for guest in guests:
+            with guest:
+                assert statuses(rest(guest)) == [200]
+
+
+def test_others_get_their_turn_in_a_storm(turn: OneTurn) -> None:
+    with turn.listener:
+        guests = [turn.guest() for _ in range(accept.BATCH + 1)]
+        for guest in guests:
+            guest.sendall(get("/openstack", "Connection: close"))
+        turn.acceptor.doRead()
+        guests[-1].settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            guests[-1].recv(1)
+        for guest in guests:
+            guest.close()
+
+
+def test_no_descriptors_left(turn: OneTurn, monkeypatch: pytest.MonkeyPatch) -> None:
+    with turn.guest() as guest, turn.listener:
+        guest.sendall(get("/openstack", "Connection: close"))
+        with monkeypatch.context() as full:
+            full.setattr(socket.socket, "accept", _no_descriptors)
+            turn.acceptor.doRead()
+        # A listener that stays readable would keep the reactor busy.
+        assert turn.reactor.readers == []
+        turn.reactor.advance(accept.REST)
+        assert turn.reactor.readers == [turn.acceptor]
+        turn.acceptor.doRead()
+        assert statuses(rest(guest)) == [200]
+
+
+def _no_descriptors(_self: socket.socket) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_a_defect_ends_one_connection_and_not_the_listener(turn: OneTurn, monkeypatch: pytest.MonkeyPatch) -> None:
+    with turn.listener, capturedLogs() as logged:
+        with turn.guest() as guest, monkeypatch.context() as broken:
+            broken.setattr(turn.site, "now", _fail)
+            guest.sendall(get("/latest/user-data", "Connection: close"))
+            turn.acceptor.doRead()
+            with pytest.raises(ConnectionError):
+                guest.recv(1)
+        with turn.guest() as guest:
+            guest.sendall(get("/openstack", "Connection: close"))
+            turn.acceptor.doRead()
+            assert statuses(rest(guest)) == [200]
+    (line,) = logged
+    assert "secret" not in str(line["log_format"]).format(**line)
+
+
+def _fail() -> None:
+    raise RuntimeError("secret")
+
+
+def test_nothing_connects_and_the_turn_ends(turn: OneTurn) -> None:
+    with turn.listener:
+        turn.acceptor.doRead()
+        assert turn.reactor.readers == [turn.acceptor]
+
+
+# -- with a real reactor; the guest has done all this before it is accepted --
+
+
+def test_nc_sends_shuts_its_half_and_reads(server: Server) -> None:
+    with server.connect() as guest:
+        with server.held():
+            guest.sendall(b"GET /latest/meta-data/hostname HTTP/1.0\r\n\r\n")
+            guest.shutdown(socket.SHUT_WR)
+        (answer,) = answers(rest(guest))
+    assert answer.body == b"web1.example.org"
+
+
+def test_half_a_request_and_its_rest_later(server: Server) -> None:
+    request = get("/latest/meta-data/hostname", "Connection: close")
+    with server.held():
+        guest = server.connect()
+        guest.sendall(request[:20])
+    with guest:
+        until(lambda: server.open() == 1)
+        guest.sendall(request[20:])
+        assert statuses(rest(guest)) == [200]
+
+
+def test_nothing_at_first_and_a_request_later(server: Server) -> None:
+    with server.held():
+        guest = server.connect()
+    with guest:
+        until(lambda: server.open() == 1)
+        guest.sendall(get("/openstack", "Connection: close"))
+        assert statuses(rest(guest)) == [200]
+
+
+def test_a_connection_that_is_kept_alive_goes_on(server: Server) -> None:
+    with server.held():
+        guest = server.connect()
+        guest.sendall(get("/openstack"))
+    with guest:
+        assert guest.recv(4096).startswith(b"HTTP/1.1 200")
+        guest.sendall(get("/openstack", "Connection: close"))
+        assert statuses(rest(guest)) == [200]
+
+
+def test_the_socket_takes_a_part_of_the_answer_only(server: Server) -> None:
+    with server.held():
+        guest = server.connect(receive_buffer=4096)
+        guest.sendall(get(USER_DATA) + get(USER_DATA, "Connection: close"))
+    with guest:
+        assert [answer.body == MIB for answer in answers(rest(guest))] == [True, True]
+
+
+def test_the_guest_does_not_read_what_the_socket_did_not_take(server: Server) -> None:
+    with server.held():
+        guest = server.connect(receive_buffer=4096)
+        guest.sendall(get(USER_DATA, "Connection: close"))
+    with guest:
+        until(lambda: server.open() == 1)
+        until(lambda: server.open() == 0)
+        with pytest.raises(ConnectionResetError):
+            rest(guest)
+
+
+def test_reset_before_and_after_the_request(server: Server) -> None:
+    for request in (b"", get(USER_DATA), get("/openstack", "Connection: close")):
+        with server.held(), server.connect() as guest:
+            guest.sendall(request)
+            guest.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    time.sleep(0.05)
+    until(lambda: server.open() == 0)
+
+
+def test_a_refusal_arrives_although_the_guest_has_sent_more(server: Server) -> None:
+    with server.held():
+        guest = server.connect()
+        guest.sendall(get("/", "Content-Length: 100000", method="POST") + bytes(100_000))
+    with guest:
+        assert statuses(rest(guest)) == [413]
+
+
+def test_one_connection_too_many(server: Server) -> None:
+    with server.held():
+        guests = [server.connect() for _ in range(LIMITS.max_connections + 1)]
+    until(lambda: server.open() == LIMITS.max_connections)
+    with pytest.raises(ConnectionError):
+        ask_again(guests[-1])
+    for guest in guests:
+        guest.close()
+
+
+def test_a_password_waits_for_the_supervisor(server: Server) -> None:
+    body = b"secret"
+    with server.held():
+        guest = server.connect()
+        fields = (f"Content-Length: {len(body)}", "Connection: close")
+        guest.sendall(get("/openstack/latest/password", *fields, method="POST") + body)
+    with guest:
+        # Nobody keeps passwords here.
+        assert statuses(rest(guest)) == [503]
