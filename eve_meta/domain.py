@@ -4,7 +4,7 @@ A domain is a VM as its hypervisor knows it. Every value here is frozen and refu
 :class:`BadValue` that says what was expected and quotes what it got, so that whoever holds a :class:`Domain` holds a
 good one. Nothing here reads a file, a socket or a clock.
 
-``None`` and empty tuples mean "not said", which lets one source of the inventory complete another.
+``None``, empty tuples and empty mappings mean "not said", which lets one source of the inventory complete another.
 """
 
 from __future__ import annotations
@@ -215,17 +215,20 @@ class Subnet:
 
 @frozen(kw_only=True)
 class Nic:
-    """A domain's network interface. *tap* is the host's end of it; *link* its id in ``network_data.json``."""
+    """A domain's network interface. *tap* is the host's end of it; *link* its id in ``network_data.json``.
+
+    Guests are told the *type* "tap" where none is said.
+    """
 
     tap: str | None = field(default=None, validator=optional(_DEVICE))
     mac: str | None = field(default=None, converter=_lower, validator=optional(_MAC_ADDRESS))
     id: UUID | None = None
     network_id: UUID | None = None
-    type: str = field(default="tap", validator=_TEXT)
+    type: str | None = field(default=None, validator=optional(_TEXT))
     link: str | None = field(default=None, validator=optional(_TEXT))
     mtu: int | None = field(default=None, validator=optional(_MTU))
     vlan: int | None = field(default=None, validator=optional(_VLAN))
-    trusted: bool = False
+    trusted: bool | None = None
     bus: str | None = field(default=None, validator=optional(_TEXT))
     address: str | None = field(default=None, validator=optional(_TEXT))
     tags: tuple[str, ...] = field(default=(), validator=_TAGS)
@@ -289,7 +292,10 @@ class Ec2:
 
 @frozen(kw_only=True)
 class Domain:
-    """A VM and everything that it is told. At least one of *uuid* and *name* is given."""
+    """A VM and everything that it is told. At least one of *uuid* and *name* is given.
+
+    Guests are told the *launch_index* 0 where none is said.
+    """
 
     uuid: UUID | None = None
     name: str | None = field(default=None, validator=optional(_NAME))
@@ -301,7 +307,9 @@ class Domain:
     )
     project_id: str | None = field(default=None, validator=optional(_TEXT))
     availability_zone: str | None = field(default=None, validator=optional(_TEXT))
-    launch_index: int = field(default=0, validator=check("a whole number from 0", lambda v: whole(v, 0, 2**31 - 1)))
+    launch_index: int | None = field(
+        default=None, validator=optional(check("a whole number from 0", lambda v: whole(v, 0, 2**31 - 1)))
+    )
     ec2: Ec2 = field(factory=Ec2)
     meta: Mapping[str, str] = field(factory=dict, validator=_text_mapping)
     public_keys: Mapping[str, str] = field(factory=dict, validator=_key_mapping)

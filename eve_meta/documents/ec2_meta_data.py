@@ -37,7 +37,7 @@ def meta_data(domain: Domain) -> dict[str, Entry]:
     hostname = text(domain.guest_hostname)
     entries: dict[str, Entry] = {
         "ami-id": text(image_id(domain)),
-        "ami-launch-index": text(domain.launch_index),
+        "ami-launch-index": text(domain.launch_index or 0),
         "ami-manifest-path": text("FIXME"),  # nova's constant
         "block-device-mapping": Directory(partial(_block_devices, domain)),
         "hostname": hostname,

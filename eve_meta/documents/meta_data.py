@@ -52,7 +52,7 @@ def _first_keys(domain: Domain) -> dict[str, Any]:
         ]
     keys["hostname"] = domain.guest_hostname
     keys["name"] = domain.display_name
-    keys["launch_index"] = domain.launch_index
+    keys["launch_index"] = domain.launch_index or 0
     keys["availability_zone"] = domain.availability_zone
     return keys
 
@@ -86,7 +86,7 @@ def _nics(domain: Domain, version: str) -> Iterator[dict[str, Any]]:
         if nic.vlan is not None and version >= OCATA:
             device["vlan"] = nic.vlan
         if version >= ROCKY:
-            device["vf_trusted"] = nic.trusted
+            device["vf_trusted"] = bool(nic.trusted)
         # nova leaves out a NIC about which it has nothing to say; with vf_trusted it always has.
         if device or nic.tags:
             yield {**device, "type": "nic", "mac": nic.mac, **_place(nic)}

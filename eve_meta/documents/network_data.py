@@ -18,7 +18,7 @@ from uuid import uuid5
 
 from eve_meta.documents.document import Document, dump
 from eve_meta.documents.network import DHCP_ONLY, GuestNic, guest_nics, plain, routes_of
-from eve_meta.domain import Domain, Subnet
+from eve_meta.domain import Domain, Nic, Subnet
 
 EXPOSED_TYPES = frozenset({"bridge", "dvs", "hw_veb", "hyperv", "ovs", "tap", "vhostuser", "vif"})
 """The link types that guests know (nova's ``LEGACY_EXPOSED_VIF_TYPES``); any other is told as "phy"."""
@@ -55,7 +55,7 @@ def _links(domain: Domain, told: GuestNic, index: int, taken: set[str]) -> list[
     physical = {
         "id": name,
         "vif_id": vif_id,
-        "type": nic.type if nic.type in EXPOSED_TYPES else "phy",
+        "type": _type(nic),
         # nova says null as soon as a subnet has DHCP, because its own DHCP server tells the MTU. Ours is whichever
         # the host's owner runs: an MTU that was given for a NIC was given to be told.
         "mtu": nic.mtu,
@@ -75,6 +75,12 @@ def _links(domain: Domain, told: GuestNic, index: int, taken: set[str]) -> list[
         "vlan_mac_address": told.mac,
     }
     return [physical, vlan]
+
+
+def _type(nic: Nic) -> str:
+    if nic.type is None:
+        return "tap"
+    return nic.type if nic.type in EXPOSED_TYPES else "phy"
 
 
 def _unused(wanted: Iterable[str | None], index: int, taken: set[str]) -> str:

@@ -56,7 +56,7 @@ def _meta_data(domain: Domain) -> dict[str, Any]:
         # As in /openstack: an instance id that changed would make cloud-init set up the guest once more.
         "instance-id": str(domain.instance_uuid),
         "local-hostname": domain.guest_hostname,
-        "launch-index": domain.launch_index,
+        "launch-index": domain.launch_index or 0,
     }
     if domain.availability_zone is not None:
         keys["availability-zone"] = domain.availability_zone

@@ -2,7 +2,8 @@
 
 ``domainfile.py`` reads one file, ``directory.py`` all files of a directory; neither needs Twisted. ``watch.py`` keeps a
 directory up to date in a daemon. ``process.py`` finds the QEMU process behind a tap, ``owners.py`` keeps that up to
-date. ``join.py`` decides, ``inventory.py`` holds the daemon's pieces together.
+date. ``merge.py`` makes one domain of what several places say, ``join.py`` decides whose a tap is, and ``inventory.py``
+holds the daemon's pieces together.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from eve_meta.domain import Domain
 from eve_meta.inventory.domainfile import DomainFile, read_domain_file
-from eve_meta.inventory.interface import FileProblem
+from eve_meta.inventory.interface import FileProblem, Layer
 from eve_meta.inventory.reading import DEBOUNCE
 
 SUFFIXES = (".yaml", ".yml")
@@ -74,6 +74,10 @@ class Directory:
     def content(self) -> object:
         """The domains."""
         return self.domains
+
+    def layers(self) -> tuple[Layer, ...]:
+        """What people wrote, by the files' paths."""
+        return (Layer(domains=self.domains, written=True),)
 
     def watched(self) -> Mapping[str, float]:
         """The directories in which a change matters: this one, and those of files that domain files name."""

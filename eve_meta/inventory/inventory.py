@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from attrs import frozen
 
 from eve_meta.config import InventoryConfig
 from eve_meta.domain import Domain
 from eve_meta.inventory.directory import Directory
-from eve_meta.inventory.interface import FileProblem, Source
-from eve_meta.inventory.join import join
+from eve_meta.inventory.interface import FileProblem, Hypervisor, Source
+from eve_meta.inventory.join import Said, join, written_taps
+from eve_meta.inventory.merge import Merged, merge
 from eve_meta.inventory.owners import ProcessOwners
 from eve_meta.inventory.process import Owner
 from eve_meta.inventory.watch import FileSource
+
+
+@frozen(eq=False)
+class _View:
+    """What all sources and processes say together, at one time."""
+
+    domains: tuple[Merged, ...]
+    taps: Mapping[str, tuple[Merged, Domain]]
+    problems: tuple[FileProblem, ...]
 
 
 class Inventory:
@@ -23,12 +35,21 @@ class Inventory:
     :param proc: where procfs is mounted.
     """
 
-    def __init__(self, config: InventoryConfig, reactor: Any, proc: Path = Path("/proc")) -> None:
-        # With a second source, two may know one domain, and one is to complete the other field by field.
-        self._sources: tuple[Source, ...] = (FileSource(Directory(config.directory), reactor),)
+    def __init__(
+        self,
+        config: InventoryConfig,
+        reactor: Any,
+        proc: Path = Path("/proc"),
+        *,
+        hypervisors: Iterable[Hypervisor] = (),
+    ) -> None:
+        self._hypervisors = tuple(hypervisors)
+        # The most important first: what people write in files wins.
+        self._sources: tuple[Source, ...] = (FileSource(Directory(config.directory), reactor), *self._hypervisors)
         self._owners = ProcessOwners(reactor, proc) if config.process else None
         self._changed: Callable[[], None] | None = None
-        self._joined: tuple[dict[str, Domain], tuple[FileProblem, ...]] | None = None
+        self._merged: tuple[Merged, ...] = ()
+        self._view: _View | None = None
 
     def start(self, changed: Callable[[], None]) -> None:
         """Begin to read and to watch; *changed* is called once all has been read, and after every change."""
@@ -48,24 +69,32 @@ class Inventory:
 
     def taps_changed(self, names: Iterable[str]) -> None:
         """*names* are all taps that there are now."""
+        taps = set(names)
+        self._view = None
+        for hypervisor in self._hypervisors:
+            hypervisor.taps_changed(taps)
         if self._owners is not None:
-            self._owners.taps_changed(names)
+            self._owners.taps_changed(taps)
 
     def carrier_changed(self, tap: str) -> None:
         """The carrier of *tap* has changed, so another process may hold it."""
+        self._view = None
+        for hypervisor in self._hypervisors:
+            hypervisor.carrier_changed(tap)
         if self._owners is not None:
             self._owners.kick(tap)
 
     def domain_of(self, tap: str) -> Domain | None:
         """The domain behind *tap*.
 
-        None, too, until its process has been looked for, which begins with :meth:`taps_changed` and takes milliseconds:
-        a file that names the tap may be wrong about it. And as long as the tap is on its way to a QEMU, see
-        :meth:`ProcessOwners.looked`.
+        None, too, until its process has been looked for and hypervisors have been asked, which begins with
+        :meth:`taps_changed` and takes milliseconds: a file that names the tap may be wrong about it. And as long as the
+        tap is on its way to a QEMU, see :meth:`ProcessOwners.looked`.
         """
-        if self._owners is not None and tap not in self._owners.looked():
+        if not self._settled(tap):
             return None
-        return self._join()[0].get(tap)
+        _, domain = self._seen().taps.get(tap, (None, None))
+        return domain
 
     def owner_of(self, tap: str) -> Owner | None:
         """The process behind *tap*, where one is known."""
@@ -73,21 +102,50 @@ class Inventory:
 
     def domains(self) -> Iterable[Domain]:
         """All domains, behind a tap or not."""
-        return [domain for source in self._sources for domain in source.domains().values()]
+        return [domain for _, domain in self._known()]
+
+    def sources(self, domain: Domain) -> Mapping[str, str]:
+        """Where each field of *domain*, one of :meth:`domains`, comes from, by the way to it: ``nics[0].mac``."""
+        for merged, known in self._known():
+            if known is domain:
+                # Only its uuid can be its process's.
+                completed = {"uuid": "process"} if known.uuid is not None and merged.domain.uuid is None else {}
+                return {**merged.sources(), **completed}
+        return {}
 
     def problems(self) -> tuple[FileProblem, ...]:
         """What is wrong at present, in files, between files and processes, and with the processes behind taps."""
-        of_files = tuple(problem for source in self._sources for problem in source.problems())
+        of_sources = tuple(problem for source in self._sources for problem in source.problems())
         of_taps = () if self._owners is None else self._owners.problems()
-        return of_files + self._join()[1] + of_taps
+        return of_sources + self._seen().problems + of_taps
+
+    def _settled(self, tap: str) -> bool:
+        """Whether all who know whose *tap* is have said so."""
+        if self._owners is not None and tap not in self._owners.looked():
+            return False
+        owner = self.owner_of(tap)
+        vouched = owner is not None and owner.trusted
+        return all(tap in each.answers() or (each.away and vouched) for each in self._hypervisors)
+
+    def _known(self) -> list[tuple[Merged, Domain]]:
+        view = self._seen()
+        complete = dict(view.taps.values())
+        return [(merged, complete.get(merged, merged.domain)) for merged in view.domains]
 
     def _on_change(self) -> None:
-        self._joined = None
+        self._view = None
         if self._changed is not None:
             self._changed()
 
-    def _join(self) -> tuple[dict[str, Domain], tuple[FileProblem, ...]]:
-        if self._joined is None:
-            domains = {origin: domain for source in self._sources for origin, domain in source.domains().items()}
-            self._joined = join(domains, {} if self._owners is None else self._owners.owners())
-        return self._joined
+    def _seen(self) -> _View:
+        if self._view is None:
+            layers = [layer for source in self._sources for layer in source.layers()]
+            self._merged, of_domains = merge(layers, self._merged)
+            hypervisors = [
+                Said({origin for layer in each.layers() for origin in layer.domains}, each.answers())
+                for each in self._hypervisors
+            ]
+            owners = {} if self._owners is None else self._owners.owners()
+            taps, of_taps = join(self._merged, written_taps(layers), hypervisors, owners)
+            self._view = _View(self._merged, taps, of_domains + of_taps)
+        return self._view

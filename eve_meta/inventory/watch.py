@@ -9,7 +9,7 @@ some 20 ms.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,8 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
-from eve_meta.domain import Domain
-from eve_meta.inventory.interface import FileProblem
+from eve_meta.inventory.interface import FileProblem, Layer
 from eve_meta.inventory.reading import DEBOUNCE
 
 _CONTENT = (
@@ -42,8 +41,10 @@ _log = Logger()
 class Files(Protocol):
     """Files as they were at the last :meth:`scan`, and what follows from them. Neither knows a reactor."""
 
-    domains: Mapping[str, Domain]
     problems: tuple[FileProblem, ...]
+
+    def layers(self) -> Sequence[Layer]:
+        """As :meth:`eve_meta.inventory.interface.Source.layers`."""
 
     def scan(self) -> Iterator[None]:
         """Read what has changed, a file at each step; at the last step, put the result in place."""
@@ -91,9 +92,9 @@ class FileSource:
         if self._scanning is not None:
             self._scanning.stop()
 
-    def domains(self) -> Mapping[str, Domain]:
-        """As :meth:`eve_meta.inventory.interface.Source.domains`, by the files' paths."""
-        return self._files.domains
+    def layers(self) -> Sequence[Layer]:
+        """As :meth:`eve_meta.inventory.interface.Source.layers`."""
+        return self._files.layers()
 
     def problems(self) -> tuple[FileProblem, ...]:
         """As :meth:`eve_meta.inventory.interface.Source.problems`."""

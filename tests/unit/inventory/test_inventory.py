@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from eve_meta.config import InventoryConfig
+from eve_meta.domain import Domain, Nic
 from eve_meta.inventory import Inventory
+from eve_meta.inventory.interface import FileProblem, Layer
 from tests.unit.inventory.conftest import Until
 from tests.unit.inventory.fakeproc import FakeProc
 from tests.unit.inventory.files import write
@@ -159,3 +163,171 @@ def test_after_stop_nothing_is_said(inventory: Inventory, directory: Path, until
     write(directory / "web1.yaml", "name: web1\n")
     inventory.taps_changed(["tap0"])
     assert len(changes) == count
+
+
+# -- with a hypervisor --
+
+
+class FakeHypervisor:
+    """Says what the test has it say."""
+
+    def __init__(self) -> None:
+        nic = Nic(tap="vnet0", mac="52:54:00:00:00:01")
+        self.domains = {"XML": Domain(uuid=UUID(UUID1), name="web1", nics=(nic,))}
+        self.claims: dict[str, tuple[str, ...]] = {}
+        self.away = False
+        self.told: list[str] = []
+        self.changed: Callable[[], None] = lambda: None
+
+    def start(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+
+    def stop(self) -> None:
+        self.told.append("stop")
+
+    def layers(self) -> tuple[Layer, ...]:
+        return (Layer(domains=dict(self.domains), written=False),)
+
+    def problems(self) -> tuple[FileProblem, ...]:
+        return (FileProblem(file="XML", message="away", warning=True),) if self.away else ()
+
+    def taps_changed(self, names: Iterable[str]) -> None:
+        self.told.append(" ".join(sorted(names)))
+
+    def carrier_changed(self, tap: str) -> None:
+        self.told.append(f"carrier {tap}")
+        self.claims.pop(tap, None)
+
+    def answers(self) -> dict[str, tuple[str, ...]]:
+        return self.claims
+
+    def answer(self, tap: str, *origins: str) -> None:
+        """It has been asked about *tap*."""
+        self.claims[tap] = origins
+        self.changed()
+
+
+Start = Callable[..., Inventory]
+
+
+def is_read(inventory: Inventory, path: Path) -> bool:
+    """Whether a file's domain is among the domains."""
+    return any(str(path) in inventory.sources(domain).values() for domain in inventory.domains())
+
+
+@pytest.fixture
+def hypervisor() -> FakeHypervisor:
+    return FakeHypervisor()
+
+
+@pytest.fixture
+def start(hypervisor: FakeHypervisor, directory: Path, proc: FakeProc, reactor: Any) -> Iterator[Start]:
+    """Starts an inventory with the hypervisor; it knows the tap vnet0."""
+    started: list[Inventory] = []
+
+    def start_inventory(*, process: bool) -> Inventory:
+        config = InventoryConfig(directory=directory, process=process)
+        inventory = Inventory(config, reactor, proc.path, hypervisors=[hypervisor])
+        started.append(inventory)
+        inventory.start(lambda: None)
+        inventory.taps_changed(["vnet0"])
+        return inventory
+
+    yield start_inventory
+    for inventory in started:
+        inventory.stop()
+
+
+def test_a_tap_waits_for_the_hypervisors_answer(start: Start, hypervisor: FakeHypervisor, directory: Path) -> None:
+    write(directory / "web1.yaml", "name: web1\nhostname: h\nnics: [{tap: vnet0}]\n")
+    inventory = start(process=False)
+    assert hypervisor.told == ["vnet0"]
+    assert inventory.domain_of("vnet0") is None
+    hypervisor.answer("vnet0", "XML")
+    assert uuid_of(inventory, "vnet0") == UUID1
+    inventory.carrier_changed("vnet0")
+    assert inventory.domain_of("vnet0") is None
+    hypervisor.answer("vnet0", "XML")
+    assert uuid_of(inventory, "vnet0") == UUID1
+
+
+def test_what_a_file_and_the_hypervisor_say_is_one_domain(
+    start: Start, hypervisor: FakeHypervisor, directory: Path, until: Until
+) -> None:
+    write(directory / "web1.yaml", "name: web1\nhostname: h\n")
+    inventory = start(process=False)
+    hypervisor.answer("vnet0", "XML")
+    until(lambda: [domain.hostname for domain in inventory.domains()] == ["h"])
+    (domain,) = inventory.domains()
+    assert inventory.domain_of("vnet0") is domain
+    path = str(directory / "web1.yaml")
+    assert inventory.sources(domain) == {
+        "name": path,
+        "hostname": path,
+        "uuid": "XML",
+        "nics[0].tap": "XML",
+        "nics[0].mac": "XML",
+    }
+
+
+def test_a_uuid_that_only_the_process_knows(
+    inventory: Inventory, directory: Path, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    write(directory / "web1.yaml", "name: web1\n")
+    proc.add(process.pid, "qemu", "-uuid", UUID1, "-name", "web1", taps=["tap0"])
+    inventory.start(lambda: None)
+    inventory.taps_changed(["tap0"])
+    until(lambda: uuid_of(inventory, "tap0") == UUID1)
+    (domain,) = inventory.domains()
+    assert inventory.sources(domain) == {"name": str(directory / "web1.yaml"), "uuid": "process"}
+
+
+def test_the_process_and_the_hypervisor_are_both_asked(
+    start: Start, hypervisor: FakeHypervisor, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    proc.add(process.pid, "qemu", "-uuid", UUID2, taps=["vnet0"])
+    inventory = start(process=True)
+    hypervisor.answer("vnet0", "XML")
+    assert inventory.domain_of("vnet0") is None  # the process has not been looked for
+    until(lambda: inventory.owner_of("vnet0") is not None)
+    assert inventory.domain_of("vnet0") is None
+    (problem,) = inventory.problems()
+    who = f"QEMU process {process.pid} behind vnet0"
+    assert str(problem) == f"XML: uuid: expected {who} to have uuid {UUID1}, got {UUID2}: it is not served"
+
+
+def test_a_hypervisor_that_is_away_leaves_it_to_the_process(
+    start: Start, hypervisor: FakeHypervisor, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    proc.add(process.pid, "qemu", "-uuid", UUID1, "-name", "web1", taps=["vnet0"])
+    inventory = start(process=True)
+    until(lambda: inventory.owner_of("vnet0") is not None)
+    assert inventory.domain_of("vnet0") is None
+    hypervisor.away = True
+    assert uuid_of(inventory, "vnet0") == UUID1
+
+
+def test_a_hypervisor_that_is_away_leaves_nothing_to_files(
+    start: Start, hypervisor: FakeHypervisor, directory: Path, until: Until
+) -> None:
+    """The tap may be another domain's than the file says, and nobody else could tell."""
+    write(directory / "web1.yaml", "name: web1\nnics: [{tap: vnet0}]\n")
+    hypervisor.away = True
+    for process in (False, True):
+        inventory = start(process=process)
+        until(partial(is_read, inventory, directory / "web1.yaml"))
+        assert inventory.domain_of("vnet0") is None
+    # What had its answer keeps it.
+    hypervisor.answer("vnet0", "XML")
+    until(lambda: uuid_of(inventory, "vnet0") == UUID1)
+
+
+def test_an_untrusted_process_is_not_believed_while_the_hypervisor_is_away(
+    start: Start, hypervisor: FakeHypervisor, directory: Path, proc: FakeProc, until: Until
+) -> None:
+    write(directory / "web1.yaml", "name: web1\nnics: [{tap: vnet0}]\n")
+    proc.add(os.getpid(), "qemu-x", "-uuid", UUID1, taps=["vnet0"], exe="/home/x/qemu-x", uids=(1000,) * 4)
+    hypervisor.away = True
+    inventory = start(process=True)
+    until(lambda: inventory.owner_of("vnet0") is not None)
+    assert inventory.domain_of("vnet0") is None

@@ -35,7 +35,7 @@ class Watched:
         self.changes += 1
 
     def names(self) -> dict[str, str]:
-        return {os.path.basename(path): domain.display_name for path, domain in self.source.domains().items()}
+        return {os.path.basename(path): domain.display_name for path, domain in self.source.layers()[0].domains.items()}
 
     def problems(self) -> list[str]:
         return [str(problem) for problem in self.source.problems()]
@@ -127,7 +127,7 @@ def test_user_data_beside_below_and_elsewhere(watched: Watched, path: Path, tmp_
     watched.start()
 
     def data() -> set[bytes | None]:
-        return {domain.user_data for domain in watched.source.domains().values()}
+        return {domain.user_data for domain in watched.source.layers()[0].domains.values()}
 
     until(lambda: data() == {b"1"})
     for number, file in enumerate(texts.values()):
@@ -141,7 +141,7 @@ def test_user_data_whose_directory_comes_later(watched: Watched, path: Path, unt
     until(lambda: len(watched.problems()) == 1)
     (path / "ud/deep").mkdir(parents=True)
     write(path / "ud/deep/text", "hello")
-    until(lambda: [domain.user_data for domain in watched.source.domains().values()] == [b"hello"])
+    until(lambda: [domain.user_data for domain in watched.source.layers()[0].domains.values()] == [b"hello"])
 
 
 def test_a_linked_file_that_changes_where_it_is(watched: Watched, path: Path, tmp_path: Path, until: Until) -> None:
