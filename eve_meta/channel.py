@@ -30,10 +30,10 @@ MAX_TO_WORKER = 2 * MAX_USER_DATA + 1024 * 1024
 """Bytes of a frame to the worker: a domain whose user data, in base64, is as large as it may be, and all else."""
 
 MAX_TO_SUPERVISOR = 128 * 1024
-"""Bytes of a frame to the supervisor: :data:`MAX_COUNTED_TAGS` tags with some 25 names each, most of which are status
-codes, and a number of ten digits for each: 460 bytes a tag. Usual are 30. A password has 1 KB."""
+"""Bytes of a frame to the supervisor: :data:`eve_meta.ledger.MAX_ROWS` rows have 100 KiB; :data:`MAX_COUNTED_TAGS` tags
+with all names there are, and a number of ten digits for each, 230 bytes a tag. A password has 1 KB."""
 
-MAX_COUNTED_TAGS = 250
+MAX_COUNTED_TAGS = 500
 """Tags in one :class:`Counts`; a worker that counted for more tells them in several."""
 
 CHANNEL_FD = 3
@@ -77,10 +77,16 @@ class Report:
 
 @frozen(kw_only=True)
 class Counts:
-    """What happened since the last time: tag → what → how often. *number* is the report's that asked, 0 for none."""
+    """What happened since the last time: tag → what → how often. *number* is the report's that asked, 0 for none; all
+    else that there was to report came before."""
 
     counts: Mapping[str, Mapping[str, int]]
     number: int = 0
+
+
+@frozen(kw_only=True)
+class Asked:
+    """What guests asked for since the last time: as payload, rows of :mod:`eve_meta.ledger`."""
 
 
 @frozen(kw_only=True)
@@ -99,7 +105,7 @@ class PasswordDone:
 
 
 ToWorker = PutTap | RemoveTap | Begin | Report | PasswordDone
-ToSupervisor = Counts | SetPassword
+ToSupervisor = Counts | Asked | SetPassword
 
 
 def _make_converter() -> cattrs.Converter:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from attrs import define, field
+from attrs import Factory, define, field
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
@@ -23,6 +24,7 @@ from eve_meta.channel import Counts, PutTap, RemoveTap
 from eve_meta.codec import make_converter
 from eve_meta.domain import Domain, TokenPolicy
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.ledger import Record, Row
 from eve_meta.password import Outcome
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
@@ -45,14 +47,17 @@ would outlive the worker that attached it and drop what it likes, unseen."""
 
 @define
 class TapState:
-    """A tap, what its domain is, and what its requests came to: answers by status, and :data:`NAMES`.
+    """A tap, what its domain is, and what came of its guest's requests.
 
+    :ivar counts: how often each of :data:`NAMES` happened.
+    :ivar asked: what its guest asked for.
     :ivar password_failed: when a password of its guest could not be kept, in seconds of the reactor's clock.
     """
 
     tap: Tap
     domain: Domain | None = None
-    requests: Counter[str] = field(factory=Counter)
+    counts: Counter[str] = field(factory=Counter)
+    asked: Record = field(default=Factory(lambda self: Record(self.tap.since), takes_self=True))
     password_failed: float = -PASSWORD_RETRY_TIME
 
 
@@ -104,6 +109,7 @@ class Supervisor:
                 entered=steering.namespace.entered,
                 started=self._tell_all,
                 counted=self._counted,
+                asked=self._asked,
                 posted=self._password_posted,
             )
             self.workers.append(worker)
@@ -243,11 +249,20 @@ class Supervisor:
         """Adds up what a worker counted. Tags of taps that are gone are nobody's any more."""
         for tag, of_tag in counts.counts.items():
             # Only what a sound worker says: one that a guest took over must not fill our memory with names.
-            good = {name: n for name, n in of_tag.items() if 0 < n <= MAX_COUNT and (name in NAMES or _is_status(name))}
+            good = {name: n for name, n in of_tag.items() if 0 < n <= MAX_COUNT and name in NAMES}
             if tag == "0":
                 self.unsteered.update(good)
             elif len(tag) <= len(str(MAX_TAG)) and tag.isdecimal() and int(tag) in self._taps:
-                self._taps[int(tag)].requests.update(good)
+                self._taps[int(tag)].counts.update(good)
+
+    def _asked(self, rows: Iterable[Row]) -> None:
+        """Adds up what the guests of a worker asked for."""
+        now = time.monotonic()
+        for row in rows:
+            if row.tag == 0:
+                self.unsteered[str(row.status)] += row.number
+            elif (state := self._taps.get(row.tag)) is not None:
+                state.asked.add(row, now)
 
     # -- passwords --
 
@@ -303,10 +318,6 @@ def _locked(listeners: Sequence[socket.socket]) -> Sequence[socket.socket]:
 
 def _listens(listener: socket.socket) -> bool:
     return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-
-
-def _is_status(name: str) -> bool:
-    return len(name) == 3 and name.isascii() and name.isdecimal()
 
 
 def _domain_text(state: TapState) -> str:

@@ -24,6 +24,7 @@ from eve_meta.channel import (
     FIRST_LISTENER_FD,
     MAX_COUNTED_TAGS,
     MAX_TO_WORKER,
+    Asked,
     Begin,
     Channel,
     Counts,
@@ -37,6 +38,7 @@ from eve_meta.channel import (
 )
 from eve_meta.confine import confine
 from eve_meta.errors import Problem
+from eve_meta.ledger import pack
 from eve_meta.log import log_to_stderr
 from eve_meta.password import Outcome
 from eve_meta.reactor import reactor
@@ -116,6 +118,8 @@ class Worker:
     def _report(self, number: int) -> None:
         if number == 0:
             self._report_due = False
+        for packed in pack(self._site.take_rows()):
+            self._channel.send(Asked(), packed)
         counts = [(str(tag), of_tag) for tag, of_tag in self._site.take_counts().items()]
         while len(counts) > MAX_COUNTED_TAGS:
             self._channel.send(Counts(counts=dict(counts[:MAX_COUNTED_TAGS])))

@@ -29,6 +29,7 @@ from eve_meta.channel import (
     CHANNEL_FD,
     FIRST_LISTENER_FD,
     MAX_TO_SUPERVISOR,
+    Asked,
     Begin,
     Channel,
     Counts,
@@ -42,6 +43,7 @@ from eve_meta.channel import (
 )
 from eve_meta.errors import Problem
 from eve_meta.feed import Content, Feed
+from eve_meta.ledger import Row, unpack
 from eve_meta.password import Outcome
 from eve_meta.worker_log import WorkerLog
 
@@ -58,9 +60,9 @@ STOP_TIMEOUT = 3.0
 """Seconds that a worker has to end when told to; then it is killed."""
 
 SAY_RATE = 2 * 1024 * 1024
-"""Bytes a second that a worker may say in the long run; one that says more is killed. 1,000 tags that are active all
-the time come to 30 KB in usual counts, to 460 KB in the longest there are; 1,000 guests that post passwords to a full
-disk as fast as the worker lets them, to 1 MB. More would keep the supervisor from the taps."""
+"""Bytes a second that a worker may say in the long run; one that says more is killed. The 20,000 answers that it gives
+at most come to 500 KB when no two are of one kind, 1,000 tags with all counts there are to 230 KB; 1,000 guests that
+post passwords to a full disk as fast as the worker lets them, to 1 MB. More would keep the supervisor from the taps."""
 
 SAY_BURST = 8 * 1024 * 1024
 """Bytes that a worker may say at once: after a second in which it was not scheduled, or the supervisor was not."""
@@ -92,6 +94,7 @@ class WorkerProcess(ProcessProtocol):
     :param entered: a context within which a child is born in the private namespace.
     :param started: called with a new worker, to tell it the table.
     :param counted: called with what it counted.
+    :param asked: called with what its guests asked for.
     :param posted: called with a tag, the password that its guest posted, and a function that takes what became of it.
     :ivar pid: the process, or None between two.
     :ivar restarts: how often it died.
@@ -109,6 +112,7 @@ class WorkerProcess(ProcessProtocol):
         entered: Callable[[], AbstractContextManager[None]],
         started: Callable[[WorkerProcess], None],
         counted: Callable[[Counts], None],
+        asked: Callable[[list[Row]], None],
         posted: Callable[[int, str, Callable[[Outcome], None]], None],
     ) -> None:
         self._reactor = reactor
@@ -118,6 +122,7 @@ class WorkerProcess(ProcessProtocol):
         self._entered = entered
         self._started = started
         self._counted = counted
+        self._asked = asked
         self._posted = posted
         self._process: IProcessTransport | None = None
         self._channel: Channel | None = None
@@ -252,10 +257,20 @@ class WorkerProcess(ProcessProtocol):
             case Counts():
                 self._counted(message)
                 self._reported(message.number)
+            case Asked():
+                self._rows_told(payload)
             case SetPassword():
                 self._password_posted(message.tag, payload)
             case _:
                 self._distrust("only the supervisor says")
+
+    def _rows_told(self, packed: bytes) -> None:
+        try:
+            rows = unpack(packed)
+        except ValueError:
+            self._distrust("no sound worker says")
+            return
+        self._asked(rows)
 
     def _password_posted(self, tag: int, posted: bytes) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -10,10 +11,7 @@ from eve_meta.inventory.inventory import Inventory
 from eve_meta.steering.maps import Reason
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor import Supervisor, TapState
-from eve_meta.web.counts import Note
-
-NOTES = frozenset(note.value for note in Note)
-"""Kept apart from what requests came to, or each request would be there twice."""
+from eve_meta.web.counts import Drop, Note
 
 
 def status(supervisor: Supervisor, steering: Steering, inventory: Inventory) -> dict[str, Any]:
@@ -44,13 +42,37 @@ def _tap(state: TapState, counters: Mapping[Reason, int]) -> dict[str, Any]:
         "tag": state.tap.tag,
         "carrier": state.tap.carrier,
         "domain": None if domain is None else {"name": domain.display_name, "uuid": str(domain.instance_uuid)},
-        "requests": {name: number for name, number in sorted(state.requests.items()) if name not in NOTES},
-        "notes": {name: number for name, number in sorted(state.requests.items()) if name in NOTES},
+        "requests": dict(sorted({**state.asked.statuses, **_counts(state, Drop)}.items())),
+        "notes": _counts(state, Note),
+        "asked": asked(state),
         "answered_arp": counters.get(Reason.ANSWERED_ARP, 0),
         "frames_in": counters.get(Reason.PASSED_REQUEST, 0),
         "frames_out": counters.get(Reason.PASSED_ANSWER, 0),
         "drops": _drops(counters),
     }
+
+
+def asked(state: TapState) -> list[dict[str, Any]]:
+    """What the guest of a tap asked for, in the order of the first times, which are in seconds since the epoch."""
+    return [
+        {
+            "what": label.value,
+            "status": status,
+            "count": seen.count,
+            "first": since_epoch(seen.first),
+            "last": since_epoch(seen.last),
+        }
+        for label, status, seen in state.asked.kinds
+    ]
+
+
+def since_epoch(monotonic: float) -> float:
+    """A time of ``CLOCK_MONOTONIC`` as milliseconds' worth of seconds since the epoch."""
+    return round(time.time() - time.monotonic() + monotonic, 3)
+
+
+def _counts(state: TapState, kind: type[Drop] | type[Note]) -> dict[str, int]:
+    return {name.value: state.counts[name.value] for name in kind if state.counts[name.value]}
 
 
 def _drops(counters: Mapping[Reason, int]) -> dict[str, int]:

@@ -24,6 +24,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eve_meta.ledger import Label, label_of
 from eve_meta.web.answer import NO_TAP, PASSWORD_NOT_KEPT, REFUSED
 from eve_meta.web.counts import Drop
 from eve_meta.web.hops import limit_hops
@@ -283,7 +284,8 @@ class Connection(TwistedProtocol):
         self._last = response.close or request is None or not request.keep_alive
         if response.hop_limited:
             limit_hops(self._wire.getHandle(), self._site.hop_limit)
-        self._site.counts.add(tap.tag, str(response.status.value))
+        label = Label.UNREAD if request is None else label_of(request.path)
+        self._site.ledger.add(tap.tag, label, response.status.value, self._site.monotonic())
         head = response.head(date=self._site.now().date, close=self._last)
         body = b"" if request is not None and request.method == b"HEAD" else response.body
         if len(body) <= SLICE:

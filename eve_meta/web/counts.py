@@ -43,11 +43,11 @@ class Note(str, enum.Enum):
 
 
 NAMES = frozenset(name.value for kind in (Drop, Note) for name in kind)
-"""All names but those of status codes."""
+"""All names."""
 
 
 class Counts:
-    """Counters by tag and name; a name is a status code or of :data:`NAMES`.
+    """Counters by tag and name, one of :data:`NAMES`. What requests were answered is in :mod:`eve_meta.ledger`.
 
     :param began: called when there is something to :meth:`take` where there was nothing.
     """

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from eve_meta.ledger import Ledger, Row
 from eve_meta.password import Outcome
 from eve_meta.web.answer import DEFECT, STORED, TOO_MANY, Asking, answer, objection
 from eve_meta.web.counts import Counts
@@ -78,8 +79,9 @@ class Site:
 
     :ivar table: what each tag means. Change it by :meth:`put` and :meth:`remove`.
     :ivar counts: what guests did.
-    :ivar counted: called when the first count is there to be taken, and again for the first one after each
-        :meth:`take_counts`; set it to be told.
+    :ivar ledger: what guests asked for.
+    :ivar counted: called when there is something to be taken by :meth:`take_counts` or :meth:`take_rows` where there
+        was nothing; set it to be told.
     :ivar store_password: keeps a password that the guest of a tag posted; set it to one that does.
     """
 
@@ -106,6 +108,7 @@ class Site:
         self.memo = Memo(self.limits)
         self.counted: Callable[[], None] = _nothing
         self.counts = Counts(self._counts_began)
+        self.ledger = Ledger(self._counts_began)
         self.store_password: Callable[[int, str], Deferred[Outcome]] = _cannot_store
         self._clock = clock
         self._hosts = hosts or Hosts()
@@ -138,8 +141,13 @@ class Site:
             self._revoke(tag)
 
     def take_counts(self) -> dict[int, dict[str, int]]:
-        """What guests did since the last call: by tag (0: no tap), by status code and :class:`~.counts.Drop`."""
+        """What guests did since the last call: by tag (0: no tap), by :class:`~.counts.Drop` and
+        :class:`~.counts.Note`."""
         return self.counts.take()
+
+    def take_rows(self) -> list[Row]:
+        """What guests asked for since the last call."""
+        return self.ledger.take()
 
     def _counts_began(self) -> None:
         self.counted()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import time
 from collections.abc import Iterator
 from email.parser import BytesHeaderParser
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -157,3 +159,26 @@ def test_two_requests_in_one_are_none(stage: Scene, fields: bytes) -> None:
     assert answer.count(b"HTTP/1.1 ") == 1
     assert answer.split(b" ")[1] in (b"400", b"411")
     assert b"this is vm2" not in answer
+
+
+# -- what is known of it afterwards --
+
+
+def test_status_says_what_was_asked_for_and_when(stage: Scene, asking: Guest) -> None:
+    def seen() -> dict[tuple[str, int], dict[str, Any]]:
+        return {(kind["what"], kind["status"]): kind for kind in stage.status_of("vnet1")["asked"]}
+
+    before = seen().get(("openstack/vendor_data.json", 200), {"count": 0})["count"]
+    began = time.time()
+    for _ in range(3):
+        curl(asking, "/openstack/latest/vendor_data.json")
+    curl(asking, "/nothing/../%61t/all")
+    now = seen()
+    vendor_data = now["openstack/vendor_data.json", 200]
+    assert vendor_data["count"] == before + 3
+    assert began - 0.1 < vendor_data["last"] < time.time() + 0.1
+    assert vendor_data["first"] < vendor_data["last"]
+    assert now["other", 404]["first"] > 0
+    statuses = stage.status_of("vnet1")["requests"]
+    for status in (200, 404):
+        assert statuses[str(status)] == sum(kind["count"] for (_, of), kind in seen().items() if of == status)

@@ -12,6 +12,7 @@ from twisted.internet.testing import StringTransport
 
 from eve_meta.channel import (
     MAX_TO_SUPERVISOR,
+    Asked,
     Begin,
     Channel,
     Counts,
@@ -53,7 +54,8 @@ MESSAGES: list[ToWorker | ToSupervisor] = [
     RemoveTap(tag=7),
     Begin(),
     Report(number=3),
-    Counts(counts={"7": {"200": 3, "malformed": 1}, "0": {"403": 1}}, number=3),
+    Counts(counts={"7": {"no_token": 3, "malformed": 1}, "0": {"timeout": 1}}, number=3),
+    Asked(),
     SetPassword(tag=7),
     *(PasswordDone(tag=7, outcome=outcome) for outcome in Outcome),
 ]
@@ -91,6 +93,7 @@ def frame(content: bytes) -> bytes:
         b'{"message": "Counts", "counts": {"7": 3}}\n',
         b'{"message": "Counts", "counts": {"7": {"200": "many"}}}\n',
         b'{"message": "Counts", "counts": [["7", {}]]}\n',
+        b'{"message": "Asked", "rows": []}\n',
         b'{"message": "SetPassword", "tag": "7"}\n',
         b'{"message": "PasswordDone", "tag": 7, "outcome": "perhaps"}\n',
         b'{"message": ["Report"], "number": 1}\n',

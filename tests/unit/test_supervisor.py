@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from eve_meta.domain import Domain, TokenPolicy
 from eve_meta.errors import Problem
 from eve_meta.feed import Content
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.ledger import Label, Row, Seen
 from eve_meta.password import MAX_PASSWORD, Outcome
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
@@ -232,14 +234,23 @@ def test_a_tap_is_heard_of_before_its_domain_has_its_turn(scene: Scene) -> None:
 
 
 def test_no_worker_can_spoil_the_counts(scene: Scene) -> None:
-    wrong = {"200": 2**53, "404": 10**4000, "201": -1, "2\u0660\u0660": 1, "anything": 1}
+    wrong = {"timeout": 2**53, "revoked": 10**4000, "no_token": -1, "200": 1, "anything": 1}
     tags = ["0", "1", "99999", "-1", "x", "", "1" * 5000, "\u0661"]
-    scene.supervisor._counted(Counts(counts={tag: {**wrong, "204": 1, "malformed": 2} for tag in tags}))
+    scene.supervisor._counted(Counts(counts={tag: {**wrong, "malformed": 2} for tag in tags}))
     (one, *others) = scene.supervisor.taps
     # ARABIC-INDIC DIGIT ONE is a 1, too, and does no harm.
-    assert one.requests == {"204": 2, "malformed": 4}
-    assert all(not state.requests for state in others)
-    assert scene.supervisor.unsteered == {"204": 1, "malformed": 2}
+    assert one.counts == {"malformed": 4}
+    assert all(not state.counts for state in others)
+    assert scene.supervisor.unsteered == {"malformed": 2}
+
+
+def test_what_guests_asked_for_is_kept_by_tap(scene: Scene) -> None:
+    now = time.monotonic()
+    scene.supervisor._asked([Row(tag, Label.META_DATA, 200, 2, now - 1, now) for tag in (0, 1, 3, 99)])
+    scene.supervisor._asked([Row(1, Label.META_DATA, 200, 1, now + 3600, now + 3600)])  # no clock says so
+    (one, _, three, _) = scene.supervisor.taps
+    assert one.asked.kinds == three.asked.kinds == [(Label.META_DATA, 200, Seen(2, now - 1, now))]
+    assert scene.supervisor.unsteered == {"200": 2}
 
 
 # -- what they listen on --
@@ -310,6 +321,7 @@ class Process:
             entered=cast(Any, None),
             started=lambda _: None,
             counted=lambda _: None,
+            asked=lambda _: None,
             posted=lambda *posted: self.posted.append(posted),
         )
         self.worker._process = cast(Any, self)

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from eve_meta.channel import Channel, Counts, PutTap
 from eve_meta.errors import Problem
+from eve_meta.ledger import Label, Row, pack
 from eve_meta.worker_process import FRAME_COST, RESTART_DELAYS, SAY_BURST, SAY_RATE, WorkerConfig, WorkerProcess
 
 CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
@@ -55,6 +56,7 @@ class Scene:
         self.reactor = Reactor()
         self.gone = False
         self.counted: list[Counts] = []
+        self.asked: list[list[Row]] = []
         self.new = 0
         self.worker = WorkerProcess(
             cast(Any, self.reactor),
@@ -64,6 +66,7 @@ class Scene:
             entered=self._entered,
             started=self._started,
             counted=self.counted.append,
+            asked=self.asked.append,
             posted=cast(Callable[..., None], None),
         )
 
@@ -85,6 +88,12 @@ class Scene:
         assert isinstance(channel, Channel)
         frame = b'{"message": "Counts", "counts": {}}\n'
         channel.stringReceived(frame + b"x" * (size - len(frame)))
+
+    def tell(self, *payloads: bytes) -> None:
+        channel = self.worker._channel
+        assert isinstance(channel, Channel)
+        for payload in payloads:
+            channel.stringReceived(b'{"message": "Asked"}\n' + payload)
 
 
 @pytest.fixture
@@ -164,6 +173,16 @@ def test_it_is_stopped_while_it_does_not_read(scene: Scene) -> None:
 
 
 # -- how much it may say --
+
+
+def test_what_guests_asked_for_comes_as_it_was_told_and_no_row_but_a_sound_one(scene: Scene) -> None:
+    scene.worker.start()
+    rows = [Row(7, Label.TOKEN, 200, 3, 1.5, 2.5), Row(0, Label.UNREAD, 403, 1, 0.0, 0.0)]
+    scene.tell(*pack(rows))
+    assert (scene.asked, scene.reactor.killed) == ([rows], 0)
+    scene.tell(b"x" * 7)
+    assert (scene.asked, scene.reactor.killed) == ([rows], 1)
+    assert scene.lines == ["worker 0 said what no sound worker says; it is killed"]
 
 
 def test_one_that_says_too_much_is_killed_once_and_no_more_of_it_heard(scene: Scene) -> None:

@@ -24,7 +24,7 @@ def server(running: Server) -> Iterator[Server]:
     """The server with a domain of 1 MiB of user data; afterwards it is empty and has logged nothing."""
     with capturedLogs() as logged:
         running.put(domain(user_data=base64.b64encode(MIB).decode()))
-        running.call(running.site.take_counts)
+        running.counted()
         yield running
         until(lambda: running.open() == 0)
     assert [event.get("log_format") for event in logged] == []

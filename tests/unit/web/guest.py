@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections import Counter
 from http.client import HTTPMessage, parse_headers
 from io import BytesIO
 from typing import Any, cast
@@ -39,6 +40,15 @@ def get(path: str, *fields: str, method: str = "GET", version: str = "1.1") -> b
     """The bytes of a request without a body."""
     lines = [f"{method} {path} HTTP/{version}", "Host: 169.254.169.254", *fields]
     return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n"
+
+
+def counted(site: Site, tag: int = TAG) -> dict[str, int]:
+    """What the guest of *tag* did since the last call: answers by status, and what else is counted."""
+    counts = Counter(site.take_counts().get(tag, {}))
+    for row in site.take_rows():
+        if row.tag == tag:
+            counts[str(row.status)] += row.number
+    return dict(counts)
 
 
 @frozen

@@ -16,7 +16,7 @@ from eve_meta.web.accept import Acceptor
 from eve_meta.web.limits import SLICE, Limits
 from eve_meta.web.listener import prepare
 from eve_meta.web.site import Site
-from tests.unit.web.guest import TAG, TAP, answers, get
+from tests.unit.web.guest import TAG, TAP, answers, counted, get
 
 T = TypeVar("T")
 
@@ -57,6 +57,10 @@ class Server:
         self.reactor.callFromThread(run)
         assert done.wait(PATIENCE)
         return found[0]
+
+    def counted(self) -> dict[str, int]:
+        """What guests did since the last call."""
+        return self.call(lambda: counted(self.site))
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -27,7 +27,7 @@ from eve_meta.web.limits import (
 )
 from eve_meta.web.site import SWEEP_EVERY, Site
 from eve_meta.web.table import Extras
-from tests.unit.web.guest import BUFFER, OTHER_UUID, TAG, TAP, Guest, domain, get, make_site
+from tests.unit.web.guest import BUFFER, OTHER_UUID, TAG, TAP, Guest, counted, domain, get, make_site
 
 USER_DATA = "/openstack/latest/user_data"
 MIB = bytes(range(256)) * 4096
@@ -59,11 +59,6 @@ def wait(clock: Clock, seconds: float) -> None:
     """Let time pass, and the sweeps within it happen."""
     for _ in range(int(seconds / SWEEP_EVERY)):
         clock.advance(SWEEP_EVERY)
-
-
-def counted(site: Site, tag: int = TAG) -> dict[str, int]:
-    """What the guest of *tag* did since the last call."""
-    return site.take_counts().get(tag, {})
 
 
 # -- answers and ends --

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.unit.web.guest import OTHER_UUID, TAG, answers, domain, get
+from tests.unit.web.guest import OTHER_UUID, answers, domain, get
 from tests.unit.web.loopback import LIMITS, MIB, PATIENCE, USER_DATA, Server, ask_again, rest, statuses, until
 
 
@@ -61,7 +61,7 @@ def test_slowloris(server: Server) -> None:
                 read = guest.recv(4096)
         assert statuses(read) == [408]
         assert LIMITS.request_time <= time.monotonic() - began < PATIENCE
-    assert server.call(server.site.take_counts)[TAG]["timeout"] == 1
+    assert server.counted()["timeout"] == 1
 
 
 def test_100_requests_at_once(server: Server) -> None:
@@ -92,7 +92,7 @@ def test_a_guest_that_does_not_read_its_1_mib_is_cut(server: Server) -> None:
         until(lambda: server.open() == 0)
         with pytest.raises(ConnectionResetError):
             rest(guest)
-    assert server.call(server.site.take_counts)[TAG] == {"200": 1, "slow_reader": 1}
+    assert server.counted() == {"200": 1, "slow_reader": 1}
 
 
 def test_a_guest_that_resets_within_its_answer(server: Server) -> None:
@@ -126,7 +126,7 @@ def test_a_connection_too_many_is_reset(server: Server) -> None:
         # The reset may be there before connect() is back.
         with pytest.raises(ConnectionError):
             ask_again(server.connect())
-        assert server.call(server.site.take_counts)[TAG] == {"refused_connections": 1}
+        assert server.counted() == {"refused_connections": 1}
 
 
 def test_the_next_domain_of_a_tap_is_never_served_on_an_old_connection(server: Server) -> None:

@@ -8,9 +8,10 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
+from eve_meta.ledger import Label, Row
 from eve_meta.web.limits import Limits
 from eve_meta.web.site import DEFECT_LOG_EVERY, Now, Site
-from tests.unit.web.guest import TAG, Guest, get, make_site
+from tests.unit.web.guest import TAG, Guest, counted, get, make_site
 
 
 @pytest.fixture
@@ -48,8 +49,23 @@ def test_a_defect_is_one_guests_trouble_and_one_line_a_minute(clock: Clock, site
 def test_counters_are_of_a_closed_set_whatever_guests_send(site: Site) -> None:
     for data in (get("/a", method="BREW"), b"\0\n", get("/b"), get("/openstack", "X: " + "a" * 20_000)):
         Guest(site).send(data)
-    assert site.take_counts() == {TAG: {"501": 1, "malformed": 3, "400": 1, "404": 1, "431": 1}}
-    assert site.take_counts() == {}
+    assert counted(site) == {"501": 1, "malformed": 3, "400": 1, "404": 1, "431": 1}
+    assert counted(site) == {}
+
+
+def test_what_was_asked_for_is_kept_with_its_times(site: Site, clock: Clock) -> None:
+    clock.advance(10)
+    guest = Guest(site)
+    for path in ("/openstack/latest/meta_data.json", "/openstack/2018-08-27/meta_data.json", "/openstack/x/user_data"):
+        guest.send(get(path))
+        clock.advance(0.5)
+    guest.send(b"\0\n")
+    assert site.take_rows() == [
+        Row(TAG, Label.META_DATA, 200, 2, 10.0, 10.5),
+        Row(TAG, Label.USER_DATA, 404, 1, 11.0, 11.0),
+        Row(TAG, Label.UNREAD, 400, 1, 11.5, 11.5),
+    ]
+    assert site.take_rows() == []
 
 
 def test_the_worker_hears_once_that_there_is_something_to_take(site: Site) -> None:
@@ -58,7 +74,7 @@ def test_the_worker_hears_once_that_there_is_something_to_take(site: Site) -> No
     for _ in range(3):
         Guest(site).send(get("/openstack"))
     assert len(heard) == 1
-    assert site.take_counts() == {TAG: {"200": 3}}
+    assert counted(site) == {"200": 3}
     assert len(heard) == 1
     Guest(site).send(get("/openstack"))
     assert len(heard) == 2
