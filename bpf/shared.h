@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /* What the programs and the daemon agree on.
  *
- * eve_meta/steering/maps.py and eve_meta/tag.py hold the same numbers; tests/kernel/test_shared.py compares both sides.
+ * eve_meta/steering/maps.py and eve_meta/tag.py hold the same numbers; tests/kernel/test_programs.py compares them.
  */
 #ifndef EVE_META_SHARED_H
 #define EVE_META_SHARED_H
@@ -48,14 +48,14 @@ enum reason {
 	DROP_NOT_HTTP,	 /* tap_in: to the service, but not TCP to port 80; or TCP behind an extension header */
 	DROP_MALFORMED,	 /* tap_in: to the service, but its headers end early */
 	DROP_NO_TAG,	 /* tap_in: the tap has no tag (counted under tag 0) */
-	DROP_NO_TAP,	 /* host_in: the tag has no tap, or its guest's MAC is unknown */
+	DROP_NO_TAP,	 /* host_in: the tag has no tap (tag 0), or its guest's MAC is unknown */
 	DROP_UNTAGGED,	 /* ns_in, host_in: a frame between the namespaces without a tag (tag 0) */
 	DROP_UNMARKED,	 /* ns_out: a packet that answers no tap (tag 0) */
 	ANSWERED_ND,	 /* tap_in: a neighbour solicitation for the service was answered */
 	DROP_SPOOFED_ND, /* tap_in: a neighbour advertisement that claims to be the service */
 	DROP_ND,	 /* tap_in: a neighbour solicitation for the service that RFC 4861 calls invalid */
-	DROP_EXTENSION,	 /* tap_in: more IPv6 extension headers than are looked behind */
-	DROP_REWRITTEN,	 /* tap_in: checksum offload would write into its addresses after we looked */
+	DROP_EXTENSION,	 /* tap_in: more IPv6 extension headers than are looked behind, or one that ends early */
+	DROP_REWRITTEN,	 /* tap_in: checksum offload would write into its headers after we looked */
 	REASONS,
 };
 

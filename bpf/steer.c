@@ -25,7 +25,11 @@ static const __u8 meta0_mac[ETH_ALEN] = { MAC_OUI0, MAC_OUI1, MAC_OUI2, 0xa9, 0x
 static __always_inline void count(__u32 tag, enum reason reason)
 {
 	struct counters *of_tag = counters.lookup(&tag);
+	__u32 nobody = 0;
 
+	/* A tap that is gone has no counters any more. */
+	if (!of_tag)
+		of_tag = counters.lookup(&nobody);
 	/* Per CPU, and tc runs with bottom halves off: no other writer, so no atomic add. */
 	if (of_tag && reason < REASONS)
 		of_tag->frames[reason]++;
@@ -120,15 +124,42 @@ static __always_inline int impossible_source(__be32 address)
 	return first == 0 || first == 127 || first >= 224;
 }
 
-/* Sends a segment on to the private namespace, with its tag. */
-static __always_inline int pass_request(struct ethhdr *eth, __u32 tag)
+/* Whether checksum offload will write into the first `end` bytes. No helper says whether it will write at all; but
+ * bpf_l4_csum_replace() leaves a checksum field alone if it will (inet_proto_csum_replace4()), so let it try on two
+ * bytes of the source MAC. And bpf_skb_change_tail() cuts a frame only behind what will be written
+ * (__bpf_skb_min_len()). */
+static __always_inline int will_change(struct __sk_buff *skb, __u32 end)
+{
+	const __u32 at = ETH_ALEN;
+	__u16 before, after;
+
+	if (bpf_skb_load_bytes(skb, at, &before, sizeof(before)) || bpf_l4_csum_replace(skb, at, 0, 0x0102, 4) ||
+	    bpf_skb_load_bytes(skb, at, &after, sizeof(after)))
+		return 1;
+	if (before != after)
+		return bpf_skb_store_bytes(skb, at, &before, sizeof(before), 0) != 0;
+	return skb->len <= end || bpf_skb_change_tail(skb, end + 1, 0) == 0;
+}
+
+/* Sends a segment, whose TCP header begins at `tcp`, on to the private namespace, with its tag. Pointers into the frame
+ * are void afterwards. */
+static __always_inline int pass_request(struct __sk_buff *skb, __u32 tag, __u32 tcp)
 {
 	__u32 zero = 0;
 	struct settings *set = settings.lookup(&zero);
 	struct tap *tap = taps.lookup(&tag);
+	struct cursor cur;
+	struct ethhdr *eth;
 
 	if (!tap || !set || !set->host_ifindex)
 		return drop(tag, DROP_NO_TAG);
+	/* What we looked at, and the tag, are to arrive also where the checksum offload of the host's end is switched
+	 * off, and the kernel writes the checksum on the way there. */
+	if (will_change(skb, tcp + offsetof(struct tcphdr, seq)))
+		return drop(tag, DROP_REWRITTEN);
+	cur = frame_of(skb);
+	if (parse_ethernet(&cur, &eth) < 0)
+		return drop(tag, DROP_MALFORMED);
 	/* Compared first: a store on every segment would bounce the cache line between the CPUs. */
 	if (!same_mac(tap->mac, eth->h_source))
 		__builtin_memcpy(tap->mac, eth->h_source, ETH_ALEN);
@@ -148,7 +179,7 @@ static __always_inline int near_service(__be32 address)
 	return !(differ & 0xffff0000) || !(differ & 0x0000ffff) || !(differ & 0xff0000ff);
 }
 
-static __always_inline int from_tap_ipv4(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, int tagged)
+static __always_inline int from_tap_ipv4(struct __sk_buff *skb, struct cursor *cur, int tagged, __u32 offset)
 {
 	const __be32 service = bpf_htonl(SERVICE_IPV4);
 	struct tcphdr *tcp;
@@ -178,7 +209,7 @@ static __always_inline int from_tap_ipv4(struct __sk_buff *skb, struct cursor *c
 		return drop(tag, DROP_MALFORMED);
 	if (tcp->dest != bpf_htons(SERVICE_PORT))
 		return drop(tag, DROP_NOT_HTTP);
-	return pass_request(eth, tag);
+	return pass_request(skb, tag, offset + ip->ihl * 4);
 }
 
 static __always_inline int is_ipv6(const struct in6_addr *address, __u32 first, __u32 last)
@@ -257,8 +288,7 @@ static __always_inline int from_tap_nd(struct __sk_buff *skb, const struct exten
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, int tagged,
-					 __u32 offset)
+static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *cur, int tagged, __u32 offset)
 {
 	int from_service, to_service, verdict;
 	struct extensions ext = {};
@@ -302,7 +332,7 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *c
 		return drop(tag, DROP_MALFORMED);
 	if (tcp->dest != bpf_htons(SERVICE_PORT))
 		return drop(tag, DROP_NOT_HTTP);
-	return pass_request(eth, tag);
+	return pass_request(skb, tag, offset + sizeof(*ip));
 }
 
 /* How much of the frame must not change any more after we let it pass; 0 where nothing could come of a change.
@@ -323,23 +353,6 @@ static __always_inline __u32 must_not_change(struct cursor *cur, __be16 proto, _
 		return near_service6(&ip6->saddr) || near_service6(&ip6->daddr) ? offset + sizeof(*ip6) : 0;
 	}
 	return offset + sizeof(struct arp_ipv4);
-}
-
-/* Whether checksum offload will write into the first `end` bytes. No helper says whether it will write at all; but
- * bpf_l4_csum_replace() leaves a checksum field alone if it will (inet_proto_csum_replace4()), so let it try on two
- * bytes of the source MAC. And bpf_skb_change_tail() cuts a frame only behind what will be written
- * (__bpf_skb_min_len()). */
-static __always_inline int will_change(struct __sk_buff *skb, __u32 end)
-{
-	const __u32 at = ETH_ALEN;
-	__u16 before, after;
-
-	if (bpf_skb_load_bytes(skb, at, &before, sizeof(before)) || bpf_l4_csum_replace(skb, at, 0, 0x0102, 4) ||
-	    bpf_skb_load_bytes(skb, at, &after, sizeof(after)))
-		return 1;
-	if (before != after)
-		return bpf_skb_store_bytes(skb, at, &before, sizeof(before), 0) != 0;
-	return skb->len <= end || bpf_skb_change_tail(skb, end + 1, 0) == 0;
 }
 
 int tap_in(struct __sk_buff *skb)
@@ -371,9 +384,9 @@ int tap_in(struct __sk_buff *skb)
 	fixed = must_not_change(&network, proto, offset);
 
 	if (proto == bpf_htons(ETH_P_IP))
-		verdict = from_tap_ipv4(skb, &cur, eth, tagged);
+		verdict = from_tap_ipv4(skb, &cur, tagged, offset);
 	else if (proto == bpf_htons(ETH_P_IPV6))
-		verdict = from_tap_ipv6(skb, &cur, eth, tagged, offset);
+		verdict = from_tap_ipv6(skb, &cur, tagged, offset);
 	else if (proto == bpf_htons(ETH_P_ARP))
 		verdict = from_tap_arp(skb, &cur, eth, tagged);
 	if (verdict == TC_ACT_UNSPEC && fixed && will_change(skb, fixed))

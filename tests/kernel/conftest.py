@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from eve_meta.steering.loader import unpin
+from tests.kernel.steer import loaded_pins
 
 
 @pytest.fixture(scope="session")
@@ -28,11 +26,5 @@ def bpffs() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def pins(bpffs: Path) -> Iterator[Path]:
     """Where the programs and maps of a fresh load are pinned."""
-    pins = bpffs / f"emtest-{os.getpid()}"
-    pins.mkdir()
-    try:
-        subprocess.run([sys.executable, "-m", "eve_meta.steering.loader", str(pins)], check=True)
+    with loaded_pins(bpffs) as pins:
         yield pins
-    finally:
-        unpin(pins)
-        pins.rmdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,13 +24,12 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from eve_meta.steering.libbpf import open_pin
 from eve_meta.steering.loader import source_directory
-from eve_meta.steering.maps import Maps, Reason, Settings
+from eve_meta.steering.maps import Reason, Settings
 from eve_meta.tag import MAX_TAG, STEERED
-from tests.kernel.progrun import LOOPBACK, TC_ACT_OK, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, Run, run
+from tests.kernel.progrun import LOOPBACK, TC_ACT_OK, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC
+from tests.kernel.steer import TAG, Steer
 
-TAG = 0x1234
 SERVICE = "169.254.169.254"
 SERVICE_MAC = "02:a9:fe:a9:fe:01"
 META0_MAC = "02:a9:fe:a9:fe:02"
@@ -39,32 +37,6 @@ TAG_MAC = "02:a9:fe:00:12:34"
 GUEST = "10.0.0.5"
 GUEST_MAC = "52:54:00:00:00:05"
 ROUTER_MAC = "52:54:00:00:00:01"
-
-
-class Steer:
-    """The loaded programs and their maps; the tap of :data:`TAG` is the loopback device, where test runs happen."""
-
-    def __init__(self, pins: Path) -> None:
-        self.maps = Maps(pins)
-        self._programs = {name: open_pin(pins / name) for name in ("tap_in", "ns_in", "ns_out", "host_in")}
-
-    def close(self) -> None:
-        self.maps.close()
-        for program in self._programs.values():
-            os.close(program)
-
-    def run(self, name: str, frame: Packet | bytes, mark: int = 0) -> Run:
-        return run(self._programs[name], bytes(frame), mark=mark)
-
-    def reset(self) -> None:
-        for ifindex, tag in self.maps.tags().items():
-            self.maps.remove_tap(tag, ifindex)
-        self.maps._counters.set(bytes(4), bytes(8 * len(Reason)))
-        self.maps.add_tap(TAG, LOOPBACK)
-        self.maps.write_settings(Settings(host_ifindex=LOOPBACK, next_tag=1, build=0))
-
-    def counted(self, tag: int = TAG) -> dict[str, int]:
-        return {reason.label: number for reason, number in self.maps.counters(tag).items() if number}
 
 
 @pytest.fixture(scope="module")
@@ -522,6 +494,7 @@ def test_an_answer_for_a_tap_that_is_gone_goes_nowhere(steer: Steer) -> None:
     steer.maps.remove_tap(TAG, LOOPBACK)
     done = steer.run("host_in", Ether(src=META0_MAC, dst=TAG_MAC) / IP(src=SERVICE, dst=GUEST) / TCP())
     assert done.verdict == TC_ACT_SHOT
+    assert steer.counted(0) == {"drop_no_tap": 1}
 
 
 def test_an_answer_before_any_request_goes_nowhere(steer: Steer) -> None:

@@ -2,129 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-import select
 import socket
-import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attrs import frozen
-from pyroute2 import IPRoute
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6ND_NA, IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from eve_meta.steering import filters
-from eve_meta.steering.libbpf import open_pin
-from eve_meta.steering.maps import Maps, Settings
-from guests import Lab
-from namespace import inside
+from tests.kernel.wires import GUEST_MAC, Wires, open_wires
 
-TUNSETIFF = 0x400454CA
-IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x2, 0x1000, 0x4000
-VNET_HEADER = struct.Struct("=BBHHHH")
-VIRTIO_NET_HDR_F_NEEDS_CSUM = 1
-
-TAG = 7
 SERVICE = "169.254.169.254"
-GUEST_MAC, NEIGHBOUR_MAC = "52:54:00:00:00:05", "52:54:00:00:00:06"
-
-
-class Device:
-    """A tap whose guest is this test."""
-
-    def __init__(self, host: str, name: str) -> None:
-        with inside(host):
-            self._fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-            fcntl.ioctl(self._fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
-            self.ifindex = socket.if_nametoindex(name)
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-    def send(self, frame: Packet | bytes, *, header_length: int = 0, checksum: tuple[int, int] | None = None) -> None:
-        """Sends *frame*; the kernel puts *header_length* bytes of it into the linear part (0: all).
-
-        *checksum* is where the kernel is to begin a checksum, and how far behind that it is to write it.
-        """
-        flags = 0 if checksum is None else VIRTIO_NET_HDR_F_NEEDS_CSUM
-        os.write(self._fd, VNET_HEADER.pack(flags, 0, header_length, 0, *(checksum or (0, 0))) + bytes(frame))
-
-    def receive(self, patience: float = 2.0) -> list[Packet]:
-        """The frames that came, up to the first pause of 50 ms after one, or *patience* seconds without any."""
-        frames: list[Packet] = []
-        deadline = time.monotonic() + patience
-        while select.select([self._fd], [], [], 0.05 if frames else max(0.0, deadline - time.monotonic()))[0]:
-            frames.append(Ether(os.read(self._fd, 65536)[VNET_HEADER.size :]))
-        return frames
-
-
-@frozen
-class Wires:
-    """A guest and its neighbour on one bridge, and what stands for the way into the private namespace."""
-
-    guest: Device
-    neighbour: Device
-    service: Device
-    maps: Maps
-    lab: Lab
-    ipr: IPRoute
-    program: int
-
-    def tc(self, command: str) -> str:
-        return self.lab.host.run("tc", *command.split()).stdout
-
-    def counted(self) -> dict[str, int]:
-        return {reason.label: number for reason, number in self.maps.counters(TAG).items() if number}
-
-    def neighbour_gets(
-        self, frame: Packet | bytes, *, header_length: int = 0, checksum: tuple[int, int] | None = None
-    ) -> list[Packet]:
-        """What of the guest reaches the neighbour when it sends *frame*; a broadcast that follows always does."""
-        self.guest.send(frame, header_length=header_length, checksum=checksum)
-        self.guest.send(Ether(src=GUEST_MAC, dst="ff:ff:ff:ff:ff:ff", type=0x88B5) / Raw(b"end"))
-        # The host itself speaks IGMP on the bridge.
-        got = [frame for frame in self.neighbour.receive() if frame.src == GUEST_MAC]
-        assert got, "not even the broadcast came"
-        assert got[-1].type == 0x88B5
-        return got[:-1]
+NEIGHBOUR_MAC = "52:54:00:00:00:06"
 
 
 @pytest.fixture
 def wires(pins: Path) -> Iterator[Wires]:
-    with contextlib.ExitStack() as undo:
-        lab = undo.enter_context(Lab("emtap"))
-        host = lab.host.name
-        devices = [Device(host, name) for name in ("vnet0", "vnet1", "service")]
-        for device in devices:
-            undo.callback(device.close)
-        lab.bridge("br0")
-        # IPv6 would send frames of its own.
-        lab.host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
-        lab.host.ip(
-            *(f"link set {name} mtu 9000 up" for name in ("vnet0", "vnet1", "service", "br0")),
-            "link set vnet0 master br0",
-            "link set vnet1 master br0",
-        )
-        maps = undo.enter_context(contextlib.closing(Maps(pins)))
-        guest, neighbour, service = devices
-        maps.add_tap(TAG, guest.ifindex)
-        undo.callback(maps.remove_tap, TAG, guest.ifindex)
-        maps.write_settings(Settings(host_ifindex=service.ifindex, next_tag=1, build=0))
-        program = open_pin(pins / "tap_in")
-        undo.callback(os.close, program)
-        with inside(host):
-            ipr = undo.enter_context(IPRoute())
-        assert filters.add_qdisc(ipr, "ingress", guest.ifindex)
-        filters.attach(ipr, guest.ifindex, program, "tap_in")
-        yield Wires(guest, neighbour, service, maps, lab, ipr, program)
+    with open_wires(pins, "emtap") as wires:
+        yield wires
 
 
 def test_other_traffic_reaches_the_neighbour(wires: Wires) -> None:
@@ -215,6 +114,28 @@ def test_checksum_offload_cannot_make_an_honest_frame_a_forged_one(
     assert wires.counted() == {"drop_rewritten": 1}
     # Without the offload it is nobody's business.
     assert [bytes(got) for got in wires.neighbour_gets(frame)] == [bytes(frame)]
+
+
+@pytest.mark.parametrize(
+    ("packet", "checksum"),
+    [
+        (IP(src="10.0.0.5", dst=SERVICE) / TCP(dport=80), (20, 6)),
+        (IP(src="10.0.0.5", dst=SERVICE) / TCP(dport=80), (20, 13)),
+        (IPv6(src="fe80::5", dst="fe80::a9fe:a9fe") / TCP(dport=80), (20, 20)),
+    ],
+)
+def test_checksum_offload_writes_only_behind_what_says_whose_a_request_is(
+    wires: Wires, packet: Packet, checksum: tuple[int, int]
+) -> None:
+    """Older kernels take one that is written into the MAC address, where the tag is."""
+    assert wires.neighbour_gets(TO_NEIGHBOUR / packet, checksum=checksum) == []
+    assert wires.service.receive(patience=0.1) == []
+    assert wires.counted() == {"drop_rewritten": 1}
+    # Where a guest's own kernel leaves it: in the TCP header.
+    start = 14 + len(packet) - 20
+    assert wires.neighbour_gets(TO_NEIGHBOUR / packet, checksum=(start, 16)) == []
+    (passed,) = wires.service.receive()
+    assert passed.src == "02:a9:fe:00:00:07"
 
 
 def test_checksum_offload_works_where_it_belongs(wires: Wires) -> None:

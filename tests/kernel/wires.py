@@ -1,0 +1,175 @@
+"""Real taps whose guests are a test: it writes frames to their tun file descriptors, as QEMU does."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+from pyroute2 import IPRoute
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
+
+from eve_meta.steering import filters
+from eve_meta.steering.libbpf import open_pin
+from eve_meta.steering.maps import Maps, Settings
+from guests import Lab
+from namespace import inside
+
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x2, 0x1000, 0x4000
+VNET_HEADER = struct.Struct("=BBHHHH")
+VIRTIO_NET_HDR_F_NEEDS_CSUM = 1
+
+TAG = 7
+GUEST_MAC = "52:54:00:00:00:05"
+BRIDGE_MAC = "02:00:00:00:00:01"
+"""What the host itself says on the bridge is from here: IGMP."""
+
+
+@frozen
+class Offload:
+    """A ``struct virtio_net_hdr`` (linux/virtio_net.h): what a guest leaves to the kernel, and may lie about."""
+
+    flags: int = 0
+    gso: int = 0
+    header_length: int = 0
+    gso_size: int = 0
+    checksum_start: int = 0
+    checksum_offset: int = 0
+
+    def packed(self) -> bytes:
+        return VNET_HEADER.pack(
+            self.flags, self.gso, self.header_length, self.gso_size, self.checksum_start, self.checksum_offset
+        )
+
+
+class Device:
+    """A tap whose guest is this test."""
+
+    def __init__(self, host: str, name: str) -> None:
+        with inside(host):
+            self._fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+            fcntl.ioctl(self._fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+            self.ifindex = socket.if_nametoindex(name)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def send(self, frame: Packet | bytes, *, header_length: int = 0, checksum: tuple[int, int] | None = None) -> None:
+        """Sends *frame*; the kernel puts *header_length* bytes of it into the linear part (0: all).
+
+        *checksum* is where the kernel is to begin a checksum, and how far behind that it is to write it.
+        """
+        flags = 0 if checksum is None else VIRTIO_NET_HDR_F_NEEDS_CSUM
+        start, offset = checksum or (0, 0)
+        os.write(self._fd, Offload(flags, 0, header_length, 0, start, offset).packed() + bytes(frame))
+
+    def try_to_send(self, frame: bytes, offload: Offload) -> bool:
+        """Sends *frame*; whether the kernel takes it."""
+        try:
+            os.write(self._fd, offload.packed() + frame)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return False
+        return True
+
+    def drain(self) -> list[bytes]:
+        """The frames that are there: the kernel delivers what is written to one tap before write() returns."""
+        frames = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                frames.append(os.read(self._fd, 1 << 17)[VNET_HEADER.size :])
+        return frames
+
+    def receive(self, patience: float = 2.0) -> list[Packet]:
+        """The frames that came, up to the first pause of 50 ms after one, or *patience* seconds without any."""
+        frames: list[Packet] = []
+        deadline = time.monotonic() + patience
+        while select.select([self._fd], [], [], 0.05 if frames else max(0.0, deadline - time.monotonic()))[0]:
+            frames.append(Ether(os.read(self._fd, 65536)[VNET_HEADER.size :]))
+        return frames
+
+
+@frozen
+class Wires:
+    """A guest and its neighbour on one bridge, and what stands for the way into the private namespace."""
+
+    guest: Device
+    neighbour: Device
+    service: Device
+    maps: Maps
+    lab: Lab
+    ipr: IPRoute
+    program: int
+
+    def tc(self, command: str) -> str:
+        return self.lab.host.run("tc", *command.split()).stdout
+
+    def counted(self) -> dict[str, int]:
+        return {reason.label: number for reason, number in self.maps.counters(TAG).items() if number}
+
+    def drain(self) -> tuple[list[bytes], list[bytes], list[bytes]]:
+        """What there is for the guest, the neighbour and the service, but for what the host says itself."""
+        host = bytes.fromhex(BRIDGE_MAC.replace(":", ""))
+        guest, neighbour, service = (
+            [frame for frame in device.drain() if frame[6:12] != host]
+            for device in (self.guest, self.neighbour, self.service)
+        )
+        return guest, neighbour, service
+
+    def neighbour_gets(
+        self, frame: Packet | bytes, *, header_length: int = 0, checksum: tuple[int, int] | None = None
+    ) -> list[Packet]:
+        """What of the guest reaches the neighbour when it sends *frame*; a broadcast that follows always does."""
+        self.guest.send(frame, header_length=header_length, checksum=checksum)
+        self.guest.send(Ether(src=GUEST_MAC, dst="ff:ff:ff:ff:ff:ff", type=0x88B5) / Raw(b"end"))
+        # The host itself speaks IGMP on the bridge.
+        got = [frame for frame in self.neighbour.receive() if frame.src == GUEST_MAC]
+        assert got, "not even the broadcast came"
+        assert got[-1].type == 0x88B5
+        return got[:-1]
+
+
+@contextlib.contextmanager
+def open_wires(pins: Path, name: str) -> Iterator[Wires]:
+    """Wires in network namespaces whose names begin with *name*; the programs are pinned below *pins*."""
+    with contextlib.ExitStack() as undo:
+        lab = undo.enter_context(Lab(name))
+        host = lab.host.name
+        devices = [Device(host, name) for name in ("vnet0", "vnet1", "service")]
+        for device in devices:
+            undo.callback(device.close)
+        lab.bridge("br0")
+        # IPv6 would send frames of its own.
+        lab.host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+        lab.host.ip(
+            *(f"link set {name} mtu 9000 up" for name in ("vnet0", "vnet1", "service", "br0")),
+            f"link set br0 address {BRIDGE_MAC}",
+            "link set vnet0 master br0",
+            "link set vnet1 master br0",
+            # Or the guest could, with its neighbour's address, keep frames from it.
+            "link set vnet0 type bridge_slave learning off",
+            "link set vnet1 type bridge_slave learning off",
+        )
+        maps = undo.enter_context(contextlib.closing(Maps(pins)))
+        guest, neighbour, service = devices
+        maps.add_tap(TAG, guest.ifindex)
+        undo.callback(maps.remove_tap, TAG, guest.ifindex)
+        maps.write_settings(Settings(host_ifindex=service.ifindex, next_tag=1, build=0))
+        program = open_pin(pins / "tap_in")
+        undo.callback(os.close, program)
+        with inside(host):
+            ipr = undo.enter_context(IPRoute())
+        assert filters.add_qdisc(ipr, "ingress", guest.ifindex)
+        filters.attach(ipr, guest.ifindex, program, "tap_in")
+        yield Wires(guest, neighbour, service, maps, lab, ipr, program)
