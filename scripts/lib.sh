@@ -32,3 +32,17 @@ as_owner() {
     home=$(getent passwd "$uid" | cut --delimiter=: --fields=6 || true)
     HOME="${home:-/nonexistent}" setpriv --reuid "$uid" --regid "$gid" --clear-groups "$@"
 }
+
+# What runs as root among the tests gets a network, a /run with its named namespaces, a BPF file system and processes of their own. This
+# machine's are not touched, other runs of the tests are not met, and however a run ends, nothing of it stays.
+isolated() {
+    # shellcheck disable=SC2016 # the inner bash expands this
+    unshare --net --mount --propagation private --pid --fork --kill-child --mount-proc bash -c '
+        set -e
+        ip link set lo up
+        mount -t tmpfs tmpfs /run
+        mount -t sysfs sysfs /sys # one shows the links of the network namespace in which it was mounted
+        mount -t bpf bpf /sys/fs/bpf
+        exec "$@"
+    ' isolated "$@"
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 from uuid import UUID
@@ -89,6 +89,20 @@ def read(source: Domain | Tree, path: str, *, peer: str = "198.51.100.9", today:
     """The body at *path* as text, None for a 404."""
     document = find(source, path, peer=peer, today=today)
     return None if document is None else document.render(SEED).decode()
+
+
+def crawl(tree: Tree, path: str) -> Iterator[str]:
+    """The leaves below the directory *path*, found as a guest finds them: by listings."""
+    listing = read(tree, path)
+    assert listing is not None, path
+    for line in listing.splitlines():
+        number, equals, _ = line.partition("=")
+        if line.endswith("/"):
+            yield from crawl(tree, f"{path}/{line.rstrip('/')}")
+        elif path.endswith("/public-keys") and equals:
+            yield from crawl(tree, f"{path}/{number}")
+        else:
+            yield f"{path}/{line}"
 
 
 def load(source: Domain | Tree, path: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 from hypothesis import given
 
@@ -12,22 +11,8 @@ from eve_meta.documents.tree import Tree
 from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS, OPENSTACK_VERSIONS
 from eve_meta.domain import Domain
 from tests.unit.documents import test_meta_data
-from tests.unit.documents.reading import SEED, find, read
+from tests.unit.documents.reading import SEED, crawl, find, read
 from tests.unit.strategies import domains
-
-
-def crawl(tree: Tree, path: str) -> Iterator[str]:
-    """The leaves below the directory *path*, found as a guest finds them: by listings."""
-    listing = read(tree, path)
-    assert listing is not None, path
-    for line in listing.splitlines():
-        number, equals, _ = line.partition("=")
-        if line.endswith("/"):
-            yield from crawl(tree, f"{path}/{line.rstrip('/')}")
-        elif path.endswith("/public-keys") and equals:
-            yield from crawl(tree, f"{path}/{number}")
-        else:
-            yield f"{path}/{line}"
 
 
 @given(domains())

@@ -181,10 +181,14 @@ class Guest:
     def send(self, *pieces: bytes) -> list[Answer]:
         """Send *pieces* one after the other; what was answered to all so far."""
         for piece in pieces:
-            if self.wire.reading and not self.wire.ended:
-                self.wire.protocol.dataReceived(piece)
-            self.read()
+            self.send_blindly(piece)
         return self.answers
+
+    def send_blindly(self, piece: bytes) -> None:
+        """Send *piece* and read, but do not look at what was read."""
+        if self.wire.reading and not self.wire.ended:
+            self.wire.protocol.dataReceived(piece)
+        self.read()
 
     def shut(self) -> None:
         """Say that no more will be sent."""

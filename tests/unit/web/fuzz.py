@@ -1,0 +1,243 @@
+"""Fuzz of the HTTP side: guests of several taps that send, in any pieces and at any pace, what is nearly right.
+
+Each of them is answered out of the closed set or cut off; none is told anything of another's domain; what is held for
+it is bounded; and when all are gone and time has passed, nothing of them is left. ``scripts/fuzz http`` runs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from random import Random
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from eve_meta.codec import make_converter
+from eve_meta.domain import Domain
+from eve_meta.password import Outcome
+from eve_meta.web import counts
+from eve_meta.web.answer import REFUSED
+from eve_meta.web.connection import Connection
+from eve_meta.web.hosts import Hosts
+from eve_meta.web.limits import SLICE, Limits
+from eve_meta.web.request import Memo
+from eve_meta.web.site import SWEEP_EVERY, Site
+from eve_meta.web.table import Extras
+from tests import fuzzing
+from tests.unit.web.guest import BUFFER, TODAY, FakeWire, Guest
+from tests.unit.web.traffic import MANY_KINDS, NEW_OWNER, NO_TAP, NOT_YET, Requests, Tap
+
+CLOSED_SET = frozenset(
+    {
+        HTTPStatus.CONTINUE,
+        HTTPStatus.OK,
+        HTTPStatus.NOT_MODIFIED,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        *REFUSED,
+    }
+)
+"""Every status that a guest may ever read. 500 is not among them: it would be a defect of ours."""
+
+LIMITS = Limits(max_connections=3, burst=60.0, rate=40.0)
+"""Small ones, so that guests reach them."""
+
+KEPT = LIMITS.max_request_line + LIMITS.max_headers + LIMITS.max_body
+"""Bytes that the longest request has."""
+
+LARGEST_PIECE = 64 * 1024
+"""Bytes that Twisted reads at a time."""
+
+HEADS = 4096
+"""Bytes that the heads of a few answers have, beside their bodies."""
+
+PATIENCE = 60
+"""Seconds after which every limit of time has passed, one after the other, and each allowance is whole again."""
+
+
+MARK = re.compile(rb"secret-of-\d+-")
+
+
+class Visitor:
+    """A guest on one connection, and what it has yet to send."""
+
+    def __init__(self, site: Site, tap: Tap, data: bytes, random: Random) -> None:
+        self.tap = tap
+        self.guest = Guest(site, tap.tag)
+        self.guest.wire.takes = random.randrange(6) > 0
+        self.marks = {tap.mark.encode()}
+        self._sends_head = b"HEAD" in data
+        cuts = sorted(random.randrange(len(data) + 1) for _ in range(random.choice((0, 0, 1, 3, 10))))
+        pieces = (data[start:end] for start, end in zip((0, *cuts), (*cuts, len(data)), strict=True))
+        self._ahead = [piece[at : at + LARGEST_PIECE] for piece in pieces for at in range(0, len(piece), LARGEST_PIECE)]
+        self._ahead.reverse()
+
+    def step(self, random: Random) -> None:
+        """Does one thing."""
+        wire = self.guest.wire
+        match random.randrange(12):
+            case 0:
+                wire.takes = not wire.takes
+            case 1:
+                if not self._ahead and not wire.ended and wire.reading:
+                    self.guest.shut()
+            case 2 if random.randrange(4) == 0:
+                wire.abortConnection()
+            case _:
+                if self._ahead and wire.reading and not wire.ended:
+                    self.guest.send_blindly(self._ahead.pop())
+        self.guest.read()
+
+    def check_held(self) -> None:
+        """What is held for the guest is bounded, whatever it did."""
+        wire = self.guest.wire
+        if not wire.ended:
+            connection = cast(Connection, wire.protocol)
+            assert len(connection._reader._buffer) <= KEPT + LARGEST_PIECE, "too much kept of what it sent"
+            assert len(wire.buffer) <= BUFFER + SLICE + HEADS, "too much kept of what it is to read"
+
+    def check_read(self) -> str:
+        """What the guest has read is its own, and of the closed set; says what came first."""
+        read = bytes(self.guest.wire.received)
+        assert set(MARK.findall(read)) <= self.marks, "another's data"
+        statuses = self._statuses(read)
+        assert set(statuses) <= CLOSED_SET, statuses
+        return str(int(statuses[0])) if statuses else "cut off"
+
+    def _statuses(self, read: bytes) -> list[int]:
+        """The statuses of the answers in *read*. The last may be cut off; answers to HEAD have no bodies."""
+        statuses = []
+        while read:
+            head, end, read = read.partition(b"\r\n\r\n")
+            found = re.match(rb"HTTP/1\.1 (\d{3}) [^\r\n]+(?:\r\n[A-Za-z-]+: [\x20-\x7e]*)*$", head)
+            assert found or not end, f"no answer: {head[:200]!r}"
+            if not found:
+                break
+            statuses.append(int(found[1]))
+            length = re.search(rb"\r\nContent-Length: (\d+)", head)
+            if length and not (self._sends_head and (not read or read.startswith(b"HTTP/1.1 "))):
+                assert len(read) >= int(length[1]) or self.guest.ended == "aborted", "an answer cut off"
+                read = read[int(length[1]) :]
+        return statuses
+
+
+class Bench:
+    """A site with several taps. It outlives its inputs: each has to leave it as it was."""
+
+    def __init__(self) -> None:
+        self._clock = Clock()
+        self._clock.advance(1000)
+        clock = self._clock
+        self._site = Site(
+            clock,
+            identify=lambda connection: cast(FakeWire, connection).tag,
+            limits=LIMITS,
+            hosts=Hosts(["metadata.example.org"]),
+            monotonic=clock.seconds,
+            uptime=clock.seconds,
+            wall=lambda: TODAY + clock.seconds(),
+        )
+        self._site.store_password = self._store_password
+        self._asked: list[Deferred[Outcome]] = []
+        converter = make_converter()
+        self._json: Mapping[int, bytes] = {
+            tap.tag: json.dumps(converter.unstructure(tap.domain, Domain)).encode()
+            for tap in (*MANY_KINDS, NEW_OWNER)
+            if tap.tag is not None
+        }
+
+    def _store_password(self, _tag: int, _password: str) -> Deferred[Outcome]:
+        waiting: Deferred[Outcome] = Deferred()
+        self._asked.append(waiting)
+        return waiting
+
+    def _put(self, tap: Tap, whose: Tap) -> None:
+        assert tap.tag is not None
+        assert whose.tag is not None
+        self._site.put(
+            tap.tag,
+            f"vnet{tap.tag}",
+            self._clock.seconds(),
+            self._json[whose.tag] if whose.known else None,
+            Extras(tokens=tap.tokens, token_key=tap.key),
+        )
+
+    def try_one(self, random: Random) -> str:
+        """Tries one input; says what came of it."""
+        for tap in MANY_KINDS:
+            self._put(tap, tap)
+        requests = Requests(random, self._clock.seconds())
+        self._site.memo = Memo(LIMITS)
+        visitors = []
+        data = b""
+        for _ in range(random.choice((1, 1, 1, 1, 2, 4))):
+            tap = random.choice((*MANY_KINDS, *MANY_KINDS, NO_TAP, NOT_YET))
+            if not data or random.randrange(3):
+                data = requests.stream()
+            # Or the very same bytes as another tap's: what they mean is remembered, but not whose they were.
+            visitors.append(Visitor(self._site, tap, data, random))
+        for _ in range(random.randrange(4, 30)):
+            visitor = random.choice(visitors)
+            visitor.step(random)
+            visitor.check_held()
+            if random.randrange(16) == 0:
+                self._something_happens(random, visitors)
+        self._all_end(visitors)
+        return max(visitor.check_read() for visitor in visitors)
+
+    def _something_happens(self, random: Random, visitors: list[Visitor]) -> None:
+        match random.randrange(5):
+            case 0 | 1:
+                self._clock.advance(random.choice((0.01, 1, 1, 6, 11)))
+            case 2:
+                if self._asked:
+                    self._asked.pop().callback(random.choice(list(Outcome)))
+            case 3:
+                # The tap changes hands: who is connected never hears of it, but for the close.
+                tap = random.choice(MANY_KINDS)
+                self._put(tap, NEW_OWNER)
+                for visitor in visitors:
+                    # Of a domain that is unknown any other is the first, and no change of hands.
+                    if visitor.tap is tap and not tap.known:
+                        visitor.marks.add(NEW_OWNER.mark.encode())
+            case 4:
+                tap = random.choice(MANY_KINDS)
+                if tap.tag is not None:
+                    self._site.remove(tap.tag)
+
+    def _all_end(self, visitors: list[Visitor]) -> None:
+        for visitor in visitors:
+            visitor.guest.wire.takes = True
+            visitor.guest.read()
+        for _ in range(int(PATIENCE / SWEEP_EVERY)):
+            if not self._clock.getDelayedCalls():
+                break
+            self._clock.advance(SWEEP_EVERY)
+            for visitor in visitors:
+                visitor.guest.read()
+        assert all(visitor.guest.wire.ended for visitor in visitors), "a connection that never ends"
+        assert not self._site._taps, "something of a tap without connections is kept"
+        assert not self._clock.getDelayedCalls(), "a timer without connections"
+        for of_tag in self._site.take_counts().values():
+            assert all(name in counts.NAMES or int(name) in CLOSED_SET for name in of_tag), of_tag
+        self._asked.clear()
+
+
+@contextlib.contextmanager
+def _prepare() -> Iterator[fuzzing.Input]:
+    yield Bench().try_one
+
+
+if __name__ == "__main__":
+    sys.exit(fuzzing.main("http", _prepare))
