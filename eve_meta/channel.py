@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from eve_meta.codec import make_converter
 from eve_meta.domain import MAX_USER_DATA, TokenPolicy
+from eve_meta.eve import Node
 from eve_meta.password import Outcome
 
 MAX_TO_WORKER = 2 * MAX_USER_DATA + 1024 * 1024
@@ -61,6 +62,13 @@ class RemoveTap:
     """The tap of *tag* is gone: close what is open for it."""
 
     tag: int
+
+
+@frozen(kw_only=True)
+class PutNode:
+    """What all applications of an EVE-OS node are told alike."""
+
+    node: Node
 
 
 @frozen(kw_only=True)
@@ -104,7 +112,7 @@ class PasswordDone:
     outcome: Outcome
 
 
-ToWorker = PutTap | RemoveTap | Begin | Report | PasswordDone
+ToWorker = PutTap | RemoveTap | PutNode | Begin | Report | PasswordDone
 ToSupervisor = Counts | Asked | SetPassword
 
 

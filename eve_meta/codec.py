@@ -38,7 +38,7 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn, override
 
-from eve_meta.domain import Address, Interface, Network, SubnetType, TokenPolicy
+from eve_meta.domain import OF_A_SOURCE, Address, Interface, Network, SubnetType, TokenPolicy
 from eve_meta.validators import BadValue, quote, quote_where_text_belongs
 
 T = TypeVar("T")
@@ -83,8 +83,10 @@ class Fault:
         return text
 
 
-def make_converter(**options: Any) -> cattrs.Converter:
+def make_converter(*, written: bool = False, **options: Any) -> cattrs.Converter:
     """A converter of the project's values; *options* are :class:`cattrs.Converter`'s.
+
+    :param written: whether it reads what a person wrote, who may not say what only a source of the inventory knows.
 
     Structuring raises ``cattrs.errors.BaseValidationError``, which :func:`faults` explains.
     """
@@ -102,7 +104,7 @@ def make_converter(**options: Any) -> cattrs.Converter:
     # cattrs iterates whatever it is given: "tags: public" would become six tags of one letter.
     converter.register_structure_hook_factory(_is(tuple), lambda kind: _tuple_of_list(kind, converter))
     converter.register_structure_hook_factory(_is(Mapping), lambda kind: _mapping_of_dict(kind, converter))
-    converter.register_structure_hook_factory(attrs.has, lambda kind: _class_of_dict(kind, converter))
+    converter.register_structure_hook_factory(attrs.has, lambda kind: _class_of_dict(kind, converter, written))
     for choice in (SubnetType, TokenPolicy):
         converter.register_structure_hook(choice, _one_of(choice))
         # cattrs would leave an enum of strings as it is, which JSON can hold but YAML cannot.
@@ -126,7 +128,8 @@ def faults(
         for part in error.exceptions:
             yield from faults(part, aliases=aliases, path=path + _step(part))
     elif isinstance(error, ForbiddenExtraKeysError):
-        known = [field.name for field in attrs.fields(error.cl)] + list((aliases or {}).get(error.cl, ()))
+        fields = [field.name for field in attrs.fields(error.cl) if not _is_of_a_source(field)]
+        known = fields + list((aliases or {}).get(error.cl, ()))
         for key in sorted(error.extra_fields, key=str):
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
@@ -185,13 +188,22 @@ def _mapping_of_dict(kind: Any, converter: cattrs.Converter) -> Callable[[Any, A
     return _plain(dict, "a mapping of names to values", lambda value: hook(value, items))
 
 
-def _class_of_dict(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+def _class_of_dict(kind: Any, converter: cattrs.Converter, written: bool) -> Callable[[Any, Any], Any]:
     attrs.resolve_types(kind)
-    hooks: Any = {each.name: override(struct_hook=_validated(each, converter)) for each in attrs.fields(kind)}
+    hooks: Any = {
+        each.name: override(omit=True)
+        if written and _is_of_a_source(each)
+        else override(struct_hook=_validated(each, converter))
+        for each in attrs.fields(kind)
+    }
     hook = make_dict_structure_fn(
         kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **hooks
     )
     return _plain(dict, "a mapping of names to values", lambda value: hook(value, kind))
+
+
+def _is_of_a_source(attribute: attrs.Attribute[Any]) -> bool:
+    return attribute.metadata == OF_A_SOURCE
 
 
 def _validated(attribute: attrs.Attribute[Any], converter: cattrs.Converter) -> Callable[[Any, Any], Any]:

@@ -48,11 +48,18 @@ def _whole(what: str, low: int, high: int) -> Any:
 
 @frozen(kw_only=True)
 class InventoryConfig:
-    """Where domains come from."""
+    """Where domains come from.
+
+    *eve* is where EVE-OS's agents publish, ``/run`` on its nodes; *eve_all* is whether its applications get a domain's
+    documents whatever their ``MetaDataType`` says.
+    """
 
     directory: Path = field(default=Path("/etc/eve-meta/domains.d"), validator=_ABSOLUTE)
     libvirt: str = ""
-    eve: str = ""
+    eve: str = field(
+        default="", validator=check("an absolute path", lambda v: v == "" or (v.startswith("/") and "\0" not in v))
+    )
+    eve_all: bool = False
     process: bool = True
 
 
@@ -120,7 +127,7 @@ class Config:
     paths: PathsConfig = PathsConfig()
 
 
-_UNAVAILABLE = (("inventory", "libvirt"), ("inventory", "eve"), ("admin", "metrics"))
+_UNAVAILABLE = (("inventory", "libvirt"), ("admin", "metrics"))
 """What can be written but not yet had. To ignore it would be worse than to refuse it."""
 
 

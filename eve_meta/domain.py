@@ -14,11 +14,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid5
 
 from attrs import Attribute, field, frozen
 
+from eve_meta.eve import Application
 from eve_meta.validators import BadValue, check, optional, printable, quote, quote_where_text_belongs, whole
 
 Address = IPv4Address | IPv6Address
@@ -40,6 +42,10 @@ IFNAMSIZ = 15
 _HOSTNAME_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
 _BLOCK_DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
+
+
+OF_A_SOURCE: Mapping[str, bool] = MappingProxyType({"of_a_source": True})
+"""The ``metadata`` of a field that a source of the inventory fills in, and nobody may write."""
 
 
 class TokenPolicy(str, enum.Enum):
@@ -330,6 +336,7 @@ class Domain:
         converter=_sorted_once,
         validator=check("CPU numbers from 0", lambda v: all(whole(cpu, 0, 2**20) for cpu in v)),
     )
+    eve: Application | None = field(default=None, metadata=OF_A_SOURCE)
 
     def __attrs_post_init__(self) -> None:
         if self.uuid is None and self.name is None:

@@ -12,10 +12,13 @@ from typing import cast
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from eve_meta.channel import Begin, Channel, PutTap, RemoveTap, Report
+from eve_meta.channel import Begin, Channel, PutNode, PutTap, RemoveTap, Report
 
-Content = Callable[[], tuple[PutTap, bytes]]
+Content = Callable[[], tuple[PutTap | PutNode, bytes]]
 """Makes what there is to be said of a tap and its payload, as it is then: called only when it is about to be sent."""
+
+NODE = 0
+"""In place of a tag: what is said of no tap, but of the node. No tap has this one (:mod:`eve_meta.tag`)."""
 
 
 @implementer(IPushProducer)
@@ -38,7 +41,7 @@ class Feed:
         self._channel.send(message)
 
     def put(self, tag: int, content: Content) -> None:
-        """Tells *content* of *tag* when its turn comes, once for however many changes there are until then."""
+        """Tells *content* of *tag*, or of :data:`NODE`, when its turn comes: once, whatever changes until then."""
         self._pending[tag] = content
         self._go_on()
 

@@ -20,9 +20,11 @@ from attrs import Factory, define, field
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-from eve_meta.channel import Counts, PutTap, RemoveTap
+from eve_meta.channel import Counts, PutNode, PutTap, RemoveTap
 from eve_meta.codec import make_converter
 from eve_meta.domain import Domain, TokenPolicy
+from eve_meta.eve import UNKNOWN_NODE
+from eve_meta.feed import NODE
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.ledger import Record, Row
 from eve_meta.password import Outcome
@@ -85,6 +87,7 @@ class Supervisor:
         self._converter = make_converter()
         self._taps: dict[int, TapState] = {}
         self._stopping = False
+        self._node = UNKNOWN_NODE
         self._problems: set[str] = set()
         self._inventory_told_soon = False
         self._listeners: Sequence[socket.socket] = ()
@@ -192,6 +195,10 @@ class Supervisor:
     def _inventory_changed(self) -> None:
         for state in self._taps.values():
             self._refresh(state)
+        if self._inventory.node() != self._node:
+            self._node = self._inventory.node()
+            for worker in self.workers:
+                worker.put(NODE, self._node_content)
         problems = {str(problem) for problem in self._inventory.problems()}
         for problem in sorted(problems - self._problems):
             self._log.warn("{problem}", problem=problem)
@@ -221,6 +228,9 @@ class Supervisor:
     def _content(self, state: TapState) -> tuple[PutTap, bytes]:
         return self._put(state), self._payload(state)
 
+    def _node_content(self) -> tuple[PutNode, bytes]:
+        return PutNode(node=self._node), b""
+
     def _put(self, state: TapState) -> PutTap:
         tap, domain = state.tap, state.domain
         if domain is None:
@@ -241,6 +251,7 @@ class Supervisor:
 
     def _tell_all(self, worker: WorkerProcess) -> None:
         """Pushes the whole table to a worker that is new."""
+        worker.put(NODE, self._node_content)
         for state in self._taps.values():
             worker.put(state.tap.tag, partial(self._content, state))
         worker.begin()

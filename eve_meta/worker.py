@@ -29,6 +29,7 @@ from eve_meta.channel import (
     Channel,
     Counts,
     PasswordDone,
+    PutNode,
     PutTap,
     RemoveTap,
     Report,
@@ -88,6 +89,8 @@ class Worker:
                 self._site.put(message.tag, message.tap, message.since, payload or None, extras)
             case RemoveTap():
                 self._site.remove(message.tag)
+            case PutNode():
+                self._site.node = message.node
             case Begin():
                 for fd in self._listeners:
                     listener = socket.socket(fileno=fd)

@@ -30,8 +30,8 @@ class Daemon:
     called again.
     """
 
-    def __init__(self, lab: Lab, *, taps: Iterable[str] = ("vnet*",), settings: str = "") -> None:
-        """*settings* are further lines of TOML, tables and all."""
+    def __init__(self, lab: Lab, *, taps: Iterable[str] = ("vnet*",), inventory: str = "", settings: str = "") -> None:
+        """*inventory* are further lines of that table, *settings* of TOML, tables and all."""
         self.lab = lab
         self.directory = lab.directory / "eve-meta"
         self.domains = self.directory / "domains.d"
@@ -40,7 +40,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self.domains.mkdir(parents=True, mode=0o700)
         self.config.write_text(
-            f"[inventory]\ndirectory = {json.dumps(str(self.domains))}\n"
+            f"[inventory]\ndirectory = {json.dumps(str(self.domains))}\n{inventory}"
             f"[steering]\nnamespace = {json.dumps(lab.name)}\ntaps = {json.dumps(list(taps))}\n"
             f"[admin]\nsocket = {json.dumps(str(self.directory / 'admin.sock'))}\n"
             f"[paths]\nrun = {json.dumps(str(self.directory / 'run'))}\n"

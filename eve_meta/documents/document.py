@@ -28,11 +28,13 @@ class Document:
     :ivar body: the bytes, without the seed.
     :ivar content_type: the value of ``Content-Type``.
     :ivar seed_at: where in *body* the characters of a fresh ``random_seed`` belong; None for a document without one.
+    :ivar status: the status code to send it with.
     """
 
     body: bytes = field(repr=False)  # secrets do not belong into a log
     content_type: str = PLAIN
     seed_at: int | None = None
+    status: int = 200
     _etag: str | None = field(default=None, init=False, repr=False, eq=False)
 
     @property

@@ -65,7 +65,7 @@ def _as_read(value: Any, _kind: Any) -> bytes:
     return value
 
 
-_CONVERTER = make_converter()
+_CONVERTER = make_converter(written=True)
 _CONVERTER.register_structure_hook(bytes, _as_read)
 
 

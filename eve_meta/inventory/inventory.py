@@ -10,7 +10,9 @@ from attrs import frozen
 
 from eve_meta.config import InventoryConfig
 from eve_meta.domain import Domain
+from eve_meta.eve import UNKNOWN_NODE, Node
 from eve_meta.inventory.directory import Directory
+from eve_meta.inventory.eve import EveSource
 from eve_meta.inventory.interface import FileProblem, Hypervisor, Source
 from eve_meta.inventory.join import Said, join, written_taps
 from eve_meta.inventory.merge import Merged, merge
@@ -43,7 +45,8 @@ class Inventory:
         *,
         hypervisors: Iterable[Hypervisor] = (),
     ) -> None:
-        self._hypervisors = tuple(hypervisors)
+        self._eve = EveSource(Path(config.eve), config.eve_all, reactor) if config.eve else None
+        self._hypervisors = (*hypervisors, *(() if self._eve is None else (self._eve,)))
         # The most important first: what people write in files wins.
         self._sources: tuple[Source, ...] = (FileSource(Directory(config.directory), reactor), *self._hypervisors)
         self._owners = ProcessOwners(reactor, proc) if config.process else None
@@ -95,6 +98,10 @@ class Inventory:
             return None
         _, domain = self._seen().taps.get(tap, (None, None))
         return domain
+
+    def node(self) -> Node:
+        """What all applications of an EVE-OS node are told alike."""
+        return UNKNOWN_NODE if self._eve is None else self._eve.node()
 
     def owner_of(self, tap: str) -> Owner | None:
         """The process behind *tap*, where one is known."""

@@ -102,6 +102,10 @@ class FileSource:
 
     # -- scanning --
 
+    def rescan(self) -> None:
+        """Scan soon: what was read before now is not enough."""
+        self._schedule(0.0)
+
     def _schedule(self, delay: float = DEBOUNCE) -> None:
         due = self._reactor.seconds() + delay
         if self._timer is not None and due < self._due:

@@ -46,9 +46,10 @@ _RESET = struct.pack("ii", 1, 0)
 
 @frozen
 class Peer:
-    """Where a connection comes from: *host* is an IP address."""
+    """Where a connection comes from: *host* is an IP address, *port* the TCP port."""
 
     host: str
+    port: int
 
 
 class FirstTurn:
@@ -99,7 +100,7 @@ class FirstTurn:
         return self._socket
 
     def getPeer(self) -> Peer:
-        return Peer(self._address[0])
+        return Peer(self._address[0], self._address[1])
 
     def write(self, data: bytes) -> None:
         if self._broken:

@@ -16,6 +16,7 @@ from attrs import field, frozen
 from eve_meta import password
 from eve_meta.documents.document import HTML, SEED_BYTES, Document
 from eve_meta.domain import TokenPolicy
+from eve_meta.eve import Node
 from eve_meta.web import session
 from eve_meta.web.counts import Note
 from eve_meta.web.hosts import Hosts
@@ -98,21 +99,25 @@ class Asking:
     """What an answer depends on beside the request and the table.
 
     :ivar peer: the IP address that asks.
+    :ivar port: the TCP port that asks.
     :ivar now: seconds of ``time.monotonic()``.
     :ivar uptime: seconds of ``CLOCK_BOOTTIME``, by which session tokens end.
     :ivar today: the date in UTC.
     :ivar random: gives as many random bytes as it is asked for.
     :ivar domain_wait: seconds for which a tap's unknown domain may still come.
     :ivar hosts: which names mean us.
+    :ivar node: what all applications of an EVE-OS node are told alike.
     """
 
     peer: str
+    port: int
     now: float
     uptime: float
     today: datetime.date
     random: Callable[[int], bytes] = field(repr=False)
     domain_wait: float
     hosts: Hosts
+    node: Node
 
 
 def objection(entry: Entry | None, request: Request, asking: Asking) -> Note | None:
@@ -138,7 +143,7 @@ def answer(entry: Entry | None, request: Request, asking: Asking, objected: Note
         return session.UNAUTHORIZED
     if tokens is not TokenPolicy.OFF and request.path == session.TOKEN_PATH:
         return session.issue(entry, request, asking.uptime, asking.random)
-    document = entry.tree.find(request.path, peer=asking.peer, today=asking.today)
+    document = entry.tree.find(request.path, peer=asking.peer, today=asking.today, port=asking.port, node=asking.node)
     if document is None:
         return NOT_FOUND
     if request.method in READABLE:
@@ -159,6 +164,8 @@ def _unknown_domain(entry: Entry, request: Request, asking: Asking) -> Response:
 
 
 def _read(document: Document, headers: Mapping[bytes, bytes], asking: Asking) -> Response:
+    if document.status != HTTPStatus.OK:
+        return Response(HTTPStatus(document.status), document.body, document.content_type)
     validator = "" if document.etag is None else f"ETag: {document.etag}\r\n"
     if b"if-none-match" in headers and _is_among(document.etag, headers[b"if-none-match"]):
         return Response(HTTPStatus.NOT_MODIFIED, b"", extra=validator)

@@ -46,6 +46,7 @@ class Peer(Protocol):
     """What a connection needs of its peer's address."""
 
     host: str
+    port: int
 
 
 class Wire(Protocol):
@@ -100,7 +101,7 @@ class Connection(TwistedProtocol):
 
     _wire: Wire
     _tap: Tap | None = None
-    _peer = ""
+    _peer: Peer
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -133,7 +134,7 @@ class Connection(TwistedProtocol):
             self._wire.abortConnection()
             return
         self._tap = tap
-        self._peer = self._wire.getPeer().host
+        self._peer = self._wire.getPeer()
         self._wire.registerProducer(self, True)
         if tag is None:
             # Not a byte of theirs is read.
@@ -223,7 +224,7 @@ class Connection(TwistedProtocol):
                 self._end()
             elif (request := self._next_request(tap)) is not None:
                 answered = True
-                response = self._site.respond(tap, request, self._peer)
+                response = self._site.respond(tap, request, self._peer.host, self._peer.port)
                 if isinstance(response, Response):
                     self._send(tap, response, request)
                 else:

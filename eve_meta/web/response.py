@@ -41,10 +41,11 @@ class Response:
         :param close: whether the connection ends with this answer.
         """
         connection = "Connection: close\r\n" if close else ""
-        # In a 304 these two would speak of the document that is not sent (RFC 9110 sections 8.6 and 15.4.5).
+        # In a 304 these two would speak of the document that is not sent (RFC 9110 sections 8.6 and 15.4.5); a 204 has
+        # none, and may have no length (section 8.6).
         content = (
             ""
-            if self.status is HTTPStatus.NOT_MODIFIED
+            if self.status in (HTTPStatus.NOT_MODIFIED, HTTPStatus.NO_CONTENT)
             else f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
         )
         return (

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from eve_meta.eve import UNKNOWN_NODE
 from eve_meta.ledger import Ledger, Row
 from eve_meta.password import Outcome
 from eve_meta.web.answer import DEFECT, STORED, TOO_MANY, Asking, answer, objection
@@ -78,6 +79,7 @@ class Site:
     :param wall: seconds since the epoch.
 
     :ivar table: what each tag means. Change it by :meth:`put` and :meth:`remove`.
+    :ivar node: what all applications of an EVE-OS node are told alike; set it to change that.
     :ivar counts: what guests did.
     :ivar ledger: what guests asked for.
     :ivar counted: called when there is something to be taken by :meth:`take_counts` or :meth:`take_rows` where there
@@ -106,6 +108,7 @@ class Site:
         self.monotonic = monotonic
         self.table = Table()
         self.memo = Memo(self.limits)
+        self.node = UNKNOWN_NODE
         self.counted: Callable[[], None] = _nothing
         self.counts = Counts(self._counts_began)
         self.ledger = Ledger(self._counts_began)
@@ -177,20 +180,22 @@ class Site:
             self._now = Now.of(second)
         return self._now
 
-    def respond(self, tap: Tap, request: Request, peer: str) -> Response | Deferred[Response]:
-        """The answer to *request*, which came through *tap* from the IP address *peer*; it may come later."""
+    def respond(self, tap: Tap, request: Request, peer: str, port: int) -> Response | Deferred[Response]:
+        """The answer to *request*, which came through *tap* from IP address *peer* and *port*; it may come later."""
         now = self.monotonic()
         if not tap.take(now):
             return TOO_MANY
         try:
             asking = Asking(
                 peer=peer,
+                port=port,
                 now=now,
                 uptime=self._uptime(),
                 today=self.now().today,
                 random=os.urandom,
                 domain_wait=self._domain_wait,
                 hosts=self._hosts,
+                node=self.node,
             )
             entry = self.table.get(tap.tag)
             objected = objection(entry, request, asking)

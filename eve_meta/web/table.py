@@ -101,7 +101,7 @@ class Table:
             self._ready.move_to_end(tag)
         else:
             domain = self._converter.structure(json.loads(entry.domain), Domain)
-            entry.tree = Tree(domain, password=entry.extras.password)
+            entry.tree = Tree(domain, password=entry.extras.password, tap=entry.tap)
             self._ready[tag] = len(entry.domain)
             self._ready_bytes += len(entry.domain)
             while len(self._ready) > self._max_trees or (

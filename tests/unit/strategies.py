@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
+from eve_meta import eve
 from eve_meta.domain import Disk, Domain, Ec2, File, Nic, Route, Share, Subnet, SubnetType, TokenPolicy
 
 # str.isprintable() refuses these categories, controls and the like and separators, but for the space.
@@ -115,6 +116,23 @@ ec2 = st.builds(
     public_ipv4=said(st.ip_addresses(v=4)),
     block_device_mapping=st.dictionaries(block_devices, st.text(), max_size=3),
     region=said(words()),
+)
+
+
+adapters = st.builds(
+    eve.Adapter,
+    taps=st.lists(taps, max_size=2).map(tuple),
+    external_ipv4=said(st.lists(st.ip_addresses(v=4), max_size=2).map(tuple)),
+    may_discover=st.booleans(),
+)
+devices = st.builds(eve.Device, name=st.text(), project_name=st.text(), enterprise_id=st.text())
+ports = st.builds(eve.Port, name=taps, address=st.ip_addresses())
+applications = st.builds(
+    eve.Application,
+    openstack=st.booleans(),
+    adapters=st.lists(adapters, max_size=2).map(tuple),
+    device=said(devices),
+    others=st.dictionaries(st.uuids().map(str), st.lists(ports, max_size=2).map(tuple), max_size=2),
 )
 
 

@@ -17,6 +17,7 @@ from eve_meta.channel import (
     Channel,
     Counts,
     PasswordDone,
+    PutNode,
     PutTap,
     RemoveTap,
     Report,
@@ -25,6 +26,7 @@ from eve_meta.channel import (
     ToWorker,
 )
 from eve_meta.domain import TokenPolicy
+from eve_meta.eve import Node
 from eve_meta.password import Outcome
 
 
@@ -52,6 +54,7 @@ MESSAGES: list[ToWorker | ToSupervisor] = [
     PutTap(tag=7, tap="vnet0", since=12.5),
     PutTap(tag=7, tap="vnet0", since=1.0, tokens=TokenPolicy.REQUIRED, token_key=b"\0\n\xff", password="a\nb"),
     RemoveTap(tag=7),
+    PutNode(node=Node(location=b'{"a":"\\n"}', wwan_metrics=b"{}")),
     Begin(),
     Report(number=3),
     Counts(counts={"7": {"no_token": 3, "malformed": 1}, "0": {"timeout": 1}}, number=3),

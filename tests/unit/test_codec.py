@@ -6,12 +6,14 @@ import datetime
 import json
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 
 from eve_meta.codec import decode_base64, faults, make_converter
 from eve_meta.domain import Domain, SubnetType
-from tests.unit.strategies import domains
+from eve_meta.eve import Application
+from tests.unit.strategies import applications, domains, said
 
 PREFIX = "expected an address with its prefix length such as 10.1.2.10/24"
 CONVERTER = make_converter()
@@ -24,8 +26,9 @@ def wrong(plain: Any, kind: Any = Domain) -> list[str]:
     return [f"{fault.field}: {fault.message}" for fault in faults(caught.value)]
 
 
-@given(domain=domains())
-def test_every_domain_survives_json(domain: Domain) -> None:
+@given(domain=domains(), eve=said(applications))
+def test_every_domain_survives_json(domain: Domain, eve: Application | None) -> None:
+    domain = attrs.evolve(domain, eve=eve)
     text = json.dumps(CONVERTER.unstructure(domain))
     assert CONVERTER.structure(json.loads(text), Domain) == domain
 

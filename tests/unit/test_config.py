@@ -58,6 +58,8 @@ def test_what_is_written_is_had(tmp_path: Path) -> None:
         [inventory]
         directory = "/srv/domains"
         process = false
+        eve = "/run"
+        eve_all = true
         [steering]
         taps = ["veth*"]
         namespace = "lab"
@@ -75,6 +77,7 @@ def test_what_is_written_is_had(tmp_path: Path) -> None:
         """,
     )
     assert loaded.inventory.directory == Path("/srv/domains")
+    assert (loaded.inventory.eve, loaded.inventory.eve_all) == ("/run", True)
     assert loaded.steering.taps == ("veth*",)
     assert (loaded.web.workers, loaded.web.tokens, loaded.web.domain_wait) == (0, TokenPolicy.OFF, 0)
     assert (loaded.web.hop_limit, loaded.web.hosts) == (2, ("metadata.example.org",))
@@ -109,7 +112,8 @@ def test_what_is_written_is_had(tmp_path: Path) -> None:
             '[inventory]\nlibvirt = "qemu:///system"',
             "inventory.libvirt: 'qemu:///system' is not available in this version of eve-meta",
         ),
-        ('[inventory]\neve = "/run"', "inventory.eve: '/run' is not available in this version of eve-meta"),
+        ('[inventory]\neve = "run"', "inventory.eve: expected an absolute path, got 'run'"),
+        ("[inventory]\neve_all = 1", "inventory.eve_all: expected true or false, got 1"),
         ('[admin]\nmetrics = "[::1]:9"', "admin.metrics: '[::1]:9' is not available in this version of eve-meta"),
         ('[web]\nhosts = ["a b"]', "web.hosts: expected host names such as metadata.example.org, got ['a b']"),
         ('[web]\nhosts = ["-a"]', "web.hosts: expected host names such as metadata.example.org, got ['-a']"),

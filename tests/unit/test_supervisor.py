@@ -14,9 +14,10 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from eve_meta.channel import Counts, PasswordDone, PutTap, SetPassword, ToWorker
+from eve_meta.channel import Counts, PasswordDone, PutNode, PutTap, SetPassword, ToWorker
 from eve_meta.domain import Domain, TokenPolicy
 from eve_meta.errors import Problem
+from eve_meta.eve import UNKNOWN_NODE, Node
 from eve_meta.feed import Content
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.ledger import Label, Row, Seen
@@ -38,6 +39,10 @@ class FakeInventory:
 
     def __init__(self) -> None:
         self.by_tap: dict[str, Domain] = {}
+        self.of_node = UNKNOWN_NODE
+
+    def node(self) -> Node:
+        return self.of_node
 
     def domain_of(self, tap: str) -> Domain | None:
         return self.by_tap.get(tap)
@@ -64,6 +69,9 @@ class FakeWorker:
 
     def put(self, tag: int, content: Content) -> None:
         self.heard.append(content()[0])
+
+    def begin(self) -> None:
+        pass
 
     def report(self) -> Deferred[None]:
         self.reports.append(Deferred())
@@ -125,6 +133,26 @@ def scene(tmp_path: Path) -> Scene:
     for tag in range(1, 5):
         supervisor.tap_appeared(Tap(name=f"vnet{tag}", ifindex=100 + tag, tag=tag, since=0.0, carrier=True))
     return Scene(clock, supervisor, workers, inventory, failing)
+
+
+# -- the node --
+
+
+def test_what_all_are_told_alike_is_told_once_and_no_domain_with_it(scene: Scene) -> None:
+    for worker in scene.workers:
+        worker.heard.clear()
+    node = scene.inventory.of_node = Node(location=b"{}")
+    for _ in range(2):
+        scene.supervisor._inventory_changed()
+    assert [worker.heard for worker in scene.workers] == [[PutNode(node=node)]] * 2
+
+
+def test_a_new_worker_is_told_of_the_node(scene: Scene) -> None:
+    scene.inventory.of_node = Node(location=b"{}")
+    scene.supervisor._inventory_changed()
+    worker = FakeWorker()
+    scene.supervisor._tell_all(cast(WorkerProcess, worker))
+    assert PutNode(node=scene.inventory.of_node) in worker.heard
 
 
 # -- tokens --

@@ -165,6 +165,13 @@ files:
     ]
 
 
+def test_what_only_a_hypervisor_knows_is_an_unknown_key(tmp_path: Path) -> None:
+    (line,) = wrong(tmp_path, "name: a\neve: {openstack: true}\n")
+    assert line.startswith(":2: eve: unknown key; known are uuid, name, ")
+    assert "eve" not in line.partition("known are ")[2]
+    assert wrong(tmp_path, "name: a\nevee: 1\n")[0].startswith(":2: evee: unknown key; known are uuid, ")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

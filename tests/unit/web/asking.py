@@ -9,6 +9,7 @@ from attrs import frozen
 from eve_meta.documents.tokens import KEY_BYTES
 from eve_meta.documents.tree import Tree
 from eve_meta.domain import Domain, TokenPolicy
+from eve_meta.eve import Node
 from eve_meta.web.answer import Asking, StorePassword, answer, objection
 from eve_meta.web.counts import Note
 from eve_meta.web.hosts import Hosts
@@ -24,6 +25,9 @@ SINCE = 1000.0
 WAIT = 60.0
 KEY = bytes(range(KEY_BYTES))
 UNKNOWN = Entry("vnet0", SINCE, None)
+
+
+NODE = Node(location=b'{"Latitude":49.84}')
 
 
 def known(tokens: TokenPolicy = TokenPolicy.OFF, *, password: str | None = None) -> Entry:
@@ -50,12 +54,14 @@ def tell(entry: Entry | None, data: bytes, *, now: float = SINCE) -> Told:
     assert isinstance(request, Request)
     asking = Asking(
         peer="10.0.0.5",
+        port=40000,
         now=now,
         uptime=now,
         today=datetime.date(2026, 1, 1),
         random=bytes,
         domain_wait=WAIT,
         hosts=Hosts(["metadata.example.org"]),
+        node=NODE,
     )
     note = objection(entry, request, asking)
     return Told(answer(entry, request, asking, note), note)

@@ -78,6 +78,7 @@ def answers(received: bytes) -> list[Answer]:
 @frozen
 class Address:
     host: str = "10.0.0.5"
+    port: int = 40000
 
 
 class FakeWire:

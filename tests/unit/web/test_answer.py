@@ -6,12 +6,15 @@ from http import HTTPStatus
 
 import pytest
 
-from eve_meta.domain import TokenPolicy
+from eve_meta.documents.tree import Tree
+from eve_meta.domain import Domain, TokenPolicy
+from eve_meta.eve import Adapter, Application
 from eve_meta.password import MAX_PASSWORD
 from eve_meta.web import answer as answers
 from eve_meta.web.answer import StorePassword
 from eve_meta.web.counts import Note
-from tests.unit.web.asking import SINCE, UNKNOWN, WAIT, ask, known, tell
+from eve_meta.web.table import Entry, Extras
+from tests.unit.web.asking import NODE, SINCE, UNKNOWN, WAIT, ask, known, tell
 from tests.unit.web.guest import get
 
 KNOWN = known()
@@ -102,6 +105,7 @@ def test_every_refusal_ends_the_connection_and_says_little() -> None:
 
 USER_DATA = "/openstack/latest/user_data"
 META_DATA = "/openstack/latest/meta_data.json"
+PASSWORD = "/openstack/latest/password"
 
 
 def etag_of(path: str) -> str:
@@ -148,9 +152,61 @@ def test_a_condition_on_what_is_not_there_or_not_allowed() -> None:
     assert ask(KNOWN, USER_DATA, "If-None-Match: *", method="PUT") is answers.NOT_ALLOWED
 
 
-# -- passwords --
+# -- EVE's endpoints --
 
-PASSWORD = "/openstack/latest/password"
+
+def eve_entry(openstack: bool) -> Entry:
+    """A tag whose domain is an application of EVE, on a network instance without ports."""
+    adapter = Adapter(taps=("nbu1x1",), external_ipv4=())
+    domain = Domain(name="app1", eve=Application(openstack=openstack, adapters=(adapter,)), user_data=b"secret")
+    return Entry("nbu1x1", SINCE, b"", tree=Tree(domain, tap="nbu1x1"))
+
+
+EVE = "/eve/v1"
+
+
+def test_what_is_unknown_has_no_content_at_all() -> None:
+    for path in ("network.json", "external_ipv4", "wwan/status.json", "wwan/metrics.json"):
+        found = ask(eve_entry(True), f"{EVE}/{path}", "If-None-Match: *")
+        assert (found.status, found.body, found.extra) == (HTTPStatus.NO_CONTENT, b"", "")
+        assert b"\r\nContent-" not in found.head(date="Thu, 01 Jan 2026 00:00:00 GMT", close=False)
+
+
+def test_who_may_not_discover_is_refused() -> None:
+    found = ask(eve_entry(True), f"{EVE}/discover-network.json")
+    assert (found.status, found.close) == (HTTPStatus.FORBIDDEN, False)
+    assert found.body.startswith(b"403 Forbidden")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_eves_endpoints_are_read_only(method: str) -> None:
+    assert ask(eve_entry(True), f"{EVE}/hostname", method=method) is answers.NOT_ALLOWED
+    assert ask(eve_entry(True), f"{EVE}/kubeconfig", method=method) is answers.NOT_FOUND
+
+
+def test_what_the_node_says_is_for_its_applications_alone() -> None:
+    path = f"{EVE}/location.json"
+    found = ask(eve_entry(False), path)
+    assert (found.status, found.body, found.content_type) == (HTTPStatus.OK, NODE.location, "application/json")
+    assert ask(KNOWN, path) is answers.NOT_FOUND
+    assert ask(UNKNOWN, path) is answers.NOT_FOUND
+    assert ask(None, path) is answers.UNKNOWN_TAG
+
+
+def test_an_application_without_openstack_metadata_has_eves_endpoints_and_nothing_else() -> None:
+    assert ask(eve_entry(False), f"{EVE}/hostname").status is HTTPStatus.OK
+    for path in ("/", "/openstack", USER_DATA, META_DATA, "/latest/user-data", "/nocloud/user-data", PASSWORD):
+        assert ask(eve_entry(False), path) is answers.NOT_FOUND
+        assert ask(eve_entry(True), path).status is HTTPStatus.OK
+
+
+def test_eves_endpoints_need_a_token_where_one_is_required() -> None:
+    entry = eve_entry(True)
+    entry.extras = Extras(tokens=TokenPolicy.REQUIRED)
+    assert ask(entry, f"{EVE}/hostname").status is HTTPStatus.UNAUTHORIZED
+
+
+# -- passwords --
 
 
 def post(body: bytes, *, password: str | None = None, path: str = PASSWORD) -> object:
