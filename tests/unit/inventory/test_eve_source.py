@@ -155,9 +155,9 @@ def test_many_large_applications_do_not_hold_up_the_reactor(watched: Watched, tr
     longest = 0.0
     watched.start()
     while not watched.changes:
-        began = time.monotonic()
+        began = time.thread_time()  # not the time that other programs take
         reactor.iterate(0)
-        longest = max(longest, time.monotonic() - began)
+        longest = max(longest, time.thread_time() - began)
     assert len(watched.data()) == 100
     assert longest < 0.5
 
