@@ -28,6 +28,7 @@ from eve_meta.feed import NODE
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.ledger import Record, Row
 from eve_meta.password import Outcome
+from eve_meta.refusals import RefusalLog
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.steering import Steering, Tap
@@ -41,6 +42,9 @@ disk busy."""
 
 MAX_COUNT = 2**53 - 1
 """The largest count that is taken from a worker, in one go: what every reader of JSON can hold."""
+
+NO_TAP = "no tap"
+"""What the log calls connections that came through none of ours."""
 
 SO_LOCK_FILTER = 44
 """Of Linux's ``asm-generic/socket.h``; Python has no name for it. Nobody can attach a socket filter afterwards, which
@@ -84,6 +88,7 @@ class Supervisor:
         self._tokens = tokens
         self._token_keys = token_keys
         self._passwords = passwords
+        self._refusals = RefusalLog(reactor)
         self._converter = make_converter()
         self._taps: dict[int, TapState] = {}
         self._stopping = False
@@ -263,8 +268,15 @@ class Supervisor:
             good = {name: n for name, n in of_tag.items() if 0 < n <= MAX_COUNT and name in NAMES}
             if tag == "0":
                 self.unsteered.update(good)
+                whose = NO_TAP
             elif len(tag) <= len(str(MAX_TAG)) and tag.isdecimal() and int(tag) in self._taps:
-                self._taps[int(tag)].counts.update(good)
+                state = self._taps[int(tag)]
+                state.counts.update(good)
+                whose = state.tap.name
+            else:
+                continue
+            for name, number in good.items():
+                self._refusals.counted(whose, name, number)
 
     def _asked(self, rows: Iterable[Row]) -> None:
         """Adds up what the guests of a worker asked for."""
@@ -272,8 +284,10 @@ class Supervisor:
         for row in rows:
             if row.tag == 0:
                 self.unsteered[str(row.status)] += row.number
+                self._refusals.answered(NO_TAP, row.status, row.number)
             elif (state := self._taps.get(row.tag)) is not None:
                 state.asked.add(row, now)
+                self._refusals.answered(state.tap.name, row.status, row.number)
 
     # -- passwords --
 

@@ -13,6 +13,7 @@ import pytest
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, eventAsText
 
 from eve_meta.channel import Counts, PasswordDone, PutNode, PutTap, SetPassword, ToWorker
 from eve_meta.domain import Domain, TokenPolicy
@@ -153,6 +154,26 @@ def test_a_new_worker_is_told_of_the_node(scene: Scene) -> None:
     worker = FakeWorker()
     scene.supervisor._tell_all(cast(WorkerProcess, worker))
     assert PutNode(node=scene.inventory.of_node) in worker.heard
+
+
+# -- the log --
+
+
+def test_what_guests_were_refused_is_a_line_now_and_then(scene: Scene) -> None:
+    supervisor = scene.supervisor
+    with capturedLogs() as logged:
+        for _ in range(100):
+            supervisor._counted(Counts(counts={"1": {"malformed": 2, "revoked": 1}, "0": {"timeout": 1}}))
+            supervisor._asked([Row(3, Label.UNREAD, 429, 5, 1.0, 1.0), Row(0, Label.UNREAD, 403, 1, 1.0, 1.0)])
+            # Of taps that are gone, and of names that a worker in order does not say.
+            supervisor._counted(Counts(counts={"99": {"malformed": 2}, "1": {"\x1b[2J": 1, "malformed": -1}}))
+        assert logged == []
+        scene.clock.advance(60)
+    (line,) = [eventAsText(event, includeTimestamp=False, includeSystem=False) for event in logged]
+    assert line == (
+        "guests were refused within the last 60 s: vnet3: 500 answered 429; vnet1: 200 malformed; "
+        "no tap: 100 timeout, 100 answered 403; 'eve-meta status' has all counts"
+    )
 
 
 # -- tokens --
