@@ -120,7 +120,7 @@ class Visitor:
         statuses = []
         while read:
             head, end, read = read.partition(b"\r\n\r\n")
-            found = re.match(rb"HTTP/1\.1 (\d{3}) [^\r\n]+(?:\r\n[A-Za-z-]+: [\x20-\x7e]*)*$", head)
+            found = re.match(rb"HTTP/1\.1 (\d{3}) [^\r\n]+(?:\r\n[A-Za-z0-9-]+: [\x20-\x7e]*)*$", head)
             assert found or not end, f"no answer: {head[:200]!r}"
             if not found:
                 break

@@ -72,22 +72,21 @@ NEW_OWNER = Tap(7)
 NO_TAP, NOT_YET = Tap(None), Tap(99)
 """Who comes through no tap, and through one that the table does not have."""
 
+LARGE, PASSWORD, TOKEN = "/openstack/latest/user_data", "/openstack/latest/password", "/latest/api/token"
 TREE = Tree(FULL)
 PATHS = (
     "/",
     "/openstack",
     "/openstack/content",
-    "/openstack/latest/password",
-    "/latest/api/token",
     *(
         leaf
         for root in ("/openstack/latest", "/openstack/2012-08-10", "/latest", "/1.0", "/2021-03-23", "/nocloud")
         for leaf in (root, *crawl(TREE, root))
     ),
 )
-LARGE = "/openstack/latest/user_data"
 METHODS = ("HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "get")
 FIELDS = (
+    "X-aws-ec2-metadata-token-ttl-seconds: 60",
     "If-None-Match: *",
     'If-None-Match: "x", W/"y"',
     "X-Forwarded-For: 10.0.0.9",
@@ -95,7 +94,6 @@ FIELDS = (
     f"X-Instance-ID-Signature: {'0' * 64}",
     "X-Tenant-ID: secret-of-2",
     "Forwarded: for=10.0.0.9",
-    "X-aws-ec2-metadata-token-ttl-seconds: 60",
     "X-metadata-token-ttl-seconds: 0",
     "X-aws-ec2-metadata-token: AAAA",
     "Connection: close",
@@ -131,12 +129,14 @@ class Requests:
         """A request for something that may be there."""
         choice, randrange = self._random.choice, self._random.randrange
         method = "GET" if randrange(3) else choice(METHODS)
-        path = self._spelt(choice(PATHS) if randrange(6) else LARGE)
-        if path == "/openstack/latest/password" and randrange(2):
-            method = "POST"
-        if path == "/latest/api/token" and randrange(2):
-            method = "PUT"
+        path = choice(PATHS) if randrange(3) else choice((LARGE, PASSWORD, TOKEN))
         fields = [choice(FIELDS) for _ in range(choice((0, 0, 1, 2, 4)))]
+        if path == PASSWORD and randrange(3):
+            method = "POST"
+        if path == TOKEN and randrange(3):
+            method = "PUT"
+            fields.append(FIELDS[0])
+        path = self._spelt(path)
         if randrange(3) == 0:
             # One that is good for its own tap, one that has ended, one of a tap that is not there.
             tap = choice((*MANY_KINDS, NEW_OWNER, NOT_YET))
