@@ -79,6 +79,7 @@ CONNTRACK_SYSCTLS = {
     "net/netfilter/nf_conntrack_tcp_timeout_close_wait": "20",
     "net/netfilter/nf_conntrack_tcp_timeout_last_ack": "10",
     "net/netfilter/nf_conntrack_tcp_timeout_time_wait": "5",
+    "net/netfilter/nf_conntrack_tcp_timeout_close": "10",
     "net/netfilter/nf_conntrack_tcp_timeout_max_retrans": "60",
     "net/netfilter/nf_conntrack_tcp_timeout_unacknowledged": "60",
 }

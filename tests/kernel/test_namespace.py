@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from eve_meta.errors import Problem
-from eve_meta.steering.namespace import PrivateNamespace
+from eve_meta.steering.namespace import CONNTRACK_SYSCTLS, PrivateNamespace
+from eve_meta.steering.tags import QUARANTINE
 from guests import Lab
 from host_state import HostState
 from namespace import Namespace, inside
@@ -77,6 +78,16 @@ def test_it_is_complete_whatever_iptables_there_is(private: PrivateNamespace, ip
         "net.ipv4.ip_forward": "0",
     }.items():
         assert show(f"sysctl -n {name}").strip() == value
+
+
+def test_no_state_of_a_connection_outlives_the_rest_of_its_tag(private: PrivateNamespace) -> None:
+    """Each timeout that this kernel's conntrack has for TCP is ours to choose."""
+    private.ensure()
+    shown = show("sysctl -a -r net.netfilter.nf_conntrack_tcp_timeout_").splitlines()
+    timeouts = dict(line.split(" = ") for line in shown)
+    chosen = {name.replace("/", "."): value for name, value in CONNTRACK_SYSCTLS.items() if "_tcp_timeout_" in name}
+    assert timeouts == chosen
+    assert max(map(int, timeouts.values())) < QUARANTINE
 
 
 def test_making_it_twice_changes_nothing(private: PrivateNamespace) -> None:
