@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 from attrs import evolve
-from hypothesis import given
+from hypothesis import given, settings
 
 from eve_meta.documents.tree import Tree
+from eve_meta.documents.versions import OPENSTACK_VERSIONS
 from eve_meta.domain import Domain, Nic, Subnet, SubnetType
 from tests.unit.documents.reading import BARE, FULL, SEED, TODAY, network_data_of, nic, static
 from tests.unit.strategies import domains
@@ -28,9 +29,12 @@ DHCP = Subnet(type=SubnetType.IPV4_DHCP)
 
 
 class Boot:
-    """cloud-init's OpenStack reader, with the tree in place of the network."""
+    """cloud-init's OpenStack reader, with the tree in place of the network.
 
-    def __init__(self, domain: Domain, today: datetime.date = TODAY) -> None:
+    :param version: the only version that it knows, in place of those that it has.
+    """
+
+    def __init__(self, domain: Domain, today: datetime.date = TODAY, *, version: str | None = None) -> None:
         tree = Tree(domain)
         self.asked: list[str] = []
 
@@ -49,7 +53,10 @@ class Boot:
         reader = openstack.MetadataReader("http://169.254.169.254")
         reader._path_read = lambda path, decode=False: get(path).decode() if decode else get(path)
         reader._read_ec2_metadata = read_ec2_metadata
-        self.results: Any = reader.read_v2()
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            if version is not None:
+                monkeypatch.setattr(openstack, "OS_VERSIONS", (version,))
+            self.results: Any = reader.read_v2()
 
 
 def test_one_boot_of_a_domain_with_everything() -> None:
@@ -100,6 +107,20 @@ def test_any_domain_boots(domain: Domain) -> None:
     if "networkdata" in results:
         known = {nic.mac: f"eth{n}" for n, nic in enumerate(domain.nics)}
         assert converted(results["networkdata"], known)["config"]
+
+
+@settings(max_examples=15)
+@given(domains())
+def test_any_domain_boots_by_every_version(domain: Domain) -> None:
+    known = {nic.mac: f"eth{n}" for n, nic in enumerate(domain.nics)}
+    for version in OPENSTACK_VERSIONS:
+        boot = Boot(domain, version=version)
+        assert f"/openstack/{version}/meta_data.json" in boot.asked
+        assert boot.results["metadata"]["instance-id"] == str(domain.instance_uuid)
+        assert boot.results["metadata"]["local-hostname"] == domain.guest_hostname
+        assert (boot.results["userdata"] or b"") == (domain.user_data or b"")
+        if any(nic.mac and nic.subnets for nic in domain.nics):
+            assert converted(boot.results["networkdata"], known)["config"]
 
 
 def converted(network_data: Any, known_macs: dict[str | None, str]) -> Any:

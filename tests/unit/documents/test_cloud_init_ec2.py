@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import given, settings
 
+from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS
 from eve_meta.domain import Domain, Subnet, SubnetType
 from tests.unit.documents.booting import plug_in
 from tests.unit.documents.reading import BARE, FULL, nic, static
@@ -21,14 +22,22 @@ source = pytest.importorskip("cloudinit.sources.DataSourceEc2")
 TREE = "/2021-03-23"
 
 
-def boot(monkeypatch: pytest.MonkeyPatch, domain: Domain, cloud_name: str = "unknown") -> tuple[Any, list[str]]:
-    """The datasource after it has read all, and the paths that it asked for."""
+def boot(
+    monkeypatch: pytest.MonkeyPatch, domain: Domain, cloud_name: str = "unknown", *, version: str | None = None
+) -> tuple[Any, list[str]]:
+    """The datasource after it has read all, and the paths that it asked for.
+
+    :param version: the only one that it knows, in place of those that it has.
+    """
     wire = plug_in(monkeypatch, domain)
     datasource = source.DataSourceEc2({}, None, helpers.Paths({}))
     datasource.metadata_address = "http://169.254.169.254"
     datasource.wait_for_metadata_service = lambda: True
     datasource._cloud_name = cloud_name
     datasource._api_token = "a token"
+    if version is not None:
+        datasource.extended_metadata_versions = []
+        datasource.min_metadata_version = version
     assert datasource._get_data()
     return datasource, wire.asked
 
@@ -108,3 +117,21 @@ def test_any_domain_boots(domain: Domain) -> None:
             config = datasource.network_config
             assert set(config["ethernets"]) == set(known.values())
             network_state.NetworkStateInterpreter(version=2, config=config).parse_config(skip_broken=False)
+
+
+@settings(max_examples=15)
+@given(domains())
+def test_any_domain_boots_by_every_version(domain: Domain) -> None:
+    known = {nic.mac: f"eth{n}" for n, nic in enumerate(domain.nics) if nic.mac}
+    for version in (*EC2_VERSIONS, *AWS_VERSIONS, "latest"):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            datasource, asked = boot(monkeypatch, domain, "aws", version=version)
+            assert {path.split("/")[1] for path in asked} == {version}
+            assert datasource.get_instance_id().startswith("i-")
+            assert (datasource.userdata_raw or b"") == (domain.user_data or b"")
+            assert len(datasource.metadata.get("public-keys", {})) == len({name.strip() for name in domain.public_keys})
+            if version in AWS_VERSIONS and known:
+                monkeypatch.setattr(net, "get_interfaces_by_mac", lambda: known)
+                datasource._fallback_interface = "eth0"
+                config = datasource.network_config
+                network_state.NetworkStateInterpreter(version=2, config=config).parse_config(skip_broken=False)

@@ -204,5 +204,6 @@ def test_any_domain_boots(domain: Domain) -> None:
             return
         assert {ethernet["match"]["macaddress"] for ethernet in config["ethernets"].values()} == macs
         state = convert_network.parse_net_config_data(config, skip_broken=False)
-        for renderer in (netplan.Renderer()._render_content, eni.Renderer()._render_interfaces):
-            assert renderer(state)
+        renderers = (netplan.Renderer(), "_render_content"), (eni.Renderer(), "_render_interfaces")
+        for renderer, render in (*renderers, (networkd.Renderer({}), "_render_content")):
+            assert getattr(renderer, render)(state)

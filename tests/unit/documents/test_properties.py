@@ -10,7 +10,7 @@ from eve_meta.documents.document import Document
 from eve_meta.documents.tree import Tree
 from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS, OPENSTACK_VERSIONS
 from eve_meta.domain import Domain
-from tests.unit.documents import test_meta_data
+from tests.unit.documents import network_rules, test_meta_data
 from tests.unit.documents.reading import SEED, crawl, find, read
 from tests.unit.strategies import domains
 
@@ -89,6 +89,15 @@ def test_everything_that_claims_to_be_json_is(domain: Domain) -> None:
                 assert isinstance(json.loads(str(read(tree, f"/openstack/{version}/{name}"))), dict)
     assert json.loads(str(read(tree, "/openstack/latest/vendor_data.json"))) == domain.vendor_data
     assert json.loads(str(read(tree, "/openstack/latest/vendor_data2.json"))) == domain.vendor_data2
+
+
+@given(domains())
+def test_network_data_obeys_novas_rules_in_every_version(domain: Domain) -> None:
+    tree = Tree(domain)
+    for version in (*OPENSTACK_VERSIONS, "latest"):
+        text = read(tree, f"/openstack/{version}/network_data.json")
+        if text is not None:
+            network_rules.check(json.loads(text))
 
 
 @given(domains())
