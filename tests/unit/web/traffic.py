@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from random import Random
 from uuid import UUID
 
@@ -11,8 +12,11 @@ from attrs import frozen
 from eve_meta.documents.tokens import KEY_BYTES, NONCE_BYTES, seal
 from eve_meta.documents.tree import Tree
 from eve_meta.domain import Domain, File, TokenPolicy
+from eve_meta.eve import Adapter, Application, Device, Port
 from tests.unit.documents.reading import FULL, crawl
 from tests.unit.web import oracle
+
+EXTERNAL = (IPv4Address("203.0.113.7"),)
 
 
 @frozen
@@ -20,12 +24,19 @@ class Tap:
     """A tap whose domain bears marks that no other's has.
 
     :ivar tag: its tag, None for whoever comes through no tap.
+    :ivar openstack: whether it is told more than EVE's own endpoints.
+    :ivar size: bytes of its user data, roughly.
     """
 
     tag: int | None
     tokens: TokenPolicy = TokenPolicy.OFF
     known: bool = True
+    openstack: bool = True
     size: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"vnet{self.tag}"
 
     @property
     def mark(self) -> str:
@@ -52,6 +63,12 @@ class Tap:
             vendor_data={"cloud-init": mark},
             vendor_data2={mark: mark},
             files=(File(path=f"/{mark}", content=mark.encode()),),
+            eve=Application(
+                openstack=self.openstack,
+                adapters=(Adapter(taps=(self.name,), external_ipv4=EXTERNAL, may_discover=bool(self.size)),),
+                device=Device(name=mark, project_name=mark, enterprise_id=mark),
+                others={mark: (Port(name=mark, address=EXTERNAL[0]),)},
+            ),
             disks=(),
             shares=(),
             nics=tuple(attrs.evolve(nic, tap=mark[:15], address=mark, id=UUID(int=self.tag or 0)) for nic in FULL.nics),
@@ -64,7 +81,7 @@ MANY_KINDS = (
     Tap(3, tokens=TokenPolicy.OPTIONAL),
     Tap(4, tokens=TokenPolicy.REQUIRED, size=70_000),
     Tap(5, known=False),
-    Tap(6),
+    Tap(6, openstack=False),
 )
 NEW_OWNER = Tap(7)
 """Whose domain a tap gets that changes hands."""
@@ -78,6 +95,11 @@ PATHS = (
     "/",
     "/openstack",
     "/openstack/content",
+    "/eve/v1/network.json",
+    "/eve/v1/external_ipv4",
+    "/eve/v1/hostname",
+    "/eve/v1/discover-network.json",
+    "/eve/v1/location.json",
     *(
         leaf
         for root in ("/openstack/latest", "/openstack/2012-08-10", "/latest", "/1.0", "/2021-03-23", "/nocloud")
