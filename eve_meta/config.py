@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 from cattrs.errors import BaseValidationError
@@ -46,16 +47,25 @@ def _whole(what: str, low: int, high: int) -> Any:
     return check(f"{what} of {low}..{high}", lambda v: whole(v, low, high))
 
 
+def _is_local_uri(text: str) -> bool:
+    parts = urlsplit(text)
+    return bool(parts.scheme) and not parts.netloc and parts.path.startswith("/") and text.isprintable()
+
+
 @frozen(kw_only=True)
 class InventoryConfig:
     """Where domains come from.
 
-    *eve* is where EVE-OS's agents publish, ``/run`` on its nodes; *eve_all* is whether its applications get a domain's
+    *libvirt* is the URI of this host's libvirt. *eve* is where EVE-OS's agents publish, ``/run`` on its nodes; *eve_all* is whether its applications get a domain's
     documents whatever their ``MetaDataType`` says.
     """
 
     directory: Path = field(default=Path("/etc/eve-meta/domains.d"), validator=_ABSOLUTE)
-    libvirt: str = ""
+    libvirt: str = field(
+        default="",
+        # With a host in it, it would be that host's libvirt, whose taps are not ours.
+        validator=check("the URI of this host's libvirt such as qemu:///system", lambda v: not v or _is_local_uri(v)),
+    )
     eve: str = field(
         default="", validator=check("an absolute path", lambda v: v == "" or (v.startswith("/") and "\0" not in v))
     )
@@ -127,7 +137,7 @@ class Config:
     paths: PathsConfig = PathsConfig()
 
 
-_UNAVAILABLE = (("inventory", "libvirt"), ("admin", "metrics"))
+_UNAVAILABLE = (("admin", "metrics"),)
 """What can be written but not yet had. To ignore it would be worse than to refuse it."""
 
 

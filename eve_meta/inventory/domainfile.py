@@ -2,7 +2,7 @@
 
 A file says what a Domain holds, field by field, and writes bytes in the form that suits a person: ``user_data`` as
 text, ``user_data_base64``, or ``user_data_file``, a path relative to the file; ``content`` or ``content_base64`` of
-``files``.
+``files``. A domain's own metadata in libvirt holds the same text, see :func:`read_metadata`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 from attrs import field, frozen
 from cattrs.errors import BaseValidationError
@@ -59,6 +60,18 @@ def read_domain_file(path: str) -> DomainFile:
     return DomainFile(path=path, domain=domain, problems=tuple(problems), lines=reading.lines, stamps=reading.stamps)
 
 
+def read_metadata(text: str, origin: str, uuid: UUID, name: str) -> tuple[Domain | None, tuple[FileProblem, ...]]:
+    """The domain in *text*, which is what a domain file holds, from the metadata of the domain *uuid* called *name*.
+
+    It need not say whose it is, and cannot say that it is another's. There is no file beside it to be named.
+
+    :returns: None for the domain where something is wrong with it; and what is wrong, by *origin* and line.
+    """
+    reading = _Metadata(origin, uuid, name)
+    domain = reading.parse(text)
+    return domain, tuple(sorted(reading.problems, key=lambda problem: problem.line or 0))
+
+
 def _as_read(value: Any, _kind: Any) -> bytes:
     if not isinstance(value, bytes):
         raise TypeError(f"expected what _Reading put in place, got {value!r}")
@@ -80,14 +93,21 @@ class _Reading:
 
     def read(self) -> Domain | None:
         try:
-            document = Document(self._content(self.path, MAX_FILE).decode())
+            text = self._content(self.path, MAX_FILE).decode()
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             self._report(f"expected text in UTF-8, got the byte 0x{error.object[error.start]:02x}", line)
-        except BrokenYaml as error:
-            self._report(str(error), error.line)
         except ValueError as error:
             self._report(str(error))
+        else:
+            return self.parse(text)
+        return None
+
+    def parse(self, text: str) -> Domain | None:
+        try:
+            document = Document(text)
+        except BrokenYaml as error:
+            self._report(str(error), error.line)
         else:
             return self._structure(document)
         return None
@@ -99,6 +119,7 @@ class _Reading:
             return None
         found = [fault for _, fault in document.repeated]
         plain = self._with_bytes(document.value, found)
+        found += self._identify(plain)
         domain = None
         try:
             domain = _CONVERTER.structure(plain, Domain)
@@ -127,6 +148,10 @@ class _Reading:
                     found += _take(item, ("files", index), "content", forms)
         return plain
 
+    def _identify(self, plain: dict[Any, Any]) -> Iterator[Fault]:
+        """Complete whose the text is; yield what is wrong about that."""
+        yield from ()
+
     def _beside(self, value: Any) -> bytes:
         if not isinstance(value, str) or not value or "\0" in value:
             raise ValueError(f"expected the path of a file, got {quote_where_text_belongs(value)}")
@@ -144,6 +169,26 @@ class _Reading:
 
     def _report(self, message: str, line: int | None = None, name: str = "") -> None:
         self.problems.append(FileProblem(file=self.path, line=line, field=name, message=message))
+
+
+class _Metadata(_Reading):
+    """The work on a domain's metadata."""
+
+    def __init__(self, origin: str, uuid: UUID, name: str) -> None:
+        super().__init__(origin)
+        self._own = {"uuid": str(uuid), "name": name}
+
+    def _identify(self, plain: dict[Any, Any]) -> Iterator[Fault]:
+        for key, own in self._own.items():
+            said = plain.get(key)
+            if said is not None and (said.lower() if key == "uuid" and isinstance(said, str) else said) != own:
+                yield Fault(
+                    (key,), f"expected the domain's own, {own!r}, or none, got {quote_where_text_belongs(said)}"
+                )
+            plain[key] = own
+
+    def _beside(self, value: Any) -> bytes:
+        raise ValueError("expected no file: metadata lies beside none; write user_data or user_data_base64")
 
 
 def _text(value: Any) -> bytes:

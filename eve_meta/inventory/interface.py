@@ -40,10 +40,13 @@ class Layer:
     :ivar domains: each by where it is said: a file's path, "libvirt XML of web1". No two have one uuid or name.
     :ivar written: whether people wrote it. Then a tap in it ties the domain to that tap, and to no other. The taps in
         what a hypervisor says tie nothing: which are whose now, only :meth:`Hypervisor.answers` says.
+    :ivar identified: whether uuid and name are said there. Otherwise they are those of the domain to which it belongs,
+        of which a later layer of the same source says them.
     """
 
     domains: Mapping[str, Domain]
     written: bool
+    identified: bool = True
 
 
 class Source(Protocol):

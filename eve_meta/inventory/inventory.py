@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,10 @@ class _View:
 class Inventory:
     """Which domains there are, and which of them is behind a tap.
 
-    :param reactor: needs IReactorTime and IReactorFDSet.
+    :param reactor: needs IReactorTime, IReactorFDSet and IReactorFromThreads.
     :param proc: where procfs is mounted.
+    :param hypervisors: beside those that are configured.
+    :raises Problem: when a hypervisor cannot be asked because something is missing on this host.
     """
 
     def __init__(
@@ -46,7 +48,11 @@ class Inventory:
         hypervisors: Iterable[Hypervisor] = (),
     ) -> None:
         self._eve = EveSource(Path(config.eve), config.eve_all, reactor) if config.eve else None
-        self._hypervisors = (*hypervisors, *(() if self._eve is None else (self._eve,)))
+        self._hypervisors = (
+            *hypervisors,
+            *_libvirt(config.libvirt, reactor),
+            *(() if self._eve is None else (self._eve,)),
+        )
         # The most important first: what people write in files wins.
         self._sources: tuple[Source, ...] = (FileSource(Directory(config.directory), reactor), *self._hypervisors)
         self._owners = ProcessOwners(reactor, proc) if config.process else None
@@ -156,3 +162,12 @@ class Inventory:
             taps, of_taps = join(self._merged, written_taps(layers), hypervisors, owners)
             self._view = _View(self._merged, taps, of_domains + of_taps)
         return self._view
+
+
+def _libvirt(uri: str, reactor: Any) -> Iterator[Hypervisor]:
+    if uri:
+        # Only now: libvirt's module takes memory that the others need not pay for.
+        from eve_meta.inventory.libvirtlink import LibvirtLink  # noqa: PLC0415
+        from eve_meta.inventory.libvirtsource import LibvirtSource  # noqa: PLC0415
+
+        yield LibvirtSource(LibvirtLink(uri, reactor.callFromThread), uri, reactor)

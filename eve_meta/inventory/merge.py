@@ -11,7 +11,7 @@ knows of is added after the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -42,6 +42,7 @@ class Merged:
     parts: Mapping[str, Domain]
     domain: Domain = field(repr=False)
     refused: bool = False
+    _unidentified: frozenset[str] = frozenset()
 
     @property
     def origin(self) -> str:
@@ -50,7 +51,7 @@ class Merged:
 
     def sources(self) -> Mapping[str, str]:
         """Where each field that says something comes from, by the way to it: ``nics[0].mac``."""
-        return dict(_origins(_overlaid(self.parts), ""))
+        return dict(_origins(_overlaid(self.parts, self._unidentified), ""))
 
 
 def merge(layers: Sequence[Layer], before: Iterable[Merged] = ()) -> tuple[tuple[Merged, ...], tuple[FileProblem, ...]]:
@@ -63,11 +64,13 @@ def merge(layers: Sequence[Layer], before: Iterable[Merged] = ()) -> tuple[tuple
     groups, refused, problems = _grouped(layers)
     refused |= _clashes(groups, problems)
     known = {each.origin: each for each in before}
+    unidentified = frozenset(origin for layer in layers if not layer.identified for origin in layer.domains)
     merged = []
     for index, parts in enumerate(groups):
         old = known.get(next(iter(parts)))
         if old is None or old.refused != (index in refused) or not _same(old.parts, parts):
-            old = Merged(parts, _domain(parts), index in refused)
+            silent = unidentified & parts.keys()
+            old = Merged(parts, _domain(parts, silent), index in refused, silent)
         merged.append(old)
     return tuple(merged), tuple(problems)
 
@@ -141,17 +144,20 @@ def _clashes(groups: Sequence[Mapping[str, Domain]], problems: list[FileProblem]
 # -- what they are together --
 
 
-def _domain(parts: Mapping[str, Domain]) -> Domain:
+def _domain(parts: Mapping[str, Domain], unidentified: Collection[str]) -> Domain:
     if len(parts) == 1:
         return next(iter(parts.values()))
-    made: Domain = _value(Domain, _overlaid(parts))
+    made: Domain = _value(Domain, _overlaid(parts, unidentified))
     return made
 
 
-def _overlaid(parts: Mapping[str, Domain]) -> _Tree:
+def _overlaid(parts: Mapping[str, Domain], unidentified: Collection[str]) -> _Tree:
     tree: _Tree = {}
     for origin, domain in parts.items():
-        tree = _over(tree, _tree(domain, origin))
+        said = _tree(domain, origin)
+        if origin in unidentified:
+            said = {name: each for name, each in said.items() if name not in ("uuid", "name")}
+        tree = _over(tree, said)
     return tree
 
 

@@ -108,9 +108,12 @@ def test_what_is_written_is_had(tmp_path: Path) -> None:
         ("[web]\ndomain_wait = 3601", "web.domain_wait: expected a number of seconds of 0..3600, got 3601"),
         ('[paths]\nrun = "run"', "paths.run: expected an absolute path, got 'run'"),
         ("[paths]\nrun = 1", "paths.run: expected a path, got 1"),
-        (
-            '[inventory]\nlibvirt = "qemu:///system"',
-            "inventory.libvirt: 'qemu:///system' is not available in this version of eve-meta",
+        *(
+            (
+                f'[inventory]\nlibvirt = "{uri}"',
+                f"inventory.libvirt: expected the URI of this host's libvirt such as qemu:///system, got '{uri}'",
+            )
+            for uri in ("qemu", "qemu+ssh://other/system", "qemu:system", "/run/libvirt")
         ),
         ('[inventory]\neve = "run"', "inventory.eve: expected an absolute path, got 'run'"),
         ("[inventory]\neve_all = 1", "inventory.eve_all: expected true or false, got 1"),
