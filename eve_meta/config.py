@@ -56,8 +56,8 @@ def _is_local_uri(text: str) -> bool:
 class InventoryConfig:
     """Where domains come from.
 
-    *libvirt* is the URI of this host's libvirt. *eve* is where EVE-OS's agents publish, ``/run`` on its nodes; *eve_all* is whether its applications get a domain's
-    documents whatever their ``MetaDataType`` says.
+    *libvirt* is the URI of this host's libvirt, "" for none. *eve* is where EVE-OS's agents publish, ``/run`` on its
+    nodes; *eve_all* is whether its applications get a domain's documents whatever their ``MetaDataType`` says.
     """
 
     directory: Path = field(default=Path("/etc/eve-meta/domains.d"), validator=_ABSOLUTE)

@@ -150,13 +150,13 @@ class Lab:
         self,
         name: str,
         *,
-        tap: str,
+        tap: str | None,
         bridge: str | None = None,
         address: str = "10.0.0.5/24",
         gateway: str | None = None,
         mac: str | None = None,
     ) -> Guest:
-        """Make a guest whose NIC is behind *tap*, on *bridge* or, without one, on a routed tap.
+        """Make a guest whose NIC is behind *tap*, on *bridge* or, without one, on a routed tap, or is unplugged.
 
         With a *gateway* the guest has a default route, and asks by ARP for the gateway; without, it has the zeroconf
         route and asks by ARP for 169.254.169.254 itself. On a routed tap nobody answers for a gateway.
@@ -172,7 +172,8 @@ class Lab:
             "link set eth0 up",
             f"route add {ZEROCONF} dev eth0 scope link" if gateway is None else f"route add default via {gateway}",
         )
-        guest.plug(tap)
+        if tap is not None:
+            guest.plug(tap)
         return guest
 
     def make_tap(self, tap: str, *, bridge: str | None = None, guest: str | None = None) -> None:
@@ -182,6 +183,12 @@ class Lab:
             self._ask("connect", one=[self.host.name, tap], other=[guest, "eth0"])
         master = [] if bridge is None else [f"link set {tap} master {bridge}"]
         self.host.ip(*master, f"link set {tap} up")
+
+    def share_tap(self, tap: str, pid: int, guest: Guest) -> None:
+        """Lead a cable from *guest* to a tap of the host that a QEMU holds, the process *pid* with a halted CPU."""
+        self._ask("share", namespace=self.host.name, name=tap, pid=pid)
+        self._ask("connect", one=[self.host.name, tap], other=[guest.name, "eth0"])
+        guest.tap = tap
 
     def delete_tap(self, tap: str) -> None:
         """Delete a tap of the host."""

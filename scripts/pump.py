@@ -13,6 +13,7 @@ nothing outlives a lab that was killed.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import json
@@ -36,6 +37,8 @@ IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN = 1, 2, 4, 8
 
+SYS_PIDFD_GETFD = 438  # asm-generic/unistd.h
+
 MAX_FRAME = 10 + 14 + 4 + 65535
 """Bytes of the longest read: virtio_net_hdr, Ethernet header, VLAN tag and a segmentation-offload packet."""
 
@@ -44,6 +47,24 @@ MAX_BURST = 64
 
 MAX_MESSAGE = 4096
 """Bytes of a message: a handful of names."""
+
+
+def held_tap(name: str, pid: int) -> int:
+    """The user-space side of the tap *name*, which the process *pid* holds, shared with it.
+
+    :raises KeyError: when it holds none.
+    """
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            with open(f"/proc/{pid}/fdinfo/{entry.name}") as file:
+                holds = f"\niff:\t{name}\n" in file.read()
+            if holds:
+                with os.fdopen(os.pidfd_open(pid)) as process:
+                    tap = _libc.syscall(SYS_PIDFD_GETFD, process.fileno(), int(entry.name), 0)
+                if tap < 0:
+                    raise OSError(ctypes.get_errno(), "pidfd_getfd")
+                return int(tap)
+    raise KeyError(name)
 
 
 def open_tap(namespace: str, name: str) -> int:
@@ -60,6 +81,9 @@ def open_tap(namespace: str, name: str) -> int:
         os.close(tap)
         raise
     return tap
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Pump:
@@ -121,7 +145,13 @@ class Pump:
 
     def make(self, namespace: str, name: str) -> None:
         """Make a tap that no cable leads to."""
-        tap = open_tap(namespace, name)
+        self._keep(namespace, name, open_tap(namespace, name))
+
+    def share(self, namespace: str, name: str, pid: int) -> None:
+        """Share a tap with the process *pid*, a QEMU whose guest is halted and so reads nothing from it."""
+        self._keep(namespace, name, held_tap(name, pid))
+
+    def _keep(self, namespace: str, name: str, tap: int) -> None:
         self._taps[namespace, name] = tap
         self._epoll.register(tap, select.EPOLLIN)
 
