@@ -165,7 +165,10 @@ class Pump:
         tap = self._taps.pop((namespace, name))
         if (peer := self._peers.pop(tap, None)) is not None:
             del self._peers[peer]
-        os.close(tap)  # leaves the epoll set by itself
+        # By itself it would leave the set only with its last descriptor, and a QEMU may have another.
+        with contextlib.suppress(FileNotFoundError):
+            self._epoll.unregister(tap)
+        os.close(tap)
 
     def release(self) -> None:
         """Leave the taps to their namespaces, which are about to be deleted.

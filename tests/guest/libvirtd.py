@@ -79,10 +79,10 @@ DOMAIN = """
 """
 
 
-def interface(mac: str, *, bridge: str = "br0", inner: str = "") -> str:
+def interface(mac: str, *, bridge: str = "br0", inner: str = "", model: str = "e1000") -> str:
     """The XML of a NIC. A guest that has not booted reads nothing from this one: no option ROM asks for a network."""
     return (
-        f"<interface type='bridge'><mac address='{mac}'/><source bridge='{bridge}'/><model type='e1000'/>"
+        f"<interface type='bridge'><mac address='{mac}'/><source bridge='{bridge}'/><model type='{model}'/>"
         f"<rom enabled='no'/>{inner}</interface>"
     )
 

@@ -1,0 +1,274 @@
+"""Domains of a real libvirtd: who each guest is told to be, whatever happens to domains, NICs and libvirtd."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from daemon import STOP_TIME, Daemon
+from guests import Guest, Lab
+from tests.guest.libvirtd import NAMESPACE, Libvirtd, interface
+from tests.guest.scene import META_DATA, USER_DATA, Scene, eventually, uuid_of
+
+MAC = "52:54:00:00:00:{:02x}"
+
+SOON = 10.0
+"""Seconds within which something has its effect on a busy machine."""
+
+
+@frozen
+class Stage:
+    """A scene with a libvirtd."""
+
+    scene: Scene
+    libvirtd: Libvirtd
+
+    @property
+    def daemon(self) -> Daemon:
+        """The daemon of eve-meta."""
+        return self.scene.daemon
+
+    def define(self, number: int, devices: str | None = None, *, metadata: str | None = None) -> str:
+        """Define the domain ``web<number>``; its name."""
+        element = "" if metadata is None else f"<domain xmlns='{NAMESPACE}'><![CDATA[{metadata}]]></domain>"
+        name = f"web{number}"
+        self.libvirtd.define(name, uuid_of(number), devices or nic(number), metadata=element)
+        return name
+
+    def begin(self, number: int, devices: str | None = None, *, metadata: str | None = None) -> str:
+        """Define it and start it; its tap."""
+        (tap,) = self.libvirtd.begin_domain(self.define(number, devices, metadata=metadata))
+        return tap
+
+    @contextlib.contextmanager
+    def guest(self, number: int, tap: str) -> Iterator[Guest]:
+        """What is behind the NIC of a domain whose own CPU is halted."""
+        guest = self.scene.lab.guest(f"g{number}", tap=None, mac=MAC.format(number))
+        try:
+            self.scene.lab.share_tap(tap, self.libvirtd.pid(f"web{number}"), guest)
+            yield guest
+        finally:
+            # Or the tap outlives its QEMU.
+            self.scene.lab.remove(guest)
+
+    def problems(self) -> list[str]:
+        """What ``status`` complains of."""
+        return list(self.daemon.status()["problems"])
+
+    def clean(self) -> None:
+        """No domains, no files."""
+        for name in self.libvirtd.virsh("list", "--name").split():
+            self.libvirtd.virsh("destroy", name)
+        for name in self.libvirtd.virsh("list", "--all", "--name").split():
+            self.libvirtd.virsh("undefine", name)
+        for file in self.daemon.domains.iterdir():
+            file.unlink()
+
+
+def nic(number: int, inner: str = "", **options: Any) -> str:
+    """A NIC whose frames a guest of the lab can share with QEMU."""
+    return interface(MAC.format(number), inner=inner, model="virtio", **options)
+
+
+def told(guest: Guest) -> dict[str, Any]:
+    """The meta_data.json that a guest reads."""
+    answer = guest.get(META_DATA)
+    assert answer.status == 200, answer
+    return dict(json.loads(answer.body))
+
+
+def identity(guest: Guest) -> tuple[str, str]:
+    """The uuid and the host name that a guest is told."""
+    data = told(guest)
+    return data["uuid"], data["hostname"]
+
+
+@pytest.fixture(scope="module")
+def module_stage() -> Iterator[Stage]:
+    with Lab("emg-virt") as lab:
+        lab.bridge("br0", "10.0.0.1/24")
+        with Libvirtd(lab) as libvirtd:
+            inventory = f"libvirt = {json.dumps(libvirtd.uri)}\n"
+            with Daemon(lab, taps=("vnet*", "fix*"), inventory=inventory) as daemon:
+                yield Stage(Scene(lab, daemon), libvirtd)
+
+
+@pytest.fixture
+def stage(module_stage: Stage) -> Iterator[Stage]:
+    yield module_stage
+    module_stage.clean()
+
+
+def test_a_domain_without_any_file_is_told_who_it_is(stage: Stage) -> None:
+    tap = stage.begin(1, nic(1, "<mtu size='1400'/>"))
+    stage.scene.settled(**{tap: 1})
+    with stage.guest(1, tap) as guest:
+        data = told(guest)
+    assert (data["uuid"], data["name"], data["hostname"]) == (uuid_of(1), "web1", "web1")
+    (device,) = data["devices"]
+    assert (device["type"], device["mac"], device["bus"]) == ("nic", MAC.format(1), "pci")
+    assert re.fullmatch(r"0000:00:0[0-9a-f]\.0", device["address"])
+    stage.libvirtd.virsh("destroy", "web1")
+    eventually(lambda: not stage.scene.status_of(tap), SOON)
+    assert stage.problems() == []
+
+
+def test_two_domains_one_with_metadata_and_one_with_a_file_of_its_name(stage: Stage) -> None:
+    stage.daemon.write_domain("web2", {"name": "web2", "hostname": "two", "user_data": "second"})
+    taps = stage.begin(1, metadata="hostname: one\nuser_data: first"), stage.begin(2)
+    stage.scene.settled(**{taps[0]: 1, taps[1]: 2})
+    with stage.guest(1, taps[0]) as one, stage.guest(2, taps[1]) as two:
+        # Both have the same address, as guests in two networks may.
+        assert (identity(one), one.get(USER_DATA).body) == ((uuid_of(1), "one"), b"first")
+        assert (identity(two), two.get(USER_DATA).body) == ((uuid_of(2), "two"), b"second")
+
+
+def test_metadata_that_change_change_the_answer(stage: Stage) -> None:
+    tap = stage.begin(1, metadata="hostname: before")
+    stage.scene.settled(**{tap: 1})
+    with stage.guest(1, tap) as guest:
+        assert identity(guest) == (uuid_of(1), "before")
+        stage.libvirtd.set_metadata("web1", "hostname: after\nmeta: {role: web}\n")
+        eventually(lambda: identity(guest)[1] == "after", SOON)
+        assert told(guest)["meta"] == {"role": "web"}
+        stage.libvirtd.set_metadata("web1", "hostname: broken\nmeta: web\n")
+        complaint = "libvirt metadata of web1:2: meta: expected a mapping of names to values, got 'web'"
+        eventually(lambda: stage.problems() == [complaint], SOON)
+        assert identity(guest) == (uuid_of(1), "after")
+        stage.libvirtd.virsh("metadata", "web1", NAMESPACE, "--remove", "--live")
+        eventually(lambda: identity(guest)[1] == "web1", SOON)
+        assert stage.problems() == []
+
+
+def test_the_file_wins_field_by_field(stage: Stage) -> None:
+    subnet = {"type": "ipv4", "address": "10.1.2.10/24"}
+    file = {"uuid": uuid_of(1), "hostname": "file", "nics": [{"mac": MAC.format(1), "mtu": 1300, "subnets": [subnet]}]}
+    stage.daemon.write_domain("web1", file)
+    tap = stage.begin(1, metadata="hostname: metadata\nuser_data: metadata\n")
+    stage.scene.settled(**{tap: 1})
+    with stage.guest(1, tap) as guest:
+        data = told(guest)
+        assert (data["hostname"], data["name"]) == ("file", "web1")
+        assert guest.get(USER_DATA).body == b"metadata"
+        network = json.loads(guest.get("/openstack/latest/network_data.json").body)
+        (link,) = network["links"]
+        assert (link["id"], link["mtu"], link["type"]) == (tap, 1300, "bridge")
+        (stage.daemon.domains / "web1.yaml").unlink()
+        eventually(lambda: identity(guest)[1] == "metadata", SOON)
+
+
+def test_a_file_that_says_a_tap_is_anothers_serves_nobody(stage: Stage) -> None:
+    tap = stage.begin(1)
+    stage.scene.settled(**{tap: 1})
+    stage.daemon.write_domain("other", {"name": "other", "user_data": "secret", "nics": [{"tap": tap}]})
+    eventually(lambda: stage.scene.domain_is(tap, None), SOON)
+    (problem,) = stage.problems()
+    assert problem.endswith(
+        f"nics: expected this domain behind {tap}, got what libvirt XML of web1 has: it is not served"
+    )
+    (stage.daemon.domains / "other.yaml").unlink()
+    stage.scene.settled(**{tap: 1})
+
+
+def test_a_nic_that_is_plugged_in_and_out(stage: Stage) -> None:
+    tap = stage.begin(1)
+    stage.scene.settled(**{tap: 1})
+    path = stage.libvirtd.directory / "nic.xml"
+    path.write_text(nic(9))
+    stage.libvirtd.virsh("attach-device", "web1", str(path), "--live")
+    (more,) = set(stage.libvirtd.taps("web1")) - {tap}
+    stage.scene.settled(**{more: 1})
+    with stage.guest(1, tap) as guest:
+        eventually(lambda: len(told(guest)["devices"]) == 2, SOON)
+        assert {device["mac"] for device in told(guest)["devices"]} == {MAC.format(1), MAC.format(9)}
+    # A guest that runs gives the NIC up; this one is halted, so the tap goes with the domain.
+    stage.libvirtd.virsh("destroy", "web1")
+    eventually(lambda: not stage.scene.status_of(more), SOON)
+
+
+def test_a_tap_name_that_another_domain_has_at_once(stage: Stage) -> None:
+    """Over and over: no look at the tap, between two starts, shows the domain that had it before."""
+    devices = {number: nic(number, "<target dev='fix0'/>") for number in (1, 2)}
+    for number in (1, 2):
+        stage.define(number, devices[number], metadata=f"hostname: h{number}")
+    seen: list[tuple[int, str | None]] = []
+    for turn in range(6):
+        number, other = (1, 2) if turn % 2 else (2, 1)
+        stage.libvirtd.virsh("start", "--paused", f"web{number}")
+        deadline = time.monotonic() + SOON
+        while True:
+            domain = stage.scene.status_of("fix0").get("domain")
+            seen.append((number, domain and domain["uuid"]))
+            assert (domain and domain["uuid"]) != uuid_of(other), seen
+            if domain is not None:
+                break
+            assert time.monotonic() < deadline, seen
+        stage.libvirtd.virsh("destroy", f"web{number}")
+    assert {(number, uuid) for number, uuid in seen if uuid} == {(1, uuid_of(1)), (2, uuid_of(2))}
+
+
+def test_a_libvirtd_that_is_killed_and_started_again(stage: Stage) -> None:
+    tap = stage.begin(1, metadata="hostname: one")
+    stage.scene.settled(**{tap: 1})
+    with stage.guest(1, tap) as guest:
+        stage.libvirtd.stop(signal.SIGKILL)
+        try:
+            eventually(lambda: any("libvirt" in problem for problem in stage.problems()), SOON)
+            assert all(": warning: " in problem for problem in stage.problems())
+            assert identity(guest) == (uuid_of(1), "one")
+        finally:
+            stage.libvirtd.start()
+        eventually(lambda: stage.problems() == [], SOON)
+        assert identity(guest) == (uuid_of(1), "one")
+        stage.libvirtd.set_metadata("web1", "hostname: again")
+        eventually(lambda: identity(guest)[1] == "again", SOON)
+    second = stage.begin(2)
+    stage.scene.settled(**{second: 2})
+
+
+def test_a_libvirtd_that_hangs_holds_nothing_up(stage: Stage) -> None:
+    tap = stage.begin(1, metadata="hostname: one")
+    stage.scene.settled(**{tap: 1})
+    with stage.guest(1, tap) as guest:
+        with stage.libvirtd.hanging():
+            began = time.monotonic()
+            assert identity(guest) == (uuid_of(1), "one")
+            stage.daemon.stop()
+            stage.daemon.start()
+            assert time.monotonic() - began < STOP_TIME
+            eventually(lambda: any("has not answered yet" in problem for problem in stage.problems()), SOON)
+            # No answer is as good as nobody there: the process alone says whose the tap is, and the file what to tell.
+            stage.daemon.write_domain("web1", {"name": "web1", "hostname": "file"})
+            stage.scene.settled(**{tap: 1})
+            assert identity(guest) == (uuid_of(1), "file")
+            (stage.daemon.domains / "web1.yaml").unlink()
+        eventually(lambda: stage.problems() == [], SOON)
+        stage.scene.settled(**{tap: 1})
+        assert identity(guest) == (uuid_of(1), "one")
+
+
+def test_a_libvirtd_that_comes_after_the_daemon(stage: Stage) -> None:
+    stage.daemon.write_domain("web1", {"name": "web1", "hostname": "file"})
+    tap = stage.begin(1)
+    stage.libvirtd.stop()
+    try:
+        stage.daemon.stop()
+        stage.daemon.start()
+        # The QEMU process says whose it is, and the file what to tell.
+        stage.scene.settled(**{tap: 1})
+        (problem,) = stage.problems()
+        assert re.match(r"libvirt qemu\+unix:.*: warning: .*No such file or directory: domains that are known", problem)
+    finally:
+        stage.libvirtd.start()
+    eventually(lambda: stage.problems() == [], SOON)
+    with stage.guest(1, tap) as guest:
+        eventually(lambda: len(told(guest)["devices"]) == 1, SOON)
+        assert identity(guest) == (uuid_of(1), "file")
