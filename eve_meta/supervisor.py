@@ -18,6 +18,7 @@ from uuid import UUID
 
 from attrs import Factory, define, field
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from eve_meta.channel import Counts, PutNode, PutTap, RemoveTap
@@ -39,6 +40,10 @@ from eve_meta.worker_process import IReactor, WorkerConfig, WorkerProcess
 PASSWORD_RETRY_TIME = 1.0
 """Seconds after a password could not be kept in which its tap's next is not tried: no guest is to keep a full or a slow
 disk busy."""
+
+LONG, REST = 0.005, 3
+"""To look at all taps again may take this many seconds without more ado; where it takes longer, as many times as long
+passes until the next time, for other things to be done."""
 
 MAX_COUNT = 2**53 - 1
 """The largest count that is taken from a worker, in one go: what every reader of JSON can hold."""
@@ -95,6 +100,8 @@ class Supervisor:
         self._node = UNKNOWN_NODE
         self._problems: set[str] = set()
         self._inventory_told_soon = False
+        self._refreshing: IDelayedCall | None = None
+        self._rested_at = 0.0
         self._listeners: Sequence[socket.socket] = ()
         self.workers: list[WorkerProcess] = []
         self.unsteered: Counter[str] = Counter()
@@ -127,6 +134,9 @@ class Supervisor:
         """Ends the workers; the result comes when they are gone."""
         self._stopping = True
         self._inventory.stop()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            self._refreshing = None
         for listener in self._listeners:
             listener.close()
         return DeferredList([worker.stop() for worker in self.workers])
@@ -198,6 +208,25 @@ class Supervisor:
             self._inventory.taps_changed({state.tap.name for state in self._taps.values()})
 
     def _inventory_changed(self) -> None:
+        """Refreshes all taps, now or after a rest; what concerns one tap alone was refreshed when it happened."""
+        if self._refreshing is None:
+            rest = self._rested_at - self._reactor.seconds()
+            if rest > 0:
+                self._refreshing = self._reactor.callLater(rest, self._refresh_all)
+            else:
+                self._refresh_all()
+
+    def _refresh_all(self) -> None:
+        self._refreshing = None
+        if self._stopping:
+            return
+        began = time.monotonic()
+        self._refresh_taps()
+        took = time.monotonic() - began
+        # On a large host a change of each of thousands of taps would ask for this thousands of times.
+        self._rested_at = self._reactor.seconds() + (REST * took if took > LONG else 0)
+
+    def _refresh_taps(self) -> None:
         for state in self._taps.values():
             self._refresh(state)
         if self._inventory.node() != self._node:

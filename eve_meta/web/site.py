@@ -36,6 +36,10 @@ SWEEP_EVERY = 1.0
 """Seconds between two looks at all deadlines. A look at 10,000 connections takes some ms; there is none while no tap
 has a connection or owes its allowance."""
 
+AGE_EVERY = 15.0
+"""Seconds after which a domain that did not ask is not kept ready any longer. A boot's requests come within two, and
+what guests ask for later is not urgent."""
+
 DEFECT_LOG_EVERY = 60.0
 """Seconds between two lines about answers that failed: guests choose how often they ask for them."""
 
@@ -121,6 +125,7 @@ class Site:
         self._now = Now.of(0)
         self._taps: dict[int, Tap] = {}
         self._sweeping = False
+        self._ageing = False
         self._defect_logged = -DEFECT_LOG_EVERY
 
     # -- for the worker --
@@ -198,6 +203,9 @@ class Site:
                 node=self.node,
             )
             entry = self.table.get(tap.tag)
+            if not self._ageing:
+                self._ageing = True
+                self._clock.callLater(AGE_EVERY, self._age)
             objected = objection(entry, request, asking)
             if objected is not None:
                 self.counts.add(tap.tag, objected.value)
@@ -225,6 +233,11 @@ class Site:
                 line=where.lineno,
                 every=DEFECT_LOG_EVERY,
             )
+
+    def _age(self) -> None:
+        self._ageing = self.table.age()
+        if self._ageing:
+            self._clock.callLater(AGE_EVERY, self._age)
 
     def _sweep(self) -> None:
         now = self.monotonic()

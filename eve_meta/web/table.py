@@ -16,10 +16,10 @@ from eve_meta.codec import make_converter
 from eve_meta.documents.tree import Tree
 from eve_meta.domain import Domain, TokenPolicy
 
-MAX_TREES = 128
-"""Domains that are kept ready for answers, those that asked last. Each takes some 12 KB beside its JSON, 1.5 MB in all,
-where all of 1,000 would exceed the worker's 45 MB. To make one ready again takes 0.2 ms, and a guest that boots asks 35
-times in a row."""
+MAX_TREES = 2048
+"""Domains that are kept ready for answers. Each takes some 12 KB beside its JSON, so that a boot storm of a thousand
+guests takes 12 MB for as long as it lasts. Without room for all, each of a guest's 35 requests would make its domain
+ready again, which takes 0.2 ms: ten times the answer itself."""
 
 MAX_TREE_BYTES = 64 * 1024 * 1024
 """Bytes of JSON of the domains that are kept ready, because one user data may have 16 MiB: the trees take three
@@ -72,6 +72,7 @@ class Table:
         self._entries: dict[int, Entry] = {}
         self._ready: OrderedDict[int, int] = OrderedDict()
         self._ready_bytes = 0
+        self._unused: set[int] = set()
 
     def put(self, tag: int, tap: str, since: float, domain: bytes | None, extras: Extras = NO_EXTRAS) -> bool:
         """Let *tag* mean *tap* and *domain* from now on.
@@ -99,6 +100,7 @@ class Table:
             return entry
         if entry.tree is not None:
             self._ready.move_to_end(tag)
+            self._unused.discard(tag)
         else:
             domain = self._converter.structure(json.loads(entry.domain), Domain)
             entry.tree = Tree(domain, password=entry.extras.password, tap=entry.tap)
@@ -110,7 +112,15 @@ class Table:
                 self._forget_tree(next(iter(self._ready)))
         return entry
 
+    def age(self) -> bool:
+        """Forget the trees of domains that have not asked since the last call; say whether there are others."""
+        for tag in tuple(self._unused):
+            self._forget_tree(tag)
+        self._unused = set(self._ready)
+        return bool(self._ready)
+
     def _forget_tree(self, tag: int) -> None:
+        self._unused.discard(tag)
         if tag in self._ready:
             self._ready_bytes -= self._ready.pop(tag)
             self._entries[tag].tree = None

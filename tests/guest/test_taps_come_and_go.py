@@ -6,17 +6,14 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import statistics
-import struct
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
-from attrs import field, frozen
 
 from guests import Guest
+from link_watch import watching
 from namespace import Namespace
 from tests.guest.scene import META_DATA, Identity, Scene, domain, eventually, scene
 
@@ -25,54 +22,6 @@ TIMED = 24
 
 SOON = 0.050
 """Seconds, in the median, from RTM_NEWLINK to the filter and to the first answer."""
-
-# linux/rtnetlink.h, linux/netlink.h
-RTM_NEWLINK, RTM_NEWTFILTER = 16, 44
-RTMGRP_LINK, RTMGRP_TC = 0x1, 0x8
-SOL_NETLINK_BUFFER = 33  # SO_RCVBUFFORCE
-HEADER = struct.Struct("=IHHII")
-IFINDEX = struct.Struct("=4xi")
-"""Where ``struct ifinfomsg`` and ``struct tcmsg`` alike have it."""
-
-
-@frozen
-class Watch:
-    """When the kernel told of each link, and of the first filter on it, in seconds of the monotonic clock."""
-
-    links: dict[int, float] = field(factory=dict)
-    filters: dict[int, float] = field(factory=dict)
-
-    def run(self, netlink: socket.socket) -> None:
-        while True:
-            data = netlink.recv(65536)
-            now = time.monotonic()
-            offset = 0
-            while offset < len(data):
-                length, kind, _, _, _ = HEADER.unpack_from(data, offset)
-                if kind in (RTM_NEWLINK, RTM_NEWTFILTER):
-                    seen = self.links if kind == RTM_NEWLINK else self.filters
-                    seen.setdefault(IFINDEX.unpack_from(data, offset + HEADER.size)[0], now)
-                elif not kind:  # we have told ourselves: the end
-                    return
-                offset += (length + 3) & ~3
-
-
-@contextlib.contextmanager
-def watching(where: Namespace) -> Iterator[Watch]:
-    """Listen to the kernel meanwhile, in a thread that does nothing else."""
-    watch = Watch()
-    with where.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
-        netlink.setsockopt(socket.SOL_SOCKET, SOL_NETLINK_BUFFER, 8 * 1024 * 1024)
-        netlink.bind((0, RTMGRP_LINK | RTMGRP_TC))
-        address = netlink.getsockname()
-        thread = threading.Thread(target=watch.run, args=(netlink,), daemon=True)
-        thread.start()
-        try:
-            yield watch
-        finally:
-            with where.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as telling:
-                telling.sendto(HEADER.pack(HEADER.size, 0, 0, 0, 0), address)
-            thread.join(5)
 
 
 @pytest.fixture(scope="module")

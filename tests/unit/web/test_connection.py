@@ -25,7 +25,7 @@ from eve_meta.web.limits import (
     SLICE,
     Limits,
 )
-from eve_meta.web.site import SWEEP_EVERY, Site
+from eve_meta.web.site import AGE_EVERY, SWEEP_EVERY, Site
 from eve_meta.web.table import Extras
 from tests.unit.web.guest import BUFFER, OTHER_UUID, TAG, TAP, Guest, counted, domain, get, make_site
 
@@ -454,7 +454,7 @@ def test_no_timer_runs_when_nobody_is_there(site: Site, clock: Clock) -> None:
     guest = Guest(site)
     assert len(clock.getDelayedCalls()) == 1
     guest.send(get("/openstack", "Connection: close"))
-    wait(clock, 2)
+    wait(clock, 2 * AGE_EVERY)
     assert clock.getDelayedCalls() == []
     Guest(site)
     assert len(clock.getDelayedCalls()) == 1

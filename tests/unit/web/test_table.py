@@ -125,3 +125,21 @@ def test_a_domain_is_told_by_its_uuid_written_in_any_way() -> None:
     table = Table()
     table.put(1, "vnet0", 0.0, DOMAIN)
     assert not table.put(1, "vnet0", 0.0, domain(UUID.upper()))
+
+
+def test_a_domain_that_does_not_ask_is_not_kept_ready() -> None:
+    table = Table()
+    for tag in (1, 2):
+        table.put(tag, f"vnet{tag}", 0.0, DOMAIN)
+    (busy, idle) = (table.get(1), table.get(2))
+    assert busy is not None
+    assert idle is not None
+    assert table.age()
+    tree = busy.tree
+    table.get(1)
+    assert table.age()
+    assert (busy.tree, idle.tree) == (tree, None)
+    assert not table.age()
+    again = table.get(2)
+    assert again is not None
+    assert again.tree is not None

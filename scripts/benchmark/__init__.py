@@ -1,0 +1,1 @@
+"""What ``scripts/bench`` measures; each kind in a module of its own."""

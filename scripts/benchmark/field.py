@@ -1,0 +1,183 @@
+"""The field: a lab whose guests are on veth pairs, and the load that they make.
+
+The lab's own taps are carried by a program, which would be what is measured. A veth pair costs little, and to steering
+it is a tap: its name says so. Guests have one namespace, one link and one address each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from daemon import Daemon
+from guests import HERE, Lab
+from namespace import RUN_NETNS, Namespace, ip_batch
+
+NAME = "embench"
+SERVICE = "169.254.169.254"
+SERVER_CPU, LOAD_CPU = 0, 1
+
+READY_TIME = 60.0
+"""Seconds until the daemon knows the domain of every guest."""
+
+META_DATA = "/openstack/latest/meta_data.json"
+MARKER = "vm%u.example.org"
+"""What the guest of that number finds in its own and in no other's."""
+
+SLOTS = 64
+"""Guests that ask at a time, where nothing else is meant."""
+
+
+@frozen
+class Load:
+    """What a load came to. Times are in milliseconds from the first SYN to the last byte."""
+
+    seconds: float
+    done: int
+    stuck: int
+    unconnected: int
+    broken: int
+    not_200: int
+    wrong: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return self.done / self.seconds
+
+    @property
+    def failures(self) -> int:
+        """Requests without the right answer."""
+        return self.stuck + self.unconnected + self.broken + self.not_200 + self.wrong
+
+
+class Field:
+    """A running lab, its daemon, and guests."""
+
+    def __init__(self, lab: Lab, daemon: Daemon, load: Path) -> None:
+        self.lab = lab
+        self.daemon = daemon
+        self.private = Namespace(lab.name)
+        self._load = load
+        self.guests: list[str] = []
+
+    def add_guests(self, count: int) -> None:
+        """Make *count* more guests; number N has the tap vnetN, the host name vmN, and a key of 1 KB."""
+        numbers = range(len(self.guests), len(self.guests) + count)
+        for number in numbers:
+            self.daemon.write_domain(f"vm{number}", domain(number))
+        names = {number: f"{self.lab.name}-g{number}" for number in numbers}
+        ip_batch([f"netns add {name}" for name in names.values()])
+        self.lab.host.ip(
+            *(f"link add vnet{number} type veth peer name eth0 netns {name}" for number, name in names.items()),
+            *(f"link set vnet{number} up" for number in names),
+        )
+        for number, name in names.items():
+            ip_batch(
+                [
+                    f"address add 10.{number // 250}.{number % 250}.5/24 dev eth0",
+                    "link set eth0 up",
+                    "route add 169.254.0.0/16 dev eth0 scope link",
+                ],
+                namespace=name,
+            )
+        self.guests += names.values()
+
+    def load(self, requests: bytes, *, slots: int, total: int, seconds: int, marker: str = "") -> Load:
+        """Let all guests send *requests*, each on a new connection, *slots* at a time and *total* in all.
+
+        :param requests: requests that ask to close, one after the other.
+        :param seconds: after which what is not answered has failed.
+        :param marker: what answers to the first request hold, with %u for the guest's number.
+        """
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(requests)
+            file.flush()
+            paths = [str(RUN_NETNS / name) for name in self.guests]
+            command = [str(self._load), SERVICE, str(slots), str(total), str(seconds), file.name, marker, *paths]
+            done = subprocess.run(
+                ["taskset", "-c", str(LOAD_CPU), *command], stdout=subprocess.PIPE, text=True, check=True
+            )
+        return Load(**json.loads(done.stdout))
+
+    def settle(self) -> None:
+        """Wait until every guest gets its own answer.
+
+        :raises TimeoutError: when one does not within :data:`READY_TIME`.
+        """
+        deadline = time.monotonic() + READY_TIME
+        # A tap whose carrier comes may have another guest from then on, so that what was answered before says nothing.
+        while not all(tap["carrier"] and tap["domain"] for tap in self.daemon.status()["taps"]):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not every tap has a carrier and a domain after {READY_TIME} s")
+            time.sleep(0.1)
+        while (
+            asked := self.load(
+                request(META_DATA), slots=SLOTS, total=len(self.guests), seconds=int(READY_TIME), marker=MARKER
+            )
+        ).failures:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not every guest is answered after {READY_TIME} s: {asked}")
+
+    def pin_workers(self) -> None:
+        """Let the workers have the servers' core and nothing else."""
+        for worker in self.daemon.status()["workers"]:
+            os.sched_setaffinity(worker["pid"], {SERVER_CPU})
+
+
+def mac(number: int) -> str:
+    """The MAC address of the guest of that number, as its domain file says it."""
+    return f"fa:16:3e:00:{number >> 8:02x}:{number & 255:02x}"
+
+
+def request(path: str) -> bytes:
+    """One request on a connection of its own."""
+    return f"GET {path} HTTP/1.1\r\nHost: {SERVICE}\r\nUser-Agent: bench\r\nConnection: close\r\n\r\n".encode()
+
+
+def domain(number: int) -> dict[str, Any]:
+    """A domain file whose meta_data.json has 1.5 KB, with a random_seed of half of that."""
+    return {
+        "uuid": f"1a831fa7-c50b-4693-a16e-{number:012x}",
+        "name": f"vm{number}",
+        "hostname": f"vm{number}.example.org",
+        "public_keys": {name: f"ssh-ed25519 {'A' * 68} {name}@example.org" for name in ("alice", "bob")},
+        "user_data": f"#!/bin/sh\necho this is vm{number}\n",
+        "meta": {"role": "web"},
+        "files": [{"path": "/etc/motd", "content": "hello"}, {"path": "/etc/issue", "content": "hello"}],
+        "ec2": {
+            "block_device_mapping": {"ami": "vda", "root": "/dev/vda", "ebs0": "/dev/vdb", "swap": "/dev/vdc"},
+            "kernel_id": "aki-1",
+            "ramdisk_id": "ari-1",
+        },
+        "nics": [{"tap": f"vnet{number}", "mac": mac(number), "subnets": [{"type": "ipv4_dhcp"}]}],
+    }
+
+
+@contextmanager
+def field(*, settings: str = "") -> Iterator[Field]:
+    """A field without guests; *settings* are further lines of the daemon's configuration."""
+    with Lab(NAME) as lab:
+        load = lab.directory / "load"
+        subprocess.run(["gcc", "-O2", "-o", load, HERE / "benchmark/load.c"], check=True)
+        daemon = Daemon(lab, settings=settings)
+        with daemon:
+            yield Field(lab, daemon, load)
+
+
+def median_by(loads: Sequence[Load], what: str) -> float:
+    """The median of one figure."""
+    values = sorted(getattr(load, what) for load in loads)
+    return float(values[len(values) // 2])
