@@ -182,3 +182,31 @@ def test_status_says_what_was_asked_for_and_when(stage: Scene, asking: Guest) ->
     statuses = stage.status_of("vnet1")["requests"]
     for status in (200, 404):
         assert statuses[str(status)] == sum(kind["count"] for (_, of), kind in seen().items() if of == status)
+
+
+# -- the log --
+
+MARK = b"guests-words"
+
+
+def test_nothing_that_a_guest_sends_reaches_the_log(stage: Scene, asking: Guest) -> None:
+    """Neither its words nor a line for each request: only who was refused, once a minute (eve_meta.refusals)."""
+    before = stage.daemon.log.stat().st_size
+    refused = stage.status_of("vnet1")["requests"].get("malformed", 0)
+    sent = [
+        b"GET /%s\x1b[31m HTTP/1.1\r\n\r\n" % MARK,
+        b"%s\r\n\r\n" % MARK,
+        b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % MARK,
+        b"GET /%s HTTP/1.0\r\nX-Forwarded-For: %s\r\n\r\n" % (MARK, MARK),
+        b"GET / HTTP/1.1\r\n%s\n\r\n\r\n" % MARK,
+        b"BREW /%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (MARK, MARK),
+        b"POST /openstack/latest/password HTTP/1.0\r\nContent-Length: 16\r\n\r\n\xff\xff\xff\xff" + MARK,
+    ]
+    for _ in range(20):
+        for data in sent:
+            raw(asking, data)
+    assert stage.status_of("vnet1")["requests"]["malformed"] >= refused + 60
+    said = stage.daemon.log.read_bytes()[before:]
+    assert MARK not in said
+    assert b"\x1b" not in said
+    assert said.count(b"\n") <= 1
