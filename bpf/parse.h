@@ -14,6 +14,7 @@
 #include <uapi/linux/ip.h>
 #include <uapi/linux/ipv6.h>
 #include <uapi/linux/tcp.h>
+#include <uapi/linux/udp.h>
 
 struct cursor {
 	void *pos;
@@ -195,6 +196,23 @@ static __always_inline int parse_tcp(struct cursor *cur, __u32 options_end, stru
 	if ((void *)(header + 1) > cur->end)
 		return -1;
 	*tcp = header;
+	cur->pos = header + 1;
+	return 0;
+}
+
+static __always_inline int opens_connection(const struct tcphdr *tcp)
+{
+	return tcp->syn && !tcp->ack;
+}
+
+/* As parse_tcp(). */
+static __always_inline int parse_udp(struct cursor *cur, __u32 options_end, struct udphdr **udp)
+{
+	struct udphdr *header = cur->pos + (options_end & 0x3c);
+
+	if ((void *)(header + 1) > cur->end)
+		return -1;
+	*udp = header;
 	cur->pos = header + 1;
 	return 0;
 }

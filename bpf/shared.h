@@ -17,6 +17,9 @@
 #define WORKER_IPV6_FIRST	 0xfd00a9feU
 #define WORKER_IPV6_LAST	 0x00000001U
 #define SERVICE_PORT		 80
+/* Where a guest asks for its own address (RFC 2131, RFC 8415). */
+#define DHCP_PORT  67
+#define DHCP6_PORT 547
 
 /* A tag is 16 bits wide because a conntrack zone is. 0 is nobody's. */
 #define MAX_TAG 0xffffU
@@ -56,6 +59,8 @@ enum reason {
 	DROP_ND,	 /* tap_in: a neighbour solicitation for the service that RFC 4861 calls invalid */
 	DROP_EXTENSION,	 /* tap_in: more IPv6 extension headers than are looked behind, or one that ends early */
 	DROP_REWRITTEN,	 /* tap_in: checksum offload would write into its headers after we looked */
+	DROP_CONNECTION_RATE, /* tap_in: more new connections to the service than CONNECTION_RATE */
+	DROP_PACKET_RATE,     /* tap_in: more packets to the service than PACKET_RATE */
 	REASONS,
 };
 
@@ -64,6 +69,36 @@ struct tap {
 	__u32 ifindex; /* 0: no tap has this tag */
 	__u8 mac[6];   /* the guest's, from its last segment to the service; zero until then */
 	__u16 pad;
+};
+
+/* What a guest may send to the service, IPv4 and IPv6 together: so many a second in the long run, and so many in one
+ * go. Beyond that it is dropped on its tap, before it costs the private namespace anything.
+ *
+ * Connections: as many as there may be requests (eve_meta/web/limits.py), since an image may open one for each; a boot
+ * opens 35 within a second or two. Each that is not refused costs a worker about as much as a request.
+ * Packets: a request on a connection of its own takes seven or eight, and an answer of 1 MiB up to 724
+ * acknowledgements. AWS lets 1,024 a second through to its link-local services. */
+#define CONNECTION_RATE	 200
+#define CONNECTION_BURST 400
+#define PACKET_RATE	 2048
+#define PACKET_BURST	 8192
+
+/* When a guest did something: how often, first and last, in nanoseconds of CLOCK_BOOTTIME. All zero: never. */
+struct sighting {
+	__u64 frames;
+	__u64 first;
+	__u64 last;
+};
+
+/* guests: tag -> what is remembered of its guest. */
+struct guest {
+	__u64 connections;	    /* bucket of new connections; guest.h explains the number */
+	__u64 packets;		    /* bucket of packets */
+	struct sighting arp;	    /* ARP requests that were answered */
+	struct sighting nd;	    /* neighbour solicitations that were answered */
+	struct sighting connection; /* SYNs to the service, those over the limit too */
+	struct sighting dhcp;	    /* DHCP of its own, broadcast to whoever serves it */
+	struct sighting dhcp6;	    /* DHCPv6 */
 };
 
 /* counters: tag -> one per reason, per CPU. */

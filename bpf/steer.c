@@ -10,6 +10,8 @@
  * The law of tap_in: a frame that has nothing to do with the service is not ours (TC_ACT_UNSPEC, so that other filters
  * on the tap still run); a frame that has is taken, or dropped and counted. None of ours ever reaches the bridge.
  */
+#include "addresses.h"
+#include "guest.h"
 #include "nd.h"
 #include "parse.h"
 #include "shared.h"
@@ -17,6 +19,7 @@
 BPF_F_TABLE("hash", __u32, __u32, tags, 65536, BPF_F_NO_PREALLOC); /* tap's ifindex -> tag */
 BPF_ARRAY(taps, struct tap, MAX_TAG + 1);
 BPF_F_TABLE("percpu_hash", __u32, struct counters, counters, MAX_TAG + 1, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", __u32, struct guest, guests, MAX_TAG + 1, BPF_F_NO_PREALLOC);
 BPF_ARRAY(settings, struct settings, 1);
 
 static const __u8 service_mac[ETH_ALEN] = { MAC_OUI0, MAC_OUI1, MAC_OUI2, 0xa9, 0xfe, 0x01 };
@@ -80,10 +83,18 @@ static __always_inline __u32 tag_of(struct __sk_buff *skb)
 	return tag ? *tag & MAX_TAG : 0;
 }
 
+/* What is remembered of the guest of a tag; NULL when the tag has no tap. */
+static __always_inline struct guest *guest_of(__u32 tag)
+{
+	return guests.lookup(&tag);
+}
+
 static __always_inline int from_tap_arp(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, int tagged)
 {
 	const __be32 service = bpf_htonl(SERVICE_IPV4);
 	struct arp_ipv4 *arp;
+	struct guest *guest;
+	__u64 now;
 	__u32 tag;
 
 	/* What we can't read as ARP for IPv4 no neighbour can (arp_rcv()), so it can't deceive one. */
@@ -100,6 +111,12 @@ static __always_inline int from_tap_arp(struct __sk_buff *skb, struct cursor *cu
 		return drop(tag, DROP_VLAN);
 	if (arp->op != bpf_htons(ARPOP_REQUEST))
 		return drop(tag, DROP_ARP);
+	guest = guest_of(tag);
+	if (!guest)
+		return drop(tag, DROP_NO_TAG);
+	now = bpf_ktime_get_boot_ns();
+	if (!take_packet(guest, now))
+		return drop(tag, DROP_PACKET_RATE);
 
 	/* Answer in place. Also to a probe from 0.0.0.0 (RFC 5227): a guest that picks link-local addresses must learn
 	 * that this one is taken. */
@@ -111,17 +128,9 @@ static __always_inline int from_tap_arp(struct __sk_buff *skb, struct cursor *cu
 	arp->tpa = asker;
 	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, service_mac, ETH_ALEN);
+	see(&guest->arp, now);
 	count(tag, ANSWERED_ARP);
 	return bpf_redirect(skb->ifindex, 0);
-}
-
-/* Sources that the private namespace could take for its own or for many: a route for them would not lead to the guest.
- */
-static __always_inline int impossible_source(__be32 address)
-{
-	__u8 first = bpf_ntohl(address) >> 24;
-
-	return first == 0 || first == 127 || first >= 224;
 }
 
 /* Whether checksum offload will write into the first `end` bytes. No helper says whether it will write at all; but
@@ -141,18 +150,28 @@ static __always_inline int will_change(struct __sk_buff *skb, __u32 end)
 	return skb->len <= end || bpf_skb_change_tail(skb, end + 1, 0) == 0;
 }
 
-/* Sends a segment, whose TCP header begins at `tcp`, on to the private namespace, with its tag. Pointers into the frame
- * are void afterwards. */
-static __always_inline int pass_request(struct __sk_buff *skb, __u32 tag, __u32 tcp)
+/* Sends a segment, whose TCP header begins at `tcp`, on to the private namespace, with its tag; `opens` says whether it
+ * is the first of a connection. Pointers into the frame are void afterwards. */
+static __always_inline int pass_request(struct __sk_buff *skb, __u32 tag, __u32 tcp, int opens)
 {
 	__u32 zero = 0;
 	struct settings *set = settings.lookup(&zero);
 	struct tap *tap = taps.lookup(&tag);
+	struct guest *guest = guest_of(tag);
+	__u64 now = bpf_ktime_get_boot_ns();
 	struct cursor cur;
 	struct ethhdr *eth;
 
-	if (!tap || !set || !set->host_ifindex)
+	if (!tap || !guest || !set || !set->host_ifindex)
 		return drop(tag, DROP_NO_TAG);
+	/* Connections first: a flood of SYNs leaves the packets to the connections that there are. */
+	if (opens) {
+		see(&guest->connection, now);
+		if (!take_connection(guest, now))
+			return drop(tag, DROP_CONNECTION_RATE);
+	}
+	if (!take_packet(guest, now))
+		return drop(tag, DROP_PACKET_RATE);
 	/* What we looked at, and the tag, are to arrive also where the checksum offload of the host's end is switched
 	 * off, and the kernel writes the checksum on the way there. */
 	if (will_change(skb, tcp + offsetof(struct tcphdr, seq)))
@@ -170,13 +189,18 @@ static __always_inline int pass_request(struct __sk_buff *skb, __u32 tag, __u32 
 	return bpf_redirect(set->host_ifindex, 0);
 }
 
-/* Whether a change of two neighbouring bytes could make it the service's: then at least two of its bytes are already.
- */
-static __always_inline int near_service(__be32 address)
+/* Takes note of DHCP in a UDP packet that is not ours: whether the guest ever asked for an address is what explains a
+ * guest that never asked for its metadata. */
+static __always_inline void see_dhcp(struct __sk_buff *skb, struct cursor *cur, __u32 options_end, __u16 port)
 {
-	__u32 differ = bpf_ntohl(address) ^ SERVICE_IPV4;
+	struct udphdr *udp;
+	struct guest *guest;
 
-	return !(differ & 0xffff0000) || !(differ & 0x0000ffff) || !(differ & 0xff0000ff);
+	if (parse_udp(cur, options_end, &udp) < 0 || udp->dest != bpf_htons(port))
+		return;
+	guest = guest_of(tag_of(skb));
+	if (guest)
+		see(port == DHCP_PORT ? &guest->dhcp : &guest->dhcp6, bpf_ktime_get_boot_ns());
 }
 
 static __always_inline int from_tap_ipv4(struct __sk_buff *skb, struct cursor *cur, int tagged, __u32 offset)
@@ -189,8 +213,11 @@ static __always_inline int from_tap_ipv4(struct __sk_buff *skb, struct cursor *c
 	/* As with ARP: ip_rcv() drops what we can't read. */
 	if (parse_ipv4(cur, &ip) < 0)
 		return TC_ACT_UNSPEC;
-	if (ip->saddr != service && ip->daddr != service)
+	if (ip->saddr != service && ip->daddr != service) {
+		if (is_broadcast(ip->daddr) && ip->protocol == IPPROTO_UDP && !tagged)
+			see_dhcp(skb, cur, ip->ihl * 4, DHCP_PORT);
 		return TC_ACT_UNSPEC;
+	}
 	tag = tag_of(skb);
 	if (!tag)
 		return drop(0, DROP_NO_TAG);
@@ -209,63 +236,15 @@ static __always_inline int from_tap_ipv4(struct __sk_buff *skb, struct cursor *c
 		return drop(tag, DROP_MALFORMED);
 	if (tcp->dest != bpf_htons(SERVICE_PORT))
 		return drop(tag, DROP_NOT_HTTP);
-	return pass_request(skb, tag, offset + ip->ihl * 4);
-}
-
-static __always_inline int is_ipv6(const struct in6_addr *address, __u32 first, __u32 last)
-{
-	return address->s6_addr32[0] == bpf_htonl(first) && !address->s6_addr32[1] && !address->s6_addr32[2] &&
-	       address->s6_addr32[3] == bpf_htonl(last);
-}
-
-static __always_inline int is_service(const struct in6_addr *address)
-{
-	return is_ipv6(address, SERVICE_IPV6_LOCAL_FIRST, SERVICE_IPV6_LOCAL_LAST) ||
-	       is_ipv6(address, SERVICE_IPV6_EC2_FIRST, SERVICE_IPV6_EC2_LAST);
-}
-
-/* Whether two words differ in two neighbouring bytes at most, one in each. */
-static __always_inline int straddles(__u32 differ, __u32 next)
-{
-	return !(differ & 0xffffff00) && !(next & 0x00ffffff);
-}
-
-/* Whether a change of two neighbouring bytes could make it the service's. */
-static __always_inline int near_service6(const struct in6_addr *address)
-{
-	__u32 b = address->s6_addr32[1], c = bpf_ntohl(address->s6_addr32[2]);
-	__u32 a[] = { bpf_ntohl(address->s6_addr32[0]) ^ SERVICE_IPV6_LOCAL_FIRST,
-		      bpf_ntohl(address->s6_addr32[0]) ^ SERVICE_IPV6_EC2_FIRST };
-	__u32 d[] = { bpf_ntohl(address->s6_addr32[3]) ^ SERVICE_IPV6_LOCAL_LAST,
-		      bpf_ntohl(address->s6_addr32[3]) ^ SERVICE_IPV6_EC2_LAST };
-
-#pragma unroll
-	for (int i = 0; i < 2; i++) {
-		/* All but one word are right, or all but two neighbours that differ where they meet. */
-		if (!a[i] + !b + !c + !d[i] >= 3)
-			return 1;
-		if ((straddles(a[i], bpf_ntohl(b)) && !c && !d[i]) || (!a[i] && straddles(bpf_ntohl(b), c) && !d[i]) ||
-		    (!a[i] && !b && straddles(c, d[i])))
-			return 1;
-	}
-	return 0;
-}
-
-/* As impossible_source(): unspecified, loopback and IPv4 within IPv6 (::/96, ::ffff:0:0/96), multicast, the worker's.
- */
-static __always_inline int impossible_source6(const struct in6_addr *address)
-{
-	__u32 third = address->s6_addr32[2];
-
-	if (!address->s6_addr32[0] && !address->s6_addr32[1] && (!third || third == bpf_htonl(0xffff)))
-		return 1;
-	return address->s6_addr[0] == 0xff || is_ipv6(address, WORKER_IPV6_FIRST, WORKER_IPV6_LAST);
+	return pass_request(skb, tag, offset + ip->ihl * 4, opens_connection(tcp));
 }
 
 /* What a neighbour message about the service comes to; TC_ACT_UNSPEC when it is about somebody else. */
 static __always_inline int from_tap_nd(struct __sk_buff *skb, const struct extensions *ext, __u8 hop_limit, int tagged)
 {
 	struct nd_message message;
+	struct guest *guest;
+	__u64 now;
 	__u32 tag;
 
 	/* The fixed part. One that ends earlier no neighbour takes (ndisc_rcv()). */
@@ -282,8 +261,15 @@ static __always_inline int from_tap_nd(struct __sk_buff *skb, const struct exten
 		return drop(tag, DROP_VLAN);
 	if (ext->any || hop_limit != ND_HOP_LIMIT || message.code)
 		return drop(tag, DROP_ND);
+	guest = guest_of(tag);
+	if (!guest)
+		return drop(tag, DROP_NO_TAG);
+	now = bpf_ktime_get_boot_ns();
+	if (!take_packet(guest, now))
+		return drop(tag, DROP_PACKET_RATE);
 	if (advertise(skb, &message.target, service_mac) < 0)
 		return drop(tag, DROP_ND);
+	see(&guest->nd, now);
 	count(tag, ANSWERED_ND);
 	return bpf_redirect(skb->ifindex, 0);
 }
@@ -313,8 +299,11 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *c
 				return verdict;
 		}
 	}
-	if (!from_service && !to_service)
+	if (!from_service && !to_service) {
+		if (ext.next == IPPROTO_UDP && !ext.any && is_dhcp6_servers(&ip->daddr) && !tagged)
+			see_dhcp(skb, cur, 0, DHCP6_PORT);
 		return TC_ACT_UNSPEC;
+	}
 	tag = tag_of(skb);
 	if (!tag)
 		return drop(0, DROP_NO_TAG);
@@ -332,7 +321,7 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *c
 		return drop(tag, DROP_MALFORMED);
 	if (tcp->dest != bpf_htons(SERVICE_PORT))
 		return drop(tag, DROP_NOT_HTTP);
-	return pass_request(skb, tag, offset + sizeof(*ip));
+	return pass_request(skb, tag, offset + sizeof(*ip), opens_connection(tcp));
 }
 
 /* How much of the frame must not change any more after we let it pass; 0 where nothing could come of a change.

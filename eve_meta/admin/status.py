@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from attrs import asdict
+
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.steering.maps import Reason
 from eve_meta.steering.steering import Steering
@@ -19,7 +21,7 @@ def status(supervisor: Supervisor, steering: Steering, inventory: Inventory) -> 
     return {
         "version": version("eve-meta"),
         "namespace": steering.namespace.name,
-        "taps": [_tap(state, steering.counters(state.tap.tag)) for state in supervisor.taps],
+        "taps": [_tap(state, steering) for state in supervisor.taps],
         "workers": [{"pid": worker.pid, "restarts": worker.restarts} for worker in supervisor.workers],
         "domains": len(list(inventory.domains())),
         "unsteered": {
@@ -34,8 +36,9 @@ def status(supervisor: Supervisor, steering: Steering, inventory: Inventory) -> 
     }
 
 
-def _tap(state: TapState, counters: Mapping[Reason, int]) -> dict[str, Any]:
+def _tap(state: TapState, steering: Steering) -> dict[str, Any]:
     domain = state.domain
+    counters = steering.counters(state.tap.tag)
     return {
         "tap": state.tap.name,
         "ifindex": state.tap.ifindex,
@@ -49,6 +52,7 @@ def _tap(state: TapState, counters: Mapping[Reason, int]) -> dict[str, Any]:
         "frames_in": counters.get(Reason.PASSED_REQUEST, 0),
         "frames_out": counters.get(Reason.PASSED_ANSWER, 0),
         "drops": _drops(counters),
+        "seen": asdict(steering.sightings(state.tap.tag)),
     }
 
 

@@ -22,7 +22,7 @@ from eve_meta.errors import Problem
 from eve_meta.steering.maps import MAPS, PROGRAMS, Maps, Settings
 from eve_meta.tag import MIN_TAG
 
-SOURCES = ("shared.h", "parse.h", "nd.h", "steer.c")
+SOURCES = ("shared.h", "parse.h", "addresses.h", "nd.h", "guest.h", "steer.c")
 
 
 def source_directory() -> Path:

@@ -7,12 +7,12 @@ import enum
 import struct
 from pathlib import Path
 
-from attrs import frozen
+from attrs import fields, frozen
 
 from eve_meta.steering.libbpf import Map
 
 PROGRAMS = ("tap_in", "ns_in", "ns_out", "host_in")
-MAPS = ("tags", "taps", "counters", "settings")
+MAPS = ("tags", "taps", "counters", "guests", "settings")
 
 
 class Reason(enum.IntEnum):
@@ -38,6 +38,8 @@ class Reason(enum.IntEnum):
     DROP_ND = 17
     DROP_EXTENSION = 18
     DROP_REWRITTEN = 19
+    DROP_CONNECTION_RATE = 20
+    DROP_PACKET_RATE = 21
 
     @property
     def label(self) -> str:
@@ -49,6 +51,10 @@ U32 = struct.Struct("=I")
 TAP = struct.Struct("=I6sxx")
 COUNTERS = struct.Struct(f"={len(Reason)}Q")
 SETTINGS = struct.Struct("=IIQ")
+BUCKETS = struct.Struct("=QQ")
+SIGHTING = struct.Struct("=QQQ")
+
+SECOND = 1_000_000_000
 
 
 @frozen
@@ -68,8 +74,41 @@ class Settings:
     build: int
 
 
-class Maps:
-    """The maps below a pin directory.
+@frozen
+class Sighting:
+    """When a guest did something: how often, and first and last, in seconds of ``CLOCK_BOOTTIME``."""
+
+    frames: int
+    first: float
+    last: float
+
+
+@frozen(kw_only=True)
+class Sightings:
+    """What a guest was seen doing since its tap has its tag; None: never.
+
+    :ivar arp: ARP requests for the service that were answered.
+    :ivar nd: neighbour solicitations for it that were answered.
+    :ivar connection: SYNs to it, also those over the limit.
+    :ivar dhcp: DHCP for the guest's own address, broadcast (RFC 2131); a renewal is not.
+    :ivar dhcp6: DHCPv6 (RFC 8415).
+    """
+
+    arp: Sighting | None = None
+    nd: Sighting | None = None
+    connection: Sighting | None = None
+    dhcp: Sighting | None = None
+    dhcp6: Sighting | None = None
+
+
+SIGHTINGS = tuple(one.name for one in fields(Sightings))
+"""In the order of ``struct guest``."""
+
+GUEST_SIZE = BUCKETS.size + len(SIGHTINGS) * SIGHTING.size
+
+
+class LastingMaps:
+    """The maps below a pin directory that look the same in every build: what a new build takes over from an old one.
 
     :raises OSError: when one is missing.
     """
@@ -78,13 +117,13 @@ class Maps:
         with contextlib.ExitStack() as undo:
             self._tags = Map(pins / "tags", U32.size, U32.size)
             undo.callback(self._tags.close)
-            self._taps = Map(pins / "taps", U32.size, TAP.size)
-            undo.callback(self._taps.close)
-            self._counters = Map(pins / "counters", U32.size, COUNTERS.size, per_cpu=True)
-            undo.callback(self._counters.close)
             self._settings = Map(pins / "settings", U32.size, SETTINGS.size)
             undo.callback(self._settings.close)
+            self._open(pins, undo)
             self._close = undo.pop_all()
+
+    def _open(self, pins: Path, undo: contextlib.ExitStack) -> None:
+        """Opens what else there is."""
 
     def close(self) -> None:
         self._close.close()
@@ -101,10 +140,26 @@ class Maps:
         found = ((key, self._tags.get(key)) for key in self._tags)
         return {U32.unpack(key)[0]: U32.unpack(value)[0] for key, value in found if value is not None}
 
+
+class Maps(LastingMaps):
+    """All the maps below a pin directory.
+
+    :raises OSError: when one is missing, or is another build's.
+    """
+
+    def _open(self, pins: Path, undo: contextlib.ExitStack) -> None:
+        self._taps = Map(pins / "taps", U32.size, TAP.size)
+        undo.callback(self._taps.close)
+        self._counters = Map(pins / "counters", U32.size, COUNTERS.size, per_cpu=True)
+        undo.callback(self._counters.close)
+        self._guests = Map(pins / "guests", U32.size, GUEST_SIZE)
+        undo.callback(self._guests.close)
+
     def add_tap(self, tag: int, ifindex: int) -> None:
         """Gives the tap *ifindex* its *tag*. From here on its frames are counted, and answers find their way."""
         # In this order: tap_in must not pass a frame whose answer host_in could not return.
         self._counters.set(U32.pack(tag), bytes(COUNTERS.size))
+        self._guests.set(U32.pack(tag), bytes(GUEST_SIZE))
         self._taps.set(U32.pack(tag), TAP.pack(ifindex, bytes(6)))
         self._tags.set(U32.pack(ifindex), U32.pack(tag))
 
@@ -112,6 +167,7 @@ class Maps:
         """Takes the tag away; what still comes with it is dropped."""
         self._tags.delete(U32.pack(ifindex))
         self._taps.set(U32.pack(tag), bytes(TAP.size))
+        self._guests.delete(U32.pack(tag))
         self._counters.delete(U32.pack(tag))
 
     def tap(self, tag: int) -> TapEntry:
@@ -130,3 +186,11 @@ class Maps:
             return {}
         of_cpus = list(COUNTERS.iter_unpack(raw))
         return {reason: sum(cpu[reason] for cpu in of_cpus) for reason in Reason}
+
+    def sightings(self, tag: int) -> Sightings:
+        """What the guest of *tag* was seen doing; nothing when it has no tap."""
+        raw = self._guests.get(U32.pack(tag)) or bytes(GUEST_SIZE)
+        found = zip(SIGHTINGS, SIGHTING.iter_unpack(raw[BUCKETS.size :]), strict=True)
+        return Sightings(
+            **{name: Sighting(frames, first / SECOND, last / SECOND) for name, (frames, first, last) in found if frames}
+        )

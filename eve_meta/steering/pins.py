@@ -11,12 +11,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 from attrs import evolve
 
 from eve_meta.errors import Problem
 from eve_meta.steering.loader import build_id, source_directory, unpin
-from eve_meta.steering.maps import PROGRAMS, Maps
+from eve_meta.steering.maps import PROGRAMS, LastingMaps, Maps
+
+AnyMaps = TypeVar("AnyMaps", bound=LastingMaps)
 
 BPFFS = Path("/sys/fs/bpf")
 
@@ -51,18 +54,18 @@ class Pins:
                 "or give this one another [steering] namespace"
             ) from None
         try:
-            old = self._open_maps()
-            if old is None:
-                self._load()
-                return Maps(self.directory)
-            if old.settings().build == build_id(source_directory()):
-                return old
-            with contextlib.closing(old):
+            with contextlib.ExitStack() as undo:
+                old = self._opened(LastingMaps)
+                if old is not None:
+                    undo.callback(old.close)
+                    if old.settings().build == build_id(source_directory()) and (maps := self._whole()):
+                        return maps
                 self._load()
                 maps = Maps(self.directory)
-                maps.write_settings(evolve(maps.settings(), next_tag=old.settings().next_tag))
-                for ifindex, tag in old.tags().items():
-                    maps.add_tap(tag, ifindex)
+                if old is not None:
+                    maps.write_settings(evolve(maps.settings(), next_tag=old.settings().next_tag))
+                    for ifindex, tag in old.tags().items():
+                        maps.add_tap(tag, ifindex)
             return maps
         except BaseException:
             self.remove()
@@ -88,12 +91,16 @@ class Pins:
             )
         self._mounted = True
 
-    def _open_maps(self) -> Maps | None:
-        """The maps that are pinned already; None unless everything is there."""
+    def _whole(self) -> Maps | None:
+        """The maps of this build; None unless they and its programs are all there."""
         if any(not (self.directory / name).exists() for name in PROGRAMS):
             return None
+        return self._opened(Maps)
+
+    def _opened(self, kind: type[AnyMaps]) -> AnyMaps | None:
+        """The maps that are pinned already; None unless all of that kind are there."""
         try:
-            return Maps(self.directory)
+            return kind(self.directory)
         except OSError:
             return None
 

@@ -26,7 +26,7 @@ from eve_meta.errors import Problem
 from eve_meta.steering import filters
 from eve_meta.steering.libbpf import open_pin
 from eve_meta.steering.links import Link, LinkMonitor
-from eve_meta.steering.maps import Reason
+from eve_meta.steering.maps import Reason, Sightings
 from eve_meta.steering.namespace import PrivateNamespace
 from eve_meta.steering.pins import Pins
 from eve_meta.steering.tags import TagAllocator
@@ -138,6 +138,10 @@ class Steering:
     def counters(self, tag: int) -> dict[Reason, int]:
         """What the programs did with frames of *tag*, 0 for those that no tap sent; empty when it has no tap."""
         return self._maps.counters(tag)
+
+    def sightings(self, tag: int) -> Sightings:
+        """What the guest of *tag* was seen doing, and when; nothing when it has no tap."""
+        return self._maps.sightings(tag)
 
     @property
     def overruns(self) -> int:

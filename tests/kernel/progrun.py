@@ -42,15 +42,19 @@ _SKB_MARK = 8
 
 @frozen
 class Run:
-    """What a program did with a frame."""
+    """What a program did with a frame, and the nanoseconds that it took on the average."""
 
     verdict: int
     frame: bytes
     mark: int
+    duration: int
 
 
-def run(program: int, frame: bytes, *, mark: int = 0) -> Run:
-    """Runs the program with file descriptor *program* on *frame*, which arrives with *mark*."""
+def run(program: int, frame: bytes, *, mark: int = 0, repeat: int = 1) -> Run:
+    """Runs the program with file descriptor *program* on *frame*, which arrives with *mark*.
+
+    When it does so *repeat* times, each run gets the frame as the one before left it.
+    """
     out = ctypes.create_string_buffer(len(frame) + 256)
     context = ctypes.create_string_buffer(_SKB_SIZE)
     ctypes.c_uint32.from_buffer(context, _SKB_MARK).value = mark
@@ -64,9 +68,11 @@ def run(program: int, frame: bytes, *, mark: int = 0) -> Run:
         ctx_out=ctypes.addressof(context),
         ctx_size_in=_SKB_SIZE,
         ctx_size_out=_SKB_SIZE,
+        repeat=repeat,
     )
     result = _libbpf().bpf_prog_test_run_opts(program, ctypes.byref(opts))
     if result < 0:
         raise OSError(ctypes.get_errno(), "bpf_prog_test_run_opts")
     verdict = ctypes.c_int32(opts.retval).value
-    return Run(verdict, out.raw[: opts.data_size_out], ctypes.c_uint32.from_buffer(context, _SKB_MARK).value)
+    marked = ctypes.c_uint32.from_buffer(context, _SKB_MARK).value
+    return Run(verdict, out.raw[: opts.data_size_out], marked, opts.duration)

@@ -58,8 +58,8 @@ class Steer:
         for program in self._programs.values():
             os.close(program)
 
-    def run(self, name: str, frame: Packet | bytes, mark: int = 0) -> Run:
-        return run(self._programs[name], bytes(frame), mark=mark)
+    def run(self, name: str, frame: Packet | bytes, mark: int = 0, repeat: int = 1) -> Run:
+        return run(self._programs[name], bytes(frame), mark=mark, repeat=repeat)
 
     def reset(self) -> None:
         for ifindex, tag in self.maps.tags().items():

@@ -15,7 +15,7 @@ from attrs import evolve
 from eve_meta.errors import Problem
 from eve_meta.steering import loader
 from eve_meta.steering.libbpf import Map
-from eve_meta.steering.maps import PROGRAMS, Maps
+from eve_meta.steering.maps import PROGRAMS, Maps, Sightings
 from eve_meta.steering.pins import Pins
 
 NAME = "emtest-pins"
@@ -65,6 +65,30 @@ def test_programs_of_other_sources_are_replaced_and_the_taps_keep_their_tags() -
         assert maps.tap(7).ifindex == 4711
         assert maps.settings().next_tag == 8
         assert program_id() != first
+
+
+def test_taps_keep_their_tags_through_an_upgrade_from_maps_of_another_layout() -> None:
+    with opened() as maps:
+        maps.add_tap(7, 4711)
+        maps.write_settings(evolve(maps.settings(), build=1, next_tag=8))
+    for name in ("counters", "guests"):
+        (DIRECTORY / name).unlink()
+    command = f"bpftool map create {DIRECTORY / 'counters'} type hash key 4 value 8 entries 9 name counters"
+    subprocess.run(command.split(), check=True)
+    with opened() as maps:
+        assert maps.tags() == {4711: 7}
+        assert maps.settings().next_tag == 8
+        assert set(maps.counters(7).values()) == {0}
+        assert maps.sightings(7) == Sightings()
+
+
+def test_where_a_map_is_gone_the_rest_is_made_anew_and_the_tags_stay() -> None:
+    with opened() as maps:
+        maps.add_tap(7, 4711)
+    (DIRECTORY / "taps").unlink()
+    with opened() as maps:
+        assert maps.tags() == {4711: 7}
+        assert maps.tap(7).ifindex == 4711
 
 
 def test_pins_that_a_crash_left_half_made_are_made_anew() -> None:
