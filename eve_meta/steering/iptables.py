@@ -18,9 +18,18 @@ PORT = 8775
 meta0, because the kernel has no route_localnet for ::1."""
 
 
+MAX_TRACKED = 2048
+"""Connections of one tap to one address of the service in conntrack's table, in whatever state; another begins when one
+is forgotten. A guest can keep each there with a packet now and then, long after its connection ended, and the table is
+the host's memory: ``nf_conntrack_max`` is 65,536 on a small host. What tap_in lets through fills this in eight seconds,
+which is longer than the table remembers an orderly end. It is half of what may wait to be accepted
+(``namespace.LISTEN_BACKLOG``), so that no guest alone fills that either."""
+
+
 def _rules(worker: str, *services: str) -> str:
     to_worker = "\n".join(
         f"-A PREROUTING -i meta0 -p tcp -d {service} --dport 80 "
+        f"-m connlimit --connlimit-upto {MAX_TRACKED} --connlimit-mask 0 "
         f'-m comment --comment "eve-meta: the service is the worker" -j DNAT --to-destination {worker}:{PORT}'
         for service in services
     )
@@ -42,7 +51,8 @@ RULES = {
 """raw PREROUTING comes before conntrack looks a packet up, so the zone is there in time. ``--zone-orig`` and not
 ``--zone``: answers leave without a zone and must find their connection by its reply tuple, which conntrack keeps unique
 over all zones by giving one of two equal guests another source port. DNAT belongs into nat PREROUTING, before the
-routing decision that makes a packet local."""
+routing decision that makes a packet local. ``connlimit`` counts each zone for itself, and all its addresses together
+(mask 0); a connection that is not led to the worker has no route, and conntrack forgets a packet that goes nowhere."""
 
 
 def load(namespace: Path, *, ipv6: bool) -> None:

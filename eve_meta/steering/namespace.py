@@ -56,6 +56,14 @@ SYSCTLS = {
     f"net/ipv4/conf/{META0}/rp_filter": "0",
     "net/core/somaxconn": str(LISTEN_BACKLOG),
     "net/ipv4/tcp_max_syn_backlog": str(LISTEN_BACKLOG),
+    # Where several guests together fill the backlog with connections that they never complete, the others' need no
+    # place in it. The kernel's default, on which much hangs here.
+    "net/ipv4/tcp_syncookies": "1",
+    # A half-open connection is forgotten after 7 seconds, not 63: a guest is one hop away and loses nothing.
+    "net/ipv4/tcp_synack_retries": "2",
+    # And one that the worker closed, but whose guest acknowledges nothing, after 6 seconds, not 100: its answer is the
+    # kernel's memory until then.
+    "net/ipv4/tcp_orphan_retries": "4",
 }
 
 SYSCTLS6 = {
@@ -70,9 +78,10 @@ SYSCTLS6 = {
 }
 
 CONNTRACK_SYSCTLS = {
-    # Connections here are short: the defaults (five days, minutes) would let one guest fill the table, and its entries
-    # outlive the rest of a tag (tags.QUARANTINE).
-    "net/netfilter/nf_conntrack_tcp_timeout_established": "300",
+    # Connections here are short, and the worker ends one on which nothing happens for 15 s: with the defaults (five
+    # days, minutes) a guest would soon have all that it may (iptables.MAX_TRACKED), and its entries would outlive the
+    # rest of a tag (tags.QUARANTINE).
+    "net/netfilter/nf_conntrack_tcp_timeout_established": "60",
     "net/netfilter/nf_conntrack_tcp_timeout_syn_sent": "10",
     "net/netfilter/nf_conntrack_tcp_timeout_syn_recv": "10",
     "net/netfilter/nf_conntrack_tcp_timeout_fin_wait": "20",
