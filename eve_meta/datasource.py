@@ -1,0 +1,242 @@
+"""Which datasource a guest's cloud-init will choose: the rules of its ``ds-identify``.
+
+Before cloud-init, systemd runs ``ds-identify`` (``tools/ds-identify`` of cloud-init 22.4). It looks at SMBIOS,
+the labels of file systems and the kernel command line, and leaves those datasources that it *found*, in the order of
+the image's ``datasource_list``; cloud-init takes the first of them that has data. Where nothing is found, it disables
+cloud-init on x86 (``notfound=disabled``), and elsewhere, where SMBIOS cannot be relied upon, lets it try them all.
+
+What only the guest's own files can say is not here: seeds in its root file system, the image's ``datasource_list``,
+containers. Nor are other hypervisors than QEMU (VMware, Hyper-V).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+
+from attrs import frozen
+
+BUILTIN_ORDER = (
+    *("MAAS", "ConfigDrive", "NoCloud", "AltCloud", "Azure", "Bigstep", "CloudSigma", "CloudStack", "DigitalOcean"),
+    *("Vultr", "AliYun", "Ec2", "GCE", "OpenNebula", "OpenStack", "OVF", "SmartOS", "Scaleway", "Hetzner", "IBMCloud"),
+    *("Oracle", "Exoscale", "RbxCloud", "UpCloud", "VMware", "LXD", "NWCS"),
+)
+"""``DI_DSLIST_DEFAULT``: for an image without a ``datasource_list``."""
+
+IMAGE_ORDER = ("NoCloud", "ConfigDrive", *(name for name in BUILTIN_ORDER if name not in ("NoCloud", "ConfigDrive")))
+"""For images of Debian and Ubuntu, whose ``/etc/cloud/cloud.cfg.d/90_dpkg.cfg`` has NoCloud before ConfigDrive."""
+
+NONE = "None"
+"""No datasource: cloud-init is disabled, or finds nothing."""
+
+OPENSTACK_PRODUCTS = ("OpenStack Nova", "OpenStack Compute")
+OPENSTACK_ASSET_TAGS = ("OpenTelekomCloud", "SAP CCloud VM", "HUAWEICLOUD", *OPENSTACK_PRODUCTS)
+
+_AZURE_CHASSIS = "7783-7084-3265-9085-8269-3286-77"
+_OVF_LABELS = ("OVF-TRANSPORT", "ovf-transport", "OVFENV", "ovfenv", "OVF ENV", "ovf env")
+
+
+@frozen(kw_only=True)
+class Dmi:
+    """What the guest reads below ``/sys/class/dmi/id``; "" where its SMBIOS says nothing."""
+
+    product_name: str = ""
+    product_serial: str = ""
+    product_uuid: str = ""
+    sys_vendor: str = ""
+    chassis_asset_tag: str = ""
+    board_name: str = ""
+
+
+@frozen(kw_only=True)
+class Machine:
+    """What ``ds-identify`` can see of a QEMU guest from outside.
+
+    :ivar machine: its architecture as ``uname -m`` says it.
+    :ivar labels: of all file systems on its disks, as ``blkid`` says them.
+    :ivar cd_labels: those of ISO 9660 file systems on CD drives.
+    :ivar command_line: the kernel's, as far as the hypervisor gives it; "" where the guest's boot loader does.
+    """
+
+    machine: str = "x86_64"
+    dmi: Dmi = Dmi()
+    labels: tuple[str, ...] = ()
+    cd_labels: tuple[str, ...] = ()
+    command_line: str = ""
+
+
+@frozen(kw_only=True)
+class Prediction:
+    """What cloud-init will do.
+
+    :ivar predicted: the datasource that it tries first, :data:`NONE` where it is disabled.
+    :ivar found: all that it is left with, in the order in which it tries them.
+    :ivar why: the fact that decided, in words.
+    """
+
+    predicted: str
+    found: tuple[str, ...]
+    why: str
+
+
+def identify(guest: Machine, order: tuple[str, ...] = IMAGE_ORDER) -> Prediction:
+    """What ``ds-identify`` says of *guest*.
+
+    :param order: the image's ``datasource_list``.
+    """
+    named = _named(guest.command_line)
+    if named:
+        return Prediction(predicted=named, found=(named,), why="the kernel command line names it")
+    found = {name: why for name in order if (why := _CHECKS.get(name, _nothing)(guest))}
+    if found:
+        first = next(iter(found))
+        return Prediction(predicted=first, found=tuple(found), why=found[first])
+    if not is_x86(guest.machine):
+        why = f"on {guest.machine} cloud-init tries all datasources, and OpenStack's is the first of them that is there"
+        return Prediction(predicted="OpenStack", found=(), why=why)
+    return Prediction(predicted=NONE, found=(), why="neither SMBIOS nor a disk says which: cloud-init is disabled")
+
+
+def is_x86(machine: str) -> bool:
+    """Whether SMBIOS is relied upon on *machine*."""
+    return fnmatchcase(machine, "i?86") or machine == "x86_64"
+
+
+def nocloud_seed(serial: str) -> str | None:
+    """The address from which NoCloud is told to read by a serial such as ``ds=nocloud;s=http://…``; None: none.
+
+    As ``DataSourceNoCloud.parse_cmdline_data()`` reads it.
+    """
+    for word in serial.split():
+        if word.startswith("ds=nocloud"):
+            for item in word.split(";")[1:]:
+                key, _, value = item.partition("=")
+                if key in ("s", "seedfrom") and value:
+                    return value
+    return None
+
+
+def _named(command_line: str) -> str:
+    named = ""
+    for word in command_line.split():
+        key, equals, value = word.partition("=")
+        if equals and key in ("ci.ds", "ci.datasource"):
+            named = value
+    return named
+
+
+def _read(value: str) -> str:
+    # The shell's "read" without -r: white space at the ends goes, and a backslash but for what it escapes.
+    return re.sub(r"\\(.)", r"\1", value.strip(" \t\n"))
+
+
+def _nothing(_: Machine) -> str:
+    return ""
+
+
+def _word(name: str, value: str) -> str:
+    return f"the {name} is {value!r}"
+
+
+def _has_label(guest: Machine, *labels: str) -> str:
+    label = next((label for label in guest.labels if label in labels), None)
+    return "" if label is None else f"a disk is labelled {label!r}"
+
+
+def _field(name: str, field: str, *patterns: str) -> Callable[[Machine], str]:
+    def check(guest: Machine) -> str:
+        value = _read(getattr(guest.dmi, field))
+        return _word(name, value) if any(fnmatchcase(value, pattern) for pattern in patterns) else ""
+
+    return check
+
+
+_product = _field("DMI product name", "product_name", *OPENSTACK_PRODUCTS)
+_asset_tag = _field("DMI chassis asset tag", "chassis_asset_tag", *OPENSTACK_ASSET_TAGS)
+
+
+def _vendor(*vendors: str) -> Callable[[Machine], str]:
+    return _field("DMI system vendor", "sys_vendor", *vendors)
+
+
+def _nocloud(guest: Machine) -> str:
+    for said, name in ((guest.command_line, "kernel command line"), (_read(guest.dmi.product_serial), "DMI serial")):
+        if re.search(r"(?:^| )ds=nocloud", said):
+            return f"the {name} says ds=nocloud"
+    return _has_label(guest, "cidata", "CIDATA")
+
+
+def _config_drive(guest: Machine) -> str:
+    return _has_label(guest, "config-2", "CONFIG-2")
+
+
+def _openstack(guest: Machine) -> str:
+    # A config drive would be another way to the same data.
+    return "" if _config_drive(guest) else _product(guest) or _asset_tag(guest)
+
+
+def _ec2(guest: Machine) -> str:
+    dmi = guest.dmi
+    serial, uuid = _read(dmi.product_serial), _read(dmi.product_uuid)
+    if serial.endswith(".brightbox.com"):
+        return _word("DMI serial", serial)
+    if _read(dmi.chassis_asset_tag).endswith(".zstack.io"):
+        return _word("DMI chassis asset tag", _read(dmi.chassis_asset_tag))
+    if _read(dmi.sys_vendor) == "e24cloud":
+        return _word("DMI system vendor", "e24cloud")
+    if (_read(dmi.product_name), _read(dmi.sys_vendor)) == ("3DS Outscale VM", "3DS Outscale"):
+        return _word("DMI product name", "3DS Outscale VM")
+    if uuid.lower().startswith("ec2") and uuid.lower() == serial.lower():
+        return f"DMI uuid and serial are both {uuid!r}, as AWS has them"
+    return ""
+
+
+def _gce(guest: Machine) -> str:
+    product = _field("DMI product name", "product_name", "Google Compute Engine")
+    return product(guest) or _field("DMI serial", "product_serial", "GoogleCloud-*")(guest)
+
+
+def _ovf(guest: Machine) -> str:
+    if _read(guest.dmi.chassis_asset_tag) == _AZURE_CHASSIS:
+        return ""
+    label = next((label for label in guest.cd_labels if label in _OVF_LABELS), None)
+    return "" if label is None else f"a CD is labelled {label!r}"
+
+
+def _worded(word: str, vendor: str) -> Callable[[Machine], str]:
+    def check(guest: Machine) -> str:
+        if f" {word} " in f" {guest.command_line} ":
+            return f"the kernel command line says {word}"
+        return _vendor(vendor)(guest)
+
+    return check
+
+
+_CHECKS: Mapping[str, Callable[[Machine], str]] = MappingProxyType(
+    {
+        "NoCloud": _nocloud,
+        "ConfigDrive": _config_drive,
+        "Azure": _field("DMI chassis asset tag", "chassis_asset_tag", _AZURE_CHASSIS),
+        "CloudSigma": _field("DMI product name", "product_name", "CloudSigma"),
+        "CloudStack": _field("DMI product name", "product_name", "CloudStack*"),
+        "DigitalOcean": _vendor("DigitalOcean"),
+        "Vultr": _worded("vultr", "Vultr"),
+        "AliYun": _field("DMI product name", "product_name", "Alibaba Cloud ECS"),
+        "Ec2": _ec2,
+        "GCE": _gce,
+        "OpenNebula": lambda guest: _has_label(guest, "CONTEXT", "CDROM"),
+        "OpenStack": _openstack,
+        "OVF": _ovf,
+        "SmartOS": _field("DMI product name", "product_name", "SmartDC*"),
+        "Scaleway": _worded("scaleway", "Scaleway"),
+        "Hetzner": _vendor("Hetzner"),
+        "Oracle": _field("DMI chassis asset tag", "chassis_asset_tag", "OracleCloud.com"),
+        "Exoscale": _field("DMI product name", "product_name", "Exoscale*"),
+        "RbxCloud": lambda guest: _has_label(guest, "CLOUDMD", "cloudmd"),
+        "UpCloud": _vendor("UpCloud"),
+        "LXD": _field("DMI board name", "board_name", "LXD"),
+        "NWCS": _vendor("NWCS"),
+    }
+)
