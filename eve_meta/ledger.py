@@ -52,6 +52,9 @@ class Label(str, enum.Enum):
     NOCLOUD_USER_DATA = "nocloud/user-data"
     NOCLOUD_VENDOR_DATA = "nocloud/vendor-data"
     NOCLOUD_NETWORK_CONFIG = "nocloud/network-config"
+    EVE = "eve"
+    """EVE-OS's own endpoints."""
+
     OTHER = "other"
     """Any other path."""
 
@@ -95,6 +98,8 @@ def label_of(path: tuple[str, ...]) -> Label:
         return Label.OPENSTACK
     if tree == "nocloud":
         return _NOCLOUD.get(path[1], Label.NOCLOUD) if length == 2 else Label.NOCLOUD
+    if tree == "eve":
+        return Label.EVE
     if tree == "ec2":
         return _EC2.get(path[2], Label.OTHER) if length > 2 else Label.EC2
     if path == _TOKEN_PATH:

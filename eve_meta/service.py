@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -22,6 +22,7 @@ from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from eve_meta.admin.explain import Explanation
 from eve_meta.admin.password import clear_password, read_password
 from eve_meta.admin.server import AdminFactory
 from eve_meta.admin.status import status
@@ -37,6 +38,8 @@ from eve_meta.state.passwords import Passwords
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor import Supervisor
 from eve_meta.worker_process import WorkerConfig
+
+T = TypeVar("T")
 
 USER = "eve-meta"
 """Who workers run as."""
@@ -73,7 +76,7 @@ def serve(config: Config) -> None:
             passwords=Passwords(config.paths.state, _in_thread, reactor.seconds),
         )
         steering = Steering(reactor, config.steering, supervisor)
-        _listen_admin(config, _questions(supervisor, steering, inventory), undo)
+        _listen_admin(config, _questions(supervisor, steering, inventory, config), undo)
         undo.callback(steering.stop)
         listeners = steering.start()
         end_if_told()
@@ -141,17 +144,20 @@ def _stop_reactor() -> None:
         reactor.stop()
 
 
-def _in_thread(change: Callable[[], None]) -> Deferred[None]:
+def _in_thread(change: Callable[[], T]) -> Deferred[T]:
     return deferToThreadPool(reactor, reactor.getThreadPool(), change)
 
 
-def _questions(supervisor: Supervisor, steering: Steering, inventory: Inventory) -> dict[str, Callable[..., Any]]:
+def _questions(
+    supervisor: Supervisor, steering: Steering, inventory: Inventory, config: Config
+) -> dict[str, Callable[..., Any]]:
     def ask_status() -> Deferred[Any]:
         counted = supervisor.current_counts()
         return counted.addCallback(lambda _: status(supervisor, steering, inventory))
 
     return {
         "status": ask_status,
+        "explain": Explanation(supervisor, steering, inventory, config, _in_thread).ask,
         "password": partial(read_password, supervisor, inventory),
         "clear_password": partial(clear_password, supervisor, inventory),
     }

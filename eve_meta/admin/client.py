@@ -13,10 +13,15 @@ TIMEOUT = 10.0
 """Seconds that the daemon has to answer."""
 
 
+class NotRunning(Problem):
+    """No daemon is there to be asked."""
+
+
 def ask(path: Path, question: str, **arguments: str) -> Any:
     """What the daemon that listens on *path* answers to *question* about *arguments*.
 
-    :raises Problem: when none listens there, this user may not ask, it does not answer, or says that it cannot.
+    :raises NotRunning: when none listens there.
+    :raises Problem: when this user may not ask, it does not answer, or says that it cannot.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT)
@@ -26,7 +31,7 @@ def ask(path: Path, question: str, **arguments: str) -> Any:
             with connection.makefile("rb") as answers:
                 line = answers.readline()
         except (FileNotFoundError, ConnectionRefusedError):
-            raise Problem(f"no eve-meta daemon listens on {path}: start it with 'eve-meta serve'") from None
+            raise NotRunning(f"no eve-meta daemon listens on {path}: start it with 'eve-meta serve'") from None
         except PermissionError:
             raise Problem(f"only root may ask the daemon on {path}") from None
         except TimeoutError:

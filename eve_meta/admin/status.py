@@ -26,7 +26,7 @@ def status(supervisor: Supervisor, steering: Steering, inventory: Inventory) -> 
         "domains": len(list(inventory.domains())),
         "unsteered": {
             "requests": dict(supervisor.unsteered),
-            "drops": _drops(steering.counters(0)),
+            "drops": drops(steering.counters(0)),
         },
         "overruns": steering.overruns,
         "problems": [
@@ -51,8 +51,8 @@ def _tap(state: TapState, steering: Steering) -> dict[str, Any]:
         "answered_arp": counters.get(Reason.ANSWERED_ARP, 0),
         "frames_in": counters.get(Reason.PASSED_REQUEST, 0),
         "frames_out": counters.get(Reason.PASSED_ANSWER, 0),
-        "drops": _drops(counters),
-        "seen": asdict(steering.sightings(state.tap.tag)),
+        "drops": drops(counters),
+        "seen": seen(steering, state),
     }
 
 
@@ -70,6 +70,18 @@ def asked(state: TapState) -> list[dict[str, Any]]:
     ]
 
 
+def seen(steering: Steering, state: TapState) -> dict[str, dict[str, Any] | None]:
+    """What the guest of a tap was seen doing (:class:`eve_meta.steering.maps.Sightings`), as :func:`asked`."""
+    # The programs' clock goes on while the host sleeps.
+    began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return {
+        name: None
+        if one is None
+        else {"count": one.frames, "first": round(began + one.first, 3), "last": round(began + one.last, 3)}
+        for name, one in asdict(steering.sightings(state.tap.tag), recurse=False).items()
+    }
+
+
 def since_epoch(monotonic: float) -> float:
     """A time of ``CLOCK_MONOTONIC`` as milliseconds' worth of seconds since the epoch."""
     return round(time.time() - time.monotonic() + monotonic, 3)
@@ -79,7 +91,8 @@ def _counts(state: TapState, kind: type[Drop] | type[Note]) -> dict[str, int]:
     return {name.value: state.counts[name.value] for name in kind if state.counts[name.value]}
 
 
-def _drops(counters: Mapping[Reason, int]) -> dict[str, int]:
+def drops(counters: Mapping[Reason, int]) -> dict[str, int]:
+    """Frames that were dropped, by reason."""
     return {
         reason.label.removeprefix("drop_"): number
         for reason, number in counters.items()

@@ -113,9 +113,22 @@ class Inventory:
         """The process behind *tap*, where one is known."""
         return None if self._owners is None else self._owners.owners().get(tap)
 
+    def owners(self) -> Mapping[str, Owner]:
+        """The process behind each tap of which one is known."""
+        return {} if self._owners is None else self._owners.owners()
+
     def domains(self) -> Iterable[Domain]:
         """All domains, behind a tap or not."""
         return [domain for _, domain in self._known()]
+
+    def places(self, domain: Domain) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Where *domain*, one of :meth:`domains`, is said, the most important place first; and its taps, by people."""
+        by_tap = written_taps([layer for source in self._sources for layer in source.layers()])
+        for merged, known in self._known():
+            if known is domain:
+                named = [tap for tap, origins in by_tap.items() if not merged.parts.keys().isdisjoint(origins)]
+                return tuple(merged.parts), tuple(named)
+        return (), ()
 
     def sources(self, domain: Domain) -> Mapping[str, str]:
         """Where each field of *domain*, one of :meth:`domains`, comes from, by the way to it: ``nics[0].mac``."""

@@ -25,9 +25,14 @@ from contextlib import suppress
 from enum import Enum
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
 from attrs import define, field, frozen
+
+from eve_meta.inventory.qemu import options
+
+T = TypeVar("T")
 
 MAX_CMDLINE = 256 * 1024
 """Bytes of a command line that are read; of a longer one nothing counts, since the rest might contradict it. libvirt's
@@ -175,6 +180,25 @@ class ProcessTable:
             elif found is not None:
                 look.withheld[tap] = found
 
+    def holders(self, taps: Collection[str]) -> list[int]:
+        """The QEMU processes that hold one of *taps*, also those that say nothing of themselves."""
+        found = []
+        for pid in filter(str.isdecimal, os.listdir(self._proc)):
+            base = self._proc / pid
+            with suppress(OSError):
+                if _kind(_program(base)) is _Kind.QEMU and os.readlink(base / "ns/net") == self._netns:
+                    held, _ = _at_once(_held(base, MAX_UNTRUSTED))
+                    if not held.isdisjoint(taps):
+                        found.append(int(pid))
+        return found
+
+    def program(self, pid: int) -> str:
+        """The name of the program that the process *pid* runs.
+
+        :raises OSError: when there is none.
+        """
+        return _program(self._proc / str(pid))
+
     def start_of(self, pid: int) -> int:
         """When the process *pid* started, in clock ticks since boot.
 
@@ -280,6 +304,16 @@ def _held(base: Path, limit: int | None) -> Generator[None, None, tuple[set[str]
     return taps, count
 
 
+def _at_once(steps: Generator[None, None, T]) -> T:
+    """The result of *steps*, without letting others have their turn."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
 def identity(cmdline: bytes) -> tuple[UUID | None, str | None] | None:
     """The ``-uuid`` and ``-name`` of QEMU's command line, arguments ended by NUL as procfs has it.
 
@@ -296,20 +330,8 @@ def identity(cmdline: bytes) -> tuple[UUID | None, str | None] | None:
     for option, value in pairwise(arguments):
         if option in ("-uuid", "--uuid") and _UUID.match(value):
             uuids.add(UUID(value))
-        elif option in ("-name", "--name") and (name := _guest_name(value)):
+        elif option in ("-name", "--name") and (name := options(value, "guest").get("guest")):
             names.add(name)
     if len(uuids) > 1 or len(names) > 1:
         return None
     return next(iter(uuids), None), next(iter(names), None)
-
-
-def _guest_name(value: str) -> str:
-    # "web1", "web1,process=x", "guest=web1,debug-threads=on"; a comma in the name is written twice (qemu-options.hx).
-    name = ""
-    for index, part in enumerate(value.replace(",,", "\0").split(",")):
-        key, equals, text = part.replace("\0", ",").partition("=")
-        if equals and key == "guest":
-            name = text
-        elif index == 0 and not equals:
-            name = key
-    return name

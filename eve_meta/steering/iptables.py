@@ -6,7 +6,9 @@ how they are mended. Both of Debian's variants, nft and legacy, do.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from eve_meta.errors import Problem
@@ -66,17 +68,41 @@ def load(namespace: Path, *, ipv6: bool) -> None:
         _restore(namespace, "ip6tables-restore")
 
 
+def missing(namespace: Path, *, ipv6: bool) -> Iterator[str]:
+    """The rules that are not in the network namespace at *namespace*, each as a command that would add it.
+
+    :param ipv6: whether the kernel has IPv6.
+    :raises Problem: when iptables or nsenter is missing, or hangs.
+    """
+    for tool, rules in RULES.items():
+        if tool == "ip6tables-restore" and not ipv6:
+            continue
+        command = tool.removesuffix("-restore")
+        table = ""
+        for line in rules.splitlines():
+            if line.startswith("*"):
+                table = line[1:]
+            elif line.startswith("-A "):
+                rule = ["--table", table, "--check", *shlex.split(line)[1:]]
+                if _run(["nsenter", f"--net={namespace}", command, "--wait", "5", *rule]).returncode != 0:
+                    yield f"{command} --table {table} {line}"
+
+
 def _restore(namespace: Path, tool: str) -> None:
     # nsenter, not "ip netns exec": that one mounts a new /sys, in which the bpf file system is missing.
     command = ["nsenter", f"--net={namespace}", tool, "--wait", "5"]
-    try:
-        done = subprocess.run(command, input=RULES[tool], capture_output=True, text=True, timeout=30, check=False)
-    except FileNotFoundError:
-        raise Problem("nsenter is not installed: install the package util-linux") from None
-    except subprocess.TimeoutExpired:
-        raise Problem(f"{tool} did not end within 30 s: does another program hold /run/xtables.lock?") from None
+    done = _run(command, RULES[tool])
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split()) or f"exit status {done.returncode}"
         if f"failed to execute {tool}" in said:
             raise Problem("iptables is not installed: install the package iptables")
         raise Problem(f"{tool} refused the rules of namespace {namespace.name!r}: {said}")
+
+
+def _run(command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False)
+    except FileNotFoundError:
+        raise Problem("nsenter is not installed: install the package util-linux") from None
+    except subprocess.TimeoutExpired:
+        raise Problem(f"{command[2]} did not end within 30 s: does another program hold /run/xtables.lock?") from None

@@ -95,14 +95,17 @@ CONNTRACK_SYSCTLS = {
 
 
 class PrivateNamespace:
-    """The namespace *name* and the veth pair into it. *pins* is where the programs are pinned."""
+    """The namespace *name* and the veth pair into it. *pins* is where the programs are pinned.
+
+    :ivar ipv6: whether the kernel has IPv6.
+    """
 
     def __init__(self, name: str, pins: Path) -> None:
         self.name = name
         self.path = Path("/run/netns") / name
         self.host_link = f"{name}0"
         self._pins = pins
-        self._ipv6 = Path("/proc/sys/net/ipv6").is_dir()
+        self.ipv6 = Path("/proc/sys/net/ipv6").is_dir()
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -149,10 +152,10 @@ class PrivateNamespace:
                 inside = IPRoute()
             with inside:
                 ifindex = self._ensure_links(host, inside)
-                iptables.load(self.path, ipv6=self._ipv6)
+                iptables.load(self.path, ipv6=self.ipv6)
                 with self.entered():
                     # Before meta0 is up, when the kernel would give it a link-local address.
-                    _write_sysctls(SYSCTLS | CONNTRACK_SYSCTLS | (SYSCTLS6 if self._ipv6 else {}))
+                    _write_sysctls(SYSCTLS | CONNTRACK_SYSCTLS | (SYSCTLS6 if self.ipv6 else {}))
                 self._bring_up(host, inside)
                 self._ensure_routes(inside)
                 self._ensure_filters(host, ifindex, inside)
@@ -173,7 +176,7 @@ class PrivateNamespace:
 
         :raises Problem: when the port is taken there.
         """
-        addresses = [(socket.AF_INET, iptables.WORKER), *([(socket.AF_INET6, iptables.WORKER6)] if self._ipv6 else [])]
+        addresses = [(socket.AF_INET, iptables.WORKER), *([(socket.AF_INET6, iptables.WORKER6)] if self.ipv6 else [])]
         with contextlib.ExitStack() as undo, self.entered():
             listeners = tuple(undo.enter_context(self._listen(*address)) for address in addresses)
             undo.pop_all()
@@ -256,12 +259,12 @@ class PrivateNamespace:
 
     def _ensure_routes(self, inside: IPRoute) -> None:
         meta0 = inside.link_lookup(ifname=META0)[0]
-        if self._ipv6:
+        if self.ipv6:
             # No duplicate address detection: nobody else is on this link, and until it ends nothing can listen.
             address = {"index": meta0, "address": iptables.WORKER6, "prefixlen": 128, "flags": IFA_F_NODAD}
             inside.addr("replace", family=socket.AF_INET6, **address)
         for family, everything in ((socket.AF_INET, "0.0.0.0/0"), (socket.AF_INET6, "::/0")):
-            if family == socket.AF_INET6 and not self._ipv6:
+            if family == socket.AF_INET6 and not self.ipv6:
                 continue
             route = {"dst": everything, "gateway": GATEWAYS[family], "oif": meta0, "flags": ["onlink"], "table": TABLE}
             inside.route("replace", family=family, **route)

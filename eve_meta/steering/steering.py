@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from twisted.logger import Logger
 from eve_meta.config import SteeringConfig
 from eve_meta.errors import Problem
 from eve_meta.steering import filters
+from eve_meta.steering.inspect import Inspection, inspect
 from eve_meta.steering.libbpf import open_pin
 from eve_meta.steering.links import Link, LinkMonitor
 from eve_meta.steering.maps import Reason, Sightings
@@ -142,6 +143,13 @@ class Steering:
     def sightings(self, tag: int) -> Sightings:
         """What the guest of *tag* was seen doing, and when; nothing when it has no tap."""
         return self._maps.sightings(tag)
+
+    def inspect(self, names: Collection[str]) -> Inspection:
+        """What is in place, of the path and on links of these *names*. Takes some time: call it in a thread.
+
+        :raises Problem: as :func:`eve_meta.steering.inspect.inspect`.
+        """
+        return inspect(self.namespace, self._pins.directory, names)
 
     @property
     def overruns(self) -> int:

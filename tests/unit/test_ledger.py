@@ -46,6 +46,7 @@ ROW = struct.Struct("=HBHIdd")
         ("/nocloud/vendor-data", Label.NOCLOUD_VENDOR_DATA),
         ("/nocloud/network-config", Label.NOCLOUD_NETWORK_CONFIG),
         ("/nocloud/seed/meta-data", Label.NOCLOUD),
+        ("/eve/v1/network.json", Label.EVE),
         ("/computeMetadata/v1/instance", Label.OTHER),
     ],
 )

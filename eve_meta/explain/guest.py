@@ -1,0 +1,137 @@
+"""What the guest sees of its machine, and so which datasource its cloud-init chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from eve_meta.datasource import (
+    NONE,
+    OPENSTACK_ASSET_TAGS,
+    OPENSTACK_PRODUCTS,
+    Machine,
+    Prediction,
+    identify,
+    is_x86,
+    nocloud_seed,
+)
+from eve_meta.explain.facts import DiskFacts, Facts, MachineFacts
+from eve_meta.explain.steps import Step, Verdict, command, listed
+
+OUR_HOSTS = ("169.254.169.254", "fe80::a9fe:a9fe", "fd00:ec2::254")
+
+SEED_LABELS = ("cidata", "CIDATA", "config-2", "CONFIG-2")
+
+OURS = ("OpenStack", "Ec2", "NoCloud")
+"""Datasources that can read from here."""
+
+
+def prediction(facts: Facts) -> Prediction | None:
+    """What cloud-init will choose; None where nobody says what the guest sees."""
+    of = facts.machine
+    if of is None:
+        return None
+    guest = Machine(
+        machine=of.machine,
+        dmi=of.dmi,
+        labels=tuple(label for disk in of.disks for label in disk.labels),
+        cd_labels=tuple(label for disk in of.disks for label in disk.cd_labels),
+        command_line=of.command_line,
+    )
+    return identify(guest)
+
+
+def machine(facts: Facts) -> Iterator[Step]:
+    """SMBIOS, disks, and the datasource that follows."""
+    of = facts.machine
+    if of is None:
+        yield Step(verdict=Verdict.SMBIOS_UNKNOWN, text="no QEMU process is known, which would say what the guest sees")
+        yield Step(verdict=Verdict.DISKS_UNKNOWN, text="for the same reason")
+        yield Step(verdict=Verdict.DATASOURCE_UNKNOWN, text="for the same reason")
+        return
+    yield smbios(facts, of)
+    yield disks(facts, of)
+    yield datasource(facts, of)
+
+
+def _name(facts: Facts) -> str:
+    known = facts.host.domain
+    return known.name if known is not None else facts.host.asked_for
+
+
+def _set_smbios(facts: Facts, *more: str) -> str:
+    return command("eve-meta", "smbios", _name(facts), *more, *(["--apply"] if facts.libvirt else []))
+
+
+def smbios(facts: Facts, of: MachineFacts) -> Step:
+    """Whether SMBIOS makes cloud-init ask here."""
+    dmi = of.dmi
+    serial = dmi.product_serial
+    if f" {serial}".find(" ds=nocloud") >= 0:
+        seed = nocloud_seed(serial)
+        if seed is not None and urlsplit(seed).hostname in OUR_HOSTS:
+            return Step(verdict=Verdict.SMBIOS_NOCLOUD, text=f"the serial says {serial}")
+        text = f"the serial says {serial}, which leads " + ("nowhere" if seed is None else "elsewhere")
+        return Step(verdict=Verdict.SMBIOS_ELSEWHERE, text=text, mend=_set_smbios(facts, "--datasource", "nocloud"))
+    if dmi.product_name.strip() in OPENSTACK_PRODUCTS:
+        return Step(verdict=Verdict.SMBIOS_OPENSTACK, text=f"the product is {dmi.product_name!r}, says {of.said_by}")
+    if dmi.chassis_asset_tag.strip() in OPENSTACK_ASSET_TAGS:
+        text = f"the chassis asset tag is {dmi.chassis_asset_tag!r}, says {of.said_by}"
+        return Step(verdict=Verdict.SMBIOS_OPENSTACK, text=text)
+    other = identify(Machine(machine="x86_64", dmi=dmi))
+    if other.predicted in ("Ec2", NONE) and (other.predicted != NONE or not is_x86(of.machine)):
+        text = other.why if other.predicted == "Ec2" else f"on {of.machine} cloud-init looks here without being told"
+        return Step(verdict=Verdict.SMBIOS_NOT_NEEDED, text=text)
+    if other.predicted != NONE:
+        text = f"{other.why}: cloud-init looks for {other.predicted}"
+        return Step(verdict=Verdict.SMBIOS_ELSEWHERE, text=text, mend=_set_smbios(facts))
+    product = f"the product is {dmi.product_name!r}" if dmi.product_name else "the product is QEMU's own"
+    if any(kind.status < 400 for tap in facts.host.taps for kind in tap.asked):
+        return Step(verdict=Verdict.SMBIOS_NOT_NEEDED, text=f"{product}, but this guest asks all the same")
+    text = f"{product}, so cloud-init does not look here (says {of.said_by})"
+    return Step(verdict=Verdict.SMBIOS_MISSING, text=text, mend=_set_smbios(facts))
+
+
+def disks(facts: Facts, of: MachineFacts) -> Step:
+    """Whether a disk has a seed, which wins."""
+    for disk in of.disks:
+        label = next((label for label in disk.labels if label in SEED_LABELS), None)
+        if label is not None:
+            kind = "NoCloud" if label.lower() == "cidata" else "config drive"
+            text = f"{disk.shown} is a {kind} disk (label {label!r}): what it says comes before what is said here"
+            return Step(verdict=Verdict.DISKS_SEED, text=text, mend=_without(facts, disk))
+    unread = [f"{disk.shown}: {disk.unread}" for disk in of.disks if disk.unread]
+    if unread:
+        return Step(verdict=Verdict.DISKS_UNREAD, text=f"not looked into: {listed(unread, 2)}")
+    text = {0: "no disk", 1: "one disk, no seed on it"}.get(len(of.disks), f"{len(of.disks)} disks, no seed on them")
+    return Step(verdict=Verdict.DISKS_NO_SEED, text=text)
+
+
+def _without(facts: Facts, disk: DiskFacts) -> str:
+    if facts.libvirt:
+        return command("virsh", "detach-disk", _name(facts), disk.shown, "--config")
+    return f"start the guest without {disk.shown}"
+
+
+def datasource(facts: Facts, of: MachineFacts) -> Step:
+    """What cloud-init chooses, if its image has one."""
+    found = prediction(facts)
+    if found is None:
+        return Step(verdict=Verdict.DATASOURCE_UNKNOWN, text="nobody says what the guest sees")
+    ways = [step for step in (disks(facts, of), smbios(facts, of)) if step.mend is not None]
+    mend = ways[0].mend if ways else _set_smbios(facts)
+    if found.predicted == NONE:
+        return Step(verdict=Verdict.DATASOURCE_NONE, text=f"none: {found.why}", mend=mend)
+    if _ours(found, of):
+        return Step(verdict=Verdict.DATASOURCE_OURS, text=f"{found.predicted}: {found.why}")
+    return Step(verdict=Verdict.DATASOURCE_OTHER, text=f"{found.predicted}: {found.why}", mend=mend)
+
+
+def _ours(found: Prediction, of: MachineFacts) -> bool:
+    """Whether what was *found* reads from here."""
+    if found.predicted != "NoCloud":
+        return found.predicted in OURS
+    said = f"{of.command_line} {of.dmi.product_serial}"
+    seed = nocloud_seed(said)
+    on_disks = {label for disk in of.disks for label in disk.labels}
+    return seed is not None and urlsplit(seed).hostname in OUR_HOSTS and on_disks.isdisjoint(SEED_LABELS)

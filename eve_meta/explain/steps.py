@@ -1,0 +1,164 @@
+"""What a step is, and every verdict that one can come to; ``docs/explain.rst`` says what each means."""
+
+from __future__ import annotations
+
+import enum
+import shlex
+from collections.abc import Iterable
+
+from attrs import frozen
+
+from eve_meta.explain.facts import Facts
+
+
+class State(str, enum.Enum):
+    """How a step stands."""
+
+    OK = "ok"
+    WRONG = "wrong"
+    UNKNOWN = "unknown"
+
+
+class Verdict(enum.Enum):
+    """What a step came to: the step, the verdict's name, and the state that it is."""
+
+    DAEMON_RUNNING = ("daemon", "running", State.OK)
+    DAEMON_NOT_RUNNING = ("daemon", "not-running", State.WRONG)
+    DAEMON_NOT_READABLE = ("daemon", "not-readable", State.UNKNOWN)
+
+    DOMAIN_KNOWN = ("domain", "known", State.OK)
+    DOMAIN_BROKEN = ("domain", "broken", State.WRONG)
+    DOMAIN_MISTYPED = ("domain", "mistyped", State.WRONG)
+    DOMAIN_NONE = ("domain", "none", State.WRONG)
+    DOMAIN_REFUSED = ("domain", "refused", State.WRONG)
+
+    TAP_UP = ("tap", "up", State.OK)
+    TAP_NONE = ("tap", "none", State.WRONG)
+    TAP_MISSING = ("tap", "missing", State.WRONG)
+    TAP_UNMATCHED = ("tap", "unmatched", State.WRONG)
+    TAP_DOWN = ("tap", "down", State.WRONG)
+    TAP_NO_CARRIER = ("tap", "no-carrier", State.WRONG)
+    TAP_NOT_STEERED = ("tap", "not-steered", State.WRONG)
+
+    PROCESS_KNOWN = ("process", "known", State.OK)
+    PROCESS_UNTRUSTED = ("process", "untrusted", State.WRONG)
+    PROCESS_UNKNOWN = ("process", "unknown", State.UNKNOWN)
+
+    FILTER_FIRST = ("filter", "first", State.OK)
+    FILTER_BEHIND = ("filter", "behind", State.WRONG)
+    FILTER_BEHIND_BUT_SEES = ("filter", "behind-but-sees", State.OK)
+    FILTER_MISSING = ("filter", "missing", State.WRONG)
+
+    PROGRAMS_LOADED = ("programs", "loaded", State.OK)
+    PROGRAMS_MISSING = ("programs", "missing", State.WRONG)
+    NAMESPACE_THERE = ("namespace", "there", State.OK)
+    NAMESPACE_MISSING = ("namespace", "missing", State.WRONG)
+    RULES_THERE = ("rules", "there", State.OK)
+    RULES_MISSING = ("rules", "missing", State.WRONG)
+    ROUTE_THERE = ("route", "there", State.OK)
+    ROUTE_MISSING = ("route", "missing", State.WRONG)
+    WORKER_ALIVE = ("worker", "alive", State.OK)
+    WORKER_DEAD = ("worker", "dead", State.WRONG)
+
+    PACKETS_BOTH_WAYS = ("packets", "both-ways", State.OK)
+    PACKETS_NONE = ("packets", "none", State.UNKNOWN)
+    PACKETS_BOOTING = ("packets", "booting", State.UNKNOWN)
+    PACKETS_NO_ROUTE = ("packets", "no-route", State.WRONG)
+    PACKETS_ARP_ALONE = ("packets", "arp-alone", State.WRONG)
+    PACKETS_DROPPED = ("packets", "dropped", State.WRONG)
+    PACKETS_UNANSWERED = ("packets", "unanswered", State.WRONG)
+
+    REQUESTS_ANSWERED = ("requests", "answered", State.OK)
+    REQUESTS_NONE = ("requests", "none", State.UNKNOWN)
+    REQUESTS_SILENT = ("requests", "silent", State.WRONG)
+    REQUESTS_WAITING = ("requests", "waiting", State.WRONG)
+    REQUESTS_NOT_FOUND = ("requests", "not-found", State.WRONG)
+    REQUESTS_REFUSED = ("requests", "refused", State.WRONG)
+    REQUESTS_WRONG_HOST = ("requests", "wrong-host", State.WRONG)
+    REQUESTS_TOO_MANY = ("requests", "too-many", State.WRONG)
+    REQUESTS_MALFORMED = ("requests", "malformed", State.WRONG)
+
+    TOKENS_NOT_NEEDED = ("tokens", "not-needed", State.OK)
+    TOKENS_USED = ("tokens", "used", State.OK)
+    TOKENS_NOT_TRIED = ("tokens", "not-tried", State.UNKNOWN)
+    TOKENS_CLIENT_CANNOT = ("tokens", "client-cannot", State.WRONG)
+
+    SMBIOS_OPENSTACK = ("smbios", "openstack", State.OK)
+    SMBIOS_NOCLOUD = ("smbios", "nocloud", State.OK)
+    SMBIOS_NOT_NEEDED = ("smbios", "not-needed", State.OK)
+    SMBIOS_MISSING = ("smbios", "missing", State.WRONG)
+    SMBIOS_ELSEWHERE = ("smbios", "elsewhere", State.WRONG)
+    SMBIOS_UNKNOWN = ("smbios", "unknown", State.UNKNOWN)
+
+    DISKS_NO_SEED = ("disks", "no-seed", State.OK)
+    DISKS_SEED = ("disks", "seed", State.WRONG)
+    DISKS_UNREAD = ("disks", "unread", State.UNKNOWN)
+    DISKS_UNKNOWN = ("disks", "unknown", State.UNKNOWN)
+
+    DATASOURCE_OURS = ("datasource", "ours", State.OK)
+    DATASOURCE_OTHER = ("datasource", "other", State.WRONG)
+    DATASOURCE_NONE = ("datasource", "none", State.WRONG)
+    DATASOURCE_UNKNOWN = ("datasource", "unknown", State.UNKNOWN)
+
+    @property
+    def step(self) -> str:
+        """The step that it is about."""
+        return self.value[0]
+
+    @property
+    def state(self) -> State:
+        """How the step stands with it."""
+        return self.value[2]
+
+    @property
+    def label(self) -> str:
+        """Its name for people and programs: ``tap-no-carrier``."""
+        return f"{self.value[0]}-{self.value[1]}"
+
+
+@frozen(kw_only=True)
+class Step:
+    """A step of the way.
+
+    :ivar tap: the tap that it is about; None for a step that all taps share.
+    :ivar mend: the command that mends it, or what to do where no command does; None unless it is wrong.
+    """
+
+    verdict: Verdict
+    text: str
+    mend: str | None = None
+    tap: str | None = None
+
+
+def command(*words: str) -> str:
+    """*words* as a shell takes them."""
+    return shlex.join(words)
+
+
+def edit(path: str) -> str:
+    """The command that opens a file, by the name that Debian and Ubuntu have for whatever editor there is."""
+    return command("editor", path)
+
+
+def restart(facts: Facts) -> str:
+    """The command that starts the daemon, anew where it runs: it puts all in its place again."""
+    if facts.service:
+        return "systemctl restart eve-meta"
+    serve = ("eve-meta", "serve", "--config", facts.config)
+    return command(*serve) if facts.host.way is None else f"end the daemon, then: {command(*serve)}"
+
+
+def listed(words: Iterable[str], most: int = 4) -> str:
+    """*words*, the first *most* of them."""
+    all_words = list(words)
+    more = len(all_words) - most
+    return ", ".join(all_words[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def ago(then: float, now: float) -> str:
+    """How long *then* is before *now*, both in seconds."""
+    seconds = max(0, round(now - then))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"

@@ -1,0 +1,167 @@
+"""Which pieces of steering are in place: looked up in the kernel, for whoever explains why a guest gets no answer.
+
+Reads only. It takes some ten milliseconds and runs iptables, so a daemon calls it in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from attrs import frozen
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from eve_meta.errors import Problem
+from eve_meta.steering import filters, iptables
+from eve_meta.steering.links import IFF_LOWER_UP
+from eve_meta.steering.maps import MAPS, PROGRAMS
+from eve_meta.steering.namespace import IFF_UP, META0, RULE_PRIORITY, TABLE, PrivateNamespace
+from eve_meta.tag import STEERED
+
+
+@frozen(kw_only=True)
+class Filter:
+    """A tc filter on the ingress of a link; of those on one link, the lowest *priority* sees a frame first."""
+
+    priority: int
+    kind: str
+    name: str
+    ours: bool
+
+
+@frozen(kw_only=True)
+class Place:
+    """Where a link is. *bridge* is the name of the one that it is on, "" for none."""
+
+    ifindex: int
+    up: bool
+    carrier: bool
+    bridge: str
+
+
+@frozen(kw_only=True)
+class Inspection:
+    """What was found.
+
+    :ivar links: those of the links asked about that are there, by name.
+    :ivar filters: on each of them, in the order in which they see a frame.
+    :ivar programs: pins, and filters on the veth pair, that are missing.
+    :ivar namespace: what is missing of the private namespace and its links.
+    :ivar rules: iptables rules that are missing, each as the command that would add it.
+    :ivar routes: policy routing that is missing.
+    """
+
+    links: Mapping[str, Place]
+    filters: Mapping[str, tuple[Filter, ...]]
+    programs: tuple[str, ...]
+    namespace: tuple[str, ...]
+    rules: tuple[str, ...]
+    routes: tuple[str, ...]
+
+
+def inspect(namespace: PrivateNamespace, pins: Path, names: Collection[str]) -> Inspection:
+    """Looks for all pieces.
+
+    :param names: of links to look at.
+    :raises Problem: when iptables cannot be asked.
+    """
+    programs = [f"the pin {pins / name}" for name in (*PROGRAMS, *MAPS) if not (pins / name).exists()]
+    missing: list[str] = []
+    routes: list[str] = []
+    with IPRoute() as host:
+        links = {name: place for name in names if (place := _place(host, name)) is not None}
+        on_links = {name: tuple(_dump(host, link.ifindex, filters.INGRESS)) for name, link in links.items()}
+        outer = _index(host, namespace.host_link)
+        if outer is None:
+            missing.append(f"the link {namespace.host_link}")
+        elif not _attached(host, outer, filters.INGRESS):
+            programs.append(f"the filter host_in on {namespace.host_link}")
+        try:
+            with namespace.entered():
+                inside = IPRoute()
+        except (Problem, OSError):
+            missing.append(f"the network namespace {namespace.name}")
+            return Inspection(
+                links=links,
+                filters=on_links,
+                programs=tuple(programs),
+                namespace=tuple(missing),
+                rules=(),
+                routes=(),
+            )
+        with inside:
+            inner = _index(inside, META0)
+            if inner is None:
+                missing.append(f"the link {META0} in namespace {namespace.name}")
+            else:
+                for name, parent in (("ns_in", filters.INGRESS), ("ns_out", filters.EGRESS)):
+                    if not _attached(inside, inner, parent):
+                        programs.append(f"the filter {name} on {META0} in namespace {namespace.name}")
+            routes += _missing_routes(inside, ipv6=namespace.ipv6)
+    return Inspection(
+        links=links,
+        filters=on_links,
+        programs=tuple(programs),
+        namespace=tuple(missing),
+        rules=tuple(iptables.missing(namespace.path, ipv6=namespace.ipv6)),
+        routes=tuple(routes),
+    )
+
+
+def _place(ipr: IPRoute, name: str) -> Place | None:
+    with contextlib.suppress(NetlinkError):  # gone meanwhile
+        if (index := _index(ipr, name)) is not None:
+            (link,) = ipr.get_links(index)
+            master = link.get_attr("IFLA_MASTER")
+            return Place(
+                ifindex=index,
+                up=bool(link["flags"] & IFF_UP),
+                carrier=bool(link["flags"] & IFF_LOWER_UP),
+                bridge="" if master is None else ipr.get_links(master)[0].get_attr("IFLA_IFNAME"),
+            )
+    return None
+
+
+def _index(ipr: IPRoute, name: str) -> int | None:
+    found: Collection[int] = ipr.link_lookup(ifname=name)
+    return next(iter(found), None)
+
+
+def _dump(ipr: IPRoute, ifindex: int, parent: int) -> list[Filter]:
+    found = []
+    # A link or qdisc that is not there has no filters.
+    with contextlib.suppress(NetlinkError):
+        for message in ipr.get_filters(index=ifindex, parent=parent):
+            if message["handle"]:  # a dump names each chain's priority once more, without one
+                found.append(_filter(message))
+    return sorted(found, key=lambda each: each.priority)
+
+
+def _filter(message: Mapping[str, int]) -> Filter:
+    options = message.get_attr("TCA_OPTIONS")  # type: ignore[attr-defined]  # a netlink message
+    name = options.get_attr("TCA_BPF_NAME") if hasattr(options, "get_attr") else None
+    priority = message["info"] >> 16
+    ours = message["handle"] == filters.HANDLE and priority == filters.PRIORITY
+    return Filter(
+        priority=priority,
+        kind=str(message.get_attr("TCA_KIND")),  # type: ignore[attr-defined]
+        name=str(name or ""),
+        ours=ours,
+    )
+
+
+def _attached(ipr: IPRoute, ifindex: int, parent: int) -> bool:
+    return any(each.ours for each in _dump(ipr, ifindex, parent))
+
+
+def _missing_routes(inside: IPRoute, *, ipv6: bool) -> Iterator[str]:
+    families = {"IPv4": socket.AF_INET, **({"IPv6": socket.AF_INET6} if ipv6 else {})}
+    for name, family in families.items():
+        rules = list(inside.get_rules(family=family, match={"priority": RULE_PRIORITY}))
+        if not any(rule.get_attr("FRA_FWMARK") == STEERED and rule.get_attr("FRA_TABLE") == TABLE for rule in rules):
+            yield f"the {name} rule of priority {RULE_PRIORITY}"
+        if not list(inside.get_routes(family=family, table=TABLE)):
+            yield f"the {name} route in table {TABLE}"

@@ -1,0 +1,308 @@
+"""``eve-meta explain`` on a hypervisor on which this or that is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eve_meta.explain.asking import BOOT_TIME
+from guests import BPFFS
+from tests.guest.scene import META_DATA, ROUTER, Scene, domain, eventually, scene, uuid_of
+
+NAME = "emg-explain"
+QEMU = "qemu-system-x86_64"
+
+DISCOVER = bytes([1, 1, 6, 0]) + bytes(232) + bytes.fromhex("63825363 350101 ff")
+"""A DHCPDISCOVER (RFC 2131)."""
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Scene]:
+    """Five guests, one that has no route but asked for its address, a QEMU for the domains 6 and 7, whose files name no tap, and one that [steering] taps leaves out."""
+    domains = {
+        **{f"vm{number}": domain(number, f"vnet{number}") for number in (1, 3, 5)},
+        "vm4": domain(4, "vnet4", tokens="required"),
+        "vm6": domain(6, None),
+        "vm7": domain(7, None),
+        "vm8": domain(8, "tun8"),
+        "vm9": domain(9, "vnet9"),
+        "vm10": domain(10, "vnet10"),
+        "broken": {"uuid": "no uuid"},
+    }
+    with scene(NAME, domains) as running:
+        for number in range(1, 6):
+            running.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0", gateway=ROUTER)
+        running.lab.make_tap("tun8", bridge="br0")
+        lost = running.lab.guest("vm10", tap="vnet10", bridge="br0")
+        lost.ip("route delete 169.254.0.0/16")
+        with lost.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as dhcp:
+            dhcp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            dhcp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+            dhcp.bind(("", 68))
+            dhcp.sendto(DISCOVER, ("255.255.255.255", 67))
+        running.settled(vnet1=1, vnet3=3, vnet4=4, vnet5=5)
+        yield running
+
+
+def explain(stage: Scene, what: str, status: int | None = 1) -> dict[str, Any]:
+    """The report about *what*; *status* is that of the command, None for any."""
+    done = stage.lab.host.run(*stage.daemon.command("explain", what, "--json"), check=False)
+    assert (done.returncode, done.stderr) == (done.returncode if status is None else status, "")
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def verdicts(report: dict[str, Any]) -> dict[str, str]:
+    """The verdict of each step."""
+    return {step["step"]: step["verdict"] for step in report["steps"]}
+
+
+def text(report: dict[str, Any], step: str) -> str:
+    """What is said of a step."""
+    return next(str(each["text"]) for each in report["steps"] if each["step"] == step)
+
+
+def test_all_is_right_with_a_guest_that_reads_its_metadata(stage: Scene) -> None:
+    for path in ("/openstack", META_DATA, "/openstack/latest/vendor_data3.json"):
+        stage.lab.guests["vm1"].get(path)
+    for what in ("vm1", uuid_of(1), "vnet1"):
+        report = explain(stage, what, 0)
+        assert verdicts(report) == {
+            "daemon": "daemon-running",
+            "domain": "domain-known",
+            "tap": "tap-up",
+            "process": "process-unknown",
+            "filter": "filter-first",
+            "programs": "programs-loaded",
+            "namespace": "namespace-there",
+            "rules": "rules-there",
+            "route": "route-there",
+            "worker": "worker-alive",
+            "packets": "packets-both-ways",
+            "requests": "requests-answered",
+            "tokens": "tokens-not-needed",
+            "smbios": "smbios-unknown",
+            "disks": "disks-unknown",
+            "datasource": "datasource-unknown",
+        }
+        assert report["domain"]["uuid"] == uuid_of(1)
+        assert report["taps"] == ["vnet1"]
+        asked = {(kind["what"], kind["status"]) for kind in report["requests"]["vnet1"]}
+        assert asked >= {("openstack", 200), ("openstack/meta_data.json", 200), ("openstack", 404)}
+        assert report["datasource"]["predicted"] is None
+    assert "br0" in text(report, "tap")
+    assert "vm1.yaml, line " in text(report, "domain")
+
+
+def test_people_get_a_line_a_step_with_the_command_below(stage: Scene) -> None:
+    done = stage.lab.host.run(*stage.daemon.command("explain", "vm9"), check=False)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert next(line for line in lines if line.startswith("wrong")).startswith("wrong    tap         there is no vnet9")
+    assert "            → start the guest" in "\n".join(lines)
+    assert lines[-1] == "1 step is wrong."
+
+
+@pytest.mark.parametrize(
+    ("what", "step", "verdict"),
+    [
+        ("vnet2", "domain", "domain-none"),
+        ("nobody", "domain", "domain-none"),
+        ("vm11", "domain", "domain-mistyped"),
+        ("broken", "domain", "domain-broken"),
+        ("vm6", "tap", "tap-none"),
+        ("vm9", "tap", "tap-missing"),
+        ("vm8", "tap", "tap-unmatched"),
+        ("br0", "tap", "tap-unmatched"),
+    ],
+)
+def test_what_is_not_there(stage: Scene, what: str, step: str, verdict: str) -> None:
+    assert verdicts(explain(stage, what))[step] == verdict
+
+
+def test_a_guest_that_waits_for_its_domain(stage: Scene) -> None:
+    assert stage.lab.guests["vm2"].get("/openstack").status == 503
+    assert verdicts(explain(stage, "vnet2"))["requests"] == "requests-waiting"
+
+
+def test_a_client_that_has_no_session_tokens(stage: Scene) -> None:
+    assert stage.lab.guests["vm4"].get(META_DATA).status == 401
+    report = explain(stage, "vm4")
+    assert (verdicts(report)["requests"], verdicts(report)["tokens"]) == ("requests-refused", "tokens-client-cannot")
+
+
+def test_pieces_of_the_way_are_missing(stage: Scene) -> None:
+    stage.private.run("ip6tables", "-t", "raw", "-F")
+    stage.private.run("ip", "-6", "route", "flush", "table", "169")
+    stage.private.run("tc", "filter", "del", "dev", "meta0", "ingress")
+    stage.lab.host.run("tc", "qdisc", "del", "dev", f"{NAME}0", "clsact")
+    (BPFFS / NAME / "ns_out").unlink()
+    report = explain(stage, "vm3")
+    wrong = {step["verdict"]: step for step in report["steps"] if step["state"] == "wrong"}
+    assert wrong.keys() == {"rules-missing", "route-missing", "programs-missing"}
+    assert "ip6tables --table raw -A PREROUTING" in wrong["rules-missing"]["text"]
+    assert "IPv6 route in table 169" in wrong["route-missing"]["text"]
+    for piece in (f"{BPFFS / NAME / 'ns_out'}", f"host_in on {NAME}0"):
+        assert piece in wrong["programs-missing"]["text"]
+    assert all("eve-meta serve" in step["mend"] for step in wrong.values())
+    stage.daemon.stop()
+    stage.daemon.start()
+    stage.settled(vnet1=1, vnet3=3, vnet4=4, vnet5=5)
+    assert not [step for step in explain(stage, "vm3", 0)["steps"] if step["state"] == "wrong"]
+
+
+def test_nothing_comes_back_where_the_rules_are_gone(stage: Scene, tmp_path: Path) -> None:
+    saved = tmp_path / "rules"
+    saved.write_text(stage.private.run("iptables-save", "-t", "nat").stdout)
+    stage.private.run("iptables", "-t", "nat", "-F")
+    with pytest.raises(TimeoutError):
+        stage.lab.guests["vm5"].get("/openstack", timeout=1)
+    found = verdicts(explain(stage, "vm5"))
+    assert (found["rules"], found["packets"], found["requests"]) == (
+        "rules-missing",
+        "packets-unanswered",
+        "requests-none",
+    )
+    stage.private.run("iptables-restore", str(saved))
+    assert stage.lab.guests["vm5"].get("/openstack").status == 200
+    assert verdicts(explain(stage, "vm5", 0))["requests"] == "requests-answered"
+
+
+def test_a_filter_of_another_comes_first(stage: Scene) -> None:
+    # It takes every frame, and so no other sees one.
+    add = "tc filter add dev vnet3 ingress pref 1 protocol all u32 match u32 0 0 flowid :1"
+    stage.lab.host.run(*add.split())
+
+    with pytest.raises(TimeoutError):
+        stage.lab.guests["vm3"].get("/openstack", timeout=1)
+    report = explain(stage, "vm3")
+    assert verdicts(report)["filter"] == "filter-behind"
+    (wrong,) = (each for each in report["steps"] if each["step"] == "filter")
+    stage.lab.host.run(*wrong["mend"].split())
+    assert stage.lab.guests["vm3"].get("/openstack").status == 200
+    assert verdicts(explain(stage, "vm3", 0))["filter"] == "filter-first"
+
+
+def test_a_tap_without_a_guest_and_one_that_is_down(stage: Scene) -> None:
+    stage.lab.host.ip("tuntap add vnet9 mode tap", "link set vnet9 up")
+    try:
+        stage.settled(vnet9=9)
+        assert verdicts(explain(stage, "vm9"))["tap"] == "tap-no-carrier"
+        stage.lab.host.ip("link set vnet9 down")
+        assert verdicts(explain(stage, "vm9"))["tap"] == "tap-down"
+    finally:
+        stage.lab.host.ip("link del vnet9")
+
+
+def test_without_a_daemon_files_links_and_processes_say_what_they_can(stage: Scene) -> None:
+    stage.daemon.stop()
+    try:
+        report = explain(stage, "vm1")
+        assert verdicts(report) == {
+            "daemon": "daemon-not-running",
+            "domain": "domain-known",
+            "tap": "tap-up",
+            "process": "process-unknown",
+            "smbios": "smbios-unknown",
+            "disks": "disks-unknown",
+            "datasource": "datasource-unknown",
+        }
+        assert verdicts(explain(stage, "vm9"))["tap"] == "tap-missing"
+        assert verdicts(explain(stage, "vm8"))["tap"] == "tap-unmatched"
+        with qemu(stage, "vnet7", "-uuid", uuid_of(7), "-smbios", "type=1,product=OpenStack Nova"):
+            report = explain(stage, "vm7")
+            assert report["datasource"]["predicted"] == "OpenStack"
+            assert report["taps"] == ["vnet7"]
+    finally:
+        stage.daemon.start()
+        stage.settled(vnet1=1, vnet3=3, vnet4=4, vnet5=5)
+
+
+# -- what the guest's machine is --
+
+
+@contextlib.contextmanager
+def qemu(stage: Scene, tap: str, *arguments: str | Path) -> Iterator[None]:
+    """A QEMU behind *tap*, which runs nothing."""
+    assert shutil.which(QEMU), f"{QEMU} is missing: install the package qemu-system-x86"
+    stage.lab.host.ip(f"tuntap add {tap} mode tap", f"link set {tap} up")
+    machine = ("-display", "none", "-nodefaults", "-S", "-m", "16", "-accel", "tcg")
+    nic = ("-netdev", f"tap,id=n0,ifname={tap},script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,romfile=")
+    process = stage.lab.host.popen(
+        QEMU, *machine, *nic, *map(str, arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        eventually(lambda: "LOWER_UP" in stage.lab.host.run("ip", "link", "show", tap).stdout, 10)
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+        stage.lab.host.ip(f"link del {tap}")
+
+
+def seed(path: Path, label: str) -> Path:
+    path.write_bytes(bytes(1024 * 1024))
+    subprocess.run(["mkfs.vfat", "-n", label, path], check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+NOVA = ("-smbios", "type=1,product=OpenStack Nova")
+SERIAL = ("-smbios", "type=1,serial=ds=nocloud;s=http://169.254.169.254/nocloud/")
+
+
+@pytest.mark.parametrize(
+    ("smbios", "label", "predicted", "found"),
+    [
+        (NOVA, None, "OpenStack", ("smbios-openstack", "disks-no-seed", "datasource-ours")),
+        ((), None, "None", ("smbios-missing", "disks-no-seed", "datasource-none")),
+        (SERIAL, None, "NoCloud", ("smbios-nocloud", "disks-no-seed", "datasource-ours")),
+        (NOVA, "CIDATA", "NoCloud", ("smbios-openstack", "disks-seed", "datasource-other")),
+        (NOVA, "CONFIG-2", "ConfigDrive", ("smbios-openstack", "disks-seed", "datasource-other")),
+    ],
+)
+def test_the_datasource_is_said_of_a_guest_that_runs(
+    stage: Scene, tmp_path: Path, smbios: tuple[str, ...], label: str | None, predicted: str, found: tuple[str, ...]
+) -> None:
+    disk = () if label is None else ("-drive", f"file={seed(tmp_path / 'seed.img', label)},format=raw,if=virtio")
+    with qemu(stage, "vnet7", "-uuid", uuid_of(7), "-name", "vm7", *smbios, *disk):
+        stage.settled(vnet7=7)
+        report = explain(stage, "vm7", 0 if found[-1] == "datasource-ours" else 1)
+        assert report["datasource"]["predicted"] == predicted
+        assert tuple(verdicts(report)[step] for step in ("smbios", "disks", "datasource")) == found
+        assert verdicts(report)["process"] == "process-known"
+
+
+def test_a_machine_is_looked_at_though_its_process_says_no_name(stage: Scene) -> None:
+    with qemu(stage, "vnet9", *NOVA):
+        stage.settled(vnet9=9)
+        report = explain(stage, "vm9", 0)
+        assert verdicts(report)["process"] == "process-unknown"
+        assert report["datasource"]["predicted"] == "OpenStack"
+
+
+def test_a_file_and_a_process_that_contradict_each_other(stage: Scene) -> None:
+    with qemu(stage, "vnet9", "-uuid", uuid_of(6), "-name", "vm6"):
+        eventually(lambda: verdicts(explain(stage, "vm9"))["domain"] == "domain-refused", 10)
+        report = explain(stage, "vnet9")
+        assert uuid_of(6) in text(report, "domain")
+
+
+def test_a_guest_that_has_an_address_but_no_route(stage: Scene) -> None:
+    """Last, because half a minute must have passed since it asked for its address."""
+    with pytest.raises(OSError, match="unreachable"):
+        stage.lab.guests["vm10"].get("/openstack")
+    assert verdicts(explain(stage, "vm10", status=None))["packets"] in ("packets-booting", "packets-no-route")
+    eventually(lambda: verdicts(explain(stage, "vm10", status=None))["packets"] == "packets-no-route", BOOT_TIME + 5)
+    (wrong,) = (step for step in explain(stage, "vm10")["steps"] if step["state"] == "wrong")
+    assert wrong["mend"] == "in the guest: ip route add 169.254.169.254 dev eth0"
+    stage.lab.guests["vm10"].ip("route add 169.254.169.254 dev eth0")
+    assert stage.lab.guests["vm10"].get("/openstack").status == 200
+    assert verdicts(explain(stage, "vm10", 0))["packets"] == "packets-both-ways"

@@ -1,0 +1,330 @@
+"""Every verdict of ``eve-meta explain``, brought about by the facts of a host on which it is true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import eve_meta
+from eve_meta.datasource import Dmi
+from eve_meta.domain import TokenPolicy
+from eve_meta.explain.facts import (
+    AskedFacts,
+    DiskFacts,
+    DomainFacts,
+    Facts,
+    FilterFacts,
+    HostFacts,
+    LinkFacts,
+    MachineFacts,
+    ProcessFacts,
+    SeenFacts,
+    TapFacts,
+    WayFacts,
+)
+from eve_meta.explain.report import any_wrong, plain, steps
+from eve_meta.explain.steps import State, Step, Verdict, ago
+
+NOW = 1_780_000_000.0
+FILE = "/etc/eve-meta/domains.d/web1.yaml"
+UUID = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
+
+DOMAIN = DomainFacts(name="web1", uuid=UUID, origins=(FILE,), taps=("vnet0",), line=7)
+UNTIED = attrs.evolve(DOMAIN, taps=(), line=None)
+PROCESS = ProcessFacts(pid=4711, uuid=UUID, name="web1")
+OURS = FilterFacts(priority=169, kind="bpf", name="eve-meta:tap_in", ours=True)
+OTHER = FilterFacts(priority=1, kind="flower", name="", ours=False)
+
+
+def asked(what: str, status: int, number: int = 1, before: float = 10.0) -> AskedFacts:
+    return AskedFacts(what=what, status=status, count=number, first=NOW - before, last=NOW - before)
+
+
+def seen(before: float) -> SeenFacts:
+    return SeenFacts(count=1, first=NOW - before, last=NOW - before)
+
+
+TAP = TapFacts(
+    name="vnet0",
+    tag=7,
+    link=LinkFacts(ifindex=5, up=True, carrier=True, bridge="br0"),
+    domain=DOMAIN,
+    process=PROCESS,
+    filters=(OURS,),
+    seen={"arp": seen(60), "connection": seen(10)},
+    frames_in=20,
+    frames_out=15,
+    asked=(asked("openstack/meta_data.json", 200), asked("openstack/user_data", 404)),
+    tokens=TokenPolicy.OPTIONAL,
+)
+QUIET = attrs.evolve(TAP, seen={}, frames_in=0, frames_out=0, asked=())
+WAY = WayFacts(namespace="eve-meta", workers=(100,))
+MACHINE = MachineFacts(
+    said_by="QEMU process 4711",
+    machine="x86_64",
+    dmi=Dmi(product_name="OpenStack Nova", product_uuid=UUID),
+    disks=(DiskFacts(shown="/var/lib/web1.qcow2"),),
+)
+
+
+def facts(
+    tap: TapFacts | None = TAP,
+    *,
+    domain: DomainFacts | None = DOMAIN,
+    way: WayFacts | None = WAY,
+    machine: MachineFacts | None = MACHINE,
+    libvirt: bool = True,
+    **host: Any,
+) -> Facts:
+    whole = HostFacts(
+        asked_for="web1",
+        now=NOW,
+        way=way,
+        domain=domain,
+        taps=() if tap is None else (tap,),
+        patterns=("vnet*", "tap*"),
+        **host,
+    )
+    return Facts(host=whole, machine=machine, libvirt=libvirt, service=True)
+
+
+def with_tap(of: TapFacts = TAP, /, **changes: Any) -> Facts:
+    return facts(attrs.evolve(of, **changes))
+
+
+def with_link(**changes: Any) -> Facts:
+    assert TAP.link is not None
+    return with_tap(link=attrs.evolve(TAP.link, **changes))
+
+
+def with_way(**changes: Any) -> Facts:
+    return facts(way=attrs.evolve(WAY, **changes))
+
+
+def with_machine(**changes: Any) -> Facts:
+    return facts(machine=attrs.evolve(MACHINE, **changes))
+
+
+def with_dmi(of: Facts | None = None, **changes: Any) -> Facts:
+    whole = facts() if of is None else of
+    assert whole.machine is not None
+    return attrs.evolve(whole, machine=attrs.evolve(whole.machine, dmi=Dmi(**changes)))
+
+
+def unasked(whole: Facts) -> Facts:
+    """*whole* without what its guest asked for."""
+    (tap,) = whole.host.taps
+    return attrs.evolve(whole, host=attrs.evolve(whole.host, taps=(attrs.evolve(tap, asked=()),)))
+
+
+SERIAL = "ds=nocloud;s=http://169.254.169.254/nocloud/"
+REFUSED = "expected QEMU process 4711 behind vnet0 to have uuid 1, got 2: it is not served"
+
+# What is the case, and words of what is said of it, the mending command among them.
+CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
+    Verdict.DAEMON_RUNNING: (facts(), ("eve-meta",)),
+    Verdict.DAEMON_NOT_RUNNING: (facts(way=None), ("systemctl restart eve-meta",)),
+    Verdict.DAEMON_NOT_READABLE: (with_way(problem="nsenter is not installed"), ("nsenter",)),
+    Verdict.DOMAIN_KNOWN: (facts(), (UUID, f"{FILE}, line 7: it names vnet0")),
+    Verdict.DOMAIN_BROKEN: (facts(None, domain=None, broken=(f"{FILE}:3: unknown key",)), (":3:", "eve-meta check")),
+    Verdict.DOMAIN_MISTYPED: (facts(None, domain=None, near=("web2",)), ("web2", "eve-meta explain web2")),
+    Verdict.DOMAIN_NONE: (facts(None, domain=None), ("eve-meta new web1",)),
+    Verdict.DOMAIN_REFUSED: (with_tap(QUIET, domain=None, problems=(REFUSED,)), (REFUSED, f"editor {FILE}")),
+    Verdict.TAP_UP: (facts(), ("vnet0", "br0")),
+    Verdict.TAP_NONE: (facts(None, domain=UNTIED), ("virsh start web1",)),
+    Verdict.TAP_MISSING: (with_tap(QUIET, link=None, tag=None), ("vnet0", "virsh start web1")),
+    Verdict.TAP_UNMATCHED: (with_tap(QUIET, matched=False, tag=None), ("vnet* tap*", "editor", "eve-meta.toml")),
+    Verdict.TAP_DOWN: (with_link(up=False, carrier=False), ("ip link set vnet0 up",)),
+    Verdict.TAP_NO_CARRIER: (with_link(carrier=False), ("virsh start web1",)),
+    Verdict.TAP_NOT_STEERED: (with_tap(QUIET, tag=None), ("vnet0", "restart")),
+    Verdict.PROCESS_KNOWN: (facts(), ("4711",)),
+    Verdict.PROCESS_UNTRUSTED: (
+        facts(attrs.evolve(QUIET, process=attrs.evolve(PROCESS, uid=1000, trusted=False)), domain=UNTIED),
+        ("1000", f"editor {FILE}"),
+    ),
+    Verdict.PROCESS_UNKNOWN: (with_tap(process=None), ("the file says whose it is",)),
+    Verdict.FILTER_FIRST: (with_tap(filters=(OURS, attrs.evolve(OTHER, priority=49152))), ("vnet0",)),
+    Verdict.FILTER_BEHIND: (
+        with_tap(QUIET, filters=(OTHER, OURS)),
+        ("flower", "tc filter delete dev vnet0 ingress pref 1"),
+    ),
+    Verdict.FILTER_BEHIND_BUT_SEES: (with_tap(filters=(OTHER, OURS)), ("flower",)),
+    Verdict.FILTER_MISSING: (with_tap(filters=(OTHER,)), ("gone", "restart")),
+    Verdict.PROGRAMS_LOADED: (facts(), ()),
+    Verdict.PROGRAMS_MISSING: (with_way(programs=("the filter host_in on eve-meta0",)), ("host_in", "restart")),
+    Verdict.NAMESPACE_THERE: (facts(), ("eve-meta",)),
+    Verdict.NAMESPACE_MISSING: (with_way(links=("the link meta0",)), ("meta0", "restart")),
+    Verdict.RULES_THERE: (facts(), ()),
+    Verdict.RULES_MISSING: (with_way(rules=("iptables --table nat -A PREROUTING",)), ("nat", "restart")),
+    Verdict.ROUTE_THERE: (facts(), ()),
+    Verdict.ROUTE_MISSING: (with_way(routes=("the IPv4 route in table 169",)), ("169", "restart")),
+    Verdict.WORKER_ALIVE: (with_way(workers=(100, None), restarts=3), ("100", "3 times")),
+    Verdict.WORKER_DEAD: (with_way(workers=(None,)), ("restart",)),
+    Verdict.PACKETS_BOTH_WAYS: (facts(), ("ARP 60 s ago", "20 frames", "15 went")),
+    Verdict.PACKETS_NONE: (facts(QUIET), ()),
+    Verdict.PACKETS_BOOTING: (with_tap(QUIET, seen={"dhcp": seen(5)}), ("DHCP 5 s ago",)),
+    Verdict.PACKETS_NO_ROUTE: (
+        with_tap(QUIET, seen={"dhcp": seen(600)}),
+        ("DHCP 10 min ago", "no route that covers 169.254.169.254", "ip route add"),
+    ),
+    Verdict.PACKETS_ARP_ALONE: (with_tap(QUIET, seen={"dhcp": seen(600), "arp": seen(590)}), ("ARP", "curl")),
+    Verdict.PACKETS_DROPPED: (with_tap(QUIET, drops={"vlan": 9}), ("9 × vlan",)),
+    Verdict.PACKETS_UNANSWERED: (with_tap(QUIET, frames_in=5, seen={"connection": seen(9)}), ("none", "restart")),
+    Verdict.REQUESTS_ANSWERED: (facts(), ("openstack/meta_data.json 200 10 s ago", "openstack/user_data 404")),
+    Verdict.REQUESTS_NONE: (facts(QUIET), ()),
+    Verdict.REQUESTS_SILENT: (with_tap(asked=()), ("curl",)),
+    Verdict.REQUESTS_WAITING: (
+        facts(attrs.evolve(TAP, domain=None, asked=(asked("openstack", 503),)), domain=None),
+        ("openstack 503", "eve-meta new web1"),
+    ),
+    Verdict.REQUESTS_NOT_FOUND: (with_tap(asked=(asked("openstack", 404), asked("openstack", 503))), ("virsh reset",)),
+    Verdict.REQUESTS_REFUSED: (with_tap(asked=(asked("openstack", 401),)), ("401", f"editor {FILE}")),
+    Verdict.REQUESTS_WRONG_HOST: (with_tap(asked=(asked("openstack", 403),), notes={"wrong_host": 1}), ("hosts",)),
+    Verdict.REQUESTS_TOO_MANY: (with_tap(asked=(asked("openstack", 429),)), ("429",)),
+    Verdict.REQUESTS_MALFORMED: (with_tap(asked=(asked("unread", 400),)), ("400",)),
+    Verdict.TOKENS_NOT_NEEDED: (with_tap(tokens=TokenPolicy.OFF), ("off",)),
+    Verdict.TOKENS_USED: (with_tap(tokens=TokenPolicy.REQUIRED, asked=(asked("token", 200),)), ("required",)),
+    Verdict.TOKENS_NOT_TRIED: (with_tap(QUIET, tokens=TokenPolicy.REQUIRED), ("required",)),
+    Verdict.TOKENS_CLIENT_CANNOT: (
+        with_tap(tokens=TokenPolicy.REQUIRED, notes={"no_token": 5}, asked=(asked("openstack", 401),)),
+        ("5 requests", "no IMDSv2", f"editor {FILE}"),
+    ),
+    Verdict.SMBIOS_OPENSTACK: (facts(), ("OpenStack Nova",)),
+    Verdict.SMBIOS_NOCLOUD: (with_dmi(product_serial=SERIAL), (SERIAL,)),
+    Verdict.SMBIOS_NOT_NEEDED: (unasked(with_machine(machine="aarch64", dmi=Dmi())), ("aarch64",)),
+    Verdict.SMBIOS_MISSING: (with_dmi(facts(QUIET)), ("eve-meta smbios web1 --apply",)),
+    Verdict.SMBIOS_ELSEWHERE: (with_dmi(product_serial="ds=nocloud"), ("nowhere", "--datasource nocloud --apply")),
+    Verdict.SMBIOS_UNKNOWN: (facts(machine=None), ()),
+    Verdict.DISKS_NO_SEED: (facts(), ("one disk",)),
+    Verdict.DISKS_SEED: (
+        with_machine(disks=(DiskFacts(shown="/seed.iso", labels=("cidata",)),)),
+        ("/seed.iso", "NoCloud", "virsh detach-disk web1 /seed.iso --config"),
+    ),
+    Verdict.DISKS_UNREAD: (with_machine(disks=(DiskFacts(shown="rbd:x", unread="elsewhere"),)), ("rbd:x: elsewhere",)),
+    Verdict.DISKS_UNKNOWN: (facts(machine=None), ()),
+    Verdict.DATASOURCE_OURS: (facts(), ("OpenStack", "OpenStack Nova")),
+    Verdict.DATASOURCE_OTHER: (
+        with_machine(disks=(DiskFacts(shown="/c.img", labels=("config-2",)),)),
+        ("ConfigDrive", "config-2", "virsh detach-disk"),
+    ),
+    Verdict.DATASOURCE_NONE: (with_dmi(facts(QUIET)), ("disabled", "eve-meta smbios web1 --apply")),
+    Verdict.DATASOURCE_UNKNOWN: (facts(machine=None), ()),
+}
+
+
+def found(whole: Facts, verdict: Verdict) -> Step:
+    (step,) = (step for step in steps(whole) if step.verdict is verdict)
+    return step
+
+
+def test_there_is_a_case_of_every_verdict() -> None:
+    assert set(CASES) == set(Verdict)
+
+
+@pytest.mark.parametrize("verdict", Verdict, ids=lambda verdict: verdict.label)
+def test_what_is_so_is_said(verdict: Verdict) -> None:
+    whole, words = CASES[verdict]
+    step = found(whole, verdict)
+    said = f"{step.text} → {step.mend}"
+    assert all(word in said for word in words), said
+    assert any_wrong(whole) == any(step.verdict.state is State.WRONG for step in steps(whole))
+
+
+@pytest.mark.parametrize("verdict", Verdict, ids=lambda verdict: verdict.label)
+def test_what_is_wrong_and_nothing_else_is_to_be_mended(verdict: Verdict) -> None:
+    for step in steps(CASES[verdict][0]):
+        assert (step.mend is not None) == (step.verdict.state is State.WRONG), step
+        assert step.text
+        assert "\n" not in step.text + (step.mend or "")
+
+
+@pytest.mark.parametrize("verdict", Verdict, ids=lambda verdict: verdict.label)
+def test_the_manual_says_what_it_means(verdict: Verdict) -> None:
+    manual = (Path(eve_meta.__file__).parent / "docs/explain.rst").read_text()
+    assert f"``{verdict.label}``" in manual
+
+
+def test_of_a_host_on_which_all_is_right_nothing_is_wrong() -> None:
+    assert {step.verdict.state for step in steps(facts())} == {State.OK}
+
+
+def test_a_step_is_said_once_for_each_tap() -> None:
+    host = facts().host
+    second = attrs.evolve(TAP, name="vnet1")
+    both = attrs.evolve(facts(), host=attrs.evolve(host, taps=(TAP, second)))
+    names = [(step.verdict.step, step.tap) for step in steps(both)]
+    assert len(names) == len(set(names))
+    assert {tap for step, tap in names if step in ("tap", "process", "filter", "packets", "requests", "tokens")} == {
+        "vnet0",
+        "vnet1",
+    }
+
+
+def test_the_report_for_programs_keeps_its_promises() -> None:
+    report = plain(facts())
+    assert report["asked_for"] == "web1"
+    assert report["domain"] == {"name": "web1", "uuid": UUID, "origins": [FILE]}
+    assert report["taps"] == ["vnet0"]
+    assert report["datasource"] == {
+        "predicted": "OpenStack",
+        "found": ["OpenStack"],
+        "why": "the DMI product name is 'OpenStack Nova'",
+    }
+    assert set(report["steps"][0]) == {"step", "state", "verdict", "tap", "text", "mend"}
+    assert report["requests"]["vnet0"][0]["what"] == "openstack/meta_data.json"
+    assert plain(facts(machine=None))["datasource"]["predicted"] is None
+    assert plain(with_dmi())["datasource"]["predicted"] == "None"
+
+
+@pytest.mark.parametrize(
+    ("machine", "predicted", "verdict"),
+    [
+        (MACHINE, "OpenStack", Verdict.DATASOURCE_OURS),
+        (attrs.evolve(MACHINE, dmi=Dmi(product_serial=SERIAL)), "NoCloud", Verdict.DATASOURCE_OURS),
+        (
+            attrs.evolve(MACHINE, dmi=Dmi(product_serial=SERIAL), disks=(DiskFacts(shown="a", labels=("CIDATA",)),)),
+            "NoCloud",
+            Verdict.DATASOURCE_OTHER,
+        ),
+        (attrs.evolve(MACHINE, disks=(DiskFacts(shown="a", labels=("cidata",)),)), "NoCloud", Verdict.DATASOURCE_OTHER),
+        (attrs.evolve(MACHINE, dmi=Dmi(), machine="aarch64"), "OpenStack", Verdict.DATASOURCE_OURS),
+        (attrs.evolve(MACHINE, dmi=Dmi(sys_vendor="Hetzner")), "Hetzner", Verdict.DATASOURCE_OTHER),
+        (
+            attrs.evolve(MACHINE, dmi=Dmi(product_uuid="EC2f8de0-a", product_serial="ec2F8de0-a")),
+            "Ec2",
+            Verdict.DATASOURCE_OURS,
+        ),
+        (attrs.evolve(MACHINE, dmi=Dmi()), "None", Verdict.DATASOURCE_NONE),
+    ],
+)
+def test_the_datasource_that_follows(machine: MachineFacts, predicted: str, verdict: Verdict) -> None:
+    whole = facts(QUIET, machine=machine)
+    assert plain(whole)["datasource"]["predicted"] == predicted
+    assert steps(whole)[-1].verdict is verdict
+
+
+def test_a_guest_that_asks_without_smbios_needs_none() -> None:
+    """Ignition and CirrOS ask wherever they are."""
+    assert found(with_dmi(), Verdict.SMBIOS_NOT_NEEDED)
+
+
+def test_a_process_that_nobody_knows_is_a_domain_to_be_made() -> None:
+    process = attrs.evolve(PROCESS, name="db7", uuid=None)
+    step = found(facts(attrs.evolve(QUIET, domain=None, process=process), domain=None), Verdict.DOMAIN_NONE)
+    assert "db7" in step.text
+    assert step.mend == "eve-meta new db7"
+
+
+def test_what_a_guest_is_called_cannot_run_as_a_command() -> None:
+    evil = attrs.evolve(UNTIED, name="$(reboot); x")
+    assert found(facts(None, domain=evil), Verdict.TAP_NONE).mend == "virsh start '$(reboot); x'"
+
+
+@pytest.mark.parametrize(
+    ("before", "said"), [(-1, "0 s"), (0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 d")]
+)
+def test_how_long_ago(before: float, said: str) -> None:
+    assert ago(NOW - before, NOW) == f"{said} ago"
