@@ -26,7 +26,7 @@ DISCOVER = bytes([1, 1, 6, 0]) + bytes(232) + bytes.fromhex("63825363 350101 ff"
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Scene]:
-    """Five guests, one that has no route but asked for its address, a QEMU for the domains 6 and 7, whose files name no tap, and one that [steering] taps leaves out."""
+    """Five guests, one with an address and no route, a QEMU's domains 6 and 7, and a tap of no pattern."""
     domains = {
         **{f"vm{number}": domain(number, f"vnet{number}") for number in (1, 3, 5)},
         "vm4": domain(4, "vnet4", tokens="required"),
@@ -139,26 +139,6 @@ def test_a_client_that_has_no_session_tokens(stage: Scene) -> None:
     assert (verdicts(report)["requests"], verdicts(report)["tokens"]) == ("requests-refused", "tokens-client-cannot")
 
 
-def test_pieces_of_the_way_are_missing(stage: Scene) -> None:
-    stage.private.run("ip6tables", "-t", "raw", "-F")
-    stage.private.run("ip", "-6", "route", "flush", "table", "169")
-    stage.private.run("tc", "filter", "del", "dev", "meta0", "ingress")
-    stage.lab.host.run("tc", "qdisc", "del", "dev", f"{NAME}0", "clsact")
-    (BPFFS / NAME / "ns_out").unlink()
-    report = explain(stage, "vm3")
-    wrong = {step["verdict"]: step for step in report["steps"] if step["state"] == "wrong"}
-    assert wrong.keys() == {"rules-missing", "route-missing", "programs-missing"}
-    assert "ip6tables --table raw -A PREROUTING" in wrong["rules-missing"]["text"]
-    assert "IPv6 route in table 169" in wrong["route-missing"]["text"]
-    for piece in (f"{BPFFS / NAME / 'ns_out'}", f"host_in on {NAME}0"):
-        assert piece in wrong["programs-missing"]["text"]
-    assert all("eve-meta serve" in step["mend"] for step in wrong.values())
-    stage.daemon.stop()
-    stage.daemon.start()
-    stage.settled(vnet1=1, vnet3=3, vnet4=4, vnet5=5)
-    assert not [step for step in explain(stage, "vm3", 0)["steps"] if step["state"] == "wrong"]
-
-
 def test_nothing_comes_back_where_the_rules_are_gone(stage: Scene, tmp_path: Path) -> None:
     saved = tmp_path / "rules"
     saved.write_text(stage.private.run("iptables-save", "-t", "nat").stdout)
@@ -200,30 +180,6 @@ def test_a_tap_without_a_guest_and_one_that_is_down(stage: Scene) -> None:
         assert verdicts(explain(stage, "vm9"))["tap"] == "tap-down"
     finally:
         stage.lab.host.ip("link del vnet9")
-
-
-def test_without_a_daemon_files_links_and_processes_say_what_they_can(stage: Scene) -> None:
-    stage.daemon.stop()
-    try:
-        report = explain(stage, "vm1")
-        assert verdicts(report) == {
-            "daemon": "daemon-not-running",
-            "domain": "domain-known",
-            "tap": "tap-up",
-            "process": "process-unknown",
-            "smbios": "smbios-unknown",
-            "disks": "disks-unknown",
-            "datasource": "datasource-unknown",
-        }
-        assert verdicts(explain(stage, "vm9"))["tap"] == "tap-missing"
-        assert verdicts(explain(stage, "vm8"))["tap"] == "tap-unmatched"
-        with qemu(stage, "vnet7", "-uuid", uuid_of(7), "-smbios", "type=1,product=OpenStack Nova"):
-            report = explain(stage, "vm7")
-            assert report["datasource"]["predicted"] == "OpenStack"
-            assert report["taps"] == ["vnet7"]
-    finally:
-        stage.daemon.start()
-        stage.settled(vnet1=1, vnet3=3, vnet4=4, vnet5=5)
 
 
 # -- what the guest's machine is --
@@ -296,7 +252,7 @@ def test_a_file_and_a_process_that_contradict_each_other(stage: Scene) -> None:
 
 
 def test_a_guest_that_has_an_address_but_no_route(stage: Scene) -> None:
-    """Last, because half a minute must have passed since it asked for its address."""
+    """After others: half a minute must have passed since it asked for its address."""
     with pytest.raises(OSError, match="unreachable"):
         stage.lab.guests["vm10"].get("/openstack")
     assert verdicts(explain(stage, "vm10", status=None))["packets"] in ("packets-booting", "packets-no-route")
@@ -306,3 +262,50 @@ def test_a_guest_that_has_an_address_but_no_route(stage: Scene) -> None:
     stage.lab.guests["vm10"].ip("route add 169.254.169.254 dev eth0")
     assert stage.lab.guests["vm10"].get("/openstack").status == 200
     assert verdicts(explain(stage, "vm10", 0))["packets"] == "packets-both-ways"
+
+
+# -- another daemon, which knows nothing of what guests did before --
+
+
+def test_pieces_of_the_way_are_missing(stage: Scene) -> None:
+    stage.private.run("ip6tables", "-t", "raw", "-F")
+    stage.private.run("ip", "-6", "route", "flush", "table", "169")
+    stage.private.run("tc", "filter", "del", "dev", "meta0", "ingress")
+    stage.lab.host.run("tc", "qdisc", "del", "dev", f"{NAME}0", "clsact")
+    (BPFFS / NAME / "ns_out").unlink()
+    report = explain(stage, "vm3")
+    wrong = {step["verdict"]: step for step in report["steps"] if step["state"] == "wrong"}
+    assert wrong.keys() == {"rules-missing", "route-missing", "programs-missing"}
+    assert "ip6tables --table raw -A PREROUTING" in wrong["rules-missing"]["text"]
+    assert "IPv6 route in table 169" in wrong["route-missing"]["text"]
+    for piece in (f"{BPFFS / NAME / 'ns_out'}", f"host_in on {NAME}0"):
+        assert piece in wrong["programs-missing"]["text"]
+    assert all("eve-meta serve" in step["mend"] for step in wrong.values())
+    stage.daemon.stop()
+    stage.daemon.start()
+    stage.settled(vnet1=1, vnet3=3, vnet4=4, vnet5=5)
+    assert not [step for step in explain(stage, "vm3", 0)["steps"] if step["state"] == "wrong"]
+
+
+def test_without_a_daemon_files_links_and_processes_say_what_they_can(stage: Scene) -> None:
+    stage.daemon.stop()
+    try:
+        report = explain(stage, "vm1")
+        assert verdicts(report) == {
+            "daemon": "daemon-not-running",
+            "domain": "domain-known",
+            "tap": "tap-up",
+            "process": "process-unknown",
+            "smbios": "smbios-unknown",
+            "disks": "disks-unknown",
+            "datasource": "datasource-unknown",
+        }
+        assert verdicts(explain(stage, "vm9"))["tap"] == "tap-missing"
+        assert verdicts(explain(stage, "vm8"))["tap"] == "tap-unmatched"
+        with qemu(stage, "vnet7", "-uuid", uuid_of(7), "-smbios", "type=1,product=OpenStack Nova"):
+            report = explain(stage, "vm7")
+            assert report["datasource"]["predicted"] == "OpenStack"
+            assert report["taps"] == ["vnet7"]
+    finally:
+        stage.daemon.start()
+        stage.settled(vnet1=1, vnet3=3, vnet4=4, vnet5=5)
