@@ -300,7 +300,8 @@ class Ec2:
 class Domain:
     """A VM and everything that it is told. At least one of *uuid* and *name* is given.
 
-    Guests are told the *launch_index* 0 where none is said.
+    Guests are told the *launch_index* 0 where none is said. *eve* is what it has beside that as an application of an
+    EVE-OS node.
     """
 
     uuid: UUID | None = None

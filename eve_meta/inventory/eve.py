@@ -111,7 +111,8 @@ class EveFiles:
             wwan_status=_global(self._wwan_status),
             wwan_metrics=_global(self._wwan_metrics),
         )
-        self._unasked -= self._asking
+        if self._status.readable:
+            self._unasked -= self._asking
         self._asking = set()
         self._answer()
 

@@ -238,6 +238,11 @@ class Topic(Generic[T]):
         return str(self.path / f"{key}{SUFFIX}")
 
     @property
+    def readable(self) -> bool:
+        """Whether the directory could be read the last time; one that is missing has no files."""
+        return self._unreadable is None
+
+    @property
     def problems(self) -> list[FileProblem]:
         """What is wrong with the files."""
         of_files = [file.problem for file in self._files.values() if file.problem is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -467,6 +468,30 @@ def test_broken_user_data_is_told_without_it(tree: Tree) -> None:
     scan(files)
     assert problems(files) == [f"{path}: {field}: expected base64; what it said before holds"]
     assert domains(files)["app1"].user_data == b"kept"
+
+
+def test_a_directory_that_cannot_be_read_keeps_its_applications_but_says_nothing_of_new_taps(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.app(1)
+    files = scanned(tree)
+    assert answer(files, "nbu1x1") == {"nbu1x1": ["app1"]}
+    listdir = os.listdir
+
+    def fail(path: Path) -> list[str]:
+        if path.name == "AppNetworkStatus":
+            raise OSError(errno.EIO, "Input/output error")
+        return listdir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", fail)
+        files.carrier_changed("nbu1x1")
+        assert answer(files, "nbu1x1", "nbu1x2") == {}
+        assert problems(files) == [
+            f"{tree.run}/zedrouter/AppNetworkStatus: cannot read this directory: Input/output error"
+        ]
+    assert domains(files).keys() == {"app1"}
+    assert answer(files, "nbu1x1", "nbu1x2") == {"nbu1x1": ["app1"], "nbu1x2": []}
 
 
 def test_what_is_no_file(tree: Tree) -> None:
