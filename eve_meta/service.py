@@ -22,6 +22,7 @@ from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from eve_meta.admin.domain import list_domains, show_domain
 from eve_meta.admin.explain import Explanation
 from eve_meta.admin.password import clear_password, read_password
 from eve_meta.admin.server import AdminFactory
@@ -158,6 +159,8 @@ def _questions(
     return {
         "status": ask_status,
         "explain": Explanation(supervisor, steering, inventory, config, _in_thread).ask,
+        "list_domains": partial(list_domains, inventory),
+        "show_domain": partial(show_domain, inventory),
         "password": partial(read_password, supervisor, inventory),
         "clear_password": partial(clear_password, supervisor, inventory),
     }

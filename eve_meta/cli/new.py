@@ -6,12 +6,15 @@ import contextlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
 import click
 
+from eve_meta.admin.client import NotRunning, ask
 from eve_meta.cli.options import config_option, domains_directory, domains_option, read_directory
+from eve_meta.config import load_config
 from eve_meta.errors import Problem
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
@@ -62,18 +65,22 @@ Examples:
 @config_option
 @domains_option
 def new(name: str, config: Path | None, domains: Path | None) -> None:
-    """Write NAME.yaml, with a new uuid and comments, for you to complete."""
+    """Write NAME.yaml, with a uuid and comments, for you to complete.
+
+    The uuid is that of the domain NAME where a daemon runs that knows it, say from libvirt; else a new one.
+    """
     if not _SAFE.match(name):
         raise Problem(
             f"expected a name of letters, digits, '.', '_' and '-' that begins with a letter or digit, got {name!r}"
         )
     directory = read_directory(domains_directory(config, domains))
+    known = {} if domains is not None else _known(config)
     for other, domain in directory.domains.items():
         if domain.name == name:
             raise Problem(f"there is a domain {name} already, in {other}")
     path = directory.path / f"{name}.yaml"
     # json.dumps: to YAML, the name 007 or yes would be no string.
-    text = TEMPLATE.format(name=name, quoted=json.dumps(name), uuid=uuid4())
+    text = TEMPLATE.format(name=name, quoted=json.dumps(name), uuid=known.get(name, uuid4()))
     try:
         # For root alone: it will hold secrets.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -90,3 +97,12 @@ def new(name: str, config: Path | None, domains: Path | None) -> None:
         raise Problem(f"cannot write {path}: {error.strerror}") from None
     where = "" if domains is None else f" {domains}"
     click.echo(f"{path}\nNext: complete it, then run 'eve-meta check{where}'. A running daemon takes it up by itself.")
+
+
+def _known(config: Path | None) -> Mapping[str, str]:
+    """The uuids of the domains that a daemon knows, by name; a file with another uuid would contradict it."""
+    try:
+        domains = ask(load_config(config).admin.socket, "list_domains")
+    except NotRunning:
+        return {}
+    return {each["name"]: each["uuid"] for each in domains}

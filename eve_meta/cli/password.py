@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from eve_meta.admin.client import ask
-from eve_meta.cli.options import complete_domain, config_option
+from eve_meta.cli.known import complete_domain
+from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
 from eve_meta.errors import Problem
 

@@ -5,19 +5,14 @@ from __future__ import annotations
 import datetime
 import os
 import sys
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import click
 
-from eve_meta.cli.options import (
-    complete_domain,
-    config_option,
-    domains_directory,
-    domains_option,
-    find_domain,
-    read_directory,
-)
+from eve_meta.cli.known import complete_domain, find_domain, known_domains, with_lines
+from eve_meta.cli.options import config_option, domains_option
 from eve_meta.documents.document import SEED_BYTES, Document
 from eve_meta.documents.tree import Tree
 from eve_meta.errors import Problem
@@ -31,22 +26,45 @@ EXAMPLES = """\
 Examples:
   eve-meta render web1 /openstack/latest/meta_data.json | jq .
   eve-meta render web1 /latest/meta-data/
+  eve-meta render web1 --sources
   eve-meta render --domains ./domains.d web1 /openstack/latest/user_data
 """
 
 
 @click.command(epilog=EXAMPLES, short_help="Print what a guest would read.")
 @click.argument("name", shell_complete=complete_domain)
-@click.argument("path")
+@click.argument("path", required=False)
+@click.option(
+    "--sources", is_flag=True, help="Print where each field of the domain comes from, in place of a document."
+)
 @config_option
 @domains_option
-def render(name: str, path: str, config: Path | None, domains: Path | None) -> None:
+def render(name: str, path: str | None, sources: bool, config: Path | None, domains: Path | None) -> None:
     """Print what the guest NAME would read at PATH, byte for byte. NAME may be a uuid, too.
 
-    This reads the files and asks no daemon. local-ipv4 is 0.0.0.0 where the file gives the guest no address: then the
-    daemon answers with the one that the guest asks from. random_seed is another each time.
+    A daemon that runs is asked for the domain: it alone knows what libvirt or EVE-OS say, and the uuid of a QEMU
+    process. Where none runs the files are read, unless libvirt or EVE-OS is configured: then files alone are not what
+    the guest reads. With --domains nothing but the files in DIR is read, and no daemon asked.
+
+    local-ipv4 is 0.0.0.0 where the guest's address is not said: then the daemon answers with the one that the guest
+    asks from. random_seed is another each time.
     """
-    tree = Tree(find_domain(read_directory(domains_directory(config, domains)), name))
+    if sources == (path is not None):
+        raise click.UsageError("expected a PATH or --sources")
+    domain, said = find_domain(known_domains(config, domains), name)
+    if path is None:
+        _print_sources(with_lines(said))
+    else:
+        _print_document(name, Tree(domain), path)
+
+
+def _print_sources(sources: Mapping[str, str]) -> None:
+    width = max(map(len, sources))
+    for field, source in sources.items():
+        click.echo(f"{field.ljust(width)}  {source}")
+
+
+def _print_document(name: str, tree: Tree, path: str) -> None:
     try:
         segments = normalise(os.fsencode(path))
     except BadPath as error:

@@ -8,8 +8,9 @@ text, ``user_data_base64``, or ``user_data_file``, a path relative to the file; 
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,8 @@ from eve_meta.validators import quote, quote_where_text_belongs
 
 MAX_FILE = 32 * 1024 * 1024
 """Bytes of a domain file: the user data of the largest size in base64, and room. A larger one is refused unread."""
+
+_STEPS = re.compile(r"[^.\[\]]+")
 
 _ALIASES: Mapping[type, tuple[str, ...]] = {
     Domain: ("user_data_file", "user_data_base64"),
@@ -70,6 +73,24 @@ def read_metadata(text: str, origin: str, uuid: UUID, name: str) -> tuple[Domain
     reading = _Metadata(origin, uuid, name)
     domain = reading.parse(text)
     return domain, tuple(sorted(reading.problems, key=lambda problem: problem.line or 0))
+
+
+def lines_of(path: str, names: Iterable[str]) -> Mapping[str, int]:
+    """The lines of the file at *path* where fields stand, by the way to each: ``nics[0].mac``. None where it is broken.
+
+    Bytes may stand there in another form than under the field's own name.
+    """
+    content = read(path, MAX_FILE).content
+    try:
+        document = Document((content or b"").decode())
+    except ValueError:
+        return {}
+    lines = {}
+    for name in names:
+        way = tuple(int(step) if step.isdecimal() else step for step in _STEPS.findall(name))
+        ways = [way, *((form,) for form in _ALIASES[Domain] if form.startswith(f"{name}_"))]
+        lines[name] = next(filter(None, map(document.line, ways)), None)
+    return {name: line for name, line in lines.items() if line is not None}
 
 
 def _as_read(value: Any, _kind: Any) -> bytes:

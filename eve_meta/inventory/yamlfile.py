@@ -8,6 +8,7 @@ times as fast), and PyYAML's composer in Python, bounded here, makes the nodes o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from yaml.composer import Composer
@@ -156,6 +157,16 @@ class Document:
             if got == quote(self._loader.construct_object(node)) + QUOTES and node.value not in got:
                 return line, f"{fault.message} (that is how YAML reads {node.value})"
         return line, fault.message
+
+    def line(self, path: Iterable[Any]) -> int | None:
+        """The line where the value stands to which *path* leads, counted from 1; None where there is none."""
+        node, line = self._root, None
+        for step in path:
+            found = self._child(node, step)
+            if found is None:
+                return None
+            node, line = found
+        return line
 
     def _child(self, node: Node | None, step: Any) -> tuple[Node, int] | None:
         if isinstance(node, MappingNode):

@@ -159,6 +159,21 @@ def test_the_file_wins_field_by_field(stage: Stage) -> None:
         assert (data["hostname"], data["name"]) == ("file", "web1")
         assert guest.get(USER_DATA).body == b"metadata"
         network = json.loads(guest.get("/openstack/latest/network_data.json").body)
+        rendered = stage.scene.lab.host.run(*stage.daemon.command("render", "web1", META_DATA)).stdout
+        assert json.loads(rendered) | {"random_seed": ""} == data | {"random_seed": ""}
+        sources = stage.scene.lab.host.run(*stage.daemon.command("render", "web1", "--sources")).stdout
+        said = dict(line.split(maxsplit=1) for line in sources.splitlines())
+        path = f"{stage.daemon.domains}/web1.yaml"
+        assert {
+            name: said[name] for name in ("uuid", "hostname", "name", "user_data", "nics[0].mtu", "nics[0].tap")
+        } == {
+            "uuid": f"{path}:2",
+            "hostname": f"{path}:3",
+            "name": "libvirt XML of web1",
+            "user_data": "libvirt metadata of web1",
+            "nics[0].mtu": f"{path}:7",
+            "nics[0].tap": "libvirt XML of web1",
+        }
         (link,) = network["links"]
         assert (link["id"], link["mtu"], link["type"]) == (tap, 1300, "bridge")
         (stage.daemon.domains / "web1.yaml").unlink()

@@ -31,7 +31,7 @@ def test_help_has_examples(run: Run, command: str) -> None:
             ["check", "--jsn"],
             "eve-meta: No such option '--jsn'. Did you mean '--json'? (see 'eve-meta check --help')\n",
         ),
-        (["render", "web1"], "eve-meta: Missing argument 'PATH'. (see 'eve-meta render --help')\n"),
+        (["render", "web1"], "eve-meta: expected a PATH or --sources (see 'eve-meta render --help')\n"),
     ],
 )
 def test_what_is_typed_wrong_is_a_line(run: Run, arguments: list[str], message: str) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import socketserver
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,3 +70,88 @@ def test_a_path_that_is_none(run: Run, domains: Path) -> None:
 
 def test_an_address_that_nobody_said(run: Run, domains: Path) -> None:
     assert run("render", "--domains", "domains.d", "web1", "/latest/meta-data/local-ipv4").stdout == "0.0.0.0"
+
+
+def test_where_each_field_comes_from(run: Run, domains: Path) -> None:
+    (domains / "web1.yaml").write_text(
+        "name: web1\nec2:\n  region: r\nuser_data_base64: AAE=\nnics:\n- mac: fa:16:3e:00:00:01\n  tap: vnet0\n"
+    )
+    done = run("render", "--domains", "domains.d", "web1", "--sources")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert dict(line.split() for line in done.stdout.splitlines()) == {
+        "name": "domains.d/web1.yaml:1",
+        "ec2.region": "domains.d/web1.yaml:3",
+        "user_data": "domains.d/web1.yaml:4",
+        "nics[0].mac": "domains.d/web1.yaml:6",
+        "nics[0].tap": "domains.d/web1.yaml:7",
+    }
+    assert run("render", "--domains", "domains.d", "web1", "/openstack", "--sources").returncode == 2
+
+
+# -- with a daemon --
+
+UUID1 = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
+
+
+@pytest.fixture
+def answering(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """What a daemon on daemon.sock answers, by question."""
+    answers: dict[str, Any] = {}
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked = json.loads(self.rfile.readline())
+            self.wfile.write(json.dumps({"answer": answers[asked["question"]]}).encode() + b"\n")
+
+    with socketserver.UnixStreamServer(str(tmp_path / "daemon.sock"), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield answers
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def config(tmp_path: Path, domains: Path) -> Path:
+    """A configuration in which that daemon is the one."""
+    path = tmp_path / "eve-meta.toml"
+    text = f'[inventory]\ndirectory = "{domains}"\nlibvirt = "qemu:///system"\n'
+    path.write_text(f'{text}[admin]\nsocket = "{tmp_path / "daemon.sock"}"\n')
+    return path
+
+
+def test_a_daemon_that_runs_is_asked(run: Run, config: Path, domains: Path, answering: dict[str, Any]) -> None:
+    answering["list_domains"] = [{"name": "web1", "uuid": UUID1}, {"name": "virt", "uuid": "x"}]
+    file = str(domains / "web1.yaml")
+    domain = {"uuid": UUID1, "name": "web1", "user_data": base64.b64encode(b"of the daemon").decode()}
+    answering["show_domain"] = {"domain": domain, "sources": {"name": file, "uuid": "libvirt XML of web1"}}
+    done = run("render", "--config", str(config), "web1", "/openstack/latest/user_data")
+    assert (done.stdout, done.stderr) == ("of the daemon", "")
+    done = run("render", "--config", str(config), "web1", "--sources")
+    assert done.stdout == f"name  {file}:1\nuuid  libvirt XML of web1\n"
+    done = run("render", "--config", str(config), "virr", "/")
+    assert "did you mean virt?" in done.stderr
+    # Who names files means files.
+    done = run("render", "--config", str(config), "--domains", "domains.d", "web1", "/openstack/latest/user_data")
+    assert done.stdout == "#cloud-config of web1\n"
+    assert run(
+        _EVE_META_COMPLETE="bash_complete", COMP_WORDS=f"eve-meta render --config {config} v", COMP_CWORD="4"
+    ).stdout.endswith("virt\n")
+
+
+def test_files_alone_are_not_what_libvirts_guests_read(run: Run, config: Path) -> None:
+    done = run("render", "--config", str(config), "web1", "/openstack/latest/user_data")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("eve-meta: no eve-meta daemon listens on ")
+    assert done.stderr.endswith("; or name a --domains DIR to see what files alone say\n")
+    config.write_text(config.read_text().replace("qemu:///system", ""))
+    done = run("render", "--config", str(config), "web1", "/openstack/latest/user_data")
+    assert done.stdout == "#cloud-config of web1\n"
+
+
+def test_a_new_file_has_the_uuid_of_the_domain_that_the_daemon_knows(
+    run: Run, config: Path, domains: Path, answering: dict[str, Any]
+) -> None:
+    answering["list_domains"] = [{"name": "virt", "uuid": UUID1}]
+    assert run("new", "--config", str(config), "virt").returncode == 0
+    assert f"\nuuid: {UUID1}\n" in (domains / "virt.yaml").read_text()
