@@ -69,7 +69,7 @@ def merge(layers: Sequence[Layer], before: Iterable[Merged] = ()) -> tuple[tuple
     for index, parts in enumerate(groups):
         old = known.get(next(iter(parts)))
         if old is None or old.refused != (index in refused) or not _same(old.parts, parts):
-            silent = unidentified & parts.keys()
+            silent = frozenset(origin for origin in parts if origin in unidentified)
             old = Merged(parts, _domain(parts, silent), index in refused, silent)
         merged.append(old)
     return tuple(merged), tuple(problems)
