@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from eve_meta.cli.gather import gather
-from eve_meta.cli.options import complete_domain, config_option
+from eve_meta.cli.known import complete_domain
+from eve_meta.cli.options import config_option
 from eve_meta.explain.report import any_wrong, plain, steps
 from eve_meta.explain.steps import State, Step
 
