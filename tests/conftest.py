@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,10 @@ def _descendants() -> dict[int, str]:
     return found
 
 
+def _temporary_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("eve-meta-*"))
+
+
 @pytest.fixture(scope="session")
 def leave_no_trace() -> Iterator[None]:
     """Fail when, after the last test, the machine's network is another than before the first, or a process stayed."""
@@ -49,9 +54,11 @@ def leave_no_trace() -> Iterator[None]:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     processes = _descendants()
     before = HostState.read()
+    folders = _temporary_folders()
     yield
     changes = [str(change) for change in before.changes(patience=CLEAN_UP_TIME)]
     changes += [f"process still runs: {pid} {name}" for pid, name in _descendants().items() if pid not in processes]
+    changes += [f"temporary folder is left: {path}" for path in _temporary_folders() - folders]
     assert not changes, "the tests left the machine changed:\n" + "\n".join(changes)
 
 

@@ -10,6 +10,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -107,7 +108,12 @@ class Pins:
     def _load(self) -> None:
         command = [sys.executable, "-I", "-m", "eve_meta.steering.loader", str(self.directory)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_TIMEOUT, check=False)
+            # A folder of its own for what it writes: where we are told to end meanwhile it is killed, and leaves that.
+            with tempfile.TemporaryDirectory(prefix="eve-meta-") as scratch:
+                environment = {**os.environ, "TMPDIR": scratch}
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=LOAD_TIMEOUT, check=False, env=environment
+                )
         except subprocess.TimeoutExpired:
             raise Problem(
                 f"compiling the BPF programs did not end within {LOAD_TIMEOUT} s: is the host overloaded?"
