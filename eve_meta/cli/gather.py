@@ -13,6 +13,7 @@ import attrs
 import cattrs
 
 from eve_meta.admin.client import NotRunning, ask
+from eve_meta.cli.libvirtdomain import domain_of, inactive_xml
 from eve_meta.cli.options import read_directory
 from eve_meta.codec import make_converter
 from eve_meta.config import DEFAULT_PATH, Config, load_config
@@ -22,8 +23,9 @@ from eve_meta.explain.finding import find, near
 from eve_meta.inventory import links
 from eve_meta.inventory.disks import read_disks
 from eve_meta.inventory.domainfile import read_domain_file
+from eve_meta.inventory.libvirtmachine import hardware_of
 from eve_meta.inventory.process import MAX_CMDLINE, ProcessTable
-from eve_meta.inventory.qemu import hardware
+from eve_meta.inventory.qemu import Hardware, hardware
 
 PROC = Path("/proc")
 
@@ -48,10 +50,14 @@ def gather(asked_for: str, config: Path | None) -> Facts:
         host = _found(loaded, asked_for, table)
     host = attrs.evolve(host, domain=None if host.domain is None else _with_line(host.domain))
     arguments, machine = _machine(host, table)
+    by_libvirt = any(_LIBVIRT.search(argument) for argument in arguments)
+    if machine is None and loaded.inventory.libvirt:
+        machine = _libvirts_machine(loaded.inventory.libvirt, host)
+        by_libvirt = machine is not None
     return Facts(
         host=host,
         machine=machine,
-        libvirt=any(_LIBVIRT.search(argument) for argument in arguments),
+        libvirt=by_libvirt,
         config=str(config or DEFAULT_PATH),
         service=any((unit / "eve-meta.service").exists() for unit in _UNITS),
     )
@@ -142,7 +148,33 @@ def _machine(host: HostFacts, table: ProcessTable) -> tuple[list[str], MachineFa
                 said_by=f"QEMU process {pid}",
                 machine=said.machine,
                 dmi=said.dmi,
-                disks=tuple(DiskFacts(**attrs.asdict(disk)) for disk in read_disks(said.disks, process)),
+                disks=_disks(said, process),
                 command_line=said.command_line,
             )
     return [], None
+
+
+def _libvirts_machine(uri: str, host: HostFacts) -> MachineFacts | None:
+    """What libvirt says of a guest that does not run."""
+    if host.domain is None:
+        return None
+    try:
+        with domain_of(uri, host.domain.uuid) as found:
+            xml, name = inactive_xml(found), found.name()
+        said = hardware_of(xml)
+    except (Problem, ValueError):
+        return None  # libvirt has none of it, or is away, which the daemon complains of
+    if said is None:
+        return None
+    return MachineFacts(
+        said_by=f"libvirt XML of {name}",
+        machine=said.machine,
+        dmi=said.dmi,
+        disks=_disks(said, PROC / "self"),
+        command_line=said.command_line,
+        running=False,
+    )
+
+
+def _disks(said: Hardware, process: Path) -> tuple[DiskFacts, ...]:
+    return tuple(DiskFacts(**attrs.asdict(disk)) for disk in read_disks(said.disks, process))

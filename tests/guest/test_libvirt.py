@@ -6,8 +6,10 @@ import contextlib
 import json
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -287,3 +289,66 @@ def test_a_libvirtd_that_comes_after_the_daemon(stage: Stage) -> None:
     with stage.guest(1, tap) as guest:
         eventually(lambda: len(told(guest)["devices"]) == 1, SOON)
         assert identity(guest) == (uuid_of(1), "file")
+
+
+# -- eve-meta smbios and explain --
+
+
+SECRETIVE = "<graphics type='vnc' port='-1' autoport='yes' passwd='secret'/>"
+
+
+def command(stage: Stage, *arguments: str, status: int = 0) -> str:
+    """What ``eve-meta ARGUMENTS`` prints, on the hypervisor."""
+    done = stage.scene.lab.host.run(*stage.daemon.command(*arguments), check=False)
+    assert (done.returncode, done.stderr) == (status, ""), done
+    return done.stdout
+
+
+def verdicts(stage: Stage, name: str, status: int) -> tuple[Any, dict[str, str], dict[str, str | None]]:
+    """What explain predicts, the verdict of each step, and what mends it."""
+    report = json.loads(command(stage, "explain", name, "--json", status=status))
+    steps = report["steps"]
+    return (
+        report["datasource"]["predicted"],
+        {step["step"]: step["verdict"] for step in steps},
+        {step["step"]: step["mend"] for step in steps},
+    )
+
+
+def test_smbios_is_written_where_it_is_missing_and_nothing_else_changes(stage: Stage) -> None:
+    name = stage.define(1, nic(1) + SECRETIVE)
+    before = stage.libvirtd.virsh("dumpxml", "--inactive", "--security-info", name)
+    eventually(lambda: "web1" in command(stage, "explain", name, status=1), SOON)
+    predicted, found, mend = verdicts(stage, name, 1)
+    assert (predicted, found["smbios"]) == ("None", "smbios-missing")
+    assert mend["smbios"] == "eve-meta smbios web1 --apply"
+    assert mend["tap"] == "virsh start web1"
+    said = command(stage, "smbios", name, "--apply", "--yes")
+    assert "+      <entry name='product'>OpenStack Nova</entry>" in said
+    after = stage.libvirtd.virsh("dumpxml", "--inactive", "--security-info", name)
+    lost = set(before.splitlines()) - set(after.splitlines())
+    assert lost == set()
+    assert "passwd='secret'" in after
+    assert "has it already" in command(stage, "smbios", name, "--apply", "--yes")
+    assert stage.libvirtd.virsh("dumpxml", "--inactive", "--security-info", name) == after
+    # Before it runs, and when it does.
+    assert verdicts(stage, name, 1)[0] == "OpenStack"
+    stage.libvirtd.begin_domain(name)
+    eventually(lambda: verdicts(stage, name, 0)[1]["domain"] == "domain-known", SOON)
+    predicted, found, _ = verdicts(stage, name, 0)
+    assert (predicted, found["smbios"], found["process"]) == ("OpenStack", "smbios-openstack", "process-known")
+    assert "It runs." in command(stage, "smbios", name, "--datasource", "nocloud", "--apply", "--yes")
+
+
+def test_a_seed_disk_is_found_in_a_domain_of_libvirts(stage: Stage, tmp_path: Path) -> None:
+    seed = tmp_path / "seed.img"
+    seed.write_bytes(bytes(1024 * 1024))
+    subprocess.run(["mkfs.vfat", "-n", "CIDATA", seed], check=True, stdout=subprocess.DEVNULL)
+    disk = f"<disk type='file' device='cdrom'><source file='{seed}'/><target dev='sda' bus='sata'/><readonly/></disk>"
+    name = stage.define(1, nic(1) + disk)
+    command(stage, "smbios", name, "--apply", "--yes")
+    stage.libvirtd.begin_domain(name)
+    eventually(lambda: verdicts(stage, name, 1)[1]["process"] == "process-known", SOON)
+    predicted, found, mend = verdicts(stage, name, 1)
+    assert (predicted, found["disks"], found["datasource"]) == ("NoCloud", "disks-seed", "datasource-other")
+    assert mend["disks"] == f"virsh detach-disk web1 {seed} --config"

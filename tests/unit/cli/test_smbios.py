@@ -1,0 +1,126 @@
+"""``eve-meta smbios``, with libvirt's own test driver in place of a hypervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import pytest
+from click.testing import CliRunner, Result
+
+from eve_meta.cli.smbios import smbios
+from eve_meta.errors import Problem
+
+UUID = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
+
+DOMAIN = "<domain type='test'><name>{name}</name><memory>8192</memory><os><type>hvm</type>{smbios}</os></domain>"
+
+
+@pytest.fixture
+def connection() -> Iterator[Any]:
+    """The test driver; it forgets everything when the last connection to it is closed."""
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    connection = libvirt.open("test:///default")
+    pristine = connection.lookupByName("test").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    yield connection
+    # Where an exception still holds a domain, the driver does not forget.
+    connection.defineXML(pristine)
+    connection.close()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "eve-meta.toml"
+    path.write_text('[inventory]\nlibvirt = "test:///default"\n')
+    return path
+
+
+def run(config: Path, *arguments: str, typed: str = "") -> Result:
+    return CliRunner().invoke(smbios, [*arguments, "--config", str(config)], input=typed)
+
+
+def product(connection: Any, name: str = "test") -> bool:
+    xml: str = connection.lookupByName(name).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    return "<entry name='product'>OpenStack Nova</entry>" in xml
+
+
+def test_what_to_write_is_said_without_libvirt(tmp_path: Path) -> None:
+    said = CliRunner().invoke(smbios, ["web 1", "--datasource", "nocloud"]).output
+    assert "<entry name='serial'>ds=nocloud;s=http://169.254.169.254/nocloud/</entry>" in said
+    assert "-smbios 'type=1,serial=ds=nocloud;s=http://169.254.169.254/nocloud/'" in said
+    assert "eve-meta smbios 'web 1' --datasource nocloud --apply" in said
+    assert "type=1,product=OpenStack Nova" in CliRunner().invoke(smbios, ["web1"]).output
+
+
+def test_the_difference_is_shown_and_asked_about(connection: Any, config: Path) -> None:
+    said = run(config, "test", "--apply", typed="n\n")
+    assert isinstance(said.exception, Problem)
+    assert str(said.exception) == "nothing was changed"
+    assert "+      <entry name='product'>OpenStack Nova</entry>" in said.output
+    assert not product(connection)
+    said = run(config, "test", "--apply", typed="y\n")
+    assert said.exit_code == 0
+    assert product(connection)
+    # The test driver's domain runs.
+    assert "virsh shutdown test" in said.output
+
+
+def test_a_second_time_changes_nothing(connection: Any, config: Path) -> None:
+    assert run(config, "test", "--apply", "--yes").exit_code == 0
+    before = connection.lookupByName("test").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    said = run(config, connection.lookupByName("test").UUIDString(), "--apply", "--yes")
+    assert (said.exit_code, said.output.splitlines()[0]) == (0, "test has it already: product is 'OpenStack Nova'")
+    assert connection.lookupByName("test").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("nobody", "libvirt has no domain 'nobody'"), (UUID, f"libvirt has no domain '{UUID}'")]
+)
+def test_a_domain_that_is_not_there(connection: Any, config: Path, name: str, why: str) -> None:
+    said = run(config, name, "--apply", "--yes")
+    assert isinstance(said.exception, Problem)
+    assert why in str(said.exception)
+
+
+def test_a_libvirt_that_is_not_there(tmp_path: Path) -> None:
+    config = tmp_path / "eve-meta.toml"
+    config.write_text(f'[inventory]\nlibvirt = "qemu+unix:///system?socket={tmp_path}/none"\n')
+    said = run(config, "web1", "--apply", "--yes")
+    assert isinstance(said.exception, Problem)
+    assert "No such file or directory" in str(said.exception)
+
+
+def test_a_domain_of_which_libvirt_keeps_nothing(connection: Any, config: Path) -> None:
+    connection.createXML(DOMAIN.format(name="short", smbios=""))
+    said = run(config, "short", "--apply", "--yes")
+    assert isinstance(said.exception, Problem)
+    assert "transient" in str(said.exception)
+
+
+def test_one_that_shows_the_hosts_own(connection: Any, config: Path) -> None:
+    connection.defineXML(DOMAIN.format(name="host", smbios="<smbios mode='host'/>"))
+    said = run(config, "host", "--apply", "--yes")
+    assert isinstance(said.exception, Problem)
+    assert str(said.exception).startswith("host: its guest is shown the host's own SMBIOS")
+
+
+def test_one_that_is_changed_while_the_question_stands(
+    connection: Any, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def confirm(_: str) -> bool:
+        domain = connection.lookupByName("test")
+        xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        connection.defineXML(xml.replace("</name>", "</name><title>new</title>"))
+        return True
+
+    monkeypatch.setattr("click.confirm", confirm)
+    said = run(config, "test", "--apply")
+    assert isinstance(said.exception, Problem)
+    assert "changed by somebody else" in str(said.exception)
+    assert not product(connection)
+
+
+def test_yes_to_nothing_is_a_mistake(config: Path) -> None:
+    assert run(config, "web1", "--yes").exit_code == 2
