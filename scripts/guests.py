@@ -152,25 +152,33 @@ class Lab:
         *,
         tap: str | None,
         bridge: str | None = None,
-        address: str = "10.0.0.5/24",
+        address: str | None = "10.0.0.5/24",
         gateway: str | None = None,
         mac: str | None = None,
     ) -> Guest:
         """Make a guest whose NIC is behind *tap*, on *bridge* or, without one, on a routed tap, or is unplugged.
 
         With a *gateway* the guest has a default route, and asks by ARP for the gateway; without, it has the zeroconf
-        route and asks by ARP for 169.254.169.254 itself. On a routed tap nobody answers for a gateway.
+        route and asks by ARP for 169.254.169.254 itself. On a routed tap nobody answers for a gateway. Without an
+        *address* it has IPv6 only: the link-local address that the kernel gives its NIC, and no route but that link's.
         """
         guest = Guest(self, name, bridge)
         ip_batch([f"netns add {guest.name}"])
         self.guests[name] = guest
         self._ask("make", namespace=guest.name, name="eth0")
+        if address is None:
+            (addresses, routes) = ([], [])
+        else:
+            addresses = [f"address add {address} dev eth0"]
+            routes = [
+                f"route add {ZEROCONF} dev eth0 scope link" if gateway is None else f"route add default via {gateway}"
+            ]
         guest.ip(
             "link set lo up",
             *([] if mac is None else [f"link set eth0 address {mac}"]),
-            f"address add {address} dev eth0",
+            *addresses,
             "link set eth0 up",
-            f"route add {ZEROCONF} dev eth0 scope link" if gateway is None else f"route add default via {gateway}",
+            *routes,
         )
         if tap is not None:
             guest.plug(tap)

@@ -1,187 +1,60 @@
-"""A hypervisor with three guests and eve-meta, all in network namespaces of this machine.
+"""A hypervisor with five guests and eve-meta, all in network namespaces of this machine.
 
-Two guests are on a bridge, one is behind a routed tap, and all have the same IP address. Each has a domain file of its
-own, and is to get its own metadata and nobody else's.
+Four guests are on a bridge, one is behind a routed tap. Four have the same IP address, and one of these must show
+session tokens; the fifth has IPv6 only. Each has a domain file of its own, and is to get its own metadata and nobody
+else's.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
 
-from daemon import EVE_META, Daemon
-from guests import HERE, Guest, Lab, LabError, clean, directory_of, guest_command, holder_of, leftovers, lock
+from daemon import EVE_META
+from guests import LabError, clean, directory_of, guest_command, holder_of, leftovers, lock
+from lab_demo import differences, look, table
+from lab_guests import NAME, PLANS, WHO, Plan, running
 from namespace import IpError, Namespace, names
-
-NAME = "emlab"
-ADDRESS = "10.0.0.5"
-ROUTER = "10.0.0.1"
-PYTHON = HERE.parent / ".venv/bin/python"
 
 DOWN_TIME = 40.0
 """Seconds that ``down`` gives the process that holds the lab; the daemon may take half of it."""
 
 
-class Plan(NamedTuple):
-    """A guest of the lab: its tap, its way to the service, and what its domain file says."""
-
-    name: str
-    tap: str
-    bridge: str | None
-    gateway: str | None
-    number: int
-
-    @property
-    def mac(self) -> str:
-        return f"fa:16:3e:00:00:{self.number:02x}"
-
-    @property
-    def key(self) -> str:
-        return f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{self.number:043d} {self.name}@lab"
-
-    @property
-    def user_data(self) -> str:
-        return f"#!/bin/sh\necho this is {self.name}\n"
-
-    @property
-    def domain(self) -> dict[str, Any]:
-        """The domain file."""
-        subnet = {"type": "ipv4", "address": f"{ADDRESS}/24"}
-        if self.gateway is not None:
-            subnet["gateway"] = self.gateway
-        return {
-            "uuid": f"1a831fa7-c50b-4693-a16e-0000000000{self.number:02x}",
-            "name": self.name,
-            "hostname": f"{self.name}.example.org",
-            "public_keys": {self.name: self.key},
-            "user_data": self.user_data,
-            "nics": [{"tap": self.tap, "mac": self.mac, "subnets": [subnet]}],
-        }
-
-
-PLANS = (
-    Plan("alder", tap="vnet0", bridge="br0", gateway=ROUTER, number=1),
-    Plan("birch", tap="vnet1", bridge="br0", gateway=None, number=2),
-    Plan("cedar", tap="vnet2", bridge=None, gateway=None, number=3),
-)
-
-
-@contextmanager
-def running() -> Iterator[tuple[Daemon, dict[Plan, Guest]]]:
-    """The lab with its daemon and guests."""
-    with Lab(NAME) as lab:
-        lab.bridge("br0", f"{ROUTER}/24")
-        daemon = Daemon(lab)
-        for plan in PLANS:
-            daemon.write_domain(plan.name, plan.domain)
-        with daemon:
-            guests = {
-                plan: lab.guest(
-                    plan.name,
-                    tap=plan.tap,
-                    bridge=plan.bridge,
-                    address=f"{ADDRESS}/24",
-                    gateway=plan.gateway,
-                    mac=plan.mac,
-                )
-                for plan in PLANS
-            }
-            yield daemon, guests
-
-
-# -- demo --
-
-
 def demo() -> int:
     """Run cloud-init in each guest; 0 when each found its own."""
     with running() as (daemon, guests):
-        say(f"eve-meta runs on a host of its own, with {len(PLANS)} guests that all have {ADDRESS}")
-        say("running cloud-init's OpenStack datasource in each guest, all at once")
-        asked = {plan: ask_cloud_init(guest) for plan, guest in guests.items()}
-        found = {plan: finish_cloud_init(process) for plan, process in asked.items()}
-        taps = {tap["tap"]: tap for tap in daemon.status()["taps"]}
-        wrong = {plan: differences(plan, found[plan], taps.get(plan.tap)) for plan in PLANS}
-        print_table(found, taps, wrong)
+        say(f"eve-meta runs on a host of its own, with {WHO}")
+        say("running cloud-init in each guest, all at once:")
+        for plan in PLANS:
+            print(f"  {plan.name}: {how(plan)}", flush=True)
+        seen = look(daemon, guests)
+        wrong = {plan: differences(plan, what) for plan, what in seen.items()}
+        print(table(seen, wrong))
         if any(wrong.values()):
             say(f"the end of eve-meta's log:\n{daemon.log_tail()}")
             return 1
+        for plan, what in seen.items():
+            if plan.needs_token:
+                say(f"{plan.name} asked with a session token; without one it gets {what.without_token}")
     say("each guest got its own metadata; all is removed again")
     return 0
 
 
-def ask_cloud_init(guest: Guest) -> subprocess.Popen[str]:
-    """Start cloud-init's datasource in *guest*."""
-    return guest.popen(PYTHON, HERE / "guest_cloud_init.py", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish_cloud_init(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What it found; ``error`` when it failed."""
-    output, errors = process.communicate()
-    if process.returncode == 0:
-        return dict(json.loads(output), warnings=errors)
-    return {"datasource": None, "error": errors}
-
-
-def differences(plan: Plan, found: dict[str, Any], tap: dict[str, Any] | None) -> list[str]:
-    """How what a guest found and what the daemon knows differ from its domain file; nothing when all is right."""
-    domain = plan.domain
-    if found["datasource"] is None:
-        return [found.get("error") or "cloud-init found no datasource"]
-    expected = {
-        "instance_id": domain["uuid"],
-        "hostname": domain["hostname"],
-        "public_keys": [plan.key],
-        "user_data_sha256": hashlib.sha256(plan.user_data.encode()).hexdigest(),
-    }
-    wrong = [f"{key}: expected {value!r}, got {found[key]!r}" for key, value in expected.items() if found[key] != value]
-    if not _mentions(found["network_config"], plan.mac):
-        wrong.append(f"network_config: expected {plan.mac} in it, got {found['network_config']!r}")
-    if tap is None or tap["domain"] is None or tap["domain"]["uuid"] != domain["uuid"]:
-        wrong.append(f"eve-meta status: expected domain {domain['uuid']} behind {plan.tap}, got {tap!r}")
-    return wrong
-
-
-def _mentions(config: Any, text: str) -> bool:
-    return text in json.dumps(config)
-
-
-def print_table(
-    found: dict[Plan, dict[str, Any]], taps: dict[str, dict[str, Any]], wrong: dict[Plan, list[str]]
-) -> None:
-    """A line for each guest, and below it what was wrong."""
-    header = ("GUEST", "ADDRESS", "TAP", "TAG", "DOMAIN", "DATASOURCE", "HOSTNAME", "KEYS", "VERDICT")
-    rows = [header]
-    for plan, what in found.items():
-        tap = taps.get(plan.tap, {"tag": "-", "domain": None})
-        keys = [key.split()[-1] for key in what.get("public_keys", [])]
-        rows.append(
-            (
-                plan.name,
-                ADDRESS,
-                f"{plan.tap} ({plan.bridge or 'routed'})",
-                str(tap["tag"]),
-                (tap["domain"] or {"name": "-"})["name"],
-                what["datasource"] or "-",
-                what.get("hostname", "-"),
-                ",".join(keys) or "-",
-                "WRONG" if wrong[plan] else "its own",
-            )
+def how(plan: Plan) -> str:
+    """How cloud-init looks for its metadata in the guest of *plan*."""
+    if plan.needs_token:
+        return "the Ec2 datasource, since SMBIOS says AWS; eve-meta wants a session token of it (tokens: required)"
+    if not plan.ipv4:
+        # Debian 12's tries 169.254.169.254 only.
+        return (
+            "the OpenStack datasource; only a link-local address, no router. Its setting metadata_urls names our IPv6\n"
+            "    address, because not every cloud-init tries that by itself"
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for plan, reasons in wrong.items():
-        for reason in reasons:
-            print(f"{plan.name}: {reason}")
+    return "the OpenStack datasource, by " + ("its gateway" if plan.gateway else "its link")
 
 
 # -- up, status, shell, down --
@@ -200,7 +73,7 @@ def up() -> int:
         problem = report.read()
     if problem:
         raise LabError(problem)
-    say(f"the lab is up: eve-meta and {len(PLANS)} guests that all have {ADDRESS}\n{how_to_look()}")
+    say(f"the lab is up: eve-meta and {WHO}\n{how_to_look()}")
     return 0
 
 

@@ -12,30 +12,20 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-AWS_UUID = "ec2e1916-9099-7caf-fd21-012345abcdef"
-
 
 def cloud_init(platform: str) -> dict[str, Any]:
     """cloud-init's Ec2 datasource; on *platform* "aws" it insists on a token, elsewhere it knows of none."""
-    from cloudinit import distros, dmi, helpers
-    from cloudinit.sources.DataSourceEc2 import DataSourceEc2
+    from guest_cloud_init import AWS, datasource, hostname
 
-    # A guest that is only a namespace sees the SMBIOS of the machine; a VM's comes from its hypervisor.
-    aws = {"system-uuid": AWS_UUID, "system-serial-number": AWS_UUID} if platform == "aws" else {}
-    dmi.read_dmi_data = aws.get
-    settings = {"datasource_list": ["Ec2"], "datasource": {"Ec2": {"max_wait": 5, "timeout": 5}}}
     with tempfile.TemporaryDirectory() as folder:
-        paths = helpers.Paths({"cloud_dir": f"{folder}/cloud", "run_dir": f"{folder}/run"})
-        source = DataSourceEc2(settings, distros.fetch("debian")("debian", {}, paths), paths)
+        source = datasource("Ec2", folder, AWS if platform == "aws" else {}, max_wait=5)
         if not source.get_data():
             return {"platform": source.cloud_name, "found": False}
-        hostname = source.get_hostname(fqdn=True)
         return {
             "platform": source.cloud_name,
             "found": True,
             "instance_id": source.get_instance_id(),
-            # A tuple of the name and whether it is a default since cloud-init 23.1.
-            "hostname": hostname if isinstance(hostname, str) else hostname.hostname,
+            "hostname": hostname(source),
             "public_keys": source.get_public_ssh_keys(),
             "user_data": source.get_userdata_raw().decode(),
             "availability_zone": source.availability_zone,

@@ -110,6 +110,8 @@ def test_cloud_init_understands_who_its_guest_is(boots: Boots, number: int) -> N
     ec2 = found.pop("ec2_metadata")
     assert found == {
         "datasource": "OpenStack",
+        "metadata_address": "http://169.254.169.254",
+        "token": False,
         "instance_id": uuid_of(number),
         "hostname": f"vm{number}.example.org",
         "public_keys": [key(number)],

@@ -1,0 +1,110 @@
+"""The lab's hypervisor: eve-meta, five guests, and what each is to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from daemon import Daemon
+from guests import Guest, Lab
+
+NAME = "emlab"
+ADDRESS = "10.0.0.5"
+ROUTER = "10.0.0.1"
+
+
+class Plan(NamedTuple):
+    """A guest of the lab: its tap, its way to the service, its image's datasource, and what its domain file says.
+
+    :ivar bridge: None for a routed tap.
+    :ivar gateway: None for a guest that has the link-local network on its NIC instead.
+    :ivar ipv4: whether it has the IPv4 address that all the others have; without, IPv6 is all that it has.
+    :ivar datasource: cloud-init's. "Ec2" asks for a session token first, and the domain requires one.
+    """
+
+    name: str
+    tap: str
+    bridge: str | None
+    number: int
+    gateway: str | None = None
+    ipv4: bool = True
+    datasource: str = "OpenStack"
+
+    @property
+    def mac(self) -> str:
+        return f"fa:16:3e:00:00:{self.number:02x}"
+
+    @property
+    def key(self) -> str:
+        return f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{self.number:043d} {self.name}@lab"
+
+    @property
+    def user_data(self) -> str:
+        return f"#!/bin/sh\necho this is {self.name}\n"
+
+    @property
+    def needs_token(self) -> bool:
+        return self.datasource == "Ec2"
+
+    @property
+    def instance_id(self) -> str:
+        """What cloud-init is to take for the instance's id."""
+        domain = self.domain
+        return str(domain["ec2"]["instance_id"] if self.datasource == "Ec2" else domain["uuid"])
+
+    @property
+    def domain(self) -> dict[str, Any]:
+        """The domain file."""
+        subnet = {"type": "ipv4", "address": f"{ADDRESS}/24"}
+        if not self.ipv4:
+            subnet = {"type": "ipv6", "address": f"2001:db8::{self.number}/64"}
+        if self.gateway is not None:
+            subnet["gateway"] = self.gateway
+        return {
+            "uuid": f"1a831fa7-c50b-4693-a16e-0000000000{self.number:02x}",
+            "name": self.name,
+            "hostname": f"{self.name}.example.org",
+            "public_keys": {self.name: self.key},
+            "user_data": self.user_data,
+            "ec2": {"instance_id": f"i-{self.number:08x}"},
+            **({"tokens": "required"} if self.needs_token else {}),
+            "nics": [{"tap": self.tap, "mac": self.mac, "subnets": [subnet]}],
+        }
+
+
+PLANS = (
+    Plan("alder", tap="vnet0", bridge="br0", gateway=ROUTER, number=1),
+    Plan("birch", tap="vnet1", bridge="br0", number=2),
+    Plan("cedar", tap="vnet2", bridge=None, number=3),
+    Plan("dogwood", tap="vnet3", bridge="br0", gateway=ROUTER, number=4, datasource="Ec2"),
+    Plan("elder", tap="vnet4", bridge="br0", number=5, ipv4=False),
+)
+
+WHO = (
+    f"{len(PLANS)} guests: {sum(plan.ipv4 for plan in PLANS)} that all have {ADDRESS}, "
+    f"and {', '.join(plan.name for plan in PLANS if not plan.ipv4)} with IPv6 only"
+)
+
+
+@contextmanager
+def running() -> Iterator[tuple[Daemon, dict[Plan, Guest]]]:
+    """The lab with its daemon and guests."""
+    with Lab(NAME) as lab:
+        lab.bridge("br0", f"{ROUTER}/24")
+        daemon = Daemon(lab)
+        for plan in PLANS:
+            daemon.write_domain(plan.name, plan.domain)
+        with daemon:
+            guests = {
+                plan: lab.guest(
+                    plan.name,
+                    tap=plan.tap,
+                    bridge=plan.bridge,
+                    address=f"{ADDRESS}/24" if plan.ipv4 else None,
+                    gateway=plan.gateway,
+                    mac=plan.mac,
+                )
+                for plan in PLANS
+            }
+            yield daemon, guests

@@ -1,0 +1,95 @@
+"""scripts/lab as its user sees it, and whether its demo would notice what it is there to show."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import lab_guests
+from guests import HERE, leftovers
+from lab_demo import differences, look, table
+from lab_guests import PLANS
+from tests.guest.scene import META_DATA, USER_DATA, eventually
+
+GUESTS = ["alder", "birch", "cedar", "dogwood", "elder"]
+SWAPPED, TOKENS, IPV6 = PLANS[1], PLANS[3], PLANS[4]
+
+
+def lab(*arguments: str, said: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """``scripts/lab ARGUMENTS`` once bootstrap is done."""
+    return subprocess.run(
+        ["/usr/bin/python3", "-B", HERE / "lab.py", *arguments],
+        input=said,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+
+
+def rows(printed: str) -> dict[str, str]:
+    """The table's lines, by guest."""
+    return {line.split()[0]: line for line in printed.splitlines() if line.split(" ")[0] in GUESTS}
+
+
+def test_the_demo_shows_that_each_of_five_guests_got_its_own() -> None:
+    done = lab("demo")
+    print(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = rows(done.stdout)
+    assert list(shown) == GUESTS
+    assert all(f"  {name}.example.org  " in line and line.endswith("  its own") for name, line in shown.items())
+    assert [" 10.0.0.5 " in line for line in shown.values()] == [True] * 4 + [False]
+    assert "  Ec2 (token)  " in shown["dogwood"]
+    assert " fe80::f816:3eff:fe00:5 " in shown["elder"]
+    assert "  OpenStack (IPv6)  " in shown["elder"]
+    assert "without one it gets 401" in done.stdout
+    assert leftovers(lab_guests.NAME) == []
+
+
+def test_a_lab_that_is_up_is_there_to_look_around_and_then_gone() -> None:
+    try:
+        up = lab("up")
+        assert (up.returncode, up.stderr) == (0, "")
+        assert "4 that all have 10.0.0.5, and elder with IPv6 only" in up.stdout
+        status = lab("status")
+        assert status.returncode == 0
+        assert all(name in status.stdout for name in GUESTS)
+
+        def ask(url: str, *options: str) -> str:
+            command = f"curl -s -m 5 {' '.join(options)} '{url}/latest/meta-data/instance-id'\n"
+            return lab("shell", "elder" if "[" in url else "dogwood", said=command, SHELL="/bin/sh").stdout
+
+        # The kernel makes sure for a second or two that nobody else has the guest's IPv6 address.
+        eventually(lambda: ask("http://[fe80::a9fe:a9fe%25eth0]").endswith("i-00000005"), 10)
+        assert "401 Unauthorized" in ask("http://169.254.169.254")
+        assert lab("up").returncode == 1
+    finally:
+        down = lab("down")
+    assert (down.returncode, down.stdout) == (0, "lab: the lab is removed\n")
+    assert leftovers(lab_guests.NAME) == []
+    assert lab("status").returncode == 1
+
+
+def test_the_demo_notices_what_is_wrong() -> None:
+    with lab_guests.running() as (daemon, guests):
+        guests[IPV6].ip("address add 10.0.0.5/24 dev eth0")
+        daemon.write_domain(TOKENS.name, {**TOKENS.domain, "tokens": "optional"})
+        daemon.write_domain(SWAPPED.name, {**SWAPPED.domain, "user_data": "#!/bin/sh\necho this is alder\n"})
+        eventually(lambda: guests[TOKENS].get(META_DATA).status == 200, 5)
+        eventually(lambda: b"alder" in guests[SWAPPED].get(USER_DATA).body, 5)
+        seen = look(daemon, guests)
+        wrong = {plan.name: differences(plan, what) for plan, what in seen.items()}
+        # What it takes for dogwood is a client that asks for no token.
+        ((_, without),) = look(daemon, {TOKENS._replace(datasource="OpenStack"): guests[TOKENS]}).items()
+    print(shown := table(seen, {plan: wrong[plan.name] for plan in seen}))
+    assert [line.endswith("  WRONG") for line in rows(shown).values()] == [False, True, False, True, True]
+    assert (wrong["alder"], wrong["cedar"]) == ([], [])
+    (about_user_data,) = wrong["birch"]
+    assert about_user_data.startswith("user_data_sha256: expected ")
+    assert "a request without a token: expected 401, got 200" in wrong["dogwood"]
+    assert wrong["elder"] == ["eth0: expected no IPv4 address, got 10.0.0.5"]
+    about_token = " / ".join(differences(TOKENS, without))
+    assert "token: expected True, got False" in about_token
+    assert "expected no request without a token through vnet3, got " in about_token
