@@ -1,0 +1,244 @@
+"""README.rst and eve_meta/docs say what is so: the numbers, names, paths and commands in them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+import attrs
+import click
+import pytest
+from docutils import nodes
+
+from eve_meta.cli import cli
+from eve_meta.config import _UNAVAILABLE, Config
+from eve_meta.documents.tokens import MAX_TTL
+from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS, OPENSTACK_VERSIONS
+from eve_meta.domain import MAX_USER_DATA, Domain
+from eve_meta.inventory.domainfile import read_domain_file
+from eve_meta.password import MAX_PASSWORD
+from eve_meta.web import answer, session
+from eve_meta.web.counts import NAMES
+from eve_meta.web.limits import SLICE, Limits
+from eve_meta.web.response import Response
+from tests import texts
+from tests.unit.documents.reading import FULL, find
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]  # mypy may run on a later Python
+
+README, GUESTS, SECURITY = (texts.read(path) for path in (texts.README, texts.GUESTS, texts.SECURITY))
+TEXTS = pytest.mark.parametrize("path", texts.ALL, ids=lambda path: str(path.relative_to(texts.ROOT)))
+
+SERVICE = "http://169.254.169.254/"
+SMBIOS_OF_NOCLOUD = f"ds=nocloud;s={SERVICE}nocloud/"
+
+
+def prose(text: nodes.document) -> str:
+    return " ".join(text.astext().split())
+
+
+@TEXTS
+def test_it_is_good_restructuredtext(path: Path) -> None:
+    texts.read(path)
+
+
+def test_readme_leads_to_each_longer_text() -> None:
+    longer = {str(path.relative_to(texts.ROOT)) for path in texts.ALL} - {"README.rst"}
+    assert longer <= set(texts.literals(README))
+
+
+@TEXTS
+def test_files_that_are_named_are_there(path: Path) -> None:
+    ours = re.compile(r"(?<![\w/])(?:scripts|bpf|eve_meta|tests)/[\w./-]+")
+    text = texts.read(path)
+    named = {name for said in texts.literals(text) + texts.blocks(text) for name in ours.findall(said)}
+    assert {name for name in named if not (texts.ROOT / name).exists()} == set()
+
+
+@TEXTS
+def test_commands_are_those_that_there_are(path: Path) -> None:
+    text = texts.read(path)
+    said = [" ".join(each.split()) for each in texts.literals(text)]
+    said += [line for each in texts.blocks(text) for line in each.splitlines()]
+    context = click.Context(cli)
+    for name, arguments in re.findall(r"^(?:.*[ /])?eve-meta ([a-z]+\b)([^#\n]*)", "\n".join(said), re.MULTILINE):
+        command = cli.get_command(context, name)
+        assert command is not None, name
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", arguments)) <= options, (name, arguments)
+
+
+# -- the configuration and the domain file --
+
+
+def settings(config: Config) -> dict[str, dict[str, Any]]:
+    """What can be written, as TOML has it."""
+
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+
+    return {
+        section: {name: plain(value) for name, value in keys.items() if (section, name) not in _UNAVAILABLE}
+        for section, keys in attrs.asdict(config).items()
+    }
+
+
+def test_readmes_configuration_is_every_key_with_its_default() -> None:
+    (written,) = (block for block in texts.blocks(README) if block.startswith("[inventory]"))
+    assert tomllib.loads(written) == settings(Config())
+
+
+def test_readmes_domain_file_is_good_and_names_every_key(tmp_path: Path) -> None:
+    (written,) = (block for block in texts.blocks(README) if block.startswith("uuid:"))
+    (tmp_path / "web1.yaml").write_text(written, encoding="utf-8")
+    assert read_domain_file(str(tmp_path / "web1.yaml")).problems == ()
+    (further,) = (p for p in README.findall(nodes.paragraph) if p.astext().startswith("Further keys:"))
+    keys = set(re.findall(r"^([a-z_]+):", written, re.MULTILINE)) | set(re.findall(r"or (user_data_\w+)", written))
+    keys |= {node.astext() for node in further.findall(nodes.literal)} - {"required", "eve-meta check"}
+    assert keys == {field.name for field in attrs.fields(Domain)} | {"user_data_file", "user_data_base64"}
+
+
+# -- what guests may ask --
+
+
+def urls(text: nodes.document) -> set[str]:
+    return set(re.findall(r"http://[^\s'\"<>,)]+", "\n".join(texts.literals(text) + texts.blocks(text))))
+
+
+def test_paths_are_those_that_are_served() -> None:
+    said = {urlsplit(url).path for text in (README, GUESTS) for url in urls(text)}
+    said |= {path for path in texts.literals(GUESTS) if path.startswith("/") and "<" not in path}
+    said |= {path.split()[-1] for path in texts.literals(GUESTS) if "render" in path}
+    said -= {"/latest/api/token", ""}
+    assert "/openstack/latest/password" in said
+    # What is served once something is in it.
+    said = {"/openstack/content/0000" if path == "/openstack/content" else path for path in said}
+    assert {path for path in said if find(FULL, path) is None} == set()
+    relative = [path.replace("<mac>", "fa:16:3e:00:00:01") for path in texts.literals(GUESTS) if "data/" in path]
+    assert len(relative) > 5
+    in_a_zone = attrs.evolve(FULL, availability_zone="eu-west-1a")
+    assert {path for path in relative if path[0] != "/" and find(in_a_zone, f"/latest/{path}") is None} == set()
+    assert find(FULL, "/latest/dynamic/instance-identity/document") is not None
+
+
+def test_the_leaves_of_each_tree() -> None:
+    rows = {row[0]: row[1] for row in texts.table(GUESTS, "below", "what")}
+    for tree, at in (("/openstack", "/openstack/latest"), ("/nocloud", "/nocloud")):
+        listing = find(FULL, at)
+        assert listing is not None
+        leaves = set(listing.body.decode().split())
+        assert {leaf for leaf in leaves if leaf not in rows[tree]} == set()
+
+
+def test_the_versions() -> None:
+    rows = {row[0]: row[1] for row in texts.table(GUESTS, "below", "what")}
+    version = re.compile(r"\d{4}-\d\d-\d\d|\b1\.0\b")
+    assert tuple(version.findall(rows["/openstack"])) == OPENSTACK_VERSIONS
+    assert tuple(version.findall(rows["/, /ec2"])) == EC2_VERSIONS + AWS_VERSIONS
+
+
+def test_header_fields() -> None:
+    known = {*session.TOKEN_FIELDS, *session.TTL_FIELDS, b"x-forwarded-for"}
+    for text in (README, GUESTS):
+        said = re.findall(r"\bX-[A-Za-z0-9-]+", "\n".join(texts.literals(text) + texts.blocks(text)))
+        assert {name.lower().encode() for name in said} <= known
+    assert {name.lower().encode() for name in re.findall(r"\bX-[A-Za-z0-9-]+", GUESTS.astext())} == known
+
+
+def test_counters() -> None:
+    assert set(texts.literals(GUESTS)) >= NAMES
+
+
+def test_status_codes_are_the_closed_set() -> None:
+    responses = [
+        value for module in (answer, session) for value in vars(module).values() if isinstance(value, Response)
+    ]
+    given = {response.status for response in [*responses, *answer.STORED.values(), *answer.REFUSED.values()]}
+    given |= {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED}  # which are made for each document
+    assert [int(code) for code, _ in texts.table(GUESTS, "code", "when")] == sorted(given)
+
+
+def test_limits_are_the_limits() -> None:
+    limits = Limits()
+    in_words = {
+        "request line": f"{limits.max_request_line // 1024} KiB",
+        "header fields, together": f"{limits.max_headers // 1024} KiB",
+        "header fields": f"{limits.max_header_fields}",
+        "body of a request": f"{limits.max_body // 1024} KiB",
+        "connections": f"{limits.max_connections}",
+        "time for a request to arrive": f"{limits.request_time:g} s",
+        "time between requests of a connection": f"{limits.idle_time:g} s",
+        f"time to take {SLICE // 1024} KiB of an answer": f"{limits.write_time:g} s",
+        "time to keep a password": f"{limits.answer_time:g} s",
+        "time to read a refusal": f"{limits.linger_time:g} s",
+        "requests a second, in the long run": f"{limits.rate:g}",
+        "requests at once": f"{limits.burst:g}",
+    }
+    assert {what: number for what, number, _ in texts.table(GUESTS, "what", "limit", "beyond it")} == in_words
+    assert len(in_words) == len(attrs.fields(Limits))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"User data have at most {MAX_USER_DATA // 1024 // 1024} MiB.",
+        f"at most {MAX_PASSWORD} bytes of UTF-8",
+        f"A token lasts 1 to {MAX_TTL} seconds",
+        f"hop_limit, {Config().web.hop_limit} unless configured",
+    ],
+)
+def test_numbers_in_the_prose(said: str) -> None:
+    assert said in prose(GUESTS)
+
+
+# -- SMBIOS --
+
+
+def test_the_serial_number_of_nocloud_is_one_that_cloud_init_reads() -> None:
+    nocloud = pytest.importorskip("cloudinit.sources.DataSourceNoCloud", reason="cloud-init is not installed")
+    for text in (README, GUESTS):
+        qemu = [block for block in texts.blocks(text) if block.startswith("-smbios type=1,serial")]
+        assert qemu == [f"-smbios type=1,serial='{SMBIOS_OF_NOCLOUD}'"]
+    (libvirt,) = (block for block in texts.blocks(GUESTS) if "<sysinfo" in block)
+    entry = ElementTree.fromstring(f"<domain>{libvirt}</domain>").find("sysinfo/system/entry[@name='serial']")
+    assert entry is not None
+    assert entry.text == SMBIOS_OF_NOCLOUD
+    read: dict[str, str] = {}
+    assert nocloud.parse_cmdline_data("ds=nocloud", read, cmdline=SMBIOS_OF_NOCLOUD)
+    assert read["seedfrom"] == f"{SERVICE}nocloud/"
+
+
+def test_the_product_is_one_that_cloud_init_looks_for() -> None:
+    openstack = pytest.importorskip("cloudinit.sources.DataSourceOpenStack", reason="cloud-init is not installed")
+    (block,) = (block for block in texts.blocks(README) if "sysinfo" in block)
+    said = re.findall(r"product='([^']+)'|<entry name='product'>([^<]+)<", block)
+    assert len(said) == 2
+    assert {"".join(pair) for pair in said} <= set(openstack.VALID_DMI_PRODUCT_NAMES)
+    assert 'SMBIOS product "OpenStack Nova"' in prose(GUESTS)
+
+
+# -- security --
+
+
+def test_each_test_that_security_names_is_there() -> None:
+    named = {literal for literal in texts.literals(SECURITY) if literal.startswith("test_")}
+    there = {
+        name
+        for path in (texts.ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 30
+    assert named - there == set()
+    # No sentence of what a guest or a worker cannot do is without one.
+    for item in SECURITY.findall(nodes.list_item):
+        section = item.parent.parent.next_node(nodes.title)
+        if section is not None and "cannot" in section.astext():
+            assert "test_" in item.astext(), item.astext()
