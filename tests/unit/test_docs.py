@@ -189,8 +189,17 @@ def test_limits_are_the_limits() -> None:
         "requests a second, in the long run": f"{limits.rate:g}",
         "requests at once": f"{limits.burst:g}",
     }
-    assert {what: number for what, number, _ in texts.table(GUESTS, "what", "limit", "beyond it")} == in_words
     assert len(in_words) == len(attrs.fields(Limits))
+    shared = (texts.ROOT / "bpf/shared.h").read_text(encoding="utf-8")
+    steered = dict(re.findall(r"^#define (\w+_(?:RATE|BURST))\s+(\d+)$", shared, re.MULTILINE))
+    in_words |= {
+        "new connections a second": steered.pop("CONNECTION_RATE"),
+        "new connections at once": steered.pop("CONNECTION_BURST"),
+        "packets to the service a second": steered.pop("PACKET_RATE"),
+        "packets to the service at once": steered.pop("PACKET_BURST"),
+    }
+    assert steered == {}
+    assert {what: number for what, number, _ in texts.table(GUESTS, "what", "limit", "beyond it")} == in_words
 
 
 @pytest.mark.parametrize(
