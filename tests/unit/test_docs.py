@@ -25,6 +25,7 @@ from eve_meta.domain import MAX_USER_DATA, OF_A_SOURCE, Domain
 from eve_meta.eve import Application
 from eve_meta.inventory.domainfile import read_domain_file
 from eve_meta.password import MAX_PASSWORD
+from eve_meta.steering.maps import Reason
 from eve_meta.web import answer, session
 from eve_meta.web.counts import NAMES
 from eve_meta.web.limits import SLICE, Limits
@@ -160,7 +161,10 @@ def test_header_fields() -> None:
 
 
 def test_counters() -> None:
-    assert set(texts.literals(GUESTS)) >= NAMES
+    shown = {reason.label.removeprefix("drop_") for reason in Reason if reason.label.startswith("drop_")}
+    counted = re.findall(r"counted as (\w+)", prose(GUESTS))
+    assert set(counted) <= NAMES | shown
+    assert set(texts.literals(GUESTS)) >= NAMES | {"connection_rate", "packet_rate"}
 
 
 def test_status_codes_are_the_closed_set() -> None:
