@@ -26,12 +26,18 @@ NAMESPACE = "urn:eve-meta:domain:1"
 
 PLACES = {
     "etc": "/etc/libvirt",
-    "lib": "/var/lib/libvirt",
+    "lib": "/var/lib",
     "cache": "/var/cache",
     "log": "/var/log",
     "run": "/run/libvirt",
 }
 """What libvirtd writes to, each a folder of the lab's own."""
+
+NAMES = {
+    "passwd": ("libvirt-qemu", "libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin\n"),
+    "group": ("libvirt-qemu", "libvirt-qemu:x:64055:\n"),
+}
+"""Who libvirtd looks for when it starts, though QEMU runs as root here; made only where libvirt runs as a service."""
 
 QEMU_CONF = """
 user = "root"
@@ -102,6 +108,10 @@ class Libvirtd:
         self._init: list[subprocess.Popen[bytes]] = []
         for name in PLACES:
             (self.directory / name).mkdir(parents=True)
+        for file, (name, line) in NAMES.items():
+            text = Path("/etc", file).read_text()
+            known = any(each.startswith(f"{name}:") for each in text.splitlines())
+            (self.directory / file).write_text(text if known else text + line)
         (self.directory / "etc/qemu.conf").write_text(QEMU_CONF)
         (self.directory / "etc/libvirtd.conf").write_text(LIBVIRTD_CONF)
 
@@ -112,8 +122,7 @@ class Libvirtd:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in self.virsh("list", "--name").split():
-            self.virsh("destroy", name)
+        self.clear()
         self.stop()
         for init in self._init:
             init.wait(20)
@@ -128,7 +137,8 @@ class Libvirtd:
 
     def begin(self) -> None:
         """Start it."""
-        binds = [f"mount --bind {self.directory}/{name} {place}" for name, place in PLACES.items()]
+        places = PLACES | {name: f"/etc/{name}" for name in NAMES}
+        binds = [f"mount --bind {self.directory}/{name} {place}" for name, place in places.items()]
         # Of the stage's own /run; and QEMU's sockets stay there when libvirtd ends.
         Path("/run/libvirt").mkdir(exist_ok=True)
         daemon = "exec libvirtd --config /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/libvirtd.pid"
@@ -171,6 +181,16 @@ class Libvirtd:
         )
         assert done.returncode == 0, (arguments, done.stderr, self.log_tail())
         return done.stdout
+
+    def clear(self) -> None:
+        """End and forget all domains."""
+        deadline = time.monotonic() + START_TIME
+        while names := self.virsh("list", "--all", "--name").split():
+            assert time.monotonic() < deadline, f"{names} do not go: {self.log_tail()}"
+            for command in ("destroy", "undefine"):
+                for name in names:
+                    # One that does not run cannot be ended; and a libvirtd that has just started finds its QEMUs first.
+                    subprocess.run(["virsh", "-q", "-c", self.uri, command, name], capture_output=True, check=False)
 
     def define(self, name: str, uuid: str, devices: str, *, metadata: str = "") -> None:
         """Define a domain, whose guest has 16 MiB and nothing to boot."""

@@ -67,10 +67,7 @@ class Stage:
 
     def clean(self) -> None:
         """No domains, no files."""
-        for name in self.libvirtd.virsh("list", "--name").split():
-            self.libvirtd.virsh("destroy", name)
-        for name in self.libvirtd.virsh("list", "--all", "--name").split():
-            self.libvirtd.virsh("undefine", name)
+        self.libvirtd.clear()
         for file in self.daemon.domains.iterdir():
             file.unlink()
 

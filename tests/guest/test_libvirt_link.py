@@ -32,10 +32,7 @@ class Real:
         self.link.stop()
         if self.stopped:
             self.start_daemon()
-        for name in self.libvirtd.virsh("list", "--name").split():
-            self.libvirtd.virsh("destroy", name)
-        for name in self.libvirtd.virsh("list", "--all", "--name").split():
-            self.libvirtd.virsh("undefine", name)
+        self.libvirtd.clear()
 
     def _turn(self, seconds: float) -> None:
         with contextlib.suppress(queue.Empty):
