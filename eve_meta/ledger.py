@@ -201,8 +201,13 @@ MAX_KINDS = 64
 """Kinds of requests, which are a label and a status, that are kept of each tap. A boot has some 15; with every label
 and status that a guest can bring about, 1,000 hostile ones would take 30 MB. What is more counts as "other"."""
 
-# One object for each, however many taps have it.
-_KINDS = {(label, status): (label, status) for label in Label for status in _STATUSES}
+# One object for each that there was, however many taps have it.
+_KINDS: dict[tuple[Label, int], tuple[Label, int]] = {}
+
+
+def _kind(label: Label, status: int) -> tuple[Label, int]:
+    kind = (label, status)
+    return _KINDS.setdefault(kind, kind)
 
 
 class Record:
@@ -218,9 +223,9 @@ class Record:
         """Adds what a worker told at *now*; a row whose times cannot be true is no sound worker's, and is left out."""
         if not self._since <= row.first <= row.last <= now:  # also where one is no number
             return
-        kind = _KINDS[row.label, row.status]
+        kind = _kind(row.label, row.status)
         if kind not in self._seen and len(self._seen) >= MAX_KINDS:
-            kind = _KINDS[Label.OTHER, row.status]
+            kind = _kind(Label.OTHER, row.status)
         seen = self._seen.get(kind)
         if seen is None:
             self._seen[kind] = Seen(row.number, row.first, row.last)

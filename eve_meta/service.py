@@ -23,7 +23,6 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from eve_meta.admin.domain import list_domains, show_domain
-from eve_meta.admin.explain import Explanation
 from eve_meta.admin.password import clear_password, read_password
 from eve_meta.admin.server import AdminFactory
 from eve_meta.admin.status import status
@@ -156,9 +155,15 @@ def _questions(
         counted = supervisor.current_counts()
         return counted.addCallback(lambda _: status(supervisor, steering, inventory))
 
+    def ask_explain(asked_for: str) -> Deferred[Any]:
+        # Only for who asks: it takes most of a megabyte.
+        from eve_meta.admin.explain import Explanation  # noqa: PLC0415
+
+        return Explanation(supervisor, steering, inventory, config, _in_thread).ask(asked_for)
+
     return {
         "status": ask_status,
-        "explain": Explanation(supervisor, steering, inventory, config, _in_thread).ask,
+        "explain": ask_explain,
         "list_domains": partial(list_domains, inventory),
         "show_domain": partial(show_domain, inventory),
         "password": partial(read_password, supervisor, inventory),

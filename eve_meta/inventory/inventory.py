@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -12,13 +12,15 @@ from eve_meta.config import InventoryConfig
 from eve_meta.domain import Domain
 from eve_meta.eve import UNKNOWN_NODE, Node
 from eve_meta.inventory.directory import Directory
-from eve_meta.inventory.eve import EveSource
 from eve_meta.inventory.interface import FileProblem, Hypervisor, Source
 from eve_meta.inventory.join import Said, join, written_taps
 from eve_meta.inventory.merge import Merged, merge
 from eve_meta.inventory.owners import ProcessOwners
 from eve_meta.inventory.process import Owner
 from eve_meta.inventory.watch import FileSource
+
+if TYPE_CHECKING:
+    from eve_meta.inventory.eve import EveSource
 
 
 @frozen(eq=False)
@@ -47,7 +49,7 @@ class Inventory:
         *,
         hypervisors: Iterable[Hypervisor] = (),
     ) -> None:
-        self._eve = EveSource(Path(config.eve), config.eve_all, reactor) if config.eve else None
+        self._eve = _eve(config, reactor)
         self._hypervisors = (
             *hypervisors,
             *_libvirt(config.libvirt, reactor),
@@ -175,6 +177,15 @@ class Inventory:
             taps, of_taps = join(self._merged, written_taps(layers), hypervisors, owners)
             self._view = _View(self._merged, taps, of_domains + of_taps)
         return self._view
+
+
+def _eve(config: InventoryConfig, reactor: Any) -> EveSource | None:
+    if not config.eve:
+        return None
+    # Only now: what reads EVE's files takes memory that the others need not pay for.
+    from eve_meta.inventory.eve import EveSource  # noqa: PLC0415
+
+    return EveSource(Path(config.eve), config.eve_all, reactor)
 
 
 def _libvirt(uri: str, reactor: Any) -> Iterator[Hypervisor]:

@@ -30,7 +30,7 @@ from uuid import UUID
 
 from attrs import define, field, frozen
 
-from eve_meta.inventory.qemu import options
+from eve_meta.inventory.qemuoptions import options
 
 T = TypeVar("T")
 

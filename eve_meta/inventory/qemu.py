@@ -14,6 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from eve_meta.datasource import Dmi
+from eve_meta.inventory.qemuoptions import options
 
 MAX_DEPTH = 8
 """Block devices on top of each other that are followed: format, throttle, copy-on-read, file. A chain of more, or a
@@ -77,23 +78,6 @@ class Hardware:
     dmi: Dmi
     disks: tuple[DiskImage, ...]
     command_line: str
-
-
-def options(value: str, implied: str = "") -> dict[str, str]:
-    """A value of ``key=value,key=value`` as QEMU reads it (``util/keyval.c``, ``util/qemu-option.c``).
-
-    A comma in a value is written twice, and the last of several of one key counts.
-
-    :param implied: the key of a first part that has none.
-    """
-    found = {}
-    for index, part in enumerate(value.replace(",,", "\0").split(",")):
-        key, equals, text = part.replace("\0", ",").partition("=")
-        if equals:
-            found[key] = text
-        elif index == 0 and implied:
-            found[implied] = key
-    return found
 
 
 def hardware(program: str, arguments: Sequence[str]) -> Hardware:

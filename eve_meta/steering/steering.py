@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import evolve, frozen
 from pyroute2 import IPRoute
@@ -24,13 +24,15 @@ from twisted.logger import Logger
 from eve_meta.config import SteeringConfig
 from eve_meta.errors import Problem
 from eve_meta.steering import filters
-from eve_meta.steering.inspect import Inspection, inspect
 from eve_meta.steering.libbpf import open_pin
 from eve_meta.steering.links import Link, LinkMonitor
 from eve_meta.steering.maps import Reason, Sightings
 from eve_meta.steering.namespace import PrivateNamespace
 from eve_meta.steering.pins import Pins
 from eve_meta.steering.tags import TagAllocator
+
+if TYPE_CHECKING:
+    from eve_meta.steering.inspect import Inspection
 
 MEND_DELAY = 0.2
 """Seconds from the loss of a tap's filter to its return, where nobody adds a qdisc first. libvirt changes a bandwidth
@@ -149,6 +151,8 @@ class Steering:
 
         :raises Problem: as :func:`eve_meta.steering.inspect.inspect`.
         """
+        from eve_meta.steering.inspect import inspect  # noqa: PLC0415  # only for who asks
+
         return inspect(self.namespace, self._pins.directory, names)
 
     @property

@@ -43,6 +43,7 @@ def stage() -> Iterator[Scene]:
         running.lab.make_tap("tun8", bridge="br0")
         lost = running.lab.guest("vm10", tap="vnet10", bridge="br0")
         lost.ip("route delete 169.254.0.0/16")
+        running.settled(vnet10=10)  # or the tap may have no filter yet, which sees it
         with lost.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as dhcp:
             dhcp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             dhcp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")

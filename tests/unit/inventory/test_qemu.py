@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eve_meta.datasource import Dmi
-from eve_meta.inventory.qemu import DiskImage, hardware, options
+from eve_meta.inventory.qemu import DiskImage, hardware
+from eve_meta.inventory.qemuoptions import options
 
 QEMU = "qemu-system-x86_64"
 
