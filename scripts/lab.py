@@ -14,11 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+import vm
 from daemon import EVE_META
 from guests import LabError, clean, directory_of, guest_command, holder_of, leftovers, lock
 from lab_demo import differences, look, table
 from lab_guests import NAME, PLANS, WHO, Plan, running
 from namespace import IpError, Namespace, names
+from tell import say
 
 DOWN_TIME = 40.0
 """Seconds that ``down`` gives the process that holds the lab; the daemon may take half of it."""
@@ -140,25 +142,26 @@ def shell(name: str) -> int:
 
 
 def down() -> int:
-    """Remove everything of the lab, whatever became of who made it."""
-    left = leftovers(NAME)
-    pid = holder_of(NAME)
-    if pid is not None:
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + DOWN_TIME
-        while holder_of(NAME) is not None:
-            if time.monotonic() > deadline:
-                raise LabError(f"process {pid}, which holds the lab, does not end; end it with: kill -KILL {pid}")
-            time.sleep(0.05)
-    with lock(NAME):
-        clean(NAME)
+    """Remove everything of the lab, its VMs too, whatever became of who made it."""
+    left = [*leftovers(NAME), *leftovers(vm.NAME)]
+    for name in (NAME, vm.NAME):
+        remove(name)
     say("the lab is removed" if left else "there is no lab")
     return 0
 
 
-def say(message: str) -> None:
-    """Tell the user."""
-    print(f"lab: {message}", flush=True)
+def remove(name: str) -> None:
+    """End the process that holds the lab *name*, and remove what is left of it."""
+    pid = holder_of(name)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + DOWN_TIME
+        while holder_of(name) is not None:
+            if time.monotonic() > deadline:
+                raise LabError(f"process {pid}, which holds the lab, does not end; end it with: kill -KILL {pid}")
+            time.sleep(0.05)
+    with lock(name):
+        clean(name)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -173,6 +176,9 @@ def main(arguments: Sequence[str]) -> int:
 
     command("up", up, "make the lab and leave it running")
     command("demo", demo, "make the lab, let cloud-init in each guest find its metadata, remove the lab")
+    command(
+        "vm", vm.demo, "boot Debian VMs under QEMU and libvirt, let their cloud-init find its metadata, remove them"
+    )
     command("status", status, "say what is up")
     command("shell", shell, "a shell in a guest, or on the host").add_argument("name", metavar="NAME")
     command("down", down, "remove the lab, also what a killed one left")

@@ -13,6 +13,7 @@ from attrs import frozen
 from daemon import Daemon
 from guests import HERE, Guest
 from lab_guests import Plan
+from tell import columns
 
 PYTHON = HERE.parent / ".venv/bin/python"
 
@@ -159,9 +160,9 @@ def table(seen: Mapping[Plan, Seen], wrong: Mapping[Plan, Sequence[str]]) -> str
                 "WRONG" if wrong[plan] else "its own",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join(lines + [f"{plan.name}: {reason}" for plan, reasons in wrong.items() for reason in reasons])
+    return "\n".join(
+        columns(rows) + [f"{plan.name}: {reason}" for plan, reasons in wrong.items() for reason in reasons]
+    )
 
 
 def _datasource(found: Mapping[str, Any]) -> str:
