@@ -31,7 +31,7 @@ MAX_TO_WORKER = 2 * MAX_USER_DATA + 1024 * 1024
 """Bytes of a frame to the worker: a domain whose user data, in base64, is as large as it may be, and all else."""
 
 MAX_TO_SUPERVISOR = 128 * 1024
-"""Bytes of a frame to the supervisor: :data:`eve_meta.ledger.MAX_ROWS` rows have 100 KiB; :data:`MAX_COUNTED_TAGS` tags
+"""Bytes of a frame to the supervisor: :data:`eve_meta.ledger.MAX_ROWS` rows have 116 KiB; :data:`MAX_COUNTED_TAGS` tags
 with all names there are, and a number of ten digits for each, 230 bytes a tag. A password has 1 KB."""
 
 MAX_COUNTED_TAGS = 500
@@ -46,12 +46,14 @@ FIRST_LISTENER_FD = 4
 class PutTap:
     """The tap of *tag* and, as payload, its domain; without a payload its domain is unknown.
 
-    The other fields are the domain's, as :class:`eve_meta.web.table.Extras` has them.
+    The other fields are the domain's, as :class:`eve_meta.web.table.Extras` has them, and the tag's *generation*
+    (:mod:`eve_meta.ledger`).
     """
 
     tag: int
     tap: str
     since: float
+    generation: int = 0
     tokens: TokenPolicy = TokenPolicy.OFF
     token_key: bytes = field(default=b"", repr=False)
     password: str | None = field(default=None, repr=False)
@@ -98,6 +100,11 @@ class Asked:
 
 
 @frozen(kw_only=True)
+class Timed:
+    """How long answers took since the last time: as payload, rows of :mod:`eve_meta.latency`."""
+
+
+@frozen(kw_only=True)
 class SetPassword:
     """The guest of *tag* posted, as payload, a password: keep it. One at a time for each tag."""
 
@@ -113,7 +120,7 @@ class PasswordDone:
 
 
 ToWorker = PutTap | RemoveTap | PutNode | Begin | Report | PasswordDone
-ToSupervisor = Counts | Asked | SetPassword
+ToSupervisor = Counts | Asked | Timed | SetPassword
 
 
 def _make_converter() -> cattrs.Converter:

@@ -3,6 +3,9 @@
 A label says to which kind of document a path leads; none holds a byte that a guest sent. Workers gather
 (:class:`Ledger`) and tell rows of a fixed size; the supervisor keeps them by tap (:class:`Record`). All times are
 seconds of ``CLOCK_MONOTONIC``, which is one clock for all processes of a host.
+
+A tag may mean one domain and then another. Its *generation* counts that, so that what the guest of the one did is never
+taken for the other's: the supervisor gives the number, a worker tells it with whatever it tells.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from attrs import define
+
+from eve_meta.latency import Histogram, Times
 
 
 class Label(str, enum.Enum):
@@ -108,7 +113,10 @@ def label_of(path: tuple[str, ...]) -> Label:
 
 
 class Row(NamedTuple):
-    """The guest of *tag* got an answer of *status* to what *label* says *number* times: at *first*, and at *last*."""
+    """The guest of *tag* got an answer of *status* to what *label* says *number* times: at *first*, and at *last*.
+
+    *generation* is the tag's then.
+    """
 
     tag: int
     label: Label
@@ -116,16 +124,17 @@ class Row(NamedTuple):
     number: int
     first: float
     last: float
+    generation: int = 0
 
 
 _LABELS = tuple(Label)
 _INDEX = {label: index for index, label in enumerate(_LABELS)}
-_ROW = struct.Struct("=HBHIdd")
+_ROW = struct.Struct("=HBHIddI")
 
 _STATUSES = frozenset(status.value for status in HTTPStatus)
 
 MAX_ROWS = 4096
-"""Rows told at once: 100 KiB."""
+"""Rows told at once: 116 KiB."""
 
 MAX_COUNT = 2**32 - 1
 """The largest count that a row holds."""
@@ -142,25 +151,63 @@ class Ledger:
     def __init__(self, began: Callable[[], None]) -> None:
         self._began = began
         # A list [count, first, last] under each, because the most that happens is that it changes.
-        self._rows: dict[tuple[int, Label, int], list[float]] = {}
+        self._rows: dict[int, dict[tuple[Label, int], list[float]]] = {}
+        self._times: dict[int, Histogram] = {}
+        self._generations: dict[int, int] = {}
+        self._closed: list[Row] = []
 
     def add(self, tag: int, label: Label, status: int, now: float) -> None:
         """The guest of *tag* is answered *status* to what *label* says, at *now*."""
-        row = self._rows.get((tag, label, status))
-        if row is not None:
+        rows = self._rows.get(tag)
+        if rows is None:
+            if not self._rows:
+                self._began()
+            rows = self._rows[tag] = {}
+        row = rows.get((label, status))
+        if row is None:
+            rows[label, status] = [1, now, now]
+        else:
             row[0] += 1
             row[2] = now
-            return
-        if not self._rows:
-            self._began()
-        self._rows[tag, label, status] = [1, now, now]
+
+    def time(self, tag: int, seconds: float) -> None:
+        """To answer the guest of *tag* took *seconds*."""
+        times = self._times.get(tag)
+        if times is None:
+            # What a slow reader took may be all that there is to tell.
+            if not self._rows and not self._times:
+                self._began()
+            times = self._times[tag] = Histogram()
+        times.add(seconds)
+
+    def begin(self, tag: int, generation: int) -> None:
+        """What is added for *tag* from now on is of *generation*; 0 is that of tags of which nothing was said."""
+        if self._generations.get(tag, 0) != generation:
+            self._closed += self._rows_of(tag, self._rows.pop(tag, {}))
+            # A few durations, of a guest that was answered within the last second, are not worth another table.
+            self._times.pop(tag, None)
+            self._generations[tag] = generation
+        if not generation:
+            self._generations.pop(tag, None)
 
     def take(self) -> list[Row]:
         """What was added since the last call."""
         (taken, self._rows) = (self._rows, {})
+        (rows, self._closed) = (self._closed, [])
+        for tag, of_tag in taken.items():
+            rows += self._rows_of(tag, of_tag)
+        return rows
+
+    def take_times(self) -> list[Times]:
+        """How long answers took since the last call."""
+        (taken, self._times) = (self._times, {})
+        return [times.told(tag, self._generations.get(tag, 0)) for tag, times in taken.items()]
+
+    def _rows_of(self, tag: int, rows: dict[tuple[Label, int], list[float]]) -> list[Row]:
+        generation = self._generations.get(tag, 0)
         return [
-            Row(tag, label, status, min(int(count), MAX_COUNT), first, last)
-            for (tag, label, status), (count, first, last) in taken.items()
+            Row(tag, label, status, min(int(count), MAX_COUNT), first, last, generation)
+            for (label, status), (count, first, last) in rows.items()
         ]
 
 
@@ -169,7 +216,8 @@ def pack(rows: Iterable[Row]) -> Iterator[bytes]:
     remaining = iter(rows)
     while piece := list(islice(remaining, MAX_ROWS)):
         yield b"".join(
-            _ROW.pack(row.tag, _INDEX[row.label], row.status, row.number, row.first, row.last) for row in piece
+            _ROW.pack(row.tag, _INDEX[row.label], row.status, row.number, row.first, row.last, row.generation)
+            for row in piece
         )
 
 
@@ -181,10 +229,10 @@ def unpack(packed: bytes) -> list[Row]:
     if len(packed) % _ROW.size or len(packed) > MAX_ROWS * _ROW.size:
         raise ValueError(f"expected up to {MAX_ROWS} rows of {_ROW.size} bytes, got {len(packed)} bytes")
     rows = []
-    for tag, index, status, count, first, last in _ROW.iter_unpack(packed):
+    for tag, index, status, count, first, last, generation in _ROW.iter_unpack(packed):
         if index >= len(_LABELS) or status not in _STATUSES or not count:
             raise ValueError(f"expected a label, a status and a count, got {index}, {status} and {count}")
-        rows.append(Row(tag, _LABELS[index], status, count, first, last))
+        rows.append(Row(tag, _LABELS[index], status, count, first, last, generation))
     return rows
 
 

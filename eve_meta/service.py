@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import importlib
 import os
 import pwd
 import resource
@@ -26,7 +27,7 @@ from eve_meta.admin.domain import list_domains, show_domain
 from eve_meta.admin.password import clear_password, read_password
 from eve_meta.admin.server import AdminFactory
 from eve_meta.admin.status import status
-from eve_meta.config import Config, load_config
+from eve_meta.config import Config, load_config, split_address
 from eve_meta.confine import workers_root
 from eve_meta.errors import Problem
 from eve_meta.inventory.inventory import Inventory
@@ -77,6 +78,7 @@ def serve(config: Config) -> None:
         )
         steering = Steering(reactor, config.steering, supervisor)
         _listen_admin(config, _questions(supervisor, steering, inventory, config), undo)
+        _listen_metrics(config, supervisor, steering, inventory)
         undo.callback(steering.stop)
         listeners = steering.start()
         end_if_told()
@@ -237,6 +239,21 @@ def _listen_admin(config: Config, questions: dict[str, Callable[[], Any]], undo:
     except CannotListenError as error:
         raise Problem(f"cannot listen on the admin socket {path}: {error.socketError.strerror}") from None
     undo.callback(path.unlink, missing_ok=True)
+
+
+def _listen_metrics(config: Config, supervisor: Supervisor, steering: Steering, inventory: Inventory) -> None:
+    address = split_address(config.admin.metrics)
+    if address is None:
+        return
+    # Only now: it brings twisted.web and prometheus_client, 9 MB that nobody else is to pay for.
+    metrics = importlib.import_module("eve_meta.admin.metrics")
+    exposition = metrics.Exposition(reactor, supervisor, steering, inventory, _in_thread)
+    try:
+        reactor.listenTCP(address[1], metrics.MetricsSite(exposition), interface=address[0])
+    except CannotListenError as error:
+        raise Problem(
+            f"cannot listen on {config.admin.metrics} ([admin] metrics): {error.socketError.strerror}"
+        ) from None
 
 
 def main() -> int:

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from attrs import Factory, define, field
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -25,15 +24,18 @@ from eve_meta.channel import Counts, PutNode, PutTap, RemoveTap
 from eve_meta.codec import make_converter
 from eve_meta.domain import Domain, TokenPolicy
 from eve_meta.eve import UNKNOWN_NODE
+from eve_meta.events import Events, Kind
 from eve_meta.feed import NODE
 from eve_meta.inventory.inventory import Inventory
-from eve_meta.ledger import Record, Row
+from eve_meta.latency import Times
+from eve_meta.ledger import Row
 from eve_meta.password import Outcome
 from eve_meta.refusals import RefusalLog
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.steering import Steering, Tap
 from eve_meta.tag import MAX_TAG
+from eve_meta.tapstate import TapState
 from eve_meta.web.counts import NAMES
 from eve_meta.worker_process import IReactor, WorkerConfig, WorkerProcess
 
@@ -48,6 +50,10 @@ passes until the next time, for other things to be done."""
 MAX_COUNT = 2**53 - 1
 """The largest count that is taken from a worker, in one go: what every reader of JSON can hold."""
 
+LEAVE_TIME = 5.0
+"""Seconds for which what workers still have to tell of a tap that is gone is waited for: several times as long as they
+gather it (:data:`eve_meta.worker.COUNT_INTERVAL`)."""
+
 NO_TAP = "no tap"
 """What the log calls connections that came through none of ours."""
 
@@ -56,24 +62,12 @@ SO_LOCK_FILTER = 44
 would outlive the worker that attached it and drop what it likes, unseen."""
 
 
-@define
-class TapState:
-    """A tap, what its domain is, and what came of its guest's requests.
-
-    :ivar counts: how often each of :data:`NAMES` happened.
-    :ivar asked: what its guest asked for.
-    :ivar password_failed: when a password of its guest could not be kept, in seconds of the reactor's clock.
-    """
-
-    tap: Tap
-    domain: Domain | None = None
-    counts: Counter[str] = field(factory=Counter)
-    asked: Record = field(default=Factory(lambda self: Record(self.tap.since), takes_self=True))
-    password_failed: float = -PASSWORD_RETRY_TIME
-
-
 class Supervisor:
-    """Holds the table and the workers. It observes the steering."""
+    """Holds the table and the workers. It observes the steering.
+
+    :ivar heals: how often a piece of the way was mended, by which.
+    :ivar events: what happens.
+    """
 
     _log = Logger()
 
@@ -93,9 +87,12 @@ class Supervisor:
         self._tokens = tokens
         self._token_keys = token_keys
         self._passwords = passwords
-        self._refusals = RefusalLog(reactor)
+        self.events = Events()
+        self.heals: Counter[str] = Counter()
+        self._refusals = RefusalLog(reactor, self._refused)
         self._converter = make_converter()
         self._taps: dict[int, TapState] = {}
+        self._leaving: dict[int, TapState] = {}
         self._stopping = False
         self._node = UNKNOWN_NODE
         self._problems: set[str] = set()
@@ -122,9 +119,10 @@ class Supervisor:
                 number,
                 partial(self._sound_listeners, steering.namespace.listen),
                 entered=steering.namespace.entered,
-                started=self._tell_all,
+                started=partial(self._started, number),
                 counted=self._counted,
-                asked=self._asked,
+                asked=partial(self._asked, number),
+                timed=self._timed,
                 posted=self._password_posted,
             )
             self.workers.append(worker)
@@ -171,21 +169,27 @@ class Supervisor:
         # One of this name may have gone a moment ago, and the inventory not have heard of it: what it knows of the name
         # is the old one's.
         self._inventory.carrier_changed(tap.name)
-        state = self._taps[tap.tag] = TapState(tap)
-        state.domain = self._inventory.domain_of(tap.name)
+        state = self._taps[tap.tag] = TapState(
+            tap, self._inventory.domain_of(tap.name), password_failed=-PASSWORD_RETRY_TIME
+        )
         # Its first frame may come when this returns, and its domain be told later.
         self._tell_unknown(state)
         self._tell(state)
         self._tell_inventory()
         self._log.info("tap {tap} has tag {tag}: {domain}", tap=tap.name, tag=tap.tag, domain=_domain_text(state))
+        self.events.emit(Kind.TAP_APPEARED, **_fields(tap, None))
+        if state.domain is not None:
+            self.events.emit(Kind.DOMAIN_FOUND, **_fields(tap, state.domain))
 
     def tap_gone(self, tap: Tap) -> None:
-        del self._taps[tap.tag]
+        state = self._leaving[tap.tag] = self._taps.pop(tap.tag)
         for worker in self.workers:
             worker.at_once(RemoveTap(tag=tap.tag))
         if not self._stopping:
             self._tell_inventory()
+            self._reactor.callLater(LEAVE_TIME, self._leaving.pop, tap.tag)
             self._log.info("tap {tap} with tag {tag} is gone", tap=tap.name, tag=tap.tag)
+            self.events.emit(Kind.TAP_GONE, **_fields(tap, state.domain))
 
     def carrier_changed(self, tap: Tap) -> None:
         state = self._taps[tap.tag]
@@ -193,6 +197,10 @@ class Supervisor:
         self._inventory.carrier_changed(tap.name)
         # At once: until the new owner is found, whoever opens the tap next must not read the old one's documents.
         self._refresh(state)
+
+    def healed(self, piece: str, name: str) -> None:
+        self.heals[piece] += 1
+        self.events.emit(Kind.HEALED, piece=piece, name=name)
 
     # -- inventory --
 
@@ -242,18 +250,21 @@ class Supervisor:
         """Tells the workers when the tap of *state* means another domain than they know."""
         domain = self._inventory.domain_of(state.tap.name)
         if domain is not state.domain and domain != state.domain:
-            old, state.domain = state.domain, domain
-            if old is not None and (domain is None or domain.instance_uuid != old.instance_uuid):
+            old, generation = state.domain, state.generation
+            if state.mean(domain):
                 # The new one may have to wait for its turn; the old one ends now.
                 self._tell_unknown(state)
+                self.events.emit(Kind.DOMAIN_LOST, **_fields(state.tap, old))
             self._tell(state)
             self._log.info("tap {tap}: {domain}", tap=state.tap.name, domain=_domain_text(state))
+            if domain is not None and state.generation != generation:
+                self.events.emit(Kind.DOMAIN_FOUND, **_fields(state.tap, domain))
 
     # -- workers --
 
     def _tell_unknown(self, state: TapState) -> None:
         for worker in self.workers:
-            worker.at_once(PutTap(tag=state.tap.tag, tap=state.tap.name, since=state.tap.since))
+            worker.at_once(_unknown(state))
 
     def _tell(self, state: TapState) -> None:
         for worker in self.workers:
@@ -268,11 +279,12 @@ class Supervisor:
     def _put(self, state: TapState) -> PutTap:
         tap, domain = state.tap, state.domain
         if domain is None:
-            return PutTap(tag=tap.tag, tap=tap.name, since=tap.since)
+            return _unknown(state)
         return PutTap(
             tag=tap.tag,
             tap=tap.name,
             since=tap.since,
+            generation=state.generation,
             tokens=self._tokens if domain.tokens is None else domain.tokens,
             token_key=self._token_keys.of(tap.ifindex, domain.instance_uuid),
             password=self._passwords.get(domain.instance_uuid),
@@ -282,6 +294,10 @@ class Supervisor:
         if state.domain is None:
             return b""
         return json.dumps(self._converter.unstructure(state.domain, Domain), separators=(",", ":")).encode()
+
+    def _started(self, number: int, worker: WorkerProcess) -> None:
+        self.events.emit(Kind.WORKER_STARTED, worker=number, pid=worker.pid, restarts=worker.restarts)
+        self._tell_all(worker)
 
     def _tell_all(self, worker: WorkerProcess) -> None:
         """Pushes the whole table to a worker that is new."""
@@ -307,16 +323,34 @@ class Supervisor:
             for name, number in good.items():
                 self._refusals.counted(whose, name, number)
 
-    def _asked(self, rows: Iterable[Row]) -> None:
-        """Adds up what the guests of a worker asked for."""
+    def _asked(self, worker: int, rows: Iterable[Row]) -> None:
+        """Adds up what the guests of *worker* asked for."""
         now = time.monotonic()
         for row in rows:
             if row.tag == 0:
                 self.unsteered[str(row.status)] += row.number
                 self._refusals.answered(NO_TAP, row.status, row.number)
-            elif (state := self._taps.get(row.tag)) is not None:
-                state.asked.add(row, now)
+                continue
+            state = self._taps.get(row.tag) or self._leaving.get(row.tag)
+            if state is None:
+                continue
+            if state.add(row, now):
                 self._refusals.answered(state.tap.name, row.status, row.number)
+            if (domain := state.first_fetch(row, now)) is not None:
+                fields = _fields(state.tap, domain)
+                what = {"document": row.label.value, "status": row.status, "worker": worker}
+                self.events.emit(Kind.FIRST_FETCH, at=time.time() - (now - row.first), **fields, **what)
+
+    def _refused(self, whose: str, what: str, number: int) -> None:
+        state = next((state for state in self._taps.values() if state.tap.name == whose), None)
+        fields = {"tap": None} if state is None else _fields(state.tap, state.domain)
+        self.events.emit(Kind.REFUSED, **fields, what=what, count=number)
+
+    def _timed(self, times: Iterable[Times]) -> None:
+        """Adds up how long the answers of a worker took."""
+        for each in times:
+            if (state := self._taps.get(each.tag)) is not None:
+                state.add_times(each)
 
     # -- passwords --
 
@@ -372,6 +406,19 @@ def _locked(listeners: Sequence[socket.socket]) -> Sequence[socket.socket]:
 
 def _listens(listener: socket.socket) -> bool:
     return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def _unknown(state: TapState) -> PutTap:
+    tap = state.tap
+    return PutTap(tag=tap.tag, tap=tap.name, since=tap.since, generation=state.generation)
+
+
+def _fields(tap: Tap, domain: Domain | None) -> dict[str, Any]:
+    """What an event says of *tap*, and of *domain* behind it."""
+    fields: dict[str, Any] = {"tap": tap.name, "tag": tap.tag, "ifindex": tap.ifindex}
+    if domain is not None:
+        fields |= {"uuid": str(domain.instance_uuid), "name": domain.display_name}
+    return fields
 
 
 def _domain_text(state: TapState) -> str:

@@ -34,11 +34,13 @@ from eve_meta.channel import (
     RemoveTap,
     Report,
     SetPassword,
+    Timed,
     ToSupervisor,
     ToWorker,
 )
 from eve_meta.confine import confine
 from eve_meta.errors import Problem
+from eve_meta.latency import pack_times
 from eve_meta.ledger import pack
 from eve_meta.log import log_to_stderr
 from eve_meta.password import Outcome
@@ -86,9 +88,11 @@ class Worker:
         match message:
             case PutTap():
                 extras = Extras(tokens=message.tokens, token_key=message.token_key, password=message.password)
+                self._site.ledger.begin(message.tag, message.generation)
                 self._site.put(message.tag, message.tap, message.since, payload or None, extras)
             case RemoveTap():
                 self._site.remove(message.tag)
+                self._site.ledger.begin(message.tag, 0)
             case PutNode():
                 self._site.node = message.node
             case Begin():
@@ -123,6 +127,8 @@ class Worker:
             self._report_due = False
         for packed in pack(self._site.take_rows()):
             self._channel.send(Asked(), packed)
+        for packed in pack_times(self._site.take_times()):
+            self._channel.send(Timed(), packed)
         counts = [(str(tag), of_tag) for tag, of_tag in self._site.take_counts().items()]
         while len(counts) > MAX_COUNTED_TAGS:
             self._channel.send(Counts(counts=dict(counts[:MAX_COUNTED_TAGS])))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -38,14 +38,18 @@ from eve_meta.channel import (
     RemoveTap,
     Report,
     SetPassword,
+    Timed,
     ToSupervisor,
     ToWorker,
 )
 from eve_meta.errors import Problem
 from eve_meta.feed import Content, Feed
+from eve_meta.latency import Times, unpack_times
 from eve_meta.ledger import Row, unpack
 from eve_meta.password import Outcome
 from eve_meta.worker_log import WorkerLog
+
+T = TypeVar("T")
 
 RESTART_DELAYS = (0.0, 0.1, 0.5, 1.0, 5.0)
 """Seconds until a worker that died is started again: the n-th time in a row after the n-th of these."""
@@ -95,6 +99,7 @@ class WorkerProcess(ProcessProtocol):
     :param started: called with a new worker, to tell it the table.
     :param counted: called with what it counted.
     :param asked: called with what its guests asked for.
+    :param timed: called with how long their answers took.
     :param posted: called with a tag, the password that its guest posted, and a function that takes what became of it.
     :ivar pid: the process, or None between two.
     :ivar restarts: how often it died.
@@ -113,6 +118,7 @@ class WorkerProcess(ProcessProtocol):
         started: Callable[[WorkerProcess], None],
         counted: Callable[[Counts], None],
         asked: Callable[[list[Row]], None],
+        timed: Callable[[list[Times]], None],
         posted: Callable[[int, str, Callable[[Outcome], None]], None],
     ) -> None:
         self._reactor = reactor
@@ -123,6 +129,7 @@ class WorkerProcess(ProcessProtocol):
         self._started = started
         self._counted = counted
         self._asked = asked
+        self._timed = timed
         self._posted = posted
         self._process: IProcessTransport | None = None
         self._channel: Channel | None = None
@@ -258,19 +265,21 @@ class WorkerProcess(ProcessProtocol):
                 self._counted(message)
                 self._reported(message.number)
             case Asked():
-                self._rows_told(payload)
+                self._told(unpack, self._asked, payload)
+            case Timed():
+                self._told(unpack_times, self._timed, payload)
             case SetPassword():
                 self._password_posted(message.tag, payload)
             case _:
                 self._distrust("only the supervisor says")
 
-    def _rows_told(self, packed: bytes) -> None:
+    def _told(self, read: Callable[[bytes], T], tell: Callable[[T], None], payload: bytes) -> None:
         try:
-            rows = unpack(packed)
+            told = read(payload)
         except ValueError:
             self._distrust("no sound worker says")
             return
-        self._asked(rows)
+        tell(told)
 
     def _password_posted(self, tag: int, posted: bytes) -> None:
         try:

@@ -34,7 +34,8 @@ from eve_meta.inventory.process import Owner
 from eve_meta.steering.inspect import Inspection
 from eve_meta.steering.maps import Reason
 from eve_meta.steering.steering import Steering
-from eve_meta.supervisor import Supervisor, TapState
+from eve_meta.supervisor import Supervisor
+from eve_meta.tapstate import TapState
 from eve_meta.web.counts import Note
 
 CONVERTER = make_converter()

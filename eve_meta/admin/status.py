@@ -12,7 +12,8 @@ from attrs import asdict
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.steering.maps import Reason
 from eve_meta.steering.steering import Steering
-from eve_meta.supervisor import Supervisor, TapState
+from eve_meta.supervisor import Supervisor
+from eve_meta.tapstate import TapState
 from eve_meta.web.counts import Drop, Note
 
 

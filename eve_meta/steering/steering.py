@@ -65,6 +65,9 @@ class Observer(Protocol):
     def carrier_changed(self, tap: Tap) -> None:
         """What is at the other end of *tap* went or came: perhaps it is another domain now."""
 
+    def healed(self, piece: str, name: str) -> None:
+        """A *piece* of the way, "filter" or "link", was gone and is back: that of *name*."""
+
 
 class IReactor(IReactorFDSet, IReactorTime):
     """What steering needs of the reactor."""
@@ -291,6 +294,7 @@ class Steering:
             self._failed(self.namespace.host_link, f"{problem}; no guest gets an answer")
             return
         self._maps.write_settings(evolve(self._maps.settings(), host_ifindex=self._host_ifindex))
+        self._observer.healed("link", self.namespace.host_link)
 
     def _mend_all(self) -> Iterator[None]:
         for ifindex in list(self._taps):
@@ -316,3 +320,4 @@ class Steering:
                 self._failed(tap.name, f"cannot attach the filter again: {error}; its guest gets no metadata")
         else:
             self._log.warn("tap {tap}: the filter was taken away; it is back", tap=tap.name)
+            self._observer.healed("filter", tap.name)

@@ -113,7 +113,9 @@ class Connection(TwistedProtocol):
         self._asked: Request | None = None  # the request whose answer we wait for ourselves
         self._last = False  # the answer that is being sent is the last one
         self._linger = False  # and the guest may not be done with sending
-        self._await(_Wait.REQUEST, site.limits.request_time)
+        self._began = site.monotonic()  # when its request did, or we accepted it
+        self._wait = _Wait.REQUEST
+        self.deadline = self._began + site.limits.request_time
 
     @property
     def tag(self) -> int:
@@ -145,6 +147,8 @@ class Connection(TwistedProtocol):
     def dataReceived(self, data: bytes) -> None:
         """Take what the guest sent."""
         if self._tap is not None and self._wait not in _ENDING:
+            if self._wait is _Wait.NEXT:
+                self._began = self._site.monotonic()
             self._reader.receive(data)
             self._advance(self._tap)
 
@@ -219,7 +223,7 @@ class Connection(TwistedProtocol):
         answered = False
         while not (self._blocked or self._asked is not None or self._wait in _ENDING):
             if self._body:
-                self._write_body()
+                self._write_body(tap)
             elif self._last:
                 self._end()
             elif (request := self._next_request(tap)) is not None:
@@ -292,11 +296,13 @@ class Connection(TwistedProtocol):
         if len(body) <= SLICE:
             # One write is one segment, where it fits.
             self._wire.write(head + body)
+            if request is not None:
+                self._answered(tap)
         else:
             self._wire.write(head)
             (self._body, self._sent) = (body, 0)
 
-    def _write_body(self) -> None:
+    def _write_body(self, tap: Tap) -> None:
         # Twisted copies what it has not sent yet: the whole of a large body for each of a tap's connections would be
         # much. While more than 64 KiB are in its buffer it has us blocked.
         piece = self._body[self._sent : self._sent + SLICE]
@@ -304,6 +310,14 @@ class Connection(TwistedProtocol):
         if self._sent == len(self._body):
             self._body = b""
         self._wire.write(piece)
+        if not self._body:
+            self._answered(tap)
+
+    def _answered(self, tap: Tap) -> None:
+        # Refusals of what is no request are not timed: they would show how long the guest took.
+        now = self._site.monotonic()
+        self._site.ledger.time(tap.tag, now - self._began)
+        self._began = now  # of a request that is here already
 
     def _end(self) -> None:
         limits = self._site.limits

@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from eve_meta.eve import UNKNOWN_NODE
+from eve_meta.latency import Times
 from eve_meta.ledger import Ledger, Row
 from eve_meta.password import Outcome
 from eve_meta.web.answer import DEFECT, STORED, TOO_MANY, Asking, answer, objection
@@ -156,6 +157,10 @@ class Site:
     def take_rows(self) -> list[Row]:
         """What guests asked for since the last call."""
         return self.ledger.take()
+
+    def take_times(self) -> list[Times]:
+        """How long answers took since the last call."""
+        return self.ledger.take_times()
 
     def _counts_began(self) -> None:
         self.counted()

@@ -84,6 +84,11 @@ def test_what_is_written_is_had(tmp_path: Path) -> None:
     assert loaded.paths.state == Path("/var/lib/lab")
 
 
+NO_METRICS_THERE = (
+    'admin.metrics: expected one IP address of the host and a port, such as "127.0.0.1:9169", or "" for no metrics'
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -117,7 +122,25 @@ def test_what_is_written_is_had(tmp_path: Path) -> None:
         ),
         ('[inventory]\neve = "run"', "inventory.eve: expected an absolute path, got 'run'"),
         ("[inventory]\neve_all = 1", "inventory.eve_all: expected true or false, got 1"),
-        ('[admin]\nmetrics = "[::1]:9"', "admin.metrics: '[::1]:9' is not available in this version of eve-meta"),
+        *(
+            (f'[admin]\nmetrics = "{address}"', f"{NO_METRICS_THERE}, got '{address}'")
+            # The first two are reached from each guest's bridge.
+            for address in (
+                "0.0.0.0:9169",
+                "[::]:9169",
+                "localhost:9169",
+                "127.0.0.1",
+                "127.0.0.1:",
+                "127.0.0.1:0",
+                "127.0.0.1:65536",
+                "127.0.0.1:²",
+                "::1:9169",
+                "[127.0.0.1]:9169",
+                "[::1]",
+                ":9169",
+                "224.0.0.1:9169",
+            )
+        ),
         ('[web]\nhosts = ["a b"]', "web.hosts: expected host names such as metadata.example.org, got ['a b']"),
         ('[web]\nhosts = ["-a"]', "web.hosts: expected host names such as metadata.example.org, got ['-a']"),
         ('[web]\ntokens = "on"', "web.tokens: expected one of optional, required, off, got 'on'"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eve_meta.ledger import MAX_COUNT, MAX_KINDS, MAX_ROWS, Label, Ledger, Record, Row, Seen, label_of, pack, unpack
 from eve_meta.web.path import normalise
 
-ROW = struct.Struct("=HBHIdd")
+ROW = struct.Struct("=HBHIddI")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,40 @@ def test_the_worker_adds_up_by_kind() -> None:
     assert ledger.take() == []
 
 
+def test_what_the_guest_of_one_domain_did_is_never_the_next_ones() -> None:
+    ledger = Ledger(lambda: None)
+    ledger.add(7, Label.META_DATA, 503, 1.0)
+    ledger.begin(7, 1)
+    ledger.add(7, Label.META_DATA, 200, 2.0)
+    ledger.begin(7, 1)  # the same domain, with another key
+    ledger.add(7, Label.META_DATA, 200, 3.0)
+    ledger.begin(7, 2)
+    ledger.add(7, Label.META_DATA, 200, 4.0)
+    assert ledger.take() == [
+        Row(7, Label.META_DATA, 503, 1, 1.0, 1.0, 0),
+        Row(7, Label.META_DATA, 200, 2, 2.0, 3.0, 1),
+        Row(7, Label.META_DATA, 200, 1, 4.0, 4.0, 2),
+    ]
+    ledger.begin(7, 0)
+    ledger.add(7, Label.META_DATA, 503, 5.0)
+    assert [row.generation for row in ledger.take()] == [0]
+
+
+def test_how_long_answers_took_is_told_by_tag() -> None:
+    began: list[None] = []
+    ledger = Ledger(lambda: began.append(None))
+    for seconds in (0.0001, 0.00011, 9.9, 11.0):
+        ledger.time(7, seconds)
+    ledger.begin(8, 3)
+    ledger.time(8, 0.0)
+    assert began
+    seven, eight = ledger.take_times()
+    assert (seven.tag, seven.generation, seven.buckets) == (7, 0, (1, 1, *(0,) * 9, 1, 1))
+    assert seven.total == pytest.approx(20.90021)
+    assert (eight.tag, eight.generation, eight.buckets) == (8, 3, (1, *(0,) * 12))
+    assert ledger.take_times() == []
+
+
 # -- on the way --
 
 
@@ -91,6 +125,7 @@ rows = st.builds(
     st.integers(1, MAX_COUNT),
     st.floats(allow_nan=False),
     st.floats(allow_nan=False),
+    st.integers(0, 2**32 - 1),
 )
 
 
@@ -108,10 +143,10 @@ def test_many_rows_go_in_pieces() -> None:
     "packed",
     [
         b"x",
-        ROW.pack(1, len(Label), 200, 1, 0.0, 0.0),
-        ROW.pack(1, 0, 299, 1, 0.0, 0.0),
-        ROW.pack(1, 0, 200, 0, 0.0, 0.0),
-        ROW.pack(1, 0, 200, 1, 0.0, 0.0) * (MAX_ROWS + 1),
+        ROW.pack(1, len(Label), 200, 1, 0.0, 0.0, 0),
+        ROW.pack(1, 0, 299, 1, 0.0, 0.0, 0),
+        ROW.pack(1, 0, 200, 0, 0.0, 0.0, 0),
+        ROW.pack(1, 0, 200, 1, 0.0, 0.0, 0) * (MAX_ROWS + 1),
     ],
     ids=["a piece of a row", "no label", "no status", "no count", "too many"],
 )

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs, eventAsText
 
-from eve_meta.refusals import EVERY, MAX_TAPS, RefusalLog
+from eve_meta.refusals import EVERY, MAX_TAPS, SAMPLE_EVERY, RefusalLog
 from eve_meta.web.counts import NAMES, Drop
 
 
@@ -25,7 +25,7 @@ def lines(logged: Sequence[LogEvent]) -> list[str]:
 
 def test_a_flood_is_one_line_a_minute(logged: Sequence[LogEvent]) -> None:
     clock = Clock()
-    refusals = RefusalLog(clock)
+    refusals = RefusalLog(clock, lambda *_: None)
     for _ in range(3):
         for _ in range(1000):
             refusals.answered("vnet3", HTTPStatus.TOO_MANY_REQUESTS, 50)
@@ -40,7 +40,7 @@ def test_a_flood_is_one_line_a_minute(logged: Sequence[LogEvent]) -> None:
 
 def test_at_rest_there_is_no_line_and_no_timer(logged: Sequence[LogEvent]) -> None:
     clock = Clock()
-    refusals = RefusalLog(clock)
+    refusals = RefusalLog(clock, lambda *_: None)
     for status in (200, 304, 400, 404, 503):
         refusals.answered("vnet3", status, 1)
     for name in NAMES - {"malformed", "timeout", "slow_reader", "refused_connections"}:
@@ -54,7 +54,7 @@ def test_at_rest_there_is_no_line_and_no_timer(logged: Sequence[LogEvent]) -> No
 
 def test_the_line_is_short_however_many_taps_there_are(logged: Sequence[LogEvent]) -> None:
     clock = Clock()
-    refusals = RefusalLog(clock)
+    refusals = RefusalLog(clock, lambda *_: None)
     for number in range(1, 1001):
         refusals.counted(f"vnet{number}", Drop.TIMEOUT.value, number)
     refusals.answered("no tap", HTTPStatus.FORBIDDEN, 7)
@@ -63,3 +63,21 @@ def test_the_line_is_short_however_many_taps_there_are(logged: Sequence[LogEvent
     assert "vnet1000: 1000 timeout; vnet999: 999 timeout; vnet998: 998 timeout; " in line
     assert f"and guests of {1001 - MAX_TAPS} more taps" in line
     assert len(line) < 250
+
+
+def test_of_refusals_a_sample_is_told_at_once() -> None:
+    clock = Clock()
+    clock.advance(1000)
+    told: list[tuple[str, str, int]] = []
+    refusals = RefusalLog(clock, lambda *sample: told.append(sample))
+    for number in range(100):
+        refusals.answered("vnet1", 429, 2)
+        refusals.counted(f"vnet{number}", "malformed", 1)
+    assert told == [("vnet1", "answered 429", 2)]
+    clock.advance(SAMPLE_EVERY)
+    refusals.answered("vnet1", 429, 2)
+    refusals.counted("vnet2", "malformed", 3)
+    assert told[1:] == [("vnet2", "malformed", 3)]
+    clock.advance(EVERY)
+    refusals.answered("vnet1", 401, 1)
+    assert told[2:] == [("vnet1", "answered 401", 1)]

@@ -21,12 +21,13 @@ from eve_meta.errors import Problem
 from eve_meta.eve import UNKNOWN_NODE, Node
 from eve_meta.feed import Content
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.latency import Histogram
 from eve_meta.ledger import Label, Row, Seen
 from eve_meta.password import MAX_PASSWORD, Outcome
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.steering import Tap
-from eve_meta.supervisor import PASSWORD_RETRY_TIME, Supervisor
+from eve_meta.supervisor import LEAVE_TIME, PASSWORD_RETRY_TIME, Supervisor
 from eve_meta.worker_process import WorkerConfig, WorkerProcess
 
 CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
@@ -164,7 +165,7 @@ def test_what_guests_were_refused_is_a_line_now_and_then(scene: Scene) -> None:
     with capturedLogs() as logged:
         for _ in range(100):
             supervisor._counted(Counts(counts={"1": {"malformed": 2, "revoked": 1}, "0": {"timeout": 1}}))
-            supervisor._asked([Row(3, Label.UNREAD, 429, 5, 1.0, 1.0), Row(0, Label.UNREAD, 403, 1, 1.0, 1.0)])
+            supervisor._asked(0, [Row(3, Label.UNREAD, 429, 5, 1.0, 1.0), Row(0, Label.UNREAD, 403, 1, 1.0, 1.0)])
             # Of taps that are gone, and of names that a worker in order does not say.
             supervisor._counted(Counts(counts={"99": {"malformed": 2}, "1": {"\x1b[2J": 1, "malformed": -1}}))
         assert logged == []
@@ -261,7 +262,7 @@ def test_a_domain_that_another_follows_ends_before_the_other_has_its_turn(scene:
     scene.inventory.by_tap["vnet1"] = DB
     scene.supervisor._inventory_changed()
     unknown, new = scene.workers[0].heard[before:]
-    assert unknown == PutTap(tag=1, tap="vnet1", since=0.0)
+    assert unknown == PutTap(tag=1, tap="vnet1", since=0.0, generation=1)
     assert cast(PutTap, new).token_key == KEYS.of(101, DB.instance_uuid)
 
 
@@ -295,8 +296,8 @@ def test_no_worker_can_spoil_the_counts(scene: Scene) -> None:
 
 def test_what_guests_asked_for_is_kept_by_tap(scene: Scene) -> None:
     now = time.monotonic()
-    scene.supervisor._asked([Row(tag, Label.META_DATA, 200, 2, now - 1, now) for tag in (0, 1, 3, 99)])
-    scene.supervisor._asked([Row(1, Label.META_DATA, 200, 1, now + 3600, now + 3600)])  # no clock says so
+    scene.supervisor._asked(0, [Row(tag, Label.META_DATA, 200, 2, now - 1, now) for tag in (0, 1, 3, 99)])
+    scene.supervisor._asked(0, [Row(1, Label.META_DATA, 200, 1, now + 3600, now + 3600)])  # no clock says so
     (one, _, three, _) = scene.supervisor.taps
     assert one.asked.kinds == three.asked.kinds == [(Label.META_DATA, 200, Seen(2, now - 1, now))]
     assert scene.supervisor.unsteered == {"200": 2}
@@ -371,6 +372,7 @@ class Process:
             started=lambda _: None,
             counted=lambda _: None,
             asked=lambda _: None,
+            timed=lambda _: None,
             posted=lambda *posted: self.posted.append(posted),
         )
         self.worker._process = cast(Any, self)
@@ -418,3 +420,91 @@ def test_no_password_is_in_what_a_message_shows_of_itself() -> None:
     message = PutTap(tag=7, tap="vnet0", since=1.0, token_key=b"key", password="secret")
     assert "secret" not in repr(message)
     assert "b'key'" not in repr(message)
+
+
+# -- events --
+
+
+def told(scene: Scene) -> list[dict[str, Any]]:
+    """The events since the taps came, without their times."""
+    return [{k: v for k, v in event.plain.items() if k != "time"} for event in scene.supervisor.events.latest][7:]
+
+
+VNET1 = {"tap": "vnet1", "tag": 1, "ifindex": 101}
+IS_WEB = {"uuid": str(WEB.instance_uuid), "name": "web1"}
+IS_DB = {"uuid": str(DB.instance_uuid), "name": "db1"}
+
+
+def test_taps_and_their_domains_come_and_go(scene: Scene) -> None:
+    first = [event.plain["event"] for event in scene.supervisor.events.latest]
+    assert first == ["tap-appeared", "domain-found"] * 3 + ["tap-appeared"]
+    scene.inventory.by_tap["vnet1"] = evolve(WEB, hostname="other")  # the same domain
+    scene.supervisor._inventory_changed()
+    scene.inventory.by_tap["vnet1"] = DB
+    scene.supervisor._inventory_changed()
+    scene.supervisor.tap_gone(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
+    scene.supervisor.healed("filter", "vnet2")
+    assert told(scene) == [
+        {"event": "domain-lost", **VNET1, **IS_WEB},
+        {"event": "domain-found", **VNET1, **IS_DB},
+        {"event": "tap-gone", **VNET1, **IS_DB},
+        {"event": "healed", "piece": "filter", "name": "vnet2"},
+    ]
+    assert scene.supervisor.heals == {"filter": 1}
+
+
+def test_a_first_fetch_is_told_once_for_each_domain_and_of_the_one_that_read(scene: Scene) -> None:
+    def row(generation: int, label: Label = Label.USER_DATA, status: int = 200, tag: int = 1) -> Row:
+        now = time.monotonic()
+        return Row(tag, label, status, 1, now, now, generation)
+
+    supervisor = scene.supervisor
+    supervisor._asked(0, [row(0), row(0), row(0, status=304), row(0, Label.META_DATA, 401)])
+    scene.inventory.by_tap["vnet1"] = DB
+    supervisor._inventory_changed()
+    # The worker gathered some of it before it heard of the other domain.
+    supervisor._asked(1, [row(0), row(0, Label.META_DATA), row(1), row(9), row(1, tag=99)])
+    (one, *_) = supervisor.taps
+    assert [(label, seen.count) for label, _, seen in one.asked.kinds] == [(Label.USER_DATA, 1)]
+    supervisor.tap_gone(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
+    supervisor._asked(1, [row(1, Label.META_DATA)])  # told when the tap is gone
+    fetches = [event for event in told(scene) if event.pop("event") == "first-fetch"]
+    assert fetches == [
+        {**VNET1, **IS_WEB, "document": "openstack/user_data", "status": 200, "worker": 0},
+        {**VNET1, **IS_WEB, "document": "openstack/meta_data.json", "status": 200, "worker": 1},
+        {**VNET1, **IS_DB, "document": "openstack/user_data", "status": 200, "worker": 1},
+        {**VNET1, **IS_DB, "document": "openstack/meta_data.json", "status": 200, "worker": 1},
+    ]
+    scene.clock.advance(LEAVE_TIME)
+    before = len(told(scene))
+    supervisor._asked(1, [row(1, Label.NETWORK_DATA)])
+    assert len(told(scene)) == before
+
+
+def test_a_worker_that_was_taken_over_tells_no_times_that_cannot_be(scene: Scene) -> None:
+    far = time.monotonic() + 3600
+    for first, last in ((-5.0, 1.0), (far, far), (float("nan"), 1.0)):
+        scene.supervisor._asked(0, [Row(1, Label.USER_DATA, 200, 1, first, last)])
+    assert told(scene) == []
+
+
+def test_refusals_are_told_with_their_domain(scene: Scene) -> None:
+    now = time.monotonic()
+    scene.supervisor._asked(0, [Row(2, Label.META_DATA, 401, 3, now, now)])
+    scene.clock.advance(1)
+    scene.supervisor._asked(0, [Row(0, Label.UNREAD, 403, 4, now, now)])
+    assert told(scene) == [
+        {"event": "refused", "tap": "vnet2", "tag": 2, "ifindex": 102, **IS_DB, "what": "answered 401", "count": 3},
+        {"event": "refused", "tap": None, "what": "answered 403", "count": 4},
+    ]
+
+
+def test_how_long_answers_took_is_kept_for_the_domain(scene: Scene) -> None:
+    histogram = Histogram()
+    histogram.add(0.0002)
+    scene.supervisor._timed([histogram.told(1, 0), histogram.told(1, 5), histogram.told(99, 0)])
+    (one, *_) = scene.supervisor.taps
+    assert sum(one.times.buckets) == 1
+    scene.inventory.by_tap["vnet1"] = DB
+    scene.supervisor._inventory_changed()
+    assert sum(one.times.buckets) == 0

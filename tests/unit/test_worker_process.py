@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from eve_meta.channel import Channel, Counts, PutTap
 from eve_meta.errors import Problem
+from eve_meta.latency import Times
 from eve_meta.ledger import Label, Row, pack
 from eve_meta.worker_process import FRAME_COST, RESTART_DELAYS, SAY_BURST, SAY_RATE, WorkerConfig, WorkerProcess
 
@@ -57,6 +58,7 @@ class Scene:
         self.gone = False
         self.counted: list[Counts] = []
         self.asked: list[list[Row]] = []
+        self.timed: list[list[Times]] = []
         self.new = 0
         self.worker = WorkerProcess(
             cast(Any, self.reactor),
@@ -67,6 +69,7 @@ class Scene:
             started=self._started,
             counted=self.counted.append,
             asked=self.asked.append,
+            timed=self.timed.append,
             posted=cast(Callable[..., None], None),
         )
 

@@ -1,0 +1,334 @@
+"""Prometheus metrics over HTTP, on an address of the host. Imported only where the configuration asks for it.
+
+All is made from what the daemon knows at that moment, so that a tap that is gone, or a domain, has no series any more.
+Labels hold names of the host and words of closed sets, never what a guest sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import version
+from itertools import accumulate
+from typing import Any
+
+from attrs import frozen
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Cooperator
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import Request as HttpRequest
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from eve_meta.admin.status import drops
+from eve_meta.inventory.inventory import Inventory
+from eve_meta.latency import BOUNDS
+from eve_meta.ledger import Label
+from eve_meta.steering.maps import Reason
+from eve_meta.steering.steering import Steering
+from eve_meta.supervisor import Supervisor
+from eve_meta.tapstate import TapState
+from eve_meta.web.counts import Drop, Note
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+"""Of Prometheus' text format, which every scraper reads."""
+
+TAPS_AT_ONCE = 20
+"""Taps that are read in one turn of the reactor, which takes about a millisecond."""
+
+FRESH_TIME = 1.0
+"""Seconds for which an answer is given again: however many ask, with 4,000 taps one takes a second of a CPU."""
+
+IDLE_TIME = 60.0
+"""Seconds after which a connection on which nothing is asked is closed."""
+
+LIMITS = {
+    Drop.REFUSED_CONNECTIONS: "connections",
+    Drop.TIMEOUT: "request_time",
+    Drop.SLOW_READER: "write_time",
+}
+"""Ends of connections that are a limit's doing, and the limit (:mod:`eve_meta.web.limits`)."""
+
+CUTS = (Drop.MALFORMED, Drop.REVOKED)
+
+LIMIT_STATUSES = {429: "rate", 413: "size", 414: "size", 431: "size"}
+
+LIMIT_REASONS = {Reason.DROP_CONNECTION_RATE: "new_connections", Reason.DROP_PACKET_RATE: "packets"}
+
+
+@frozen(kw_only=True)
+class TapNumbers:
+    """One tap's, as they were at one moment. *names* are the values of the labels that all of its series have."""
+
+    names: tuple[str, str]
+    uuid: str
+    tag: int
+    asked: tuple[tuple[Label, int, int], ...]
+    buckets: tuple[int, ...]
+    total: float
+    counts: Mapping[str, int]
+    frames: Mapping[Reason, int]
+
+
+@frozen(kw_only=True)
+class Numbers:
+    """Everything's."""
+
+    taps: tuple[TapNumbers, ...]
+    namespace: str
+    domains: int
+    problems: int
+    overruns: int
+    unsteered: Mapping[str, int]
+    unsteered_drops: Mapping[str, int]
+    heals: Mapping[str, int]
+    workers: tuple[tuple[bool, int], ...]
+
+
+def read_tap(state: TapState, steering: Steering) -> TapNumbers:
+    """Those of one tap."""
+    domain = state.domain
+    return TapNumbers(
+        names=(state.tap.name, "" if domain is None else domain.display_name),
+        uuid="" if domain is None else str(domain.instance_uuid),
+        tag=state.tap.tag,
+        asked=tuple((label, status, seen.count) for label, status, seen in state.asked.kinds),
+        buckets=tuple(state.times.buckets),
+        total=state.times.total,
+        counts=dict(state.counts),
+        frames=steering.counters(state.tap.tag),
+    )
+
+
+def read(taps: Iterable[TapNumbers], supervisor: Supervisor, steering: Steering, inventory: Inventory) -> Numbers:
+    """All, with those of *taps* that were read before."""
+    return Numbers(
+        # Two taps never have one name for long; two series of one name would spoil all.
+        taps=tuple({tap.names[0]: tap for tap in taps}.values()),
+        namespace=steering.namespace.name,
+        domains=sum(1 for _ in inventory.domains()),
+        problems=len(steering.problems) + sum(1 for _ in inventory.problems()),
+        overruns=steering.overruns,
+        unsteered=dict(supervisor.unsteered),
+        unsteered_drops=drops(steering.counters(0)),
+        heals=dict(supervisor.heals),
+        workers=tuple((worker.pid is not None, worker.restarts) for worker in supervisor.workers),
+    )
+
+
+class _Families(Collector):
+    """*numbers* as what ``prometheus_client`` writes."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._of_taps()
+        yield from self._of_host()
+
+    def _of_taps(self) -> Iterator[Metric]:
+        taps = self._numbers.taps
+        info = GaugeMetricFamily("eve_meta_tap_info", "A tap, its domain and its tag", labels=(*_BY_TAP, "uuid", "tag"))
+        requests = _counter("requests", "Answers to guests", "document", "status")
+        times = HistogramMetricFamily(
+            "eve_meta_request_duration_seconds",
+            "From the accepted connection, or a later request's first byte, to the answer's last",
+            labels=_BY_TAP,
+        )
+        tokens = _counter(
+            "tokens", "Session tokens issued; requests with none, or with one that is not valid", "result"
+        )
+        limits = _counter("limits", "How often a guest came up against a limit", "limit")
+        cuts = _counter("connections_cut", "Connections that ended otherwise than in good order", "reason")
+        frames = _counter("frames", "Frames to the service, and back", "direction")
+        dropped = _counter("dropped_frames", "Frames dropped by the BPF programs", "reason")
+        for tap in taps:
+            info.add_metric((*tap.names, tap.uuid, str(tap.tag)), 1)
+            for label, status, count in tap.asked:
+                requests.add_metric((*tap.names, label.value, str(status)), count)
+            if any(tap.buckets):
+                times.add_metric(tap.names, _cumulative(tap.buckets), tap.total)
+            _add(tokens, tap, _tokens(tap))
+            _add(limits, tap, _limits(tap))
+            _add(cuts, tap, {drop.value: tap.counts.get(drop.value, 0) for drop in CUTS})
+            passed = {"in": Reason.PASSED_REQUEST, "out": Reason.PASSED_ANSWER}
+            _add(frames, tap, {direction: tap.frames.get(reason, 0) for direction, reason in passed.items()})
+            _add(dropped, tap, drops(tap.frames))
+        yield from (info, requests, times, tokens, limits, cuts, frames, dropped)
+
+    def _of_host(self) -> Iterator[Metric]:
+        numbers = self._numbers
+        info = GaugeMetricFamily("eve_meta_info", "The daemon", labels=("version", "namespace"))
+        info.add_metric((version("eve-meta"), numbers.namespace), 1)
+        yield info
+        yield GaugeMetricFamily("eve_meta_taps", "Taps that are steered", value=len(numbers.taps))
+        yield GaugeMetricFamily("eve_meta_domains", "Domains that the inventory knows", value=numbers.domains)
+        yield GaugeMetricFamily("eve_meta_problems", "Problems that 'eve-meta status' shows", value=numbers.problems)
+        yield CounterMetricFamily("eve_meta_netlink_overruns", "Times netlink messages were lost", numbers.overruns)
+        up = GaugeMetricFamily("eve_meta_worker_up", "Whether a worker runs", labels=("worker",))
+        restarts = CounterMetricFamily("eve_meta_worker_restarts", "Times a worker died", labels=("worker",))
+        for number, (runs, died) in enumerate(numbers.workers):
+            up.add_metric((str(number),), int(runs))
+            restarts.add_metric((str(number),), died)
+        yield from (up, restarts)
+        for name, text, label, counts in (
+            ("heals", "Pieces of the way that were gone and are back", "piece", numbers.heals),
+            ("unsteered_requests", "Requests that came through no tap, by result", "result", numbers.unsteered),
+            ("unsteered_frames", "Frames of no tap that were dropped", "reason", numbers.unsteered_drops),
+        ):
+            family = CounterMetricFamily(f"eve_meta_{name}", text, labels=(label,))
+            for value, count in sorted(counts.items()):
+                family.add_metric((value,), count)
+            yield family
+
+
+_BY_TAP = ("tap", "domain")
+
+
+def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"eve_meta_{name}", text, labels=(*_BY_TAP, *labels))
+
+
+def _add(family: CounterMetricFamily, tap: TapNumbers, counts: Mapping[str, int]) -> None:
+    for value, count in counts.items():
+        if count:
+            family.add_metric((*tap.names, value), count)
+
+
+def _tokens(tap: TapNumbers) -> dict[str, int]:
+    return {
+        "issued": sum(count for label, status, count in tap.asked if (label, status) == (Label.TOKEN, 200)),
+        **{note.value: tap.counts.get(note.value, 0) for note in (Note.NO_TOKEN, Note.INVALID_TOKEN)},
+    }
+
+
+def _limits(tap: TapNumbers) -> dict[str, int]:
+    hit = {limit: tap.counts.get(drop.value, 0) for drop, limit in LIMITS.items()}
+    hit |= {limit: tap.frames.get(reason, 0) for reason, limit in LIMIT_REASONS.items()}
+    for _, status, count in tap.asked:
+        if limit := LIMIT_STATUSES.get(status):
+            hit[limit] = hit.get(limit, 0) + count
+    return hit
+
+
+def _cumulative(buckets: tuple[int, ...]) -> list[tuple[str, float]]:
+    ends = (*(floatToGoString(bound) for bound in BOUNDS), "+Inf")
+    return list(zip(ends, accumulate(buckets), strict=True))
+
+
+def text_of(numbers: Numbers) -> bytes:
+    """*numbers* in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Families(numbers))
+    return generate_latest(registry)
+
+
+class Exposition:
+    """Makes the text: what it takes to read the numbers in many turns of the reactor, the rest in a thread.
+
+    :param in_thread: calls a function in a thread; the result comes.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        supervisor: Supervisor,
+        steering: Steering,
+        inventory: Inventory,
+        in_thread: Callable[[Callable[[], bytes]], Deferred[bytes]],
+    ) -> None:
+        self._reactor = reactor
+        self._supervisor = supervisor
+        self._steering = steering
+        self._inventory = inventory
+        self._in_thread = in_thread
+        self._cooperator = Cooperator(scheduler=lambda step: reactor.callLater(0, step))
+        self._waiting: list[Deferred[bytes]] = []
+        self._text = b""
+        self._made = -FRESH_TIME
+
+    def text(self) -> Deferred[bytes]:
+        """The text, which comes; one of the last :data:`FRESH_TIME` where there is one."""
+        wanted: Deferred[bytes] = Deferred()
+        if self._reactor.seconds() - self._made < FRESH_TIME:
+            wanted.callback(self._text)
+            return wanted
+        self._waiting.append(wanted)
+        if len(self._waiting) == 1:
+            made = self._supervisor.current_counts().addCallback(lambda _: self._read())
+            made.addCallback(lambda numbers: self._in_thread(lambda: text_of(numbers)))
+            made.addCallbacks(self._came, self._failed)
+        return wanted
+
+    def _read(self) -> Deferred[Numbers]:
+        taps: list[TapNumbers] = []
+
+        def steps() -> Iterator[None]:
+            for index, state in enumerate(list(self._supervisor.taps), 1):
+                taps.append(read_tap(state, self._steering))
+                if index % TAPS_AT_ONCE == 0:
+                    yield
+
+        done = self._cooperator.coiterate(steps())
+        return done.addCallback(lambda _: read(taps, self._supervisor, self._steering, self._inventory))
+
+    def _came(self, text: bytes) -> None:
+        self._text, self._made = text, self._reactor.seconds()
+        waiting, self._waiting = self._waiting, []
+        for wanted in waiting:
+            wanted.callback(text)
+
+    def _failed(self, failure: Failure) -> None:
+        waiting, self._waiting = self._waiting, []
+        for wanted in waiting:
+            wanted.errback(failure)
+
+
+class _Metrics(Resource):
+    """``/metrics``."""
+
+    _log = Logger()
+    isLeaf = True  # noqa: N815  # Twisted's name
+
+    def __init__(self, exposition: Exposition) -> None:
+        super().__init__()
+        self._exposition = exposition
+
+    def render_GET(self, request: Request) -> int:  # noqa: N802  # Twisted's name
+        gone: list[Any] = []
+        request.notifyFinish().addBoth(gone.append)
+
+        def tell(text: bytes) -> None:
+            if not gone:
+                request.setHeader(b"Content-Type", CONTENT_TYPE)
+                request.write(text)
+                request.finish()
+
+        def failed(failure: Failure) -> None:
+            self._log.failure("the metrics could not be made", failure)
+            if not gone:
+                request.setResponseCode(500)
+                request.finish()
+
+        self._exposition.text().addCallback(tell).addErrback(failed)
+        return NOT_DONE_YET
+
+
+class MetricsSite(Site):
+    """What listens: ``/metrics`` and nothing else."""
+
+    noisy = False
+    displayTracebacks = False  # noqa: N815  # Twisted's name
+
+    def __init__(self, exposition: Exposition) -> None:
+        root = Resource()
+        root.putChild(b"metrics", _Metrics(exposition))
+        super().__init__(root, timeout=IDLE_TIME)
+
+    def log(self, request: HttpRequest) -> None:
+        """Scrapes are no news."""

@@ -1,0 +1,82 @@
+"""What the supervisor knows of one tap: whose it is, and what its guest did."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from eve_meta.domain import Domain
+from eve_meta.latency import Histogram, Times
+from eve_meta.ledger import Label, Record, Row
+from eve_meta.steering.steering import Tap
+
+GENERATIONS = 4
+"""Meanings of a tag that are remembered, for what workers still have to tell of the last but one."""
+
+_REJECTED = 400
+"""The first status that is no answer to what was asked."""
+
+
+class TapState:
+    """A tap, what its domain is, and what came of that domain's requests.
+
+    What is counted begins anew when one domain follows another, or is no longer known.
+
+    :ivar generation: counts the domains that the tap's tag meant (:mod:`eve_meta.ledger`).
+    :ivar counts: how often each of :data:`eve_meta.web.counts.NAMES` happened.
+    :ivar asked: what its guest asked for.
+    :ivar times: how long the answers took.
+    :ivar password_failed: when a password of its guest could not be kept, in seconds of the reactor's clock.
+    """
+
+    def __init__(self, tap: Tap, domain: Domain | None, *, password_failed: float) -> None:
+        self.tap = tap
+        self.domain = domain
+        self.password_failed = password_failed
+        self.generation = 0
+        self._domains = {0: domain}
+        self._fetched: set[tuple[int, Label]] = set()
+        self._begin(tap.since)
+
+    def _begin(self, since: float) -> None:
+        self._first_generation = self.generation
+        self.counts: Counter[str] = Counter()
+        self.asked = Record(since)
+        self.times = Histogram()
+
+    def mean(self, domain: Domain | None) -> bool:
+        """Let it mean *domain* from now on; say whether that is another one, or none, after one that was known."""
+        old, self.domain = self.domain, domain
+        if old is not None and domain is not None and old.instance_uuid == domain.instance_uuid:
+            self._domains[self.generation] = domain
+            return False
+        self.generation += 1
+        self._domains[self.generation] = domain
+        forgotten = self.generation - GENERATIONS
+        self._domains.pop(forgotten, None)
+        self._fetched = {(generation, label) for generation, label in self._fetched if generation > forgotten}
+        if old is not None:
+            self._begin(time.monotonic())
+        return old is not None
+
+    def add(self, row: Row, now: float) -> bool:
+        """Adds what a worker told at *now*; says whether it is of the domain, or of the wait for it."""
+        if not self._first_generation <= row.generation <= self.generation:
+            return False
+        self.asked.add(row, now)
+        return True
+
+    def add_times(self, times: Times) -> None:
+        """Adds what a worker told of how long answers took."""
+        if self._first_generation <= times.generation <= self.generation:
+            self.times.add_all(times)
+
+    def first_fetch(self, row: Row, now: float) -> Domain | None:
+        """The domain that read what *row* tells for the first time, None where that is no news or cannot be true."""
+        domain = self._domains.get(row.generation)
+        fetch = (row.generation, row.label)
+        sound = self.tap.since <= row.first <= row.last <= now
+        if domain is None or row.status >= _REJECTED or not sound or fetch in self._fetched:
+            return None
+        self._fetched.add(fetch)
+        return domain
