@@ -290,17 +290,19 @@ class Connection(TwistedProtocol):
         if response.hop_limited:
             limit_hops(self._wire.getHandle(), self._site.hop_limit)
         label = Label.UNREAD if request is None else label_of(request.path)
-        self._site.ledger.add(tap.tag, label, response.status.value, self._site.monotonic())
         head = response.head(date=self._site.now().date, close=self._last)
         body = b"" if request is not None and request.method == b"HEAD" else response.body
         if len(body) <= SLICE:
             # One write is one segment, where it fits.
             self._wire.write(head + body)
-            if request is not None:
-                self._answered(tap)
         else:
             self._wire.write(head)
             (self._body, self._sent) = (body, 0)
+        now = self._site.monotonic()
+        self._site.ledger.add(tap.tag, label, response.status.value, now)
+        # Refusals of what is no request are not timed: they would show how long the guest took.
+        if not self._body and request is not None:
+            self._answered(tap, now)
 
     def _write_body(self, tap: Tap) -> None:
         # Twisted copies what it has not sent yet: the whole of a large body for each of a tap's connections would be
@@ -311,11 +313,9 @@ class Connection(TwistedProtocol):
             self._body = b""
         self._wire.write(piece)
         if not self._body:
-            self._answered(tap)
+            self._answered(tap, self._site.monotonic())
 
-    def _answered(self, tap: Tap) -> None:
-        # Refusals of what is no request are not timed: they would show how long the guest took.
-        now = self._site.monotonic()
+    def _answered(self, tap: Tap, now: float) -> None:
         self._site.ledger.time(tap.tag, now - self._began)
         self._began = now  # of a request that is here already
 

@@ -16,7 +16,7 @@ import pytest
 from docutils import nodes
 
 from eve_meta.cli import cli
-from eve_meta.config import _UNAVAILABLE, Config
+from eve_meta.config import Config
 from eve_meta.documents import eve
 from eve_meta.documents.document import Document
 from eve_meta.documents.tokens import MAX_TTL
@@ -90,8 +90,7 @@ def settings(config: Config) -> dict[str, dict[str, Any]]:
         return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
 
     return {
-        section: {name: plain(value) for name, value in keys.items() if (section, name) not in _UNAVAILABLE}
-        for section, keys in attrs.asdict(config).items()
+        section: {name: plain(value) for name, value in keys.items()} for section, keys in attrs.asdict(config).items()
     }
 
 
