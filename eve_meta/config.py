@@ -126,7 +126,10 @@ class WebConfig:
 
 @frozen(kw_only=True)
 class AdminConfig:
-    """How the host's side asks: a unix socket for root, and metrics on an address:port ("" is off)."""
+    """How the host's side asks: a unix socket for root, and metrics on an address:port ("" is off).
+
+    *audit* is the file of which domain read what, "log" for our log, "" for neither.
+    """
 
     socket: Path = field(default=Path("/run/eve-meta/admin.sock"), validator=_SOCKET)
     metrics: str = field(
@@ -135,6 +138,13 @@ class AdminConfig:
         validator=check(
             'one IP address of the host and a port, such as "127.0.0.1:9169", or "" for no metrics',
             lambda v: v == "" or split_address(v) is not None,
+        ),
+    )
+    audit: str = field(
+        default="",
+        validator=check(
+            '"", "log" or an absolute path',
+            lambda v: v in ("", "log") or (v.startswith("/") and not v.endswith("/") and "\0" not in v),
         ),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import importlib
 import os
 import pwd
 import resource
@@ -30,6 +29,7 @@ from eve_meta.admin.status import status
 from eve_meta.config import Config, load_config, split_address
 from eve_meta.confine import workers_root
 from eve_meta.errors import Problem
+from eve_meta.events import Events
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.log import log_to_stderr
 from eve_meta.reactor import reactor
@@ -77,7 +77,8 @@ def serve(config: Config) -> None:
             passwords=Passwords(config.paths.state, _in_thread, reactor.seconds),
         )
         steering = Steering(reactor, config.steering, supervisor)
-        _listen_admin(config, _questions(supervisor, steering, inventory, config), undo)
+        _listen_admin(config, _questions(supervisor, steering, inventory, config), supervisor.events, undo)
+        _begin_audit(config, supervisor, undo)
         _listen_metrics(config, supervisor, steering, inventory)
         undo.callback(steering.stop)
         listeners = steering.start()
@@ -165,6 +166,7 @@ def _questions(
 
     return {
         "status": ask_status,
+        "events": lambda: [event.plain for event in supervisor.events.latest],
         "explain": ask_explain,
         "list_domains": partial(list_domains, inventory),
         "show_domain": partial(show_domain, inventory),
@@ -221,7 +223,9 @@ def _remove_if_empty(directory: Path) -> None:
         directory.rmdir()
 
 
-def _listen_admin(config: Config, questions: dict[str, Callable[[], Any]], undo: contextlib.ExitStack) -> None:
+def _listen_admin(
+    config: Config, questions: dict[str, Callable[[], Any]], events: Events, undo: contextlib.ExitStack
+) -> None:
     path = config.admin.socket
     with socket.socket(socket.AF_UNIX) as probe:
         try:
@@ -235,21 +239,32 @@ def _listen_admin(config: Config, questions: dict[str, Callable[[], Any]], undo:
         else:
             raise Problem(f"another eve-meta answers on {path}: stop it, or give this one another [admin] socket")
     try:
-        reactor.listenUNIX(str(path), AdminFactory(questions), mode=0o600)
+        reactor.listenUNIX(str(path), AdminFactory(questions, events), mode=0o600)
     except CannotListenError as error:
         raise Problem(f"cannot listen on the admin socket {path}: {error.socketError.strerror}") from None
     undo.callback(path.unlink, missing_ok=True)
+
+
+def _begin_audit(config: Config, supervisor: Supervisor, undo: contextlib.ExitStack) -> None:
+    if not config.admin.audit:
+        return
+    from eve_meta.admin.audit import Audit, AuditFile  # noqa: PLC0415
+
+    write = None if config.admin.audit == "log" else AuditFile(Path(config.admin.audit)).append
+    audit = Audit(supervisor.events, write, _in_thread, reactor.seconds)
+    undo.callback(audit.finish)
 
 
 def _listen_metrics(config: Config, supervisor: Supervisor, steering: Steering, inventory: Inventory) -> None:
     address = split_address(config.admin.metrics)
     if address is None:
         return
-    # Only now: it brings twisted.web and prometheus_client, 9 MB that nobody else is to pay for.
-    metrics = importlib.import_module("eve_meta.admin.metrics")
-    exposition = metrics.Exposition(reactor, supervisor, steering, inventory, _in_thread)
+    # Only for who wants them: they bring twisted.web and prometheus_client, 9 MB.
+    from eve_meta.admin.metrics import Exposition, MetricsSite  # noqa: PLC0415
+
+    exposition = Exposition(reactor, supervisor, steering, inventory, _in_thread)
     try:
-        reactor.listenTCP(address[1], metrics.MetricsSite(exposition), interface=address[0])
+        reactor.listenTCP(address[1], MetricsSite(exposition), interface=address[0])
     except CannotListenError as error:
         raise Problem(
             f"cannot listen on {config.admin.metrics} ([admin] metrics): {error.socketError.strerror}"

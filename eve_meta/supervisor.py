@@ -135,9 +135,14 @@ class Supervisor:
         if self._refreshing is not None:
             self._refreshing.cancel()
             self._refreshing = None
-        for listener in self._listeners:
-            listener.close()
-        return DeferredList([worker.stop() for worker in self.workers])
+
+        def end(_: Any) -> Deferred[Any]:
+            for listener in self._listeners:
+                listener.close()
+            return DeferredList([worker.stop() for worker in self.workers])
+
+        # What they still have to tell is for the audit, which would lack the last second.
+        return self.current_counts().addCallback(end)
 
     def current_counts(self) -> Deferred[Any]:
         """The result comes when every worker has said its counts, or has not within :data:`REPORT_TIMEOUT`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +25,8 @@ def ask(path: Path, question: str, **arguments: str) -> Any:
     :raises NotRunning: when none listens there.
     :raises Problem: when this user may not ask, it does not answer, or says that it cannot.
     """
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(TIMEOUT)
-        try:
-            connection.connect(str(path))
-            connection.sendall(json.dumps({"question": question, "arguments": arguments}).encode() + b"\n")
-            with connection.makefile("rb") as answers:
-                line = answers.readline()
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise NotRunning(f"no eve-meta daemon listens on {path}: start it with 'eve-meta serve'") from None
-        except PermissionError:
-            raise Problem(f"only root may ask the daemon on {path}") from None
-        except TimeoutError:
-            raise Problem(f"the daemon on {path} did not answer within {TIMEOUT:.0f} s; its log may say why") from None
-        except OSError as error:
-            raise Problem(f"cannot ask the daemon on {path}: {error.strerror or error}") from None
+    with _asked(path, question, **arguments) as connection, connection.makefile("rb") as answers:
+        line = answers.readline()
     try:
         answer = json.loads(line)
     except ValueError:
@@ -47,3 +36,35 @@ def ask(path: Path, question: str, **arguments: str) -> Any:
     if "error" in answer:
         raise Problem(f"the daemon on {path}: {answer['error']}")
     return answer["answer"]
+
+
+def follow(path: Path) -> Iterator[dict[str, Any]]:
+    """The latest events, and then each as it happens, as :attr:`eve_meta.events.Event.plain` has them.
+
+    :raises NotRunning: when no daemon listens on *path*.
+    :raises Problem: when this user may not ask, or when the daemon ends or cuts off who reads too slowly.
+    """
+    with _asked(path, "follow") as connection, connection.makefile("rb") as events:
+        connection.settimeout(None)
+        for line in events:
+            yield json.loads(line)
+    raise Problem(f"the daemon on {path} tells no more: it ended, or this was read too slowly")
+
+
+@contextlib.contextmanager
+def _asked(path: Path, question: str, **arguments: str) -> Iterator[socket.socket]:
+    """A connection on which *question* was asked; what goes wrong with it is a :class:`Problem`."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(TIMEOUT)
+        try:
+            connection.connect(str(path))
+            connection.sendall(json.dumps({"question": question, "arguments": arguments}).encode() + b"\n")
+            yield connection
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise NotRunning(f"no eve-meta daemon listens on {path}: start it with 'eve-meta serve'") from None
+        except PermissionError:
+            raise Problem(f"only root may ask the daemon on {path}") from None
+        except TimeoutError:
+            raise Problem(f"the daemon on {path} did not answer within {TIMEOUT:.0f} s; its log may say why") from None
+        except OSError as error:
+            raise Problem(f"cannot ask the daemon on {path}: {error.strerror or error}") from None

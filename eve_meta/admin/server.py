@@ -1,5 +1,8 @@
 """The daemon's end of the admin socket: one line of JSON comes, one goes back, and the connection closes.
 
+After ``{"question": "follow"}`` it does not close: the latest events come, a line each, and then each as it happens.
+Whoever reads them too slowly costs nothing but what is kept of events anyway, and is cut off when it missed one.
+
 ``{"question": NAME, "arguments": {NAME: TEXT}}`` is answered with one of ``{"answer": …}``, ``{"problem": TEXT}`` for
 what whoever asks can mend, and ``{"error": TEXT}`` for what nobody who uses our commands sees.
 
@@ -12,32 +15,95 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from eve_meta.errors import Problem
+from eve_meta.events import KEPT, Event, Events
+
+FOLLOW = "follow"
 
 Question = Callable[..., "Deferred[Any] | Any"]
 """Takes arguments that are strings, by name; gives what JSON can hold, now or later, or a :class:`Problem`."""
 
 
+@implementer(IPushProducer)
+class Follower:
+    """Sends *events* to *transport* as fast as that is read."""
+
+    def __init__(self, events: Events, transport: ITCPTransport) -> None:
+        self._events = events
+        self._transport = transport
+        self._paused = False
+        self._sent = 0
+        self._end = events.listen(self._happened)
+        transport.registerProducer(self, True)
+        self._send()
+
+    def stop(self) -> None:
+        """The connection is gone."""
+        self._end()
+
+    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's name
+        """The transport's buffer is full."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:  # noqa: N802  # Twisted's name
+        """The transport's buffer is empty."""
+        self._paused = False
+        self._send()
+
+    def stopProducing(self) -> None:  # noqa: N802  # Twisted's name
+        """The transport is gone; :meth:`stop` follows."""
+
+    def _happened(self, event: Event) -> None:
+        if not self._paused:
+            self._tell(event)
+        elif event.number - self._sent > KEPT:
+            self._transport.abortConnection()
+
+    def _send(self) -> None:
+        for event in self._events.latest:
+            if self._paused:
+                break
+            if event.number > self._sent:
+                self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        self._sent = event.number
+        self._transport.write(json.dumps(event.plain).encode() + b"\n")
+
+
 class AdminProtocol(LineOnlyReceiver):
-    """Answers one question."""
+    """Answers one question, or follows *events*."""
 
     _log = Logger()
     delimiter = b"\n"
 
-    def __init__(self, questions: Mapping[str, Question]) -> None:
+    def __init__(self, questions: Mapping[str, Question], events: Events) -> None:
         self._questions = questions
+        self._events = events
+        self._follower: Follower | None = None
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802  # Twisted's name
+        if self._follower is not None:
+            self._follower.stop()
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802  # Twisted's name
+        if self._follower is not None:
+            return
         try:
             asked = json.loads(line)
+            if asked["question"] == FOLLOW:
+                self._follower = Follower(self._events, cast(ITCPTransport, self.transport))
+                return
             question = self._questions[asked["question"]]
             arguments = inspect.signature(question).bind(**asked.get("arguments", {}))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -61,12 +127,13 @@ class AdminProtocol(LineOnlyReceiver):
 
 
 class AdminFactory(Factory):
-    """Makes connections that answer *questions*, by name."""
+    """Makes connections that answer *questions*, by name, and follow *events*."""
 
     noisy = False
 
-    def __init__(self, questions: Mapping[str, Question]) -> None:
+    def __init__(self, questions: Mapping[str, Question], events: Events) -> None:
         self._questions = questions
+        self._events = events
 
     def buildProtocol(self, addr: object) -> AdminProtocol:  # noqa: N802  # Twisted's name
-        return AdminProtocol(self._questions)
+        return AdminProtocol(self._questions, self._events)

@@ -11,7 +11,7 @@ import click
 
 from eve_meta.cli.gather import gather
 from eve_meta.cli.known import complete_domain
-from eve_meta.cli.options import config_option
+from eve_meta.cli.options import config_option, printable
 from eve_meta.explain.report import any_wrong, plain, steps
 from eve_meta.explain.steps import State, Step
 
@@ -60,12 +60,12 @@ def _show(found: list[Step]) -> None:
     width = min(WIDEST, shutil.get_terminal_size((WIDEST, 0)).columns)
     for step in found:
         state = step.verdict.state
-        lines = textwrap.wrap(_printable(step.text), max(20, width - len(indent)), break_on_hyphens=False)
+        lines = textwrap.wrap(printable(step.text), max(20, width - len(indent)), break_on_hyphens=False)
         head = click.style(state.value.ljust(state_width), **STYLES[state])  # type: ignore[arg-type]
         click.echo(f"{head}  {names[id(step)].ljust(name_width)}  {f'{chr(10)}{indent}'.join(lines)}")
         if step.mend is not None:
             # Never wrapped: it is to be copied.
-            click.echo(f"{indent}{click.style('→', bold=True)} {_printable(step.mend)}")
+            click.echo(f"{indent}{click.style('→', bold=True)} {printable(step.mend)}")
     wrong = sum(step.verdict.state is State.WRONG for step in found)
     if wrong:
         click.echo("\n1 step is wrong." if wrong == 1 else f"\n{wrong} steps are wrong; begin with the first.")
@@ -73,8 +73,3 @@ def _show(found: list[Step]) -> None:
 
 def _name(step: Step, several: bool) -> str:
     return f"{step.verdict.step} {step.tap}" if several and step.tap is not None else step.verdict.step
-
-
-def _printable(text: str) -> str:
-    # Names of domains, processes and labels may hold a terminal's escape sequences.
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -12,6 +12,7 @@ from twisted.logger import capturedLogs
 
 from eve_meta.admin.server import AdminFactory
 from eve_meta.errors import Problem
+from eve_meta.events import KEPT, Events, Kind
 
 
 def _fail(failure: Exception) -> Any:
@@ -32,7 +33,7 @@ QUESTIONS: dict[str, Any] = {
 
 def ask(line: bytes) -> Any:
     """What is answered by now."""
-    protocol = AdminFactory(QUESTIONS).buildProtocol(None)
+    protocol = AdminFactory(QUESTIONS, Events()).buildProtocol(None)
     transport = StringTransport()
     protocol.makeConnection(transport)
     protocol.dataReceived(line + b"\n")
@@ -88,3 +89,50 @@ def test_a_defect_is_logged_and_its_text_not_told(question: bytes) -> None:
     with capturedLogs() as logged:
         assert ask(b'{"question": "%s"}' % question) == {"error": "the daemon failed to answer; its log says why"}
     assert len(logged) == 1
+
+
+# -- following --
+
+
+class Reader(StringTransport):
+    """One who follows, and reads or does not."""
+
+    aborted = False
+
+    def abortConnection(self) -> None:  # noqa: N802
+        self.aborted = True
+
+    def events(self) -> list[str]:
+        return [json.loads(line)["name"] for line in self.value().splitlines()]
+
+
+def following(events: Events) -> tuple[Any, Reader]:
+    protocol, reader = AdminFactory(QUESTIONS, events).buildProtocol(None), Reader()
+    protocol.makeConnection(reader)
+    protocol.dataReceived(b'{"question": "follow"}\n{"question": "status"}\n')
+    return protocol, reader
+
+
+def test_who_follows_gets_the_latest_and_what_comes() -> None:
+    events = Events()
+    events.emit(Kind.HEALED, name="0")
+    protocol, reader = following(events)
+    events.emit(Kind.HEALED, name="1")
+    assert (reader.events(), reader.disconnecting) == (["0", "1"], False)
+    protocol.connectionLost()
+    events.emit(Kind.HEALED, name="2")
+    assert reader.events() == ["0", "1"]
+
+
+def test_who_reads_slowly_misses_none_or_is_cut_off() -> None:
+    events = Events()
+    slow, gone = following(events)[1], following(events)[1]
+    for reader in (slow, gone):
+        cast(Any, reader.producer).pauseProducing()
+    for number in range(KEPT):
+        events.emit(Kind.HEALED, name=str(number))
+    assert (slow.events(), slow.aborted, gone.aborted) == ([], False, False)
+    cast(Any, slow.producer).resumeProducing()
+    assert slow.events() == [str(number) for number in range(KEPT)]
+    events.emit(Kind.HEALED, name="one too many")
+    assert (slow.events()[-1], slow.aborted, gone.aborted) == ("one too many", False, True)
