@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
@@ -44,7 +44,7 @@ class Follower:
         self._paused = False
         self._sent = 0
         self._end = events.listen(self._happened)
-        transport.registerProducer(self, True)
+        cast(IConsumer, transport).registerProducer(self, True)
         self._send()
 
     def stop(self) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import stat
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -25,12 +31,31 @@ def stage() -> Iterator[Scene]:
     domains = {"vm1": domain(1, "vnet1"), "vm2": domain(2, "vnet2", tokens="required"), "vm3": domain(3, "vnet3")}
     with scene(NAME, domains, started=False) as stage:
         config = stage.daemon.config
-        config.write_text(config.read_text().replace("[admin]\n", f'[admin]\nmetrics = "{METRICS}"\n'))
+        config.write_text(
+            config.read_text().replace("[admin]\n", f'[admin]\nmetrics = "{METRICS}"\naudit = "{audit(stage)}"\n')
+        )
         stage.daemon.start()
         for number in (1, 2, 3):
             stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0", gateway=ROUTER)
         stage.settled(vnet1=1, vnet2=2, vnet3=3)
         yield stage
+
+
+def audit(stage: Scene) -> Path:
+    """The audit file."""
+    return stage.daemon.directory / "audit"
+
+
+def audited(stage: Scene, tap: str) -> list[dict[str, Any]]:
+    """The lines about *tap*."""
+    lines = [json.loads(line) for line in audit(stage).read_text().splitlines()]
+    return [line for line in lines if line["tap"] == tap]
+
+
+def events(stage: Scene) -> list[dict[str, Any]]:
+    """What ``eve-meta events --json`` shows."""
+    shown = stage.lab.host.run(*stage.daemon.command("events", "--json")).stdout
+    return [json.loads(line) for line in shown.splitlines()]
 
 
 def scrape(stage: Scene, path: str = "/metrics") -> Series:
@@ -69,6 +94,85 @@ def test_a_scraper_sees_what_guests_did(stage: Scene) -> None:
     assert value(found, "frames_total", **of_one, direction="out") > 4
     # Not a byte of what the guest asked is in it.
     assert not any("nothing" in text or "x%22" in text for _, labels in found for _, text in labels)
+
+
+def test_what_a_domain_read_first_is_in_the_audit_once(stage: Scene) -> None:
+    one = stage.lab.guests["vm1"]
+    began = time.time()
+    for path in (USER_DATA, USER_DATA, META_DATA, "/latest/meta-data/instance-id", "/nothing"):
+        one.get(path)
+    eventually(lambda: len(audited(stage, "vnet1")) >= 3, 5)
+    time.sleep(1.5)  # so that a second line would be there
+    lines = {line["document"]: line for line in audited(stage, "vnet1")}
+    assert sorted(lines) == ["ec2/meta-data", "openstack/meta_data.json", "openstack/user_data"]
+    assert len(audited(stage, "vnet1")) == 3
+    read = lines["openstack/user_data"]
+    status = stage.status_of("vnet1")
+    assert abs(datetime.fromisoformat(read.pop("time").replace("Z", "+00:00")).timestamp() - began) < 2
+    assert read == {
+        "tap": "vnet1",
+        "tag": status["tag"],
+        "ifindex": status["ifindex"],
+        "uuid": uuid_of(1),
+        "name": "vm1",
+        "document": "openstack/user_data",
+        "status": 200,
+        "worker": 0,
+    }
+    # That it was refused is no reading.
+    assert [line["document"] for line in audited(stage, "vnet2")] == ["token"]
+    assert stat.S_IMODE(audit(stage).stat().st_mode) == 0o600
+    fetches = [event for event in events(stage) if event["event"] == "first-fetch" and event["tap"] == "vnet1"]
+    assert len(fetches) == 3
+    assert any(event["event"] == "refused" and event["tap"] == "vnet2" for event in events(stage))
+
+
+def test_who_reads_just_before_its_tap_goes_or_the_daemon_ends_is_in_the_audit(stage: Scene) -> None:
+    stage.daemon.write_domain("vm4", domain(4, "vnet4"))
+    four = stage.lab.guest("vm4", tap="vnet4", bridge="br0", gateway=ROUTER)
+    stage.settled(vnet4=4)
+    assert four.get(USER_DATA).status == 200
+    four.unplug()
+    eventually(lambda: [line["name"] for line in audited(stage, "vnet4")] == ["vm4"], 5)
+    stage.lab.remove(four)
+    assert stage.lab.guests["vm3"].get("/openstack").status == 200
+    stage.daemon.stop()
+    assert [line["document"] for line in audited(stage, "vnet3")] == ["openstack"]
+    stage.daemon.start()
+    stage.settled(vnet1=1, vnet2=2, vnet3=3)
+
+
+def test_events_are_followed_as_they_happen(stage: Scene) -> None:
+    following = stage.lab.host.popen(
+        *stage.daemon.command("events", "--follow", "--json"), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
+    lines: IO[bytes] = following.stdout  # type: ignore[assignment]  # a pipe
+    try:
+        seen: list[dict[str, Any]] = []
+
+        def until(kind: str, tap: str) -> dict[str, Any]:
+            while True:
+                seen.append(json.loads(lines.readline()))
+                if (seen[-1]["event"], seen[-1].get("tap")) == (kind, tap):
+                    return seen[-1]
+
+        until("tap-appeared", "vnet1")  # of those before
+        five = stage.lab.guest("vm5", tap="vnet5", bridge="br0", gateway=ROUTER)
+        until("tap-appeared", "vnet5")
+        stage.daemon.write_domain("vm5", domain(5, "vnet5"))
+        assert until("domain-found", "vnet5")["uuid"] == uuid_of(5)
+        assert five.get(META_DATA).status == 200
+        assert until("first-fetch", "vnet5")["document"] == "openstack/meta_data.json"
+        (stage.daemon.domains / "vm5.yaml").unlink()
+        until("domain-lost", "vnet5")
+        stage.lab.remove(five)
+        until("tap-gone", "vnet5")
+    finally:
+        following.terminate()
+        following.wait(10)
+        lines.close()
+    people = stage.lab.host.run(*stage.daemon.command("events")).stdout
+    assert "domain-found    vnet5 vm5" in people
 
 
 def test_no_guest_reaches_the_metrics(stage: Scene) -> None:

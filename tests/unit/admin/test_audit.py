@@ -14,7 +14,6 @@ import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import capturedLogs, eventAsText
 
-from eve_meta.admin import audit as audits
 from eve_meta.admin.audit import LOG_EVERY, MAX_WAITING, OLD_FILES, Audit, AuditFile
 from eve_meta.errors import Problem
 from eve_meta.events import Events, Kind
@@ -91,7 +90,7 @@ def test_a_full_disk_leaves_no_half_line_and_is_a_line_in_the_log(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch, capturedLogs() as logged:
-        patch.setattr(audits.os, "write", write)
+        patch.setattr(os, "write", write)
         for _ in range(5):
             events.emit(Kind.FIRST_FETCH, **READ)
         assert path.read_bytes() == whole
