@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import pwd
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,26 @@ from eve_meta.errors import Problem
 # linux/prctl.h
 PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 23, 24, 38
 
+USER = "eve-meta"
+"""Who workers run as."""
+
+MAKE_USER = f"useradd --system --no-create-home --shell /usr/sbin/nologin {USER}"
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 MAX_OPEN_FILES = 65536
 """File descriptors of a worker, where the hard limit allows it: 32 connections for each of 2,000 taps at once."""
+
+
+def find_user() -> pwd.struct_passwd:
+    """Who workers run as.
+
+    :raises Problem: when there is no such user.
+    """
+    try:
+        return pwd.getpwnam(USER)
+    except KeyError:
+        raise Problem(f"there is no user {USER!r} for the workers: make it with '{MAKE_USER}'") from None
 
 
 @contextlib.contextmanager
@@ -41,7 +58,7 @@ def workers_root(root: Path) -> Iterator[None]:
             # Also where they are there already: left by a daemon that died, under whatever umask it ran.
             for directory in parts:
                 directory.mkdir(exist_ok=True)
-                directory.chmod(0o555)
+                directory.chmod(0o755)  # root's: so nobody else writes here
             (root / "dev" / "null").touch()
             (root / "dev" / "null").chmod(0o444)
             if [path.name for path in root.rglob("*")] != ["dev", "null"]:
@@ -50,10 +67,10 @@ def workers_root(root: Path) -> Iterator[None]:
             raise Problem(f"cannot make {error.filename}: {error.strerror}") from None
         yield
     finally:
-        with contextlib.suppress(OSError):  # kept where something else lies in it
-            (root / "dev" / "null").unlink(missing_ok=True)
-            for directory in reversed(parts):
-                directory.rmdir()
+        # Each by itself: told to end, we may have made some of it.
+        for remove in ((root / "dev" / "null").unlink, *(directory.rmdir for directory in reversed(parts))):
+            with contextlib.suppress(OSError):  # kept where something else lies in it
+                remove()
 
 
 def confine(root: Path, uid: int, gid: int) -> None:

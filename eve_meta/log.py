@@ -1,7 +1,11 @@
-"""Where our log goes: standard error, a line each, for a terminal and the journal alike."""
+"""Where our log goes: standard error, a line each, for a terminal and the journal alike.
+
+The journal has its own clock, and takes a line's priority from ``<3>`` and the like before it (sd-daemon(3)).
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 
 from twisted.logger import (
@@ -15,16 +19,46 @@ from twisted.logger import (
     globalLogBeginner,
 )
 
+_PRIORITIES = {LogLevel.debug: 7, LogLevel.info: 6, LogLevel.warn: 4, LogLevel.error: 3, LogLevel.critical: 2}
+
 
 def log_to_stderr() -> None:
     """Begins to log; what Twisted itself says is shown from warnings on."""
     predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
     predicate.setLogLevelForNamespace("eve_meta", LogLevel.info)
-    observer = FilteringLogObserver(FileLogObserver(sys.stderr, _line), [predicate])
+    observer = FilteringLogObserver(
+        FileLogObserver(sys.stderr, _journal_lines if _is_journal() else _line), [predicate]
+    )
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+
+
+def complain(text: str) -> None:
+    """Writes the last words of a daemon that cannot go on to standard error."""
+    print(_prefixed(LogLevel.error, text) if _is_journal() else text, file=sys.stderr)
 
 
 def _line(event: LogEvent) -> str:
     level = event["log_level"]
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     return f"{formatTime(event['log_time'])} {level.name}: {text}\n"
+
+
+def _journal_lines(event: LogEvent) -> str:
+    return _prefixed(event["log_level"], eventAsText(event, includeTimestamp=False, includeSystem=False)) + "\n"
+
+
+def _prefixed(level: object, text: str) -> str:
+    # Each line of a traceback is an entry of its own.
+    return "\n".join(f"<{_PRIORITIES[level]}>{line}" for line in text.splitlines())
+
+
+def _is_journal() -> bool:
+    """Whether standard error goes into the journal: JOURNAL_STREAM is its device and inode (systemd.exec(5)).
+
+    The variable alone says nothing: a shell passes it on to what it starts with another standard error.
+    """
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"

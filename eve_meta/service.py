@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import fcntl
 import os
-import pwd
 import resource
 import signal
 import socket
@@ -27,11 +26,12 @@ from eve_meta.admin.password import clear_password, read_password
 from eve_meta.admin.server import AdminFactory
 from eve_meta.admin.status import status
 from eve_meta.config import Config, load_config, split_address
-from eve_meta.confine import workers_root
+from eve_meta.confine import find_user, workers_root
 from eve_meta.errors import Problem
 from eve_meta.events import Events
 from eve_meta.inventory.inventory import Inventory
-from eve_meta.log import log_to_stderr
+from eve_meta.log import complain, log_to_stderr
+from eve_meta.notify import ServiceManager
 from eve_meta.reactor import reactor
 from eve_meta.state import tokenkeys
 from eve_meta.state.files import make_directory
@@ -41,9 +41,6 @@ from eve_meta.supervisor import Supervisor
 from eve_meta.worker_process import WorkerConfig
 
 T = TypeVar("T")
-
-USER = "eve-meta"
-"""Who workers run as."""
 
 _log = Logger()
 
@@ -56,6 +53,8 @@ def serve(config: Config) -> None:
     if os.geteuid() != 0:
         raise Problem("serve needs root: it loads BPF programs and makes a network namespace; run it with sudo")
     log_to_stderr()
+    manager = ServiceManager(os.environ)
+    manager.status("compiling the programs and making the way for guests")
     os.umask(0o022)  # what workers may see they must see, whoever starts the daemon
     # One file descriptor for each QEMU process that is watched (a pidfd): a shell's soft limit is 1,024.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -75,12 +74,14 @@ def serve(config: Config) -> None:
             tokens=config.web.tokens,
             token_keys=tokenkeys.load(config.paths.state),
             passwords=Passwords(config.paths.state, _in_thread, reactor.seconds),
+            ready=lambda: manager.ready(supervisor.summary()),
         )
         steering = Steering(reactor, config.steering, supervisor)
         _listen_admin(config, _questions(supervisor, steering, inventory, config), supervisor.events, undo)
         _begin_audit(config, supervisor, undo)
         _listen_metrics(config, supervisor, steering, inventory)
         undo.callback(steering.stop)
+        undo.callback(manager.stopping)
         listeners = steering.start()
         end_if_told()
         # From here on there are workers, whose end takes a reactor that runs. When it starts it brings a handler of its
@@ -88,7 +89,9 @@ def serve(config: Config) -> None:
         _on_signals(_end_reactor)
         reactor.callWhenRunning(_on_signals, _end_reactor)
         supervisor.start(steering, listeners, config.web.workers or os.cpu_count() or 1)
+        reactor.addSystemEventTrigger("before", "shutdown", manager.stopping)
         reactor.addSystemEventTrigger("before", "shutdown", supervisor.stop)
+        reactor.callWhenRunning(manager.beat, reactor, supervisor.summary)
         reactor.callWhenRunning(_log.info, "serving; {path} answers 'eve-meta status'", path=config.admin.socket)
         reactor.run()
     _log.info("ended; the host is as it was")
@@ -176,13 +179,7 @@ def _questions(
 
 
 def _worker_config(config: Config) -> WorkerConfig:
-    try:
-        user = pwd.getpwnam(USER)
-    except KeyError:
-        raise Problem(
-            f"there is no user {USER!r} for the workers: make it with "
-            f"'useradd --system --no-create-home --shell /usr/sbin/nologin {USER}'"
-        ) from None
+    user = find_user()
     return WorkerConfig(
         uid=user.pw_uid,
         gid=user.pw_gid,
@@ -283,7 +280,7 @@ def main() -> int:
             config = attrs.evolve(config, inventory=attrs.evolve(config.inventory, directory=arguments.domains))
         serve(config)
     except Problem as problem:
-        print(f"eve-meta: {problem}", file=sys.stderr)
+        complain(f"eve-meta: {problem}")
         return problem.status
     return 0
 

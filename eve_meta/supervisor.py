@@ -65,6 +65,7 @@ would outlive the worker that attached it and drop what it likes, unseen."""
 class Supervisor:
     """Holds the table and the workers. It observes the steering.
 
+    :param ready: called when guests can be answered: every worker accepts connections. Again when one of them died.
     :ivar heals: how often a piece of the way was mended, by which.
     :ivar events: what happens.
     """
@@ -80,6 +81,7 @@ class Supervisor:
         tokens: TokenPolicy,
         token_keys: TokenKeys,
         passwords: Passwords,
+        ready: Callable[[], None],
     ) -> None:
         self._reactor = reactor
         self._inventory = inventory
@@ -90,6 +92,7 @@ class Supervisor:
         self.events = Events()
         self.heals: Counter[str] = Counter()
         self._refusals = RefusalLog(reactor, self._refused)
+        self._ready = ready
         self._converter = make_converter()
         self._taps: dict[int, TapState] = {}
         self._leaving: dict[int, TapState] = {}
@@ -120,6 +123,7 @@ class Supervisor:
                 partial(self._sound_listeners, steering.namespace.listen),
                 entered=steering.namespace.entered,
                 started=partial(self._started, number),
+                accepting=self._worker_accepts,
                 counted=self._counted,
                 asked=partial(self._asked, number),
                 timed=self._timed,
@@ -127,6 +131,13 @@ class Supervisor:
             )
             self.workers.append(worker)
             worker.start()
+
+    def summary(self) -> str:
+        """How it goes, in a line."""
+        taps, workers = self._taps.values(), self.workers
+        known = sum(state.domain is not None for state in taps)
+        accept = sum(worker.accepts for worker in workers)
+        return f"taps: {len(taps)}, of a known domain: {known}; workers: {len(workers)}, that accept: {accept}"
 
     def stop(self) -> Deferred[Any]:
         """Ends the workers; the result comes when they are gone."""
@@ -310,6 +321,10 @@ class Supervisor:
         for state in self._taps.values():
             worker.put(state.tap.tag, partial(self._content, state))
         worker.begin()
+
+    def _worker_accepts(self) -> None:
+        if all(worker.accepts for worker in self.workers):
+            self._ready()
 
     def _counted(self, counts: Counts) -> None:
         """Adds up what a worker counted. Tags of taps that are gone are nobody's any more."""

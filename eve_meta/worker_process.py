@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -97,11 +97,13 @@ class WorkerProcess(ProcessProtocol):
     :param listeners: gives the sockets for a new process to accept on.
     :param entered: a context within which a child is born in the private namespace.
     :param started: called with a new worker, to tell it the table.
+    :param accepting: called when it accepts connections.
     :param counted: called with what it counted.
     :param asked: called with what its guests asked for.
     :param timed: called with how long their answers took.
     :param posted: called with a tag, the password that its guest posted, and a function that takes what became of it.
     :ivar pid: the process, or None between two.
+    :ivar accepts: whether it has said that it accepts connections.
     :ivar restarts: how often it died.
     """
 
@@ -116,6 +118,7 @@ class WorkerProcess(ProcessProtocol):
         *,
         entered: Callable[[], AbstractContextManager[None]],
         started: Callable[[WorkerProcess], None],
+        accepting: Callable[[], None],
         counted: Callable[[Counts], None],
         asked: Callable[[list[Row]], None],
         timed: Callable[[list[Times]], None],
@@ -127,6 +130,7 @@ class WorkerProcess(ProcessProtocol):
         self._listeners = listeners
         self._entered = entered
         self._started = started
+        self._accepting = accepting
         self._counted = counted
         self._asked = asked
         self._timed = timed
@@ -145,6 +149,7 @@ class WorkerProcess(ProcessProtocol):
         self._report_number = 0
         self._stopped: Deferred[None] | None = None
         self.pid: int | None = None
+        self.accepts = False
         self.restarts = 0
 
     def start(self) -> None:
@@ -234,24 +239,36 @@ class WorkerProcess(ProcessProtocol):
 
     def begin(self) -> None:
         """Lets the worker accept connections when it knows all that it is being told."""
-        if self._feed is not None:
-            self._feed.afterwards(Begin())
+        if self._feed is None:
+            return
+        self._feed.afterwards(Begin())
+        feed = self._feed
+
+        def answered(_: object) -> None:
+            # Not when the channel closed instead.
+            if self._feed is feed:
+                self.accepts = True
+                self._accepting()
+
+        # It does one thing after the other: when it answers this it has begun.
+        self._ask_for_report(feed).addCallback(answered)
 
     def report(self) -> Deferred[None]:
         """The result comes when the worker has told its counts, or has not within :data:`REPORT_TIMEOUT`.
 
         It knows then all that it was being told.
         """
-        done: Deferred[None] = Deferred()
         if self._feed is None:
-            done.callback(None)
-            return done
-        self._report_number += 1
-        number = self._report_number
-        self._reports[number] = done
-        timeout = self._reactor.callLater(REPORT_TIMEOUT, self._reported, number)
+            return succeed(None)
+        done = self._ask_for_report(self._feed)
+        timeout = self._reactor.callLater(REPORT_TIMEOUT, self._reported, self._report_number)
         done.addCallback(lambda _: timeout.cancel() if timeout.active() else None)
-        self._feed.afterwards(Report(number=number))
+        return done
+
+    def _ask_for_report(self, feed: Feed) -> Deferred[None]:
+        self._report_number += 1
+        done = self._reports[self._report_number] = Deferred()
+        feed.afterwards(Report(number=self._report_number))
         return done
 
     def _reported(self, number: int) -> None:
@@ -314,6 +331,7 @@ class WorkerProcess(ProcessProtocol):
         if channel is not self._channel:
             return  # that of a process that is gone, or never was
         self._channel = self._feed = None
+        self.accepts = False
         for number in list(self._reports):
             self._reported(number)
         # Without its channel it would serve what is no longer true.
@@ -349,6 +367,7 @@ class WorkerProcess(ProcessProtocol):
         if self._output is not None:
             self._output.closed()
         self._process = None
+        self.accepts = False
         pid, self.pid = self.pid, None
         if self._stopped is not None:
             self._stopped.callback(None)

@@ -4,6 +4,10 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv="$root/.venv"
 
+# What the daemon runs, imports and compiles with, as Debian and Ubuntu call it, but for kernel headers: any will do.
+# shellcheck disable=SC2034 # for those who source this
+host_packages="python3 python3-bpfcc iproute2 iptables mount util-linux"
+
 say() { echo "${0##*/}: $*"; }
 die() {
     say "$*" >&2
@@ -43,6 +47,17 @@ isolated() {
         mount -t tmpfs tmpfs /run
         mount -t sysfs sysfs /sys # one shows the links of the network namespace in which it was mounted
         mount -t bpf bpf /sys/fs/bpf
+        exec "$@"
+    ' isolated "$@"
+}
+
+# The same, but for the network, over which packages come. What they are installed on has a network of its own.
+isolated_but_for_network() {
+    mkdir -p /run/netns
+    # shellcheck disable=SC2016 # the inner bash expands this
+    unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash -c '
+        set -e
+        mount -t tmpfs tmpfs /run/netns
         exec "$@"
     ' isolated "$@"
 }

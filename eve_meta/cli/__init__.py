@@ -15,7 +15,19 @@ import click
 
 from eve_meta.errors import Problem
 
-COMMANDS = ("check", "completion", "events", "explain", "new", "password", "render", "serve", "smbios", "status")
+COMMANDS = (
+    "check",
+    "completion",
+    "doctor",
+    "events",
+    "explain",
+    "new",
+    "password",
+    "render",
+    "serve",
+    "smbios",
+    "status",
+)
 """Each is the module of its name, and in it the command of its name."""
 
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
+from typing import Any
 
+from attrs import frozen
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -26,6 +28,19 @@ EGRESS = 0xFFFFFFF3
 
 GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
 """What the kernel says of a link, qdisc or filter that is not there; EINVAL where a filter's qdisc is missing."""
+
+
+@frozen(kw_only=True)
+class Filter:
+    """A tc filter of a link; of those on one link, the lowest *priority* sees a frame first."""
+
+    priority: int
+    kind: str
+    name: str
+    ours: bool
+
+    def __str__(self) -> str:
+        return f"{self.name or self.kind} of priority {self.priority}"
 
 
 def attach(ipr: IPRoute, ifindex: int, program: int, name: str, parent: int = INGRESS) -> None:
@@ -62,9 +77,9 @@ def add_qdisc(ipr: IPRoute, kind: str, ifindex: int) -> bool:
     return True
 
 
-def is_attached(ipr: IPRoute, ifindex: int) -> bool:
-    """Whether a filter of ours is on the link's ingress."""
-    return any(_filters(ipr, ifindex))
+def is_attached(ipr: IPRoute, ifindex: int, parent: int = INGRESS) -> bool:
+    """Whether a filter of ours is on *parent* of a link."""
+    return any(found.ours for found in on_link(ipr, ifindex, parent))
 
 
 def detach(ipr: IPRoute, ifindex: int) -> None:
@@ -75,7 +90,7 @@ def detach(ipr: IPRoute, ifindex: int) -> None:
     """
     with _unless_gone():
         ipr.tc("del-filter", "bpf", ifindex, handle=HANDLE, parent=INGRESS, prio=PRIORITY, protocol=ETH_P_ALL)
-    if not _filters(ipr, ifindex):
+    if not on_link(ipr, ifindex):
         with _unless_gone():
             # A clsact is not ours, and refuses to be deleted by this name (EINVAL).
             ipr.tc("del", "ingress", ifindex)
@@ -91,10 +106,22 @@ def _unless_gone() -> Iterator[None]:
             raise
 
 
-def _filters(ipr: IPRoute, ifindex: int) -> list[bool]:
-    """For each filter on the link's ingress, whether it is ours."""
+def on_link(ipr: IPRoute, ifindex: int, parent: int = INGRESS) -> list[Filter]:
+    """The filters on *parent* of a link, in the order in which they see a frame; none where the link is gone."""
     dumped = []
     with _unless_gone():
-        dumped = list(ipr.get_filters(index=ifindex, parent=INGRESS))
+        dumped = list(ipr.get_filters(index=ifindex, parent=parent))
     # A dump names each chain's priority once more, without a handle.
-    return [m["handle"] == HANDLE and m["info"] >> 16 == PRIORITY for m in dumped if m["handle"]]
+    return sorted((_filter(message) for message in dumped if message["handle"]), key=lambda each: each.priority)
+
+
+def _filter(message: Any) -> Filter:
+    options = message.get_attr("TCA_OPTIONS")
+    name = options.get_attr("TCA_BPF_NAME") if hasattr(options, "get_attr") else None
+    priority = message["info"] >> 16
+    return Filter(
+        priority=priority,
+        kind=str(message.get_attr("TCA_KIND")),
+        name=str(name or ""),
+        ours=(priority, message["handle"]) == (PRIORITY, HANDLE),
+    )

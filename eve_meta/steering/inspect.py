@@ -23,16 +23,6 @@ from eve_meta.tag import STEERED
 
 
 @frozen(kw_only=True)
-class Filter:
-    """A tc filter on the ingress of a link; of those on one link, the lowest *priority* sees a frame first."""
-
-    priority: int
-    kind: str
-    name: str
-    ours: bool
-
-
-@frozen(kw_only=True)
 class Place:
     """Where a link is. *bridge* is the name of the one that it is on, "" for none."""
 
@@ -55,7 +45,7 @@ class Inspection:
     """
 
     links: Mapping[str, Place]
-    filters: Mapping[str, tuple[Filter, ...]]
+    filters: Mapping[str, tuple[filters.Filter, ...]]
     programs: tuple[str, ...]
     namespace: tuple[str, ...]
     rules: tuple[str, ...]
@@ -73,11 +63,11 @@ def inspect(namespace: PrivateNamespace, pins: Path, names: Collection[str]) -> 
     routes: list[str] = []
     with IPRoute() as host:
         links = {name: place for name in names if (place := _place(host, name)) is not None}
-        on_links = {name: tuple(_dump(host, link.ifindex, filters.INGRESS)) for name, link in links.items()}
+        on_links = {name: tuple(filters.on_link(host, link.ifindex)) for name, link in links.items()}
         outer = _index(host, namespace.host_link)
         if outer is None:
             missing.append(f"the link {namespace.host_link}")
-        elif not _attached(host, outer, filters.INGRESS):
+        elif not filters.is_attached(host, outer):
             programs.append(f"the filter host_in on {namespace.host_link}")
         try:
             with namespace.entered():
@@ -98,7 +88,7 @@ def inspect(namespace: PrivateNamespace, pins: Path, names: Collection[str]) -> 
                 missing.append(f"the link {META0} in namespace {namespace.name}")
             else:
                 for name, parent in (("ns_in", filters.INGRESS), ("ns_out", filters.EGRESS)):
-                    if not _attached(inside, inner, parent):
+                    if not filters.is_attached(inside, inner, parent):
                         programs.append(f"the filter {name} on {META0} in namespace {namespace.name}")
             routes += _missing_routes(inside, ipv6=namespace.ipv6)
     return Inspection(
@@ -128,33 +118,6 @@ def _place(ipr: IPRoute, name: str) -> Place | None:
 def _index(ipr: IPRoute, name: str) -> int | None:
     found: Collection[int] = ipr.link_lookup(ifname=name)
     return next(iter(found), None)
-
-
-def _dump(ipr: IPRoute, ifindex: int, parent: int) -> list[Filter]:
-    found = []
-    # A link or qdisc that is not there has no filters.
-    with contextlib.suppress(NetlinkError):
-        for message in ipr.get_filters(index=ifindex, parent=parent):
-            if message["handle"]:  # a dump names each chain's priority once more, without one
-                found.append(_filter(message))
-    return sorted(found, key=lambda each: each.priority)
-
-
-def _filter(message: Mapping[str, int]) -> Filter:
-    options = message.get_attr("TCA_OPTIONS")  # type: ignore[attr-defined]  # a netlink message
-    name = options.get_attr("TCA_BPF_NAME") if hasattr(options, "get_attr") else None
-    priority = message["info"] >> 16
-    ours = message["handle"] == filters.HANDLE and priority == filters.PRIORITY
-    return Filter(
-        priority=priority,
-        kind=str(message.get_attr("TCA_KIND")),  # type: ignore[attr-defined]
-        name=str(name or ""),
-        ours=ours,
-    )
-
-
-def _attached(ipr: IPRoute, ifindex: int, parent: int) -> bool:
-    return any(each.ours for each in _dump(ipr, ifindex, parent))
 
 
 def _missing_routes(inside: IPRoute, *, ipv6: bool) -> Iterator[str]:

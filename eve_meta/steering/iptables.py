@@ -63,9 +63,9 @@ def load(namespace: Path, *, ipv6: bool) -> None:
     :param ipv6: whether the kernel has IPv6.
     :raises Problem: with iptables' own words when it fails or is missing.
     """
-    _restore(namespace, "iptables-restore")
+    restore(namespace, "iptables-restore")
     if ipv6:
-        _restore(namespace, "ip6tables-restore")
+        restore(namespace, "ip6tables-restore")
 
 
 def missing(namespace: Path, *, ipv6: bool) -> Iterator[str]:
@@ -88,7 +88,8 @@ def missing(namespace: Path, *, ipv6: bool) -> Iterator[str]:
                     yield f"{command} --table {table} {line}"
 
 
-def _restore(namespace: Path, tool: str) -> None:
+def restore(namespace: Path, tool: str) -> None:
+    """As :func:`load`, for one of :data:`RULES`."""
     # nsenter, not "ip netns exec": that one mounts a new /sys, in which the bpf file system is missing.
     command = ["nsenter", f"--net={namespace}", tool, "--wait", "5"]
     done = _run(command, RULES[tool])

@@ -17,6 +17,7 @@ from pathlib import Path
 from eve_meta.errors import Problem
 
 BPF_ANY = 0
+BPF_TCX_INGRESS = 46  # enum bpf_attach_type
 
 
 @cache
@@ -50,6 +51,21 @@ def open_pin(path: Path) -> int:
 def possible_cpus() -> int:
     """How many values a per-CPU map holds under each key."""
     return _call("libbpf_num_possible_cpus")
+
+
+def tcx_programs(ifindex: int) -> int:
+    """How many programs a link has on its ingress that run before all tc filters; 0 before Linux 6.6, which has none.
+
+    :raises OSError: when the kernel refuses to say.
+    """
+    count = ctypes.c_uint32(0)
+    try:
+        # Without room for their ids; what is called target_fd is the link's index here.
+        _call("bpf_prog_query", ifindex, BPF_TCX_INGRESS, 0, None, None, ctypes.byref(count))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    return count.value
 
 
 class _MapInfo(ctypes.Structure):

@@ -191,6 +191,11 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int]]:
 def _link(data: bytes, offset: int) -> Link:
     message = ifinfmsg(data, offset=offset)
     message.decode()
+    return link_of(message)
+
+
+def link_of(message: ifinfmsg) -> Link:
+    """The link that *message*, which is decoded, tells of."""
     name = message.get_attr("IFLA_IFNAME")
     return Link(
         ifindex=message["index"],

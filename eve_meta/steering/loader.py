@@ -20,6 +20,7 @@ from typing import Any
 import eve_meta
 from eve_meta.errors import Problem
 from eve_meta.steering.maps import MAPS, PROGRAMS, Maps, Settings
+from eve_meta.steering.packages import package
 from eve_meta.tag import MIN_TAG
 
 SOURCES = ("shared.h", "parse.h", "addresses.h", "nd.h", "guest.h", "steer.c")
@@ -47,8 +48,8 @@ def build_id(sources: Path) -> int:
 
 
 @contextlib.contextmanager
-def kernel_headers() -> Iterator[None]:
-    """Sees to it that bcc finds kernel headers, for as long as the context lasts.
+def kernel_headers() -> Iterator[str]:
+    """Sees to it that bcc finds kernel headers, for as long as the context lasts; gives where they are.
 
     bcc looks at ``BCC_KERNEL_SOURCE``, then for those of the running kernel. Any will do for us, because the programs
     use the stable user API only; so where neither is there, take what the distribution installed. Debian splits its
@@ -63,19 +64,17 @@ def kernel_headers() -> Iterator[None]:
             raise Problem(
                 f"BCC_KERNEL_SOURCE is {str(source)!r}, where there are no kernel headers: unset it or mend it"
             )
-        yield
+        yield str(source)
         return
-    if Path(f"/lib/modules/{release}/build").is_dir() or Path("/sys/kernel/kheaders.tar.xz").exists():
-        yield
-        return
+    for running in (Path(f"/lib/modules/{release}/build"), Path("/sys/kernel/kheaders.tar.xz")):
+        if running.exists():
+            yield str(running)
+            return
     trees = _installed_headers(Path("/usr/src"))
     if not trees:
-        package = {"x86_64": "linux-headers-amd64", "aarch64": "linux-headers-arm64"}.get(
-            platform.machine(), "linux-headers"
-        )
         raise Problem(
             f"bcc needs kernel headers, and neither those of this kernel ({release}) nor others are installed: "
-            f"install the package {package} (Ubuntu: linux-headers-generic)"
+            f"install the package {package('headers')}"
         )
     with tempfile.TemporaryDirectory(prefix="eve-meta-headers-") as merged:
         for tree in trees:
@@ -86,7 +85,7 @@ def kernel_headers() -> Iterator[None]:
                     (together / child.name).symlink_to(child)
         os.environ["BCC_KERNEL_SOURCE"] = merged
         try:
-            yield
+            yield " and ".join(map(str, trees))
         finally:
             del os.environ["BCC_KERNEL_SOURCE"]
 
@@ -103,6 +102,22 @@ def _installed_headers(source: Path) -> list[Path]:
     return []
 
 
+def import_bcc() -> tuple[Any, Any]:
+    """bcc's ``BPF`` and ``lib``.
+
+    :raises Problem: when it is not there.
+    """
+    try:
+        from bcc import BPF, lib  # noqa: PLC0415  # here, where its absence can be said in one line
+    except ImportError as error:
+        raise Problem(
+            f"bcc is not there for {sys.executable} ({error}): install the distribution's package {package('bcc')}, "
+            "and make the virtual environment from /usr/bin/python3 with --system-site-packages "
+            "(PyPI's bcc is another program)"
+        ) from None
+    return BPF, lib
+
+
 def load(pins: Path) -> None:
     """Compiles, loads, and pins into the directory *pins*, in place of what is there: all of it or nothing.
 
@@ -110,14 +125,7 @@ def load(pins: Path) -> None:
 
     :raises Problem: when bcc, headers or the kernel refuse.
     """
-    try:
-        from bcc import BPF, lib  # noqa: PLC0415  # here, where its absence can be said in one line
-    except ImportError as error:
-        raise Problem(
-            f"bcc is not there for {sys.executable} ({error}): install the distribution's package python3-bpfcc, and "
-            "make the virtual environment from /usr/bin/python3 with --system-site-packages "
-            "(PyPI's bcc is another program)"
-        ) from None
+    BPF, lib = import_bcc()  # noqa: N806  # bcc's name
     sources = source_directory()
     with kernel_headers():
         try:

@@ -94,6 +94,11 @@ CONNTRACK_SYSCTLS = {
 }
 
 
+def host_link(namespace: str) -> str:
+    """The name of the host's end of the veth pair into *namespace*."""
+    return f"{namespace}0"
+
+
 class PrivateNamespace:
     """The namespace *name* and the veth pair into it. *pins* is where the programs are pinned.
 
@@ -103,7 +108,7 @@ class PrivateNamespace:
     def __init__(self, name: str, pins: Path) -> None:
         self.name = name
         self.path = Path("/run/netns") / name
-        self.host_link = f"{name}0"
+        self.host_link = host_link(name)
         self._pins = pins
         self.ipv6 = Path("/proc/sys/net/ipv6").is_dir()
 

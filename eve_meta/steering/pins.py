@@ -120,7 +120,13 @@ class Pins:
             ) from None
         if done.returncode != 0:
             # The loader's own line is the last; before it stands what the compiler or the verifier said.
-            *details, last = done.stderr.strip().splitlines() or [f"the BPF loader ended with status {done.returncode}"]
+            details = done.stderr.strip().splitlines()
+            if done.returncode < 0 or not details:
+                # Not its own end: bcc may crash where its compiler finds no header.
+                ended = f"by signal {-done.returncode}" if done.returncode < 0 else f"with status {done.returncode}"
+                last = f"the programs do not load: the loader ended {ended}; are the kernel headers whole?"
+            else:
+                last = details.pop()
             if details:
                 sys.stderr.write("\n".join(details) + "\n")
             raise Problem(last)

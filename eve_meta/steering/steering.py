@@ -27,7 +27,7 @@ from eve_meta.steering import filters
 from eve_meta.steering.libbpf import open_pin
 from eve_meta.steering.links import Link, LinkMonitor
 from eve_meta.steering.maps import Reason, Sightings
-from eve_meta.steering.namespace import PrivateNamespace
+from eve_meta.steering.namespace import PrivateNamespace, host_link
 from eve_meta.steering.pins import Pins
 from eve_meta.steering.tags import TagAllocator
 
@@ -71,6 +71,16 @@ class Observer(Protocol):
 
 class IReactor(IReactorFDSet, IReactorTime):
     """What steering needs of the reactor."""
+
+
+def is_tap(link: Link, config: SteeringConfig) -> bool:
+    """Whether *config* says that *link* is a tap."""
+    return (
+        link.ethernet
+        and link.kind not in NEVER_TAPS
+        and link.name != host_link(config.namespace)
+        and any(fnmatchcase(link.name, pattern) for pattern in config.taps)
+    )
 
 
 class Steering:
@@ -167,7 +177,7 @@ class Steering:
 
     def _link_changed(self, link: Link) -> None:
         tap = self._taps.get(link.ifindex)
-        wanted = self._is_tap(link)
+        wanted = is_tap(link, self._config)
         if tap is not None and (not wanted or tap.name != link.name):
             # Renamed: whose it is may hang on the name, so it begins anew with another tag.
             self._remove(tap)
@@ -187,14 +197,6 @@ class Steering:
             self._forget(tap)
         elif ifindex == self._host_ifindex:
             self._reactor.callLater(0, self._mend_path)
-
-    def _is_tap(self, link: Link) -> bool:
-        return (
-            link.ethernet
-            and link.kind not in NEVER_TAPS
-            and link.name != self.namespace.host_link
-            and any(fnmatchcase(link.name, pattern) for pattern in self._config.taps)
-        )
 
     def _add(self, link: Link) -> None:
         try:

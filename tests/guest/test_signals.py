@@ -128,7 +128,7 @@ def test_it_serves_whatever_umask_it_inherits(stage: Stage, umask: int) -> None:
         stage.scene.settled(vnet0=0)
         assert stage.scene.lab.guests["vm0"].get(META_DATA).status == 200
         modes = [path.stat().st_mode & 0o777 for path in (daemon.directory / "run", daemon.directory / "run/root")]
-        assert modes == [0o711, 0o555]
+        assert modes == [0o711, 0o755]
     finally:
         daemon.stop()
     assert stage.before.changes() == []

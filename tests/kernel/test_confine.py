@@ -27,7 +27,7 @@ def test_workers_may_enter_it_and_write_nothing(tmp_path: Path, umask: int, left
     old = os.umask(umask)
     try:
         with workers_root(root):
-            assert modes(root) == {".": 0o555, "dev": 0o555, "dev/null": 0o444}
+            assert modes(root) == {".": 0o755, "dev": 0o755, "dev/null": 0o444}
     finally:
         os.umask(old)
     assert list(tmp_path.iterdir()) == []
@@ -36,6 +36,20 @@ def test_workers_may_enter_it_and_write_nothing(tmp_path: Path, umask: int, left
 def test_what_goes_wrong_within_is_not_its_to_explain(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="something else"), workers_root(tmp_path / "root"):
         raise OSError("something else")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_of_it_is_removed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the daemon is told to end just then."""
+    chmod = Path.chmod
+
+    def told_to_end(path: Path, mode: int) -> None:
+        chmod(path, mode)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "chmod", told_to_end)
+    with pytest.raises(KeyboardInterrupt), workers_root(tmp_path / "root"):
+        pass
     assert list(tmp_path.iterdir()) == []
 
 

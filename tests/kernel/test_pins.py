@@ -175,3 +175,16 @@ def test_debians_headers_in_two_trees_are_joined(tmp_path: Path) -> None:
     assert loader._installed_headers(tmp_path) == [common, machine]
     (machine / "include" / "linux").symlink_to(common / "include" / "linux")
     assert loader._installed_headers(tmp_path) == [machine]
+
+
+def test_a_compiler_that_crashes_is_said_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """bcc's does, where kernel headers lack what it includes itself."""
+    (tmp_path / "include/linux").mkdir(parents=True)
+    (tmp_path / "include/linux/kconfig.h").touch()
+    monkeypatch.setenv("BCC_KERNEL_SOURCE", str(tmp_path))
+    with pytest.raises(Problem, match=r"^the (BPF )?programs .*do not load: "):
+        Pins(NAME).open()
+    assert "linux/types.h" in capfd.readouterr().err
+    assert not DIRECTORY.exists()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import attrs
 import pytest
 
 from eve_meta import config as module
@@ -170,3 +172,14 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_bytes(b"\xff")
     with pytest.raises(Problem, match="expected text in UTF-8"):
         load_config(tmp_path / "x.toml")
+
+
+def test_the_file_that_is_installed_shows_every_key_at_its_default(tmp_path: Path) -> None:
+    shipped = (Path(__file__).parents[2] / "scripts/host/eve-meta.toml").read_text()
+    (tmp_path / "as.toml").write_text(shipped)
+    (tmp_path / "taken.toml").write_text(re.sub(r"^#(?=\S)", "", shipped, flags=re.MULTILINE))
+    assert load_config(tmp_path / "as.toml") == load_config(tmp_path / "taken.toml") == Config()
+    for section, keys in attrs.asdict(Config()).items():
+        assert f"\n#[{section}]\n" in shipped
+        for key in keys:
+            assert f"\n#{key} = " in shipped

@@ -65,6 +65,7 @@ class FakeWorker:
     def __init__(self) -> None:
         self.heard: list[ToWorker] = []
         self.reports: list[Deferred[None]] = []
+        self.accepts = False
 
     def at_once(self, message: ToWorker) -> None:
         self.heard.append(message)
@@ -93,6 +94,7 @@ class Scene:
     workers: tuple[FakeWorker, FakeWorker]
     inventory: FakeInventory
     failing: list[bool]
+    ready: list[str]
 
     def post(self, tag: int, text: str = "secret") -> list[Outcome]:
         """What a worker is answered to a password by now."""
@@ -120,6 +122,7 @@ def scene(tmp_path: Path) -> Scene:
             return failed
         return succeed(change())
 
+    ready: list[str] = []
     inventory = FakeInventory()
     inventory.by_tap = {"vnet1": WEB, "vnet2": DB, "vnet3": WEB}
     supervisor = Supervisor(
@@ -129,12 +132,25 @@ def scene(tmp_path: Path) -> Scene:
         tokens=TokenPolicy.OPTIONAL,
         token_keys=KEYS,
         passwords=Passwords(tmp_path, run, clock.seconds),
+        ready=lambda: ready.append(supervisor.summary()),
     )
     workers = (FakeWorker(), FakeWorker())
     supervisor.workers = cast(list[WorkerProcess], list(workers))
     for tag in range(1, 5):
         supervisor.tap_appeared(Tap(name=f"vnet{tag}", ifindex=100 + tag, tag=tag, since=0.0, carrier=True))
-    return Scene(clock, supervisor, workers, inventory, failing)
+    return Scene(clock, supervisor, workers, inventory, failing, ready)
+
+
+# -- readiness --
+
+
+def test_it_is_ready_when_every_worker_accepts(scene: Scene) -> None:
+    scene.workers[1].accepts = True
+    scene.supervisor._worker_accepts()
+    assert scene.ready == []
+    scene.workers[0].accepts = True
+    scene.supervisor._worker_accepts()
+    assert scene.ready == ["taps: 4, of a known domain: 3; workers: 2, that accept: 2"]
 
 
 # -- the node --
@@ -370,6 +386,7 @@ class Process:
             lambda: (),
             entered=cast(Any, None),
             started=lambda _: None,
+            accepting=lambda: None,
             counted=lambda _: None,
             asked=lambda _: None,
             timed=lambda _: None,

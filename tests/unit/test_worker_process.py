@@ -60,6 +60,7 @@ class Scene:
         self.asked: list[list[Row]] = []
         self.timed: list[list[Times]] = []
         self.new = 0
+        self.accepted = 0
         self.worker = WorkerProcess(
             cast(Any, self.reactor),
             CONFIG,
@@ -67,6 +68,7 @@ class Scene:
             lambda: (),
             entered=self._entered,
             started=self._started,
+            accepting=self._accepting,
             counted=self.counted.append,
             asked=self.asked.append,
             timed=self.timed.append,
@@ -81,6 +83,9 @@ class Scene:
 
     def _started(self, _: WorkerProcess) -> None:
         self.new += 1
+
+    def _accepting(self) -> None:
+        self.accepted += 1
 
     @property
     def lines(self) -> list[str]:
@@ -110,6 +115,29 @@ def open_files() -> set[str]:
 
 
 # -- starting --
+
+
+def test_it_accepts_when_it_says_so_and_not_when_it_is_gone(scene: Scene) -> None:
+    scene.worker.start()
+    scene.worker.begin()
+    scene.reactor.advance(0)
+    scene.reactor.advance(0)
+    assert (scene.worker.accepts, scene.accepted) == (False, 0)
+    channel = scene.worker._channel
+    assert isinstance(channel, Channel)
+    channel.stringReceived(b'{"message": "Counts", "counts": {}, "number": 1}\n')
+    assert (scene.worker.accepts, scene.accepted) == (True, 1)
+    scene.worker.processEnded(Failure(RuntimeError()))
+    assert not scene.worker.accepts
+
+
+def test_one_that_dies_before_it_accepts_never_did(scene: Scene) -> None:
+    scene.worker.start()
+    scene.worker.begin()
+    channel = scene.worker._channel
+    assert channel is not None
+    channel.connectionLost()
+    assert (scene.worker.accepts, scene.accepted) == (False, 0)
 
 
 def test_it_holds_a_pipe_in_place_of_our_standard_error(scene: Scene) -> None:

@@ -1,0 +1,80 @@
+"""``eve-meta doctor``: can this host run the daemon, and does anything stand in its way?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import attrs
+import click
+
+from eve_meta.cli.options import config_option
+from eve_meta.config import DEFAULT_PATH, Config, load_config
+from eve_meta.confine import MAKE_USER, USER, find_user
+from eve_meta.errors import Problem
+from eve_meta.steering.doctor.examination import examine
+from eve_meta.steering.doctor.finding import Finding, State, ok, wrong
+from eve_meta.steering.packages import install
+
+EXAMPLES = """\
+\b
+Examples:
+  eve-meta doctor
+  eve-meta doctor --json | jq '.findings[] | select(.state != "ok")'
+"""
+
+
+@click.command(epilog=EXAMPLES, short_help="Check that this host can run the daemon.")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, for programs.")
+@click.pass_context
+def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
+    """Look at this host before anything is wrong: kernel, packages, and who else deals with its taps.
+
+    Nothing is changed: what has to be tried is tried in a network namespace that is gone afterwards, also while the
+    daemon runs. Each line is "ok", "warning" (it may do harm) or "wrong" (guests get no metadata), and what is not ok
+    names the command that mends it. The exit status is 1 when anything is wrong. Needs root.
+    """
+    findings: list[Finding] = []
+    for finding in _findings(config):
+        findings.append(finding)
+        if not as_json:
+            click.echo(f"{finding.state.value:<8} {finding.check}: {finding.text}")
+            if finding.mend:
+                click.echo(f"{'':<8} mend it: {finding.mend}")
+    bad = any(finding.state is State.WRONG for finding in findings)
+    if as_json:
+        shown = [attrs.asdict(finding) | {"state": finding.state.value} for finding in findings]
+        click.echo(json.dumps({"ok": not bad, "findings": shown}, indent=2))
+    ctx.exit(1 if bad else 0)
+
+
+def _findings(path: Path | None) -> Iterator[Finding]:
+    config = Config()
+    try:
+        config = load_config(path)
+    except Problem as problem:
+        yield wrong("configuration", str(problem).splitlines()[0], f"eve-meta check --config {path or DEFAULT_PATH}")
+    else:
+        there = path or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+        yield ok("configuration", str(there) if there else "there is no file: everything is at its default")
+    yield _user()
+    if config.inventory.libvirt:
+        yield _libvirt()
+    yield from examine(config.steering)
+
+
+def _user() -> Finding:
+    try:
+        find_user()
+    except Problem:
+        return wrong("user", f"there is no user {USER!r} for the workers", MAKE_USER)
+    return ok("user", USER)
+
+
+def _libvirt() -> Finding:
+    if find_spec("libvirt") is None:
+        return wrong("libvirt", "[inventory] libvirt is set, and Python finds no libvirt module", install("libvirt"))
+    return ok("libvirt", "Python finds its module")

@@ -1,0 +1,131 @@
+"""Who else on this host does something to the taps, or to 169.254.169.254."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from eve_meta.config import SteeringConfig
+from eve_meta.steering import filters
+from eve_meta.steering.doctor.finding import Finding, ok, warning, wrong
+from eve_meta.steering.libbpf import tcx_programs
+from eve_meta.steering.links import link_of
+from eve_meta.steering.namespace import ALIAS, host_link
+from eve_meta.steering.steering import is_tap
+
+SERVICE = "169.254.169.254"
+NETNS = Path("/run/netns")
+
+NEUTRON = ("ovnmeta-", "qdhcp-", "qrouter-")
+"""What the names of the namespaces begin with in which neutron's metadata agents run their haproxy."""
+
+
+def look(config: SteeringConfig) -> Iterator[Finding]:
+    """All findings about them."""
+    with IPRoute() as ipr:
+        yield from _taps(ipr, config)
+        yield from _names(ipr, config)
+        yield from _addresses(ipr)
+    yield from _nat()
+    yield from _neutron()
+
+
+def _taps(ipr: IPRoute, config: SteeringConfig) -> Iterator[Finding]:
+    links = [link for link in map(link_of, ipr.get_links()) if is_tap(link, config)]
+    found = [finding for link in links for finding in _filters(ipr, link.name, link.ifindex)]
+    yield from found or [ok("filters on taps", f"taps: {len(links)}; nobody else's filter comes before ours")]
+
+
+def _filters(ipr: IPRoute, tap: str, ifindex: int) -> Iterator[Finding]:
+    check = "filters on taps"
+    for other in (each for each in filters.on_link(ipr, ifindex) if not each.ours):
+        delete = f"tc filter delete dev {tap} ingress prio {other.priority}"
+        if other.priority == filters.PRIORITY:
+            yield wrong(check, f"{tap}: the filter {other} has the priority that is ours", delete)
+        elif other.priority < filters.PRIORITY:
+            yield warning(check, f"{tap}: the filter {other} comes before ours, and may keep requests from it", delete)
+    if number := tcx_programs(ifindex):
+        text = f"{tap}: before any filter there are tcx programs ({number}), and may keep requests from ours"
+        yield warning(check, text, f"bpftool net show dev {tap} says whose; stop that program")
+
+
+def _names(ipr: IPRoute, config: SteeringConfig) -> Iterator[Finding]:
+    name = host_link(config.namespace)
+    for index in ipr.link_lookup(ifname=name):
+        if next(iter(ipr.get_links(index))).get_attr("IFLA_IFALIAS") != ALIAS:
+            yield wrong("names", f"the link {name} is not eve-meta's", f"ip link delete {name}")
+            return
+    yield ok("names", f"{name} is free or ours")
+
+
+def _addresses(ipr: IPRoute) -> Iterator[Finding]:
+    names = {link.ifindex: link.name for link in map(link_of, ipr.get_links())}
+    found = [
+        warning(
+            "service address",
+            f"{names[message['index']]} has {SERVICE}: this host cannot reach its own cloud's metadata service",
+            f"ip address delete {SERVICE}/{message['prefixlen']} dev {names[message['index']]}",
+        )
+        for message in ipr.get_addr(address=SERVICE)
+    ]
+    yield from found or [ok("service address", f"no link of this host has {SERVICE}")]
+
+
+def _nat() -> Iterator[Finding]:
+    rules = [*_iptables_rules(), *_nft_rules()]
+    for rule, delete in rules:
+        text = f"another metadata service is led to by the rule {rule!r}; guests behind our taps no longer reach it"
+        yield warning("other services", text, delete)
+    if not rules:
+        yield ok("other services", f"no rule of this host is about {SERVICE}")
+
+
+def _iptables_rules() -> Iterator[tuple[str, str]]:
+    # Of all tables: the legacy one, asked for a table, would load it into the kernel.
+    table = ""
+    for line in _lines("iptables-save"):
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith("-A ") and SERVICE in line:
+            yield line, f"iptables -t {table} -D {line.removeprefix('-A ')}"
+
+
+def _nft_rules() -> Iterator[tuple[str, str]]:
+    place: list[str] = []
+    of_iptables = False
+    for line in map(str.strip, _lines("nft", "--handle", "list", "ruleset")):
+        if "managed by iptables-nft" in line:
+            of_iptables = True  # and shown by iptables-save
+        elif line.startswith("table "):
+            place = line.split()[1:3]
+            # Before 1.0.7 nft did not say whose a table is.
+            of_iptables = of_iptables or place in (["ip", name] for name in ("nat", "raw", "mangle", "filter"))
+        elif line.startswith("chain "):
+            place = [*place[:2], line.split()[1]]
+        elif line == "}" and len(place) == 2:
+            of_iptables = False
+        elif line.startswith("}"):
+            place = place[:2]
+        elif SERVICE in line and " # handle " in line and not of_iptables:
+            rule, _, handle = line.rpartition(" # handle ")
+            yield rule, f"nft delete rule {' '.join(place)} handle {handle}"
+
+
+def _lines(*command: str) -> list[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _neutron() -> Iterator[Finding]:
+    names = sorted(name for name in (os.listdir(NETNS) if NETNS.is_dir() else []) if name.startswith(NEUTRON))
+    if names:
+        text = f"neutron's metadata agent answers the guests of its networks ({names[0]}): they would get ours instead"
+        yield warning("neutron", text, "let [steering] taps match none of neutron's taps")
+    else:
+        yield ok("neutron", "there is none")

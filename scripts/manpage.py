@@ -1,0 +1,105 @@
+"""Prints eve-meta(8), made from the commands' own --help.
+
+click-man would make a page for each command, and leave their examples out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import click
+
+import eve_meta.cli
+from eve_meta.config import DEFAULT_PATH, Config
+
+HEAD = """\
+.\\" Made by scripts/manpage.py from what "eve-meta --help" says.
+.TH EVE-META 8 "" "eve-meta" "System Administration"
+.nh
+.ad l"""
+
+FILES = (
+    (str(DEFAULT_PATH), "The configuration; every key has a default, and the file may be missing."),
+    (str(Config().inventory.directory), 'Domain files, one for each VM; "eve-meta new" begins one.'),
+    (str(Config().paths.state), "What guests posted, and the key of their session tokens."),
+    (str(Config().admin.socket), "Where the daemon answers the other commands."),
+    (f"/run/netns/{Config().steering.namespace}", "The network namespace in which the workers answer guests."),
+)
+
+EXIT_STATUS = (
+    ("0", "All is well."),
+    ("1", "Something is wrong; a line on standard error says what, where, and what to do."),
+    ("2", "A command was typed wrong."),
+)
+
+
+def page() -> str:
+    """The page, in roff."""
+    root = click.Context(eve_meta.cli.cli, info_name="eve-meta")
+    return "\n".join([HEAD, *_page(root), ""])
+
+
+def _page(root: click.Context) -> Iterator[str]:
+    group = eve_meta.cli.cli
+    names = group.list_commands(root)
+    yield ".SH NAME"
+    yield _text(f"eve-meta - {_lower((group.help or '').rstrip('.'))}").replace(" \\- ", " \\- ", 1)
+    yield ".SH SYNOPSIS"
+    for name in names:
+        yield from _synopsis(_context(root, name))
+    yield ".SH COMMANDS"
+    for name in names:
+        context = _context(root, name)
+        yield f".SS {_text(context.command_path)}"
+        yield from _paragraphs(context.command.help or "")
+        yield from _options(context)
+        yield from _paragraphs(context.command.epilog or "")
+    for title, rows in (("FILES", FILES), ("EXIT STATUS", EXIT_STATUS)):
+        yield f".SH {title}"
+        for term, text in rows:
+            yield from (".TP", f".B {_text(term)}", _text(text))
+    yield ".SH SEE ALSO"
+    yield ".BR tc (8),\n.BR ip\\-netns (8),\n.BR systemctl (1),\n.BR cloud\\-init (1)"
+
+
+def _context(root: click.Context, name: str) -> click.Context:
+    command = eve_meta.cli.cli.get_command(root, name)
+    assert command is not None
+    return click.Context(command, info_name=name, parent=root)
+
+
+def _synopsis(context: click.Context) -> Iterator[str]:
+    yield f".B {_text(context.command_path)}"
+    yield _text(" ".join(context.command.collect_usage_pieces(context)))
+    yield ".br"
+
+
+def _options(context: click.Context) -> Iterator[str]:
+    for parameter in context.command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None and record[1]:
+            yield from (".TP", f".B {_text(record[0])}", _text(" ".join(record[1].split())))
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """As click shows them: blank lines part them, and one that begins with a backspace keeps its lines."""
+    for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
+        if paragraph.startswith("\b"):
+            yield from (".PP", ".nf", *(_text(line) for line in paragraph.splitlines()[1:]), ".fi")
+        else:
+            yield from (".PP", _text(" ".join(paragraph.split())))
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _text(text: str) -> str:
+    r"""For roff: a "-" that can be typed is "\-", and no line begins with a "." or "'" that is a request."""
+    plain = text.replace("\\", r"\e").replace("-", r"\-")
+    return re.sub(r"^(?=[.'])", r"\\&", plain, flags=re.MULTILINE)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,368 @@
+"""The systemd unit: its capabilities are enough, and none is superfluous; and how the daemon speaks sd_notify(3).
+
+tests/package/test_deb.py runs it under systemd itself, with all else that the unit says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+from eve_meta.steering.doctor.kernel import NEEDED
+from guests import HERE, LabError
+from namespace import RUN_NETNS, Namespace
+from tests.guest.scene import META_DATA, USER_DATA, Hosts, Scene, domain, eventually, proc_status, scene, uuid_of
+from unit import UNIT, bounded, capabilities, settings
+
+NAME = "emg-unit"
+QEMU = "qemu-system-x86_64"
+
+ENDS_WITHIN = 8.0
+"""Seconds in which the daemon kills a worker that does not end (three), and removes everything."""
+
+
+@frozen
+class Stage:
+    """A host with a guest and with a QEMU of libvirt's user, and a daemon that is yet to start."""
+
+    scene: Scene
+    before: Hosts
+
+    def start(self, *, without: str | None = None, prefix: tuple[str, ...] = ()) -> None:
+        self.scene.daemon.log.write_text("")
+        self.scene.daemon.start([*prefix, *bounded(without)])
+
+    def stop(self) -> None:
+        self.scene.daemon.stop()
+        assert self.before.changes() == []
+
+    def log(self) -> str:
+        return self.scene.daemon.log.read_text()
+
+    @property
+    def worker(self) -> int:
+        return int(self.scene.daemon.status()["workers"][0]["pid"] or 0)
+
+
+@contextlib.contextmanager
+def libvirts_user() -> Iterator[int]:
+    """The user as whom libvirt runs QEMU on Debian; where libvirt is not, he exists meanwhile."""
+    passwd = Path("/etc/passwd")
+    try:
+        yield pwd.getpwnam("libvirt-qemu").pw_uid
+        return
+    except KeyError:
+        pass
+    changed = Path(f"/run/{NAME}-passwd")
+    changed.write_text(passwd.read_text() + "libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin\n")
+    subprocess.run(["mount", "--bind", changed, passwd], check=True)  # in the tests' own mount namespace
+    try:
+        yield 64055
+    finally:
+        subprocess.run(["umount", passwd], check=True)
+        changed.unlink()
+
+
+@contextlib.contextmanager
+def qemu(where: Scene, tap: str, uid: int, uuid: str) -> Iterator[None]:
+    """A QEMU of the user *uid*, which holds *tap* and says that it is *uuid*."""
+    where.lab.host.ip(f"tuntap add {tap} mode tap user {uid}", f"link set {tap} up")
+    netdev = f"tap,id=n0,ifname={tap},script=no,downscript=no"
+    process = where.lab.host.popen(
+        *("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"),
+        *(QEMU, "-M", "none", "-S", "-nographic", "-display", "none", "-uuid", uuid, "-netdev", netdev),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        where.lab.host.ip(f"link delete {tap}")
+
+
+def _link(where: Scene, name: str) -> str:
+    return where.lab.host.run("ip", "link", "show", name).stdout
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    domains = {
+        "vm0": domain(0, "vnet0") | {"user_data": None, "user_data_file": "../script"},
+        "vm1": domain(1, None),
+    }
+    with libvirts_user() as uid, scene(NAME, domains, started=False) as stage:
+        # As where somebody else than root keeps what guests are told: root reads it by capability alone.
+        script = stage.daemon.directory / "script"
+        script.write_text("#!/bin/sh\n")
+        script.chmod(0o600)
+        os.chown(script, uid, uid)
+        stage.lab.guest("vm0", tap="vnet0", bridge="br0")
+        with qemu(stage, "vnet1", uid, uuid_of(1)):
+            for link in ("br0", "vnet1"):  # which the kernel says a second later, and is not to be a change
+                eventually(lambda link=link: " state UP " in _link(stage, link), 20)  # type: ignore[misc]
+            yield Stage(stage, Hosts.read(stage.lab))
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def iptables(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both variants of iptables; legacy has a raw socket."""
+    for tool in ("iptables-restore", "ip6tables-restore"):
+        (tmp_path / tool).symlink_to(shutil.which(f"xtables-{request.param}-multi") or "missing")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return str(request.param)
+
+
+# -- what it may --
+
+
+def test_everything_works_with_what_the_unit_gives(stage: Stage, iptables: str) -> None:
+    stage.start()
+    daemon = stage.scene.daemon
+    assert daemon.process is not None
+    supervisor = proc_status(daemon.process.pid)
+    assert supervisor["CapEff"] == supervisor["CapBnd"] == f"{sum(1 << bit for bit in NEEDED.values()):016x}"
+    # The file of a guest, and whose tap the QEMU of another user holds.
+    stage.scene.settled(vnet0=0, vnet1=1)
+    guest = stage.scene.lab.guests["vm0"]
+    assert guest.get(META_DATA).status == 200
+    assert guest.get(USER_DATA).body == b"#!/bin/sh\n"
+    worker = proc_status(stage.worker)
+    assert {worker[key] for key in ("CapEff", "CapPrm", "CapBnd")} == {"0" * 16}
+    assert worker["Uid"].split() == [str(pwd.getpwnam("eve-meta").pw_uid)] * 4
+    # A tap that comes and goes, a worker that dies, one that does not end, and the end.
+    stage.scene.lab.make_tap("vnet2")
+    eventually(lambda: "tap_in" in stage.scene.filters("vnet2"), 5)
+    stage.scene.lab.delete_tap("vnet2")
+    eventually(lambda: not stage.scene.status_of("vnet2"), 5)
+    dead = stage.worker
+    os.kill(dead, signal.SIGKILL)
+    eventually(lambda: stage.worker not in (0, dead), 5)
+    eventually(lambda: _answered(stage), 5)
+    os.kill(stage.worker, signal.SIGSTOP)
+    stage.stop()
+    (error,) = (line for line in stage.log().splitlines() if " error: " in line or " critical: " in line)
+    assert f"worker 0 (pid {dead}) ended" in error
+
+
+def _answered(stage: Stage) -> bool:
+    with contextlib.suppress(OSError):
+        return stage.scene.lab.guests["vm0"].get(META_DATA).status == 200
+    return False
+
+
+FAILS_TO_START = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN")
+"""Without it there is no steering."""
+
+WORKER_FAILS = ("CAP_SYS_CHROOT", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
+"""Without it a worker cannot be confined, and then does not serve."""
+
+OTHERWISE = {"CAP_NET_RAW", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_KILL"}
+"""Each has its own test below."""
+
+
+def test_no_capability_is_superfluous() -> None:
+    assert capabilities() == {*FAILS_TO_START, *WORKER_FAILS, *OTHERWISE}
+
+
+@pytest.mark.parametrize("capability", FAILS_TO_START)
+def test_without_it_the_daemon_says_that_it_cannot_start(stage: Stage, capability: str) -> None:
+    with pytest.raises(LabError, match="did not start"):
+        stage.start(without=capability)
+    stage.stop()
+    *_, last = stage.log().splitlines()
+    assert last.startswith("eve-meta: ")
+    assert "Traceback" not in stage.log()
+
+
+@pytest.mark.parametrize("capability", [None, *WORKER_FAILS])
+def test_without_it_a_worker_cannot_be_confined(capability: str | None, tmp_path: Path) -> None:
+    """A worker's first deed; test_worker.py shows that it serves nobody before."""
+    confine = f"from eve_meta.confine import confine; from pathlib import Path; confine(Path({str(tmp_path)!r}), 9, 9)"
+    done = subprocess.run(
+        [*bounded(capability), sys.executable, "-c", confine],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if capability is None:
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert "the worker cannot give up its privileges: " in done.stderr
+
+
+@pytest.mark.parametrize("iptables", ["legacy"], indirect=True)
+def test_without_net_raw_legacy_iptables_fails(stage: Stage, iptables: str) -> None:
+    with pytest.raises(LabError, match="iptables-restore refused the rules"):
+        stage.start(without="CAP_NET_RAW")
+    stage.stop()
+
+
+@pytest.mark.parametrize("capability", ["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"])
+def test_without_it_the_qemu_behind_a_tap_is_not_found(stage: Stage, capability: str) -> None:
+    stage.start(without=capability)
+    if capability == "CAP_SYS_PTRACE":
+        stage.scene.settled(vnet0=0)
+    else:
+        eventually(lambda: "user_data_file" in stage.log(), 5)  # nor is a file read that is another user's
+    time.sleep(1)  # a scan takes milliseconds
+    assert stage.scene.domain_is("vnet1", None)
+    stage.stop()
+
+
+def test_without_kill_a_worker_that_does_not_end_keeps_the_daemon(stage: Stage) -> None:
+    stage.start(without="CAP_KILL")
+    process, worker = stage.scene.daemon.process, stage.worker
+    assert process is not None
+    os.kill(worker, signal.SIGSTOP)
+    process.terminate()
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(ENDS_WITHIN)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGCONT)
+    process.wait(ENDS_WITHIN)
+    stage.stop()
+
+
+# -- mounts --
+
+MOUNT_NAMESPACE = frozenset(
+    {"PrivateTmp", "PrivateDevices", "PrivateMounts", "PrivateIPC", "ProtectSystem", "ProtectHome", "ProtectProc"}
+    | {"ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs", "ProtectControlGroups", "ProcSubset"}
+    | {"RootDirectory", "RootImage", "MountFlags", "MountAPIVFS", "DynamicUser", "LogNamespace", "MountImages"}
+    | {"ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths", "ExecPaths", "NoExecPaths", "TemporaryFileSystem"}
+    | {"BindPaths", "BindReadOnlyPaths", "ExtensionImages", "ExtensionDirectories", "PrivateUsers", "ProtectHostname"}
+)
+"""What systemd.exec(5) says gives a service a mount namespace of its own, or does in some version."""
+
+
+def test_the_unit_gives_the_daemon_no_mount_namespace() -> None:
+    assert MOUNT_NAMESPACE.isdisjoint(settings())
+
+
+def test_in_a_mount_namespace_of_its_own_the_host_would_not_see_its_network_namespace(stage: Stage) -> None:
+    """Why the unit has none: as systemd makes it, mounts go in and none come out."""
+    stage.start(prefix=("unshare", "--mount", "--propagation", "slave"))
+    assert (RUN_NETNS / NAME).exists()  # and ip netns lists it
+    assert Namespace(NAME).run("true", check=False).returncode != 0
+    with contextlib.suppress(AssertionError):
+        stage.stop()
+    (RUN_NETNS / NAME).unlink(missing_ok=True)  # all that is left, of what never was a namespace to us
+
+
+def test_as_the_unit_starts_it_the_hosts_tools_see_everything(stage: Stage) -> None:
+    stage.start()
+    stage.scene.settled(vnet0=0)
+    assert "meta0" in Namespace(NAME).run("ip", "link", "show", "meta0").stdout
+    shown = stage.scene.lab.host.run(
+        *("/usr/bin/python3", HERE / "inspect-steering", "--tap", "vnet0"),
+        *("--namespace", NAME, "--config", stage.scene.daemon.config),
+        check=False,
+    )
+    assert (shown.returncode, "MISSING" in shown.stdout) == (0, False), shown.stdout + shown.stderr
+    stage.stop()
+
+
+# -- what it says --
+
+
+@pytest.fixture
+def manager(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The service manager's socket."""
+    path = stage.scene.daemon.directory / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(60)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+        yield manager
+    path.unlink()
+
+
+def test_it_says_ready_when_guests_are_answered_and_that_its_reactor_turns(
+    stage: Stage, manager: socket.socket
+) -> None:
+    daemon = stage.scene.daemon
+    process = stage.scene.lab.host.popen(
+        *daemon.command("serve"), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        heard = [manager.recv(4096).decode()]
+        assert heard == ["STATUS=compiling the programs and making the way for guests"]
+        while "READY=1" not in heard[-1]:
+            heard.append(manager.recv(4096).decode())
+        assert stage.scene.lab.guests["vm0"].get(META_DATA).status in (200, 503)  # 503: whose tap it is comes next
+        stage.scene.settled(vnet0=0, vnet1=1)
+        _forget(manager)
+        beats, until = [], time.monotonic() + 2.2
+        while time.monotonic() < until:
+            beats.append(manager.recv(4096).decode())
+        assert 3 <= len(beats) <= 5  # one each half second
+        assert beats[-1] == "WATCHDOG=1\nSTATUS=taps: 2, of a known domain: 2; workers: 1, that accept: 1"
+        # One that does not turn is silent, and what systemd then does is its WatchdogSec=.
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)
+        _forget(manager)
+        manager.settimeout(1.2)
+        with pytest.raises(TimeoutError):
+            manager.recv(4096)
+        manager.settimeout(10)
+        process.send_signal(signal.SIGCONT)
+        assert "WATCHDOG=1" in manager.recv(4096).decode()
+        process.terminate()
+        while "STOPPING=1" not in (last := manager.recv(4096).decode()):
+            pass
+        assert last == "STOPPING=1\nSTATUS=removing everything from the host"
+    finally:
+        process.terminate()
+        process.wait(20)
+    stage.stop()
+
+
+def _forget(manager: socket.socket) -> None:
+    """What was said until now."""
+    patience = manager.gettimeout()
+    manager.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            manager.recv(4096)
+    manager.settimeout(patience)
+
+
+# -- what systemd says --
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Path:
+    """The unit as it is installed."""
+    assert shutil.which("systemd-analyze"), "systemd-analyze is missing: install the package systemd"
+    unit = tmp_path / "eve-meta.service"
+    unit.write_text(UNIT.read_text().replace("@BINDIR@", str(HERE.parent / ".venv/bin")))
+    return unit
+
+
+def test_systemd_understands_every_line(unit: Path) -> None:
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "eve-meta" in line]) == (0, [])
+
+
+def test_its_exposure_does_not_grow(unit: Path) -> None:
+    """Of ten, by systemd's count; a unit that says nothing has 9.6. Most of what is left is the mount namespace."""
+    command: list[str | Path] = ["systemd-analyze", "security", "--offline=true", "--threshold=55", unit]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr

@@ -1,0 +1,374 @@
+"""``eve-meta doctor``: each thing that can be wrong with a host is made, found, and mended by the command it names."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from eve_meta.config import SteeringConfig
+from eve_meta.errors import Problem
+from eve_meta.steering import filters
+from eve_meta.steering.doctor import kernel, neighbours, rehearsal, software
+from eve_meta.steering.doctor.finding import Finding
+from eve_meta.steering.libbpf import BPF_TCX_INGRESS, open_pin
+from guests import HERE, Lab
+from host_state import HostState
+from namespace import inside
+from unit import capabilities
+
+EVE_META = HERE.parent / ".venv/bin/eve-meta"
+
+
+def examine(
+    *prefix: str | Path, config: Path | None = None, environment: Mapping[str, str] | None = None
+) -> dict[str, dict[str, str]]:
+    """Each check's finding, when the doctor is called so; that what is not ok can be mended, and the exit status."""
+    options = [] if config is None else ["--config", str(config)]
+    done = subprocess.run(
+        [*prefix, EVE_META, "doctor", "--json", *options],
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    said: dict[str, Any] = json.loads(done.stdout)
+    found = {finding["check"]: finding for finding in said["findings"]}
+    assert all(bool(finding["mend"]) == (finding["state"] != "ok") for finding in said["findings"])
+    assert done.returncode == (0 if said["ok"] else 1)
+    assert said["ok"] == all(finding["state"] != "wrong" for finding in said["findings"])
+    return found
+
+
+def bad(found: dict[str, dict[str, str]]) -> dict[str, str]:
+    """The state of what is not ok."""
+    return {check: finding["state"] for check, finding in found.items() if finding["state"] != "ok"}
+
+
+def mounted(script: str) -> list[str]:
+    """A prefix: with mounts of its own, made by *script*."""
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{script}\nexec "$@"', "sh"]
+
+
+def fake(directory: Path, tool: str, script: str) -> dict[str, str]:
+    """The environment in which *tool* is *script*."""
+    (directory / tool).write_text(f"#!/bin/sh\n{script}\n")
+    (directory / tool).chmod(0o755)
+    return {"PATH": f"{directory}:{os.environ['PATH']}"}
+
+
+# -- all of it --
+
+
+def test_a_host_in_order_is_told_so_and_is_not_changed(bpffs: Path) -> None:
+    before = HostState.read()
+    found = examine()
+    assert bad(found) == {}
+    assert before.changes(patience=5) == []
+    assert {"veth", "ingress qdisc", "conntrack zones and DNAT", "programs", "steering", "neutron"} <= found.keys()
+
+
+def test_for_people() -> None:
+    done = subprocess.run(
+        ["setpriv", "--reuid=nobody", "--clear-groups", EVE_META, "doctor", "--config", "/dev/null"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "ok       configuration: /dev/null\n" in done.stdout
+    assert done.stdout.endswith(
+        "wrong    root: you are not root, and only root can look at the rest\n         mend it: sudo eve-meta doctor\n"
+    )
+
+
+# -- the kernel --
+
+
+@pytest.mark.parametrize(("release", "state"), [("5.14.0-362.el9", "wrong"), ("5.15.0-91-generic", "ok"), ("6", "ok")])
+def test_an_old_kernel(release: str, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "release", lambda: release)
+    assert kernel.release().state.value == state
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [("[none] integrity confidentiality\n", "ok"), ("none integrity [confidentiality]\n", "warning"), (None, "ok")],
+)
+def test_a_kernel_that_is_locked_down(
+    said: str | None, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "LOCKDOWN", tmp_path / "lockdown")
+    if said is not None:
+        (tmp_path / "lockdown").write_text(said)
+    assert kernel.lockdown().state.value == state
+
+
+def test_it_asks_for_the_capabilities_that_the_unit_grants() -> None:
+    assert capabilities() == kernel.NEEDED.keys()
+
+
+def test_a_container_without_kill_and_bpf_file_system(bpffs: Path) -> None:
+    found = examine(*mounted("umount --lazy /sys/fs/bpf"), "setpriv", "--bounding-set=-kill")
+    assert bad(found) == {"capabilities": "wrong", "bpf file system": "warning"}
+    assert found["bpf file system"]["mend"] == "mount -t bpf bpf /sys/fs/bpf"
+    assert "lacks CAP_KILL: is this a container?" in found["capabilities"]["text"]
+
+
+def test_a_container_without_net_admin(bpffs: Path) -> None:
+    found = bad(examine("setpriv", "--bounding-set=-net_admin"))
+    refused = ("veth", "ingress qdisc", "clsact qdisc", "rules by mark", "conntrack zones and DNAT")
+    assert {check: found.get(check) for check in refused} == dict.fromkeys(refused, "wrong")
+    assert "steering" not in found  # what cannot be is not tried
+
+
+def test_a_container_without_sys_admin(bpffs: Path) -> None:
+    assert bad(examine("setpriv", "--bounding-set=-sys_admin"))["namespaces"] == "wrong"
+
+
+def test_a_kernel_without_a_sysctl(bpffs: Path) -> None:
+    found = examine(*mounted("mount -t tmpfs tmpfs /proc/sys"))
+    assert bad(found) == {"sysctls": "wrong"}
+    assert "this kernel has no sysctl net.ipv4.tcp_fwmark_accept" in found["sysctls"]["text"]
+
+
+# -- packages --
+
+
+def test_no_iptables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    finding = software.iptables()
+    assert (finding.state.value, finding.mend) == ("wrong", "apt-get install iptables")
+
+
+def test_an_iptables_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in fake(tmp_path, "iptables-restore", "echo no such library >&2; exit 127").items():
+        monkeypatch.setenv(key, value)
+    finding = software.iptables()
+    assert (finding.state.value, finding.text) == ("wrong", "iptables-restore does not run: no such library")
+
+
+@pytest.mark.parametrize("tool", ["iptables-restore", "ip6tables-restore"])
+def test_a_kernel_or_iptables_without_zones(tool: str, bpffs: Path, tmp_path: Path) -> None:
+    script = 'case "$1" in --version) echo v1;; *) echo "unknown option --zone-orig" >&2; exit 2;; esac'
+    found = examine(environment=fake(tmp_path, tool, script))
+    check = "conntrack zones and DNAT" + " for IPv6" * (tool == "ip6tables-restore")
+    assert bad(found) == {check: "wrong"}
+    assert "unknown option --zone-orig" in found[check]["text"]
+
+
+def test_no_bcc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bcc", None)
+    finding = software.bcc()
+    assert (finding.state.value, finding.mend) == ("wrong", "apt-get install python3-bpfcc")
+
+
+def test_no_kernel_headers(bpffs: Path) -> None:
+    hide = "for each in /usr/src /lib/modules /sys/kernel; do test ! -d $each || mount -t tmpfs tmpfs $each; done"
+    found = examine(*mounted(hide))
+    assert found["kernel headers"]["state"] == "wrong"
+    assert found["kernel headers"]["mend"].startswith("apt-get install linux-headers-")
+    assert "programs" not in found
+
+
+def test_kernel_headers_elsewhere(bpffs: Path, tmp_path: Path) -> None:
+    found = examine(environment={"BCC_KERNEL_SOURCE": str(tmp_path)})
+    assert bad(found) == {"kernel headers": "wrong"}
+    assert found["kernel headers"]["mend"] == "unset BCC_KERNEL_SOURCE"
+    # Some that are there and no use.
+    (tmp_path / "include/linux").mkdir(parents=True)
+    (tmp_path / "include/linux/kconfig.h").write_text("#error broken\n")
+    found = examine(environment={"BCC_KERNEL_SOURCE": str(tmp_path)})
+    assert bad(found) == {"steering": "wrong"}
+    assert "do not load" in found["steering"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("release", "command"),
+    [
+        ({"ID": "debian"}, "apt-get install linux-headers-"),
+        ({"ID": "linuxmint", "ID_LIKE": "ubuntu debian"}, "apt-get install linux-headers-generic"),
+        ({"ID": "fedora"}, "install what Debian calls linux-headers-"),
+    ],
+)
+def test_packages_have_the_distributions_names(
+    release: dict[str, str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: release)
+    monkeypatch.setattr(software, "kernel_headers", _none)
+    assert software.headers().mend.startswith(command)
+
+
+def _none() -> Any:
+    raise Problem("there are none")
+
+
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A directory for everybody; pytest's are for root alone."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_no_user_and_a_configuration_that_is_wrong(readable: Path) -> None:
+    (readable / "bad.toml").write_text("[steering]\ntap = []\n")
+    without = f"grep -v ^eve-meta: /etc/passwd > {readable}/passwd; mount --bind {readable}/passwd /etc/passwd"
+    found = examine(*mounted(without), "setpriv", "--reuid=nobody", "--clear-groups", config=readable / "bad.toml")
+    assert bad(found) == {"configuration": "wrong", "user": "wrong", "root": "wrong"}
+    assert found["configuration"]["mend"] == f"eve-meta check --config {readable}/bad.toml"
+    assert "unknown key" in found["configuration"]["text"]
+    assert found["user"]["mend"].startswith("useradd --system ")
+
+
+# -- what cannot be tried --
+
+
+def test_a_host_too_slow_to_try(bpffs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in fake(tmp_path, "iptables-restore", "exec sleep 3").items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr(rehearsal, "TIMEOUT", 1)
+    (finding,) = rehearsal.rehearse(programs=False)
+    assert (finding.state.value, finding.text) == ("wrong", "to try it did not end within 1 s")
+    time.sleep(3)  # so that what it left running is gone
+
+
+def test_a_python_that_cannot_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tmp_path, "python", "echo Killed >&2; exit 1")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    (finding,) = rehearsal.rehearse(programs=False)
+    assert (finding.state.value, finding.text) == ("wrong", "it cannot be tried: Killed")
+
+
+# -- neighbours --
+
+
+def bpf(priority: int, protocol: str) -> str:
+    """The command for another's filter; which program it runs does not matter here."""
+    return f"tc filter add dev vnet0 ingress prio {priority} protocol {protocol} bpf da pinned {{pins}}/host_in"
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab("emdoc") as lab:
+        lab.make_tap("vnet0")
+        yield lab
+
+
+def look(lab: Lab) -> dict[str, Finding]:
+    """What is not as it should be around the taps of the lab's host."""
+    with inside(lab.host.name):
+        findings = list(neighbours.look(SteeringConfig()))
+    assert len(findings) >= 5
+    return {finding.check: finding for finding in findings if finding.state.value != "ok"}
+
+
+def test_a_lab_has_no_neighbours(lab: Lab) -> None:
+    assert look(lab) == {}
+
+
+@pytest.mark.parametrize(
+    ("made", "check", "state"),
+    [
+        pytest.param(
+            ["tc qdisc add dev vnet0 clsact", bpf(1, "all")],
+            "filters on taps",
+            "warning",
+            id="filter before ours",
+        ),
+        pytest.param(
+            ["tc qdisc add dev vnet0 ingress", bpf(169, "ip")],
+            "filters on taps",
+            "wrong",
+            id="filter in our place",
+        ),
+        pytest.param(["ip link add eve-meta0 type bridge"], "names", "wrong", id="our name"),
+        pytest.param(
+            ["ip link set lo up", "ip address add 169.254.169.254/32 dev lo"],
+            "service address",
+            "warning",
+            id="service address",
+        ),
+        pytest.param(
+            ["iptables -t nat -A PREROUTING -d 169.254.169.254/32 -p tcp --dport 80 -j REDIRECT --to-ports 9697"],
+            "other services",
+            "warning",
+            id="iptables rule",
+        ),
+        pytest.param(
+            [
+                "nft add table ip cloud",
+                "nft add chain ip cloud pre { type nat hook prerouting priority 0 ; }",
+                "nft add rule ip cloud pre ip daddr 169.254.169.254 tcp dport 80 dnat to 10.0.0.1:9697",
+            ],
+            "other services",
+            "warning",
+            id="nft rule",
+        ),
+    ],
+)
+def test_what_is_in_the_way_is_found_and_the_command_mends_it(
+    lab: Lab, pins: Path, made: list[str], check: str, state: str
+) -> None:
+    for command in made:
+        lab.host.run(*command.replace("{pins}", str(pins)).split())
+    found = look(lab)
+    assert {name: finding.state.value for name, finding in found.items()} == {check: state}
+    lab.host.run(*found[check].mend.split())
+    assert look(lab) == {}
+
+
+def test_what_is_called_wrong_about_a_filter_is(lab: Lab, pins: Path) -> None:
+    """In our place there is no room for ours; beside it there is."""
+    lab.host.run("tc", "qdisc", "add", "dev", "vnet0", "ingress")
+    lab.host.run(*bpf(169, "ip").format(pins=pins).split())
+    program = open_pin(pins / "tap_in")
+    with inside(lab.host.name), IPRoute() as ipr:
+        index = ipr.link_lookup(ifname="vnet0")[0]
+        with pytest.raises(NetlinkError):
+            filters.attach(ipr, index, program, "tap_in")
+        lab.host.run("tc", "filter", "delete", "dev", "vnet0", "ingress", "prio", "169")
+        lab.host.run(*bpf(49152, "ip").format(pins=pins).split())  # as libvirt's, which come after ours
+        filters.attach(ipr, index, program, "tap_in")
+    os.close(program)
+    assert look(lab) == {}
+
+
+def test_programs_of_tcx_are_found(lab: Lab, pins: Path) -> None:
+    """As Cilium attaches its own on kernels that have tcx."""
+    program = open_pin(pins / "tap_in")
+    libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    with inside(lab.host.name):
+        link = libbpf.bpf_link_create(program, socket.if_nametoindex("vnet0"), BPF_TCX_INGRESS, None)
+    os.close(program)
+    if link < 0:
+        pytest.skip("this kernel has no tcx (Linux 6.6), or another libbpf")
+    try:
+        found = look(lab)
+        assert {check: finding.state.value for check, finding in found.items()} == {"filters on taps": "warning"}
+        assert "tcx programs (1)" in found["filters on taps"].text
+    finally:
+        os.close(link)
+    assert look(lab) == {}
+
+
+def test_neutron(lab: Lab) -> None:
+    subprocess.run(["ip", "netns", "add", "ovnmeta-6f7065"], check=True)
+    try:
+        assert look(lab)["neutron"].state.value == "warning"
+    finally:
+        subprocess.run(["ip", "netns", "delete", "ovnmeta-6f7065"], check=True)

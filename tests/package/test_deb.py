@@ -1,0 +1,227 @@
+"""The Debian package on a clean host with systemd: the tests follow one another, as a host's life does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from guests import Lab
+from machine import Machine
+from tests.guest.scene import META_DATA, Identity, domain, eventually, proc_status, uuid_of
+
+PASSWORD = "/openstack/2013-04-04/password"
+BYSTANDERS = ("/var/lib/dpkg/", "/var/lib/apt/", "/var/log/", "/var/cache/", "/var/lib/systemd/", "/etc/systemd/system")
+"""What the system itself writes down, whatever is installed."""
+
+OLD = "0.0.1"
+
+
+@pytest.fixture(scope="module")
+def old(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An earlier version of the package, which had a file more."""
+    tree = tmp_path_factory.mktemp("old") / "tree"
+    subprocess.run(["dpkg-deb", "--raw-extract", deb, tree], check=True)
+    control = tree / "DEBIAN/control"
+    lines = control.read_text().splitlines()
+    control.write_text("".join(f"Version: {OLD}\n" if line.startswith("Version:") else f"{line}\n" for line in lines))
+    (tree / "usr/lib/eve-meta/of-old").touch()
+    subprocess.run(["dpkg-deb", "-Znone", "--root-owner-group", "--build", tree, tree.parent], check=True)
+    (made,) = tree.parent.glob("*.deb")
+    return made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files_before(machine: Machine) -> set[str]:
+    return files(machine)
+
+
+def files(machine: Machine) -> set[str]:
+    """What there is on the host's disk."""
+    shown = machine.run("find", "/", "-xdev", "-printf", "%p\\n").stdout.splitlines()
+    return {path for path in shown if not path.startswith(BYSTANDERS)}
+
+
+def install(machine: Machine, deb: Path) -> None:
+    """As an administrator does, without a package to download: all that it depends on is there."""
+    there = machine.root / "root" / deb.name
+    there.write_bytes(deb.read_bytes())
+    # Through the running system's own view, in which /root is the same.
+    machine.run("apt-get", "-o", "Acquire::http::Proxy=http://127.0.0.1:1", "-y", "install", f"/root/{deb.name}")
+    there.unlink()
+
+
+def main_pid(machine: Machine) -> int:
+    return int(machine.run("systemctl", "show", "--property=MainPID", "--value", "eve-meta").stdout)
+
+
+def outer_pid(machine: Machine) -> int:
+    """The daemon's process id, as this process knows it; 0 while there is none."""
+    inner = str(main_pid(machine))
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                pids = proc_status(int(entry.name))["NSpid"].split()
+            except (OSError, KeyError):
+                continue
+            if len(pids) > 1 and pids[-1] == inner and "eve_meta.service" in (entry / "cmdline").read_text():
+                return int(entry.name)
+    return 0
+
+
+def write_domain(machine: Machine, number: int, tap: str) -> None:
+    machine.run(
+        "sh", "-c", f"cat > /etc/eve-meta/domains.d/vm{number}.yaml <<'EOF'\n{json.dumps(domain(number, tap))}\nEOF"
+    )
+
+
+def test_installing_it_starts_it(machine: Machine, old: Path) -> None:
+    install(machine, old)
+    # apt-get waited for READY=1: it is there at once.
+    assert machine.run("systemctl", "is-active", "eve-meta").stdout == "active\n"
+    assert machine.run("systemctl", "is-enabled", "eve-meta").stdout == "enabled\n"
+    assert machine.run("eve-meta", "--version").stdout.startswith("eve-meta ")
+    assert machine.run("eve-meta", "check").stdout == "0 files, 0 good, 0 problems\n"
+    assert machine.run("stat", "--format=%a %U", "/etc/eve-meta/domains.d").stdout == "700 root\n"
+    assert machine.run("stat", "--format=%a %U", "/var/lib/eve-meta").stdout == "700 root\n"
+    assert machine.run("stat", "--format=%a %U", "/run/eve-meta").stdout == "711 root\n"
+    assert "/nonexistent" in machine.run("getent", "passwd", "eve-meta").stdout
+
+
+def test_it_serves_a_guest(machine: Machine, lab: Lab) -> None:
+    write_domain(machine, 0, "vnet0")
+    guest = lab.guest("vm0", tap="vnet0", bridge="br0")
+    eventually(lambda: guest.get(META_DATA).status == 200, 10)
+    assert Identity.asked_by(guest) == Identity.of(0)
+    assert guest.get(PASSWORD, method="POST", body=b"secret").status in (200, 204)
+    assert machine.run("eve-meta", "password", "vm0").stdout == "secret\n"
+    assert "taps: 1, of a known domain: 1; workers: 1, that accept: 1" in eventually(lambda: status(machine), 20)
+
+
+def status(machine: Machine) -> str:
+    text = machine.run("systemctl", "show", "--property=StatusText", "--value", "eve-meta").stdout
+    return text if "taps: 1" in text else ""
+
+
+def test_it_is_confined_and_its_namespace_is_the_hosts(machine: Machine) -> None:
+    daemon = outer_pid(machine)
+    confined = proc_status(daemon)
+    assert (confined["NoNewPrivs"], confined["Seccomp"]) == ("1", "2")
+    assert confined["CapEff"] == confined["CapBnd"] != proc_status(machine.init)["CapEff"]
+    # Same mounts: what it mounts at /run/netns is there for everybody.
+    assert os.readlink(f"/proc/{daemon}/ns/mnt") == os.readlink(f"/proc/{machine.init}/ns/mnt")
+    assert "meta0" in machine.run("ip", "-n", "eve-meta", "link", "show", "meta0").stdout
+
+
+def test_the_doctor_finds_nothing_also_while_it_runs(machine: Machine) -> None:
+    said = json.loads(machine.run("eve-meta", "doctor", "--json").stdout)
+    assert [finding for finding in said["findings"] if finding["state"] != "ok"] == []
+
+
+def test_the_manual_page_is_there(machine: Machine) -> None:
+    assert machine.run("test", "-s", "/usr/share/man/man8/eve-meta.8.gz").returncode == 0
+
+
+def test_the_journal_knows_what_is_bad(machine: Machine) -> None:
+    machine.run("sh", "-c", "echo 'name: [' > /etc/eve-meta/domains.d/broken.yaml")
+    entry = eventually(lambda: journal(machine, "broken.yaml"), 10)
+    assert entry["PRIORITY"] == "4"
+    assert "warn" not in entry["MESSAGE"]  # the journal says so, and when
+    machine.run("rm", "/etc/eve-meta/domains.d/broken.yaml")
+    assert journal(machine, "has tag")["PRIORITY"] == "6"
+
+
+def journal(machine: Machine, text: str) -> dict[str, str]:
+    shown = machine.run("journalctl", "--unit=eve-meta", "--output=json", "--no-pager").stdout
+    entries = [json.loads(line) for line in shown.splitlines()]
+    return next((entry for entry in entries if text in entry["MESSAGE"]), {})
+
+
+def test_one_that_dies_is_started_again_and_takes_everything_over(machine: Machine, lab: Lab) -> None:
+    namespace = machine.run("stat", "--format=%i", "/run/netns/eve-meta").stdout
+    died = outer_pid(machine)
+    os.kill(died, signal.SIGKILL)
+    eventually(lambda: outer_pid(machine) not in (0, died), 30)
+    eventually(lambda: answered(lab), 30)
+    assert machine.run("stat", "--format=%i", "/run/netns/eve-meta").stdout == namespace
+
+
+def answered(lab: Lab) -> bool:
+    try:
+        return lab.guests["vm0"].get(META_DATA, timeout=1).status == 200
+    except OSError:
+        return False
+
+
+def test_one_whose_reactor_is_blocked_is_started_again(machine: Machine, lab: Lab) -> None:
+    drop_in = "/etc/systemd/system/eve-meta.service.d"
+    machine.run("mkdir", drop_in)
+    machine.run("sh", "-c", f"printf '[Service]\\nWatchdogSec=3\\n' > {drop_in}/soon.conf")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", "eve-meta")
+    blocked = outer_pid(machine)
+    time.sleep(5)  # longer than the watchdog's time
+    assert outer_pid(machine) == blocked
+    os.kill(blocked, signal.SIGSTOP)
+    eventually(lambda: outer_pid(machine) not in (0, blocked), 30)
+    eventually(lambda: answered(lab), 30)
+    assert journal(machine, "Watchdog timeout")
+    machine.run("rm", "-r", drop_in)
+    machine.run("systemctl", "daemon-reload")
+
+
+def test_an_upgrade_keeps_what_is_yours(machine: Machine, lab: Lab, deb: Path) -> None:
+    machine.run("sh", "-c", "printf '[web]\\nhosts = [\"metadata.example.org\"]\\n' > /etc/eve-meta/eve-meta.toml")
+    before = main_pid(machine)
+    install(machine, deb)
+    assert machine.run("dpkg-query", "--show", "--showformat=${Version}", "eve-meta").stdout != OLD
+    assert main_pid(machine) != before
+    eventually(lambda: answered(lab), 10)
+    assert Identity.asked_by(lab.guests["vm0"]) == Identity.of(0)
+    assert machine.run("eve-meta", "password", "vm0").stdout == "secret\n"
+    assert "metadata.example.org" in machine.run("cat", "/etc/eve-meta/eve-meta.toml").stdout
+    assert machine.run("test", "-e", "/usr/lib/eve-meta/of-old", check=False).returncode == 1
+
+
+def test_root_that_runs_it_writes_nothing_that_a_removal_would_miss(machine: Machine) -> None:
+    for arguments in (["check"], ["render", "vm0", "/latest/meta-data"], ["status"], ["doctor"]):
+        machine.run("eve-meta", *arguments)
+    found = machine.run("find", "/usr/lib/eve-meta", "-newer", "/var/lib/dpkg/info/eve-meta.list", "-type", "f").stdout
+    assert found == ""
+
+
+def test_a_removal_leaves_what_is_yours(machine: Machine, lab: Lab, files_before: set[str]) -> None:
+    machine.run("apt-get", "-y", "remove", "eve-meta")
+    assert machine.run("ip", "netns", "list").stdout == ""
+    assert "tap_in" not in lab.host.run("tc", "filter", "show", "dev", "vnet0", "ingress", check=False).stdout
+    assert machine.run("ls", "/sys/fs/bpf").stdout.split() in ([], ["maps.debug", "progs.debug"])
+    yours = {
+        "/etc/eve-meta",
+        "/etc/eve-meta/eve-meta.toml",
+        "/etc/eve-meta/domains.d",
+        "/etc/eve-meta/domains.d/vm0.yaml",
+        "/var/lib/eve-meta",
+    }
+    left = files(machine) - files_before
+    assert {path for path in left if not path.startswith("/var/lib/eve-meta/")} - ACCOUNTS == yours
+    assert any(uuid_of(0) in path for path in left)
+
+
+ACCOUNTS = {
+    f"/etc/{name}{old}" for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid") for old in ("", "-")
+}
+ACCOUNTS |= {"/etc/.pwd.lock"}
+
+
+def test_a_purge_leaves_nothing(machine: Machine, files_before: set[str]) -> None:
+    machine.run("apt-get", "-y", "purge", "eve-meta")
+    assert files(machine) - files_before - ACCOUNTS == set()
+    assert machine.run("getent", "passwd", "eve-meta", check=False).stdout == ""
+    found = machine.run("find", "/etc", "/usr", "/var/lib", "-name", "*eve-meta*").stdout
+    assert found == ""
+    assert machine.run("systemctl", "list-unit-files", "--no-legend", "eve-meta*", check=False).stdout == ""

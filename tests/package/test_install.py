@@ -1,0 +1,108 @@
+"""scripts/install on a clean host, and that a package and an installation do not meet."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from guests import HERE
+from machine import Machine
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+CERTIFICATES = "root/certificates.crt"
+"""Not where the distribution's are: they come when the package ca-certificates does, and this machine's may be more."""
+
+
+@pytest.fixture
+def checkout(chroot: Machine) -> Path:
+    """A checkout on the host, and the ways out that this machine has."""
+    copied = {"/etc/resolv.conf": "etc/resolv.conf", "/etc/hosts": "etc/hosts"}
+    for ours, theirs in (copied | {"/etc/ssl/certs/ca-certificates.crt": CERTIFICATES}).items():
+        (chroot.root / theirs).unlink(missing_ok=True)
+        if Path(ours).exists():
+            (chroot.root / theirs).write_bytes(Path(ours).read_bytes())
+    into = chroot.root / "root/eve-meta"
+    into.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.rst", "LICENSE", "eve_meta", "bpf", "scripts", "vagrant"):
+        source = HERE.parent / name
+        if source.is_dir():
+            shutil.copytree(source, into / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, into / name)
+    return Path("/root/eve-meta")
+
+
+@pytest.fixture
+def run(chroot: Machine) -> Run:
+    # How pip and apt reach their packages from this machine.
+    names = ("PIP_INDEX", "PIP_EXTRA", "PIP_TRUSTED", "http_proxy", "https_proxy", "no_proxy")
+    wanted = (*names, *map(str.upper, names))
+    environment = {key: value for key, value in os.environ.items() if key.startswith(wanted)}
+    environment |= {
+        "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "PIP_CERT": f"/{CERTIFICATES}",
+    }
+
+    def run_there(*command: str | Path) -> subprocess.CompletedProcess[str]:
+        return chroot.chroot(*command, env=environment)
+
+    return run_there
+
+
+def everything(chroot: Machine) -> set[str]:
+    shown = subprocess.run(
+        ["find", chroot.root, "-xdev", "-printf", "%P\\n"], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    return {
+        path
+        for path in shown
+        if not path.startswith(("var/", "run/", "root/", "tmp/", "etc/apt", "usr/share", "etc/ssl"))
+    }
+
+
+def test_it_installs_runs_and_goes(chroot: Machine, checkout: Path, run: Run) -> None:
+    # What the packages bring that it installs is not its own to remove: they come first, as into the lab's VM.
+    done = run(checkout / "vagrant/provision.sh", checkout, "--host")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "provision: ready." in done.stdout
+    before = everything(chroot)
+    for _ in range(2):  # the second time as an upgrade
+        done = run(checkout / "scripts/install")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.endswith("see 'eve-meta doctor', then: systemctl enable --now eve-meta\n")
+        if not (chroot.root / "etc/eve-meta/domains.d/a.yaml").exists():
+            assert run("eve-meta", "new", "a").returncode == 0
+    assert run("eve-meta", "--version").stdout.startswith("eve-meta ")
+    assert run("eve-meta", "check").stdout == "1 file, 1 good, 0 problems\n"
+    # The BPF sources are where the loader looks.
+    where = "from eve_meta.steering.loader import source_directory; print(source_directory())"
+    shown = run("/usr/local/lib/eve-meta/bin/python3", "-I", "-c", where)
+    assert shown.stdout == "/usr/local/lib/eve-meta/share/eve-meta/bpf\n"
+    assert run("systemd-analyze", "verify", "--man=no", "eve-meta.service").stderr.count("eve-meta") == 0
+    assert (chroot.root / "usr/local/share/man/man8/eve-meta.8").read_text().startswith('.\\" Made by')
+    done = run(checkout / "scripts/install", "--remove")
+    assert done.returncode == 0, done.stderr
+    left = everything(chroot) - before
+    assert left == {
+        *("etc/eve-meta", "etc/eve-meta/eve-meta.toml", "etc/eve-meta/domains.d", "etc/eve-meta/domains.d/a.yaml"),
+        *("usr/local/lib/sysusers.d", "usr/local/lib/tmpfiles.d", "usr/local/share/man/man8"),
+    }
+
+
+def test_beside_the_package_it_refuses(chroot: Machine, checkout: Path, run: Run) -> None:
+    status = chroot.root / "var/lib/dpkg/status"
+    status.write_text(
+        status.read_text() + "\nPackage: eve-meta\nStatus: install ok installed\nMaintainer: x <x@localhost>\n"
+        "Architecture: all\nVersion: 1\nDescription: x\n"
+    )
+    done = run(checkout / "scripts/install")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the package eve-meta is installed" in done.stderr
