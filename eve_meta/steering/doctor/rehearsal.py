@@ -12,6 +12,7 @@ import ctypes
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -42,15 +43,21 @@ def rehearse(*, programs: bool) -> Iterator[Finding]:
     :param programs: whether to compile and load the programs, and make the path with them.
     """
     command = [sys.executable, "-I", "-m", "eve_meta.steering.doctor.rehearsal", *(["--programs"] * programs)]
+    # A group of its own: what it runs ends with it.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            text = f"to try it did not end within {TIMEOUT} s"
+            yield wrong("steering", text, "look whether the host is overloaded: top")
+            return
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    except subprocess.TimeoutExpired:
-        yield wrong("steering", f"to try it did not end within {TIMEOUT} s", "look whether the host is overloaded: top")
-        return
-    try:
-        found = [Finding(**{**each, "state": State(each["state"])}) for each in json.loads(done.stdout)]
+        found = [Finding(**{**each, "state": State(each["state"])}) for each in json.loads(stdout)]
     except ValueError:
-        *_, last = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        *_, last = stderr.strip().splitlines() or [f"exit status {process.returncode}"]
         yield wrong("steering", f"it cannot be tried: {last}", ON_THE_HOST)
     else:
         yield from found
@@ -78,7 +85,7 @@ def _leave_the_host() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET | CLONE_NEWNS) != 0:  # os.unshare() is not in Python before 3.12
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    # An own /run for the named namespace, an own /sys/fs/bpf for the pins; private, so that none of it comes out.
+    # An own /run for the named namespace and files, an own /sys/fs/bpf for the pins; private, so that none comes out.
     for arguments in (
         ["--make-rprivate", "/"],
         ["-t", "tmpfs", "tmpfs", "/run"],
@@ -87,6 +94,7 @@ def _leave_the_host() -> None:
         done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise OSError(errno.EPERM, " ".join(done.stderr.split()))
+    os.environ["TMPDIR"] = "/run"
 
 
 def _fails(feature: Callable[[], None]) -> str:
