@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,11 +30,6 @@ from eve_meta.web.limits import SLICE, Limits
 from eve_meta.web.response import Response
 from tests import texts
 from tests.unit.documents.reading import FULL, find
-
-if sys.version_info >= (3, 11):
-    pass
-else:
-    pass  # type: ignore[import-not-found, unused-ignore]  # mypy may run on a later Python
 
 README, GUESTS, SECURITY = (texts.read(path) for path in (texts.README, texts.GUESTS, texts.SECURITY))
 TEXTS = pytest.mark.parametrize("path", texts.ALL, ids=lambda path: str(path.relative_to(texts.ROOT)))
