@@ -44,33 +44,23 @@ def find_user() -> pwd.struct_passwd:
 
 @contextlib.contextmanager
 def workers_root(root: Path) -> Iterator[None]:
-    """Makes the folder that is a worker's whole file system, for as long as the context lasts.
-
-    In it is nothing but an empty file called dev/null: Twisted keeps one descriptor of it in reserve, to be able to
-    accept and close a connection when there are no others left (``_FileDescriptorReservation``). No device, because
-    /run is usually mounted nodev.
+    """Makes the folder that is a worker's whole file system, for as long as the context lasts. Nothing is in it.
 
     :raises Problem: when it cannot be made, or holds something else.
     """
-    parts = (root, root / "dev")
     try:
         try:
-            # Also where they are there already: left by a daemon that died, under whatever umask it ran.
-            for directory in parts:
-                directory.mkdir(exist_ok=True)
-                directory.chmod(0o755)  # root's: so nobody else writes here
-            (root / "dev" / "null").touch()
-            (root / "dev" / "null").chmod(0o444)
-            if [path.name for path in root.rglob("*")] != ["dev", "null"]:
+            # Also where it is there already: left by a daemon that died, under whatever umask it ran.
+            root.mkdir(exist_ok=True)
+            root.chmod(0o755)  # root's: so nobody else writes here
+            if any(root.iterdir()):
                 raise Problem(f"{root} is all that workers may see, but it is not empty: remove what is in it")
         except OSError as error:
             raise Problem(f"cannot make {error.filename}: {error.strerror}") from None
         yield
     finally:
-        # Each by itself: told to end, we may have made some of it.
-        for remove in ((root / "dev" / "null").unlink, *(directory.rmdir for directory in reversed(parts))):
-            with contextlib.suppress(OSError):  # kept where something else lies in it
-                remove()
+        with contextlib.suppress(OSError):  # kept where something else lies in it
+            root.rmdir()
 
 
 def confine(root: Path, uid: int, gid: int) -> None:

@@ -11,23 +11,18 @@ from eve_meta.confine import workers_root
 from eve_meta.errors import Problem
 
 
-def modes(root: Path) -> dict[str, int]:
-    return {str(path.relative_to(root)): path.stat().st_mode & 0o777 for path in (root, *root.rglob("*"))}
-
-
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o777, 0])
 @pytest.mark.parametrize("left", [False, True])
 def test_workers_may_enter_it_and_write_nothing(tmp_path: Path, umask: int, left: bool) -> None:
     root = tmp_path / "root"
     if left:
-        (root / "dev").mkdir(parents=True)
-        (root / "dev/null").touch()
-        for path in (root / "dev/null", root / "dev", root):
-            path.chmod(0o700)
+        root.mkdir()
+        root.chmod(0o700)
     old = os.umask(umask)
     try:
         with workers_root(root):
-            assert modes(root) == {".": 0o755, "dev": 0o755, "dev/null": 0o444}
+            assert root.stat().st_mode & 0o777 == 0o755
+            assert list(root.iterdir()) == []
     finally:
         os.umask(old)
     assert list(tmp_path.iterdir()) == []
