@@ -7,7 +7,6 @@ Labels hold names of the host and words of closed sets, never what a guest sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import version
 from itertools import accumulate
 from typing import Any
 
@@ -25,6 +24,7 @@ from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from eve_meta import __version__
 from eve_meta.admin.status import drops
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.latency import BOUNDS
@@ -164,7 +164,7 @@ class _Families(Collector):
     def _of_host(self) -> Iterator[Metric]:
         numbers = self._numbers
         info = GaugeMetricFamily("eve_meta_info", "The daemon", labels=("version", "namespace"))
-        info.add_metric((version("eve-meta"), numbers.namespace), 1)
+        info.add_metric((__version__, numbers.namespace), 1)
         yield info
         yield GaugeMetricFamily("eve_meta_taps", "Taps that are steered", value=len(numbers.taps))
         yield GaugeMetricFamily("eve_meta_domains", "Domains that the inventory knows", value=numbers.domains)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 from attrs import asdict
 
+from eve_meta import __version__
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.steering.maps import Reason
 from eve_meta.steering.steering import Steering
@@ -20,7 +20,7 @@ from eve_meta.web.counts import Drop, Note
 def status(supervisor: Supervisor, steering: Steering, inventory: Inventory) -> dict[str, Any]:
     """The state of the daemon; every value is what JSON can hold."""
     return {
-        "version": version("eve-meta"),
+        "version": __version__,
         "namespace": steering.namespace.name,
         "taps": [_tap(state, steering) for state in supervisor.taps],
         "workers": [{"pid": worker.pid, "restarts": worker.restarts} for worker in supervisor.workers],

@@ -10,11 +10,11 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmark import cost, http, scale, storm
+from eve_meta import __version__
 
 KINDS: Mapping[str, tuple[Callable[[int], list[dict[str, Any]]], str]] = {
     "http": (
@@ -86,7 +86,7 @@ def machine() -> dict[str, Any]:
         platform.machine(),
     )
     return {
-        "eve-meta": version("eve-meta"),
+        "eve-meta": __version__,
         "kernel": platform.release(),
         "cpu": model,
         "cores": os.cpu_count(),
