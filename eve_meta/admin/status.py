@@ -30,7 +30,9 @@ def status(supervisor: Supervisor, steering: Steering, inventory: Inventory) -> 
             "drops": drops(steering.counters(0)),
         },
         "overruns": steering.overruns,
+        "heals": dict(supervisor.heals),
         "problems": [
+            *([] if steering.path_problem is None else [steering.path_problem]),
             *(f"tap {tap}: {problem}" for tap, problem in sorted(steering.problems.items())),
             *(str(problem) for problem in inventory.problems()),
         ],

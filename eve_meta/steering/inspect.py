@@ -1,4 +1,5 @@
-"""Which pieces of steering are in place: looked up in the kernel, for whoever explains why a guest gets no answer.
+"""Which pieces of steering are in place: looked up in the kernel, for whoever explains why a guest gets no answer, and
+for what mends them (:mod:`eve_meta.steering.guard`).
 
 Reads only. It takes some ten milliseconds and runs iptables, so a daemon calls it in a thread.
 """
@@ -8,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 
 from attrs import frozen
 from pyroute2 import IPRoute
@@ -17,9 +17,13 @@ from pyroute2.netlink.exceptions import NetlinkError
 from eve_meta.errors import Problem
 from eve_meta.steering import filters, iptables
 from eve_meta.steering.links import IFF_LOWER_UP
-from eve_meta.steering.maps import MAPS, PROGRAMS
-from eve_meta.steering.namespace import IFF_UP, META0, RULE_PRIORITY, TABLE, PrivateNamespace
+from eve_meta.steering.namespace import IFF_NOARP, IFF_UP, RULE_PRIORITY, TABLE, PrivateNamespace
+from eve_meta.steering.pins import Pins
+from eve_meta.steering.sysctls import META0
 from eve_meta.tag import STEERED
+
+LOOPBACK = 1
+"""The ifindex of lo, in each namespace (linux/net_namespace.h)."""
 
 
 @frozen(kw_only=True)
@@ -39,7 +43,7 @@ class Inspection:
     :ivar links: those of the links asked about that are there, by name.
     :ivar filters: on each of them, in the order in which they see a frame.
     :ivar programs: pins, and filters on the veth pair, that are missing.
-    :ivar namespace: what is missing of the private namespace and its links.
+    :ivar namespace: what is missing of the private namespace, its links and its sysctls.
     :ivar rules: iptables rules that are missing, each as the command that would add it.
     :ivar routes: policy routing that is missing.
     """
@@ -51,14 +55,19 @@ class Inspection:
     rules: tuple[str, ...]
     routes: tuple[str, ...]
 
+    def missing(self) -> dict[str, tuple[str, ...]]:
+        """What is missing, by "programs", "namespace", "rules" and "routes"; empty when all of the path is there."""
+        parts = {name: getattr(self, name) for name in ("programs", "namespace", "rules", "routes")}
+        return {name: pieces for name, pieces in parts.items() if pieces}
 
-def inspect(namespace: PrivateNamespace, pins: Path, names: Collection[str]) -> Inspection:
+
+def inspect(namespace: PrivateNamespace, pins: Pins, names: Collection[str]) -> Inspection:
     """Looks for all pieces.
 
     :param names: of links to look at.
     :raises Problem: when iptables cannot be asked.
     """
-    programs = [f"the pin {pins / name}" for name in (*PROGRAMS, *MAPS) if not (pins / name).exists()]
+    programs = [f"the pin {path}" for path in pins.missing()]
     missing: list[str] = []
     routes: list[str] = []
     with IPRoute() as host:
@@ -67,7 +76,9 @@ def inspect(namespace: PrivateNamespace, pins: Path, names: Collection[str]) -> 
         outer = _index(host, namespace.host_link)
         if outer is None:
             missing.append(f"the link {namespace.host_link}")
-        elif not filters.is_attached(host, outer):
+        elif not _has(host, outer, IFF_UP):
+            missing.append(f"the link {namespace.host_link}, which is down")
+        if outer is not None and not filters.is_attached(host, outer):
             programs.append(f"the filter host_in on {namespace.host_link}")
         try:
             with namespace.entered():
@@ -82,11 +93,19 @@ def inspect(namespace: PrivateNamespace, pins: Path, names: Collection[str]) -> 
                 rules=(),
                 routes=(),
             )
+        named = namespace.is_named()
+        if not named:
+            missing.append(f"the name {namespace.path} of the network namespace")
         with inside:
+            missing += [f"the sysctl {sysctl}" for sysctl in namespace.changed_sysctls()]
+            if not _has(inside, LOOPBACK, IFF_UP):
+                missing.append(f"the link lo in namespace {namespace.name}, which is down")
             inner = _index(inside, META0)
             if inner is None:
                 missing.append(f"the link {META0} in namespace {namespace.name}")
             else:
+                if not _has(inside, inner, IFF_UP | IFF_NOARP):
+                    missing.append(f"the link {META0} in namespace {namespace.name}, which is down or asks by ARP")
                 for name, parent in (("ns_in", filters.INGRESS), ("ns_out", filters.EGRESS)):
                     if not filters.is_attached(inside, inner, parent):
                         programs.append(f"the filter {name} on {META0} in namespace {namespace.name}")
@@ -96,7 +115,8 @@ def inspect(namespace: PrivateNamespace, pins: Path, names: Collection[str]) -> 
         filters=on_links,
         programs=tuple(programs),
         namespace=tuple(missing),
-        rules=tuple(iptables.missing(namespace.path, ipv6=namespace.ipv6)),
+        # iptables enters by the name, which is nobody's or another's.
+        rules=tuple(iptables.missing(namespace.path, ipv6=namespace.ipv6)) if named else (),
         routes=tuple(routes),
     )
 
@@ -120,6 +140,14 @@ def _index(ipr: IPRoute, name: str) -> int | None:
     return next(iter(found), None)
 
 
+def _has(ipr: IPRoute, ifindex: int, flags: int) -> bool:
+    """Whether a link is there and has all *flags*."""
+    with contextlib.suppress(NetlinkError):
+        (link,) = ipr.get_links(ifindex)
+        return bool(link["flags"] & flags == flags)
+    return False
+
+
 def _missing_routes(inside: IPRoute, *, ipv6: bool) -> Iterator[str]:
     families = {"IPv4": socket.AF_INET, **({"IPv6": socket.AF_INET6} if ipv6 else {})}
     for name, family in families.items():
@@ -128,3 +156,7 @@ def _missing_routes(inside: IPRoute, *, ipv6: bool) -> Iterator[str]:
             yield f"the {name} rule of priority {RULE_PRIORITY}"
         if not list(inside.get_routes(family=family, table=TABLE)):
             yield f"the {name} route in table {TABLE}"
+    if ipv6 and not any(
+        address.get_attr("IFA_ADDRESS") == iptables.WORKER6 for address in inside.get_addr(family=socket.AF_INET6)
+    ):
+        yield f"the address {iptables.WORKER6} of {META0}"

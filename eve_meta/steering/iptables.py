@@ -6,12 +6,21 @@ how they are mended. Both of Debian's variants, nft and legacy, do.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import shlex
+import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from eve_meta.errors import Problem
+
+SOL_IP, SOL_IPV6 = 0, 41
+IPT_SO_GET_INFO = 64
+TABLE_INFO = struct.Struct("=32s13I")
+"""struct ipt_getinfo (linux/netfilter_ipv4/ip_tables.h); IPv6 has the same number and struct."""
 
 WORKER = "127.0.0.1"
 WORKER6 = "fd00:a9fe::1"
@@ -25,7 +34,7 @@ MAX_TRACKED = 2048
 is forgotten. A guest can keep each there with a packet now and then, long after its connection ended, and the table is
 the host's memory: ``nf_conntrack_max`` is 65,536 on a small host. What tap_in lets through fills this in eight seconds,
 which is longer than the table remembers an orderly end. It is half of what may wait to be accepted
-(``namespace.LISTEN_BACKLOG``), so that no guest alone fills that either."""
+(``sysctls.LISTEN_BACKLOG``), so that no guest alone fills that either."""
 
 
 def _rules(worker: str, *services: str) -> str:
@@ -86,6 +95,53 @@ def missing(namespace: Path, *, ipv6: bool) -> Iterator[str]:
                 rule = ["--table", table, "--check", *shlex.split(line)[1:]]
                 if _run(["nsenter", f"--net={namespace}", command, "--wait", "5", *rule]).returncode != 0:
                     yield f"{command} --table {table} {line}"
+
+
+class LegacyTables:
+    """What the kernel says of the tables that legacy iptables made: cheap to ask, and changed when rules are.
+
+    Made by a thread that is in the namespace. Where iptables is nf_tables' it says nothing, and needs not: nf_tables
+    tells of changes by itself (:mod:`eve_meta.steering.guard`).
+    """
+
+    def __init__(self, *, ipv6: bool) -> None:
+        families = [(socket.AF_INET, SOL_IP), *([(socket.AF_INET6, SOL_IPV6)] if ipv6 else [])]
+        self._asking = [
+            (socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC), level) for family, level in families
+        ]
+        self._legacy = _made_by_legacy()
+
+    def close(self) -> None:
+        for asking, _ in self._asking:
+            asking.close()
+
+    def shape(self) -> tuple[bytes, ...]:
+        """Number and size of the rules of each table, and where its chains begin.
+
+        :raises OSError: when the kernel does not say.
+        """
+        if not self._legacy:
+            # To ask for a table makes it.
+            return ()
+        return tuple(_table_info(asking, level, table) for asking, level in self._asking for table in (b"raw", b"nat"))
+
+
+def _made_by_legacy() -> bool:
+    try:
+        return "nat" in Path("/proc/thread-self/net/ip_tables_names").read_text().split()
+    except FileNotFoundError:
+        return False
+
+
+def _table_info(asking: socket.socket, level: int, table: bytes) -> bytes:
+    # socket.getsockopt() cannot say which table.
+    info = ctypes.create_string_buffer(TABLE_INFO.pack(table, *[0] * 13), TABLE_INFO.size)
+    size = ctypes.c_uint32(TABLE_INFO.size)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.getsockopt(asking.fileno(), level, IPT_SO_GET_INFO, info, ctypes.byref(size)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, errno.errorcode.get(number, str(number)))
+    return info.raw
 
 
 def restore(namespace: Path, tool: str) -> None:

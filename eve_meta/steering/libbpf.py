@@ -48,6 +48,14 @@ def open_pin(path: Path) -> int:
     return _call("bpf_obj_get", os.fsencode(path))
 
 
+def pin(descriptor: int, path: Path) -> None:
+    """Pins a program or map at *path*.
+
+    :raises OSError: when something is there (EEXIST), or it is on no BPF file system (EPERM).
+    """
+    _call("bpf_obj_pin", descriptor, os.fsencode(path))
+
+
 def possible_cpus() -> int:
     """How many values a per-CPU map holds under each key."""
     return _call("libbpf_num_possible_cpus")

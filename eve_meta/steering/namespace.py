@@ -18,11 +18,11 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from eve_meta.errors import Problem
-from eve_meta.steering import filters, iptables
+from eve_meta.steering import filters, iptables, sysctls
 from eve_meta.steering.libbpf import open_pin
+from eve_meta.steering.sysctls import LISTEN_BACKLOG, META0
 from eve_meta.tag import STEERED
 
-META0 = "meta0"
 META0_MAC = "02:a9:fe:a9:fe:02"
 ALIAS = "eve-meta: to the metadata service"
 """Our mark, on the host's end and on lo within: what bears the right name without it is somebody else's."""
@@ -38,61 +38,6 @@ RULE_PRIORITY = 169
 IFF_UP, IFF_NOARP = 0x1, 0x80
 IFA_F_NODAD = 0x2
 
-LISTEN_BACKLOG = 4096
-"""Connections that the kernel completes before a worker accepts them. With Twisted's default of 50 a boot storm loses
-SYNs, which return a second later. The kernel takes no more than ``net.core.somaxconn``, which each namespace has of its
-own."""
-
-SYSCTLS = {
-    # The accepted socket, its answers and the resets of what nobody accepts carry the mark of what they answer.
-    "net/ipv4/tcp_fwmark_accept": "1",
-    "net/ipv4/fwmark_reflect": "1",
-    # DNAT leads from meta0 to 127.0.0.1, which the kernel calls martian anywhere else.
-    f"net/ipv4/conf/{META0}/route_localnet": "1",
-    # A new namespace takes these over from the host. Nothing is forwarded here; and a guest's address has no route
-    # without a mark, so the reverse path filter would drop every packet.
-    "net/ipv4/ip_forward": "0",
-    "net/ipv4/conf/all/rp_filter": "0",
-    f"net/ipv4/conf/{META0}/rp_filter": "0",
-    "net/core/somaxconn": str(LISTEN_BACKLOG),
-    "net/ipv4/tcp_max_syn_backlog": str(LISTEN_BACKLOG),
-    # Where several guests together fill the backlog with connections that they never complete, the others' need no
-    # place in it. The kernel's default, on which much hangs here.
-    "net/ipv4/tcp_syncookies": "1",
-    # A half-open connection is forgotten after 7 seconds, not 63: a guest is one hop away and loses nothing.
-    "net/ipv4/tcp_synack_retries": "2",
-    # And one that the worker closed, but whose guest acknowledges nothing, after 6 seconds, not 100: its answer is the
-    # kernel's memory until then.
-    "net/ipv4/tcp_orphan_retries": "4",
-}
-
-SYSCTLS6 = {
-    # The host may have switched IPv6 off, also for namespaces yet to come (net.core.devconf_inherit_init_net).
-    "net/ipv6/conf/all/disable_ipv6": "0",
-    f"net/ipv6/conf/{META0}/disable_ipv6": "0",
-    "net/ipv6/conf/all/forwarding": "0",
-    "net/ipv6/fwmark_reflect": "1",
-    # No address but the worker's: neither a link-local one nor what a guest would advertise.
-    f"net/ipv6/conf/{META0}/addr_gen_mode": "1",
-    f"net/ipv6/conf/{META0}/accept_ra": "0",
-}
-
-CONNTRACK_SYSCTLS = {
-    # Connections here are short, and the worker ends one on which nothing happens for 15 s: with the defaults (five
-    # days, minutes) a guest would soon have all that it may (iptables.MAX_TRACKED), and its entries would outlive the
-    # rest of a tag (tags.QUARANTINE).
-    "net/netfilter/nf_conntrack_tcp_timeout_established": "60",
-    "net/netfilter/nf_conntrack_tcp_timeout_syn_sent": "10",
-    "net/netfilter/nf_conntrack_tcp_timeout_syn_recv": "10",
-    "net/netfilter/nf_conntrack_tcp_timeout_fin_wait": "20",
-    "net/netfilter/nf_conntrack_tcp_timeout_close_wait": "20",
-    "net/netfilter/nf_conntrack_tcp_timeout_last_ack": "10",
-    "net/netfilter/nf_conntrack_tcp_timeout_time_wait": "5",
-    "net/netfilter/nf_conntrack_tcp_timeout_close": "10",
-    "net/netfilter/nf_conntrack_tcp_timeout_max_retrans": "60",
-    "net/netfilter/nf_conntrack_tcp_timeout_unacknowledged": "60",
-}
-
 
 def host_link(namespace: str) -> str:
     """The name of the host's end of the veth pair into *namespace*."""
@@ -101,6 +46,8 @@ def host_link(namespace: str) -> str:
 
 class PrivateNamespace:
     """The namespace *name* and the veth pair into it. *pins* is where the programs are pinned.
+
+    Once :meth:`ensure` has made or found it, it stays until :meth:`remove`, also where somebody deletes its name.
 
     :ivar ipv6: whether the kernel has IPv6.
     """
@@ -111,6 +58,7 @@ class PrivateNamespace:
         self.host_link = host_link(name)
         self._pins = pins
         self.ipv6 = Path("/proc/sys/net/ipv6").is_dir()
+        self._held = -1
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -120,14 +68,10 @@ class PrivateNamespace:
         """
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            try:
-                inside = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                raise Problem(f"the network namespace {self.name!r} is gone: restart eve-meta") from None
-            try:
-                netns.setns(inside)
-            finally:
-                os.close(inside)
+            if self._held >= 0:
+                netns.setns(self._held)
+            else:
+                self._enter_by_name()
             try:
                 yield
             finally:
@@ -135,14 +79,39 @@ class PrivateNamespace:
         finally:
             os.close(home)
 
+    def _enter_by_name(self) -> None:
+        try:
+            inside = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Problem(f"the network namespace {self.name!r} is gone: restart eve-meta") from None
+        try:
+            netns.setns(inside)
+        finally:
+            os.close(inside)
+
+    def is_named(self) -> bool:
+        """Whether its name, for ``ip netns`` and the like, means the namespace that :meth:`ensure` saw to."""
+        try:
+            named = self.path.stat()
+        except FileNotFoundError:
+            return False
+        return self._held >= 0 and os.path.samestat(named, os.fstat(self._held))
+
+    def changed_sysctls(self) -> Iterator[str]:
+        """The sysctls that have another value than :meth:`ensure` gave them, each as ``NAME=VALUE`` that was."""
+        with self.entered():
+            inside = list(sysctls.changed(sysctls.wanted(ipv6=self.ipv6)))
+        yield from inside
+        yield from sysctls.changed(sysctls.of_host_link(self.host_link))
+
     def ensure(self) -> int:
         """Makes or mends everything; returns the ifindex of the host's end. What it began it undoes when it fails.
 
         :raises Problem: when something of that name is not ours, or the kernel or iptables refuse.
         """
         with contextlib.ExitStack() as undo:
-            if not self.path.exists():
-                undo.callback(self.remove)
+            if self._held < 0:
+                undo.callback(self._let_go if self.path.exists() else self.remove)
             try:
                 ifindex = self._ensure_all()
             except NetlinkError as error:
@@ -160,7 +129,7 @@ class PrivateNamespace:
                 iptables.load(self.path, ipv6=self.ipv6)
                 with self.entered():
                     # Before meta0 is up, when the kernel would give it a link-local address.
-                    _write_sysctls(SYSCTLS | CONNTRACK_SYSCTLS | (SYSCTLS6 if self.ipv6 else {}))
+                    sysctls.write(sysctls.wanted(ipv6=self.ipv6))
                 self._bring_up(host, inside)
                 self._ensure_routes(inside)
                 self._ensure_filters(host, ifindex, inside)
@@ -173,8 +142,14 @@ class PrivateNamespace:
             if link is not None and link.get_attr("IFLA_IFALIAS") == ALIAS:
                 # meta0 goes with its peer, at once. A namespace that is deleted goes when the kernel gets to it.
                 host.link("del", index=link["index"])
-        if self.path.exists():
+        if self.path.exists() and (self._held < 0 or self.is_named()):
             netns.remove(self.name)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
 
     def listen(self) -> tuple[socket.socket, ...]:
         """The sockets on which workers accept, within the namespace: one for IPv4 and, where there is, one for IPv6.
@@ -202,6 +177,29 @@ class PrivateNamespace:
         return listener
 
     def _ensure_namespace(self) -> None:
+        if self._held < 0:
+            self._make_or_find()
+            self._held = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        elif not self.is_named():
+            self._name_again()
+
+    def _name_again(self) -> None:
+        """Gives back the name, which somebody deleted; within nothing has changed, and connections go on."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.path.stat().st_dev == os.fstat(self._held).st_dev:
+                raise Problem(
+                    f"somebody deleted the name of network namespace {self.name!r} and gave it to another one: "
+                    f"remove that (ip netns delete {self.name})"
+                )
+            self.path.unlink()  # a file on which no namespace is mounted
+        try:
+            with self.entered():
+                # What it binds to the name is /proc/thread-self/ns/net.
+                netns.attach(self.name, "thread-self")
+        except OSError as error:
+            raise Problem(f"cannot name the network namespace {self.name!r} again: {error}") from None
+
+    def _make_or_find(self) -> None:
         if self.path.exists():
             try:
                 with self.entered():
@@ -251,8 +249,7 @@ class PrivateNamespace:
                 f"the veth pair {self.host_link}/{META0} vanished while it was made: does another program manage it?"
             )
         host.link("set", index=outer["index"], ifalias=ALIAS)
-        # The host has nothing to say on this link: no link-local address, no router solicitations.
-        _write_sysctls({f"net/ipv6/conf/{self.host_link}/disable_ipv6": "1"})
+        sysctls.write(sysctls.of_host_link(self.host_link))
         # The mark on lo stays where somebody deletes the veth pair.
         inside.link("set", index=inside.link_lookup(ifname="lo")[0], ifalias=ALIAS, state="up")
         return int(outer["index"])
@@ -293,17 +290,3 @@ class PrivateNamespace:
                 filters.attach(ipr, ifindex, program, name, parent)
             finally:
                 os.close(program)
-
-
-def _write_sysctls(sysctls: dict[str, str]) -> None:
-    """Writes sysctls of the network namespace that this thread is in (``/proc/sys/net`` shows each thread its own)."""
-    for name, value in sysctls.items():
-        path = Path("/proc/sys") / name
-        try:
-            path.write_text(value)
-        except FileNotFoundError:
-            if name.startswith("net/ipv6/"):
-                continue  # a kernel without IPv6 has nothing to switch off
-            raise Problem(f"this kernel has no sysctl {name.replace('/', '.')}: eve-meta needs it") from None
-        except OSError as error:
-            raise Problem(f"cannot set the sysctl {name.replace('/', '.')}: {error.strerror}") from None

@@ -17,8 +17,9 @@ from typing import TypeVar
 from attrs import evolve
 
 from eve_meta.errors import Problem
+from eve_meta.steering.libbpf import open_pin, pin
 from eve_meta.steering.loader import build_id, source_directory, unpin
-from eve_meta.steering.maps import PROGRAMS, LastingMaps, Maps
+from eve_meta.steering.maps import MAPS, PROGRAMS, LastingMaps, Maps
 
 AnyMaps = TypeVar("AnyMaps", bound=LastingMaps)
 
@@ -35,6 +36,7 @@ class Pins:
         self.directory = BPFFS / namespace
         self._mounted = False
         self._lock = -1
+        self._held: dict[str, int] = {}
 
     def open(self) -> Maps:
         """Locks the directory, loads the programs unless these sources' are there already, and opens the maps.
@@ -44,42 +46,89 @@ class Pins:
         :raises Problem: when another daemon holds them, or loading fails; then nothing is left behind.
         """
         self._mount()
-        self.directory.mkdir(mode=0o700, exist_ok=True)
-        self._lock = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise Problem(
-                f"another eve-meta runs with the namespace {self.directory.name!r}: stop it, "
-                "or give this one another [steering] namespace"
-            ) from None
+        self._lock = self._locked()
         try:
             with contextlib.ExitStack() as undo:
                 old = self._opened(LastingMaps)
                 if old is not None:
                     undo.callback(old.close)
-                    if old.settings().build == build_id(source_directory()) and (maps := self._whole()):
-                        return maps
-                self._load()
-                maps = Maps(self.directory)
-                if old is not None:
-                    maps.write_settings(evolve(maps.settings(), next_tag=old.settings().next_tag))
-                    for ifindex, tag in old.tags().items():
-                        maps.add_tap(tag, ifindex)
+                maps = self._adopted(old)
+                if maps is None:
+                    self._load()
+                    maps = Maps(self.directory)
+                    if old is not None:
+                        maps.write_settings(evolve(maps.settings(), next_tag=old.settings().next_tag))
+                        for ifindex, tag in old.tags().items():
+                            maps.add_tap(tag, ifindex)
+                for name in (*PROGRAMS, *MAPS):
+                    self._held[name] = open_pin(self.directory / name)
             return maps
         except BaseException:
             self.remove()
             raise
 
+    def program(self, name: str) -> int:
+        """A file descriptor of the program *name*, which stays ours."""
+        return self._held[name]
+
+    def missing(self) -> list[Path]:
+        """The pins that are not there."""
+        return [path for name in (*PROGRAMS, *MAPS) if not (path := self.directory / name).exists()]
+
+    def restore(self) -> None:
+        """Pins again what is missing: the same programs and maps, which are held.
+
+        :raises Problem: when another daemon took the directory meanwhile, or the kernel refuses.
+        """
+        if not self.missing():
+            return
+        self._mount()
+        try:
+            same = os.path.samestat(self.directory.stat(), os.fstat(self._lock))
+        except FileNotFoundError:
+            same = False
+        if not same:
+            lock = self._locked()
+            os.close(self._lock)
+            self._lock = lock
+        for path in self.missing():
+            try:
+                pin(self._held[path.name], path)
+            except OSError as error:
+                raise Problem(f"cannot pin {path} again: {error.strerror}") from None
+
     def remove(self) -> None:
         """Unpins everything, removes the directory, and unlocks; unmounts what :meth:`open` mounted."""
         unpin(self.directory)
-        self.directory.rmdir()
-        os.close(self._lock)
+        with contextlib.suppress(FileNotFoundError):  # somebody else did
+            self.directory.rmdir()
+        self.close()
         # A kernel with CONFIG_BPF_PRELOAD puts maps.debug and progs.debug into every mount.
         if self._mounted and all(pin.suffix == ".debug" for pin in BPFFS.iterdir()):
             subprocess.run(["umount", str(BPFFS)], check=False)
+
+    def close(self) -> None:
+        """Unlocks, and leaves the pins to who comes next."""
+        for descriptor in (self._lock, *self._held.values()):
+            os.close(descriptor)
+        self._held = {}
+
+    def _locked(self) -> int:
+        """A descriptor of the directory, which is made where it is missing and locked."""
+        try:
+            self.directory.mkdir(mode=0o700, exist_ok=True)
+            lock = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Problem(f"cannot make the directory {self.directory}: {error.strerror}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise Problem(
+                f"another eve-meta runs with the namespace {self.directory.name!r}: stop it, "
+                "or give this one another [steering] namespace"
+            ) from None
+        return lock
 
     def _mount(self) -> None:
         if BPFFS.is_mount():
@@ -92,9 +141,9 @@ class Pins:
             )
         self._mounted = True
 
-    def _whole(self) -> Maps | None:
-        """The maps of this build; None unless they and its programs are all there."""
-        if any(not (self.directory / name).exists() for name in PROGRAMS):
+    def _adopted(self, old: LastingMaps | None) -> Maps | None:
+        """The maps of this build that *old* are; None unless they and its programs are all there."""
+        if old is None or old.settings().build != build_id(source_directory()) or self.missing():
             return None
         return self._opened(Maps)
 

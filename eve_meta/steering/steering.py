@@ -7,7 +7,6 @@ tag that is taken back is told after the last one has.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -17,14 +16,13 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import evolve, frozen
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
-from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.internet.task import Cooperator
 from twisted.logger import Logger
 
 from eve_meta.config import SteeringConfig
 from eve_meta.errors import Problem
 from eve_meta.steering import filters
-from eve_meta.steering.libbpf import open_pin
+from eve_meta.steering.guard import PERIOD, Guard, IReactor, Mended
 from eve_meta.steering.links import Link, LinkMonitor
 from eve_meta.steering.maps import Reason, Sightings
 from eve_meta.steering.namespace import PrivateNamespace, host_link
@@ -66,11 +64,9 @@ class Observer(Protocol):
         """What is at the other end of *tap* went or came: perhaps it is another domain now."""
 
     def healed(self, piece: str, name: str) -> None:
-        """A *piece* of the way, "filter" or "link", was gone and is back: that of *name*."""
-
-
-class IReactor(IReactorFDSet, IReactorTime):
-    """What steering needs of the reactor."""
+        """A *piece* of the way was gone and is back: the "filter" of the tap *name*; or of the "programs", the
+        "namespace", the "rules" or the "routes" that all taps share what *name* says.
+        """
 
 
 def is_tap(link: Link, config: SteeringConfig) -> bool:
@@ -84,7 +80,10 @@ def is_tap(link: Link, config: SteeringConfig) -> bool:
 
 
 class Steering:
-    """All of steering, for the taps that *config* names."""
+    """All of steering, for the taps that *config* names.
+
+    :ivar path_problem: why a piece of the path that is missing could not be given back; None while all is there.
+    """
 
     _log = Logger()
 
@@ -98,6 +97,7 @@ class Steering:
         self._adoptable: dict[int, int] = {}
         self._mending: set[int] = set()
         self._problems: dict[str, str] = {}
+        self.path_problem: str | None = None
         self._cooperator = Cooperator(scheduler=lambda step: reactor.callLater(0, step))
         self._undo = contextlib.ExitStack()
 
@@ -130,8 +130,17 @@ class Steering:
             for tag in self._adoptable.values():
                 self._tags.adopt(tag)
             maps.write_settings(evolve(settings, host_ifindex=self._host_ifindex))
-            self._program = open_pin(self._pins.directory / "tap_in")
-            undo.callback(os.close, self._program)
+            self._program = self._pins.program("tap_in")
+            self._guard = Guard(
+                self._reactor,
+                self.namespace,
+                self._pins,
+                mended=self._path_mended,
+                failed=self._path_broken,
+                whole=self._path_whole,
+            )
+            self._guard.start()
+            undo.callback(self._guard.stop)
             undo.callback(self._forget_all)
             self._monitor = LinkMonitor(
                 self._reactor,
@@ -166,7 +175,7 @@ class Steering:
         """
         from eve_meta.steering.inspect import inspect  # noqa: PLC0415  # only for who asks
 
-        return inspect(self.namespace, self._pins.directory, names)
+        return inspect(self.namespace, self._pins, names)
 
     @property
     def overruns(self) -> int:
@@ -176,6 +185,8 @@ class Steering:
     # -- links, as they come and go --
 
     def _link_changed(self, link: Link) -> None:
+        if link.ifindex == self._host_ifindex and not (link.carrier and link.name == self.namespace.host_link):
+            self._guard.suspect()
         tap = self._taps.get(link.ifindex)
         wanted = is_tap(link, self._config)
         if tap is not None and (not wanted or tap.name != link.name):
@@ -196,7 +207,7 @@ class Steering:
         if tap is not None:
             self._forget(tap)
         elif ifindex == self._host_ifindex:
-            self._reactor.callLater(0, self._mend_path)
+            self._guard.suspect()
 
     def _add(self, link: Link) -> None:
         try:
@@ -265,8 +276,9 @@ class Steering:
             self._remove(tap)
 
     def _failed(self, name: str, message: str) -> None:
+        if self._problems.get(name) != message:
+            self._log.error("tap {tap}: {message}", tap=name, message=message)
         self._problems[name] = message
-        self._log.error("tap {tap}: {message}", tap=name, message=message)
 
     # -- after a restart, lost messages, or somebody else's hand --
 
@@ -287,16 +299,25 @@ class Steering:
         # The loss of a filter may have been among the lost messages.
         self._cooperator.cooperate(self._mend_all())
 
-    def _mend_path(self) -> None:
-        """Somebody deleted the veth pair."""
-        self._log.warn("the link {link} was deleted; it is made again", link=self.namespace.host_link)
-        try:
-            self._host_ifindex = self.namespace.ensure()
-        except Problem as problem:
-            self._failed(self.namespace.host_link, f"{problem}; no guest gets an answer")
-            return
-        self._maps.write_settings(evolve(self._maps.settings(), host_ifindex=self._host_ifindex))
-        self._observer.healed("link", self.namespace.host_link)
+    def _path_mended(self, mended: Mended) -> None:
+        if mended.host_ifindex != self._host_ifindex:
+            self._host_ifindex = mended.host_ifindex
+            self._maps.write_settings(evolve(self._maps.settings(), host_ifindex=self._host_ifindex))
+        for part, missing in mended.missing.items():
+            self._observer.healed(part, "; ".join(missing))
+        pieces = [piece for part in mended.missing.values() for piece in part]
+        self._log.warn("missing, and back now: {pieces}", pieces="; ".join(pieces))
+
+    def _path_broken(self, problem: str) -> None:
+        if problem != self.path_problem:
+            self._log.error(
+                "a piece of the way to the metadata service is missing and cannot be given back: {problem}",
+                problem=problem,
+            )
+        self.path_problem = problem
+
+    def _path_whole(self) -> None:
+        self.path_problem = None
 
     def _mend_all(self) -> Iterator[None]:
         for ifindex in list(self._taps):
@@ -304,7 +325,9 @@ class Steering:
             yield
 
     def _filter_lost(self, ifindex: int) -> None:
-        if ifindex in self._taps and ifindex not in self._mending:
+        if ifindex == self._host_ifindex:
+            self._guard.suspect()
+        elif ifindex in self._taps and ifindex not in self._mending:
             self._mending.add(ifindex)
             self._reactor.callLater(MEND_DELAY, self._mend, ifindex)
 
@@ -320,6 +343,9 @@ class Steering:
         except NetlinkError as error:
             if error.code not in filters.GONE:
                 self._failed(tap.name, f"cannot attach the filter again: {error}; its guest gets no metadata")
+                self._mending.add(ifindex)
+                self._reactor.callLater(PERIOD, self._mend, ifindex)
         else:
+            self._problems.pop(tap.name, None)
             self._log.warn("tap {tap}: the filter was taken away; it is back", tap=tap.name)
             self._observer.healed("filter", tap.name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -175,6 +177,39 @@ def scene(
             yield Scene(lab, daemon)
         finally:
             daemon.stop()
+
+
+@frozen
+class Iptables:
+    """A *variant* of iptables, "nft" or "legacy", for one daemon, and one that can be made to fail."""
+
+    directory: Path
+    variant: str
+
+    def prefix(self) -> list[str]:
+        """What makes a daemon take it, for :meth:`Daemon.start`."""
+        self.directory.mkdir(exist_ok=True)
+        program = shutil.which(f"xtables-{self.variant}-multi")
+        assert program, f"install the package iptables: it has xtables-{self.variant}-multi"
+        for tool in ("iptables", "ip6tables", "iptables-restore", "ip6tables-restore"):
+            script = self.directory / tool
+            fails = f"if test -e {self._broken}; then echo 'out of order' >&2; exit 1; fi\n" if "-" in tool else ""
+            script.write_text(f'#!/bin/sh\n{fails}exec {program} {tool} "$@"\n')
+            script.chmod(0o755)
+        return ["env", f"PATH={self.directory}:{os.environ['PATH']}"]
+
+    @property
+    def _broken(self) -> Path:
+        return self.directory / "broken"
+
+    @contextlib.contextmanager
+    def broken(self) -> Iterator[None]:
+        """Nobody can load rules meanwhile."""
+        self._broken.touch()
+        try:
+            yield
+        finally:
+            self._broken.unlink()
 
 
 @frozen

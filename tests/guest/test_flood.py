@@ -18,7 +18,7 @@ import pytest
 from attrs import frozen
 
 from eve_meta.steering.iptables import MAX_TRACKED
-from eve_meta.steering.namespace import LISTEN_BACKLOG
+from eve_meta.steering.sysctls import LISTEN_BACKLOG
 from guests import ZEROCONF, Guest
 from namespace import Namespace, ip_batch
 from tests.guest.flooder import ACK, HEADER, HOST_ADDRESS, SOURCES, SYN, segments

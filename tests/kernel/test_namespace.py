@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from eve_meta.errors import Problem
-from eve_meta.steering.namespace import CONNTRACK_SYSCTLS, PrivateNamespace
+from eve_meta.steering.namespace import PrivateNamespace
+from eve_meta.steering.sysctls import CONNTRACK_SYSCTLS
 from eve_meta.steering.tags import QUARANTINE
 from guests import Lab
 from host_state import HostState

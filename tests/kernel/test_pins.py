@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -36,7 +35,7 @@ def opened() -> Iterator[Maps]:
     owner = Pins(NAME)
     with contextlib.closing(owner.open()) as maps:
         yield maps
-    os.close(owner._lock)
+    owner.close()
 
 
 def program_id() -> str:

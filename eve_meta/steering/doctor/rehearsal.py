@@ -25,8 +25,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 from eve_meta.errors import Problem
 from eve_meta.steering import filters, iptables
 from eve_meta.steering.doctor.finding import Finding, State, ok, wrong
-from eve_meta.steering.namespace import SYSCTLS, PrivateNamespace
+from eve_meta.steering.namespace import PrivateNamespace
 from eve_meta.steering.pins import BPFFS, LOAD_TIMEOUT, Pins
+from eve_meta.steering.sysctls import SYSCTLS
 from eve_meta.tag import STEERED
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000  # linux/sched.h

@@ -1,0 +1,262 @@
+"""What somebody else takes away while the daemon runs is given back within five seconds, and no guest is told a lie."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle
+
+import pytest
+from attrs import field, frozen
+
+from guests import BPFFS, Guest
+from namespace import Namespace, ip_batch
+from tests.guest.scene import META_DATA, Hosts, Identity, Iptables, KeepAlive, Scene, domain, eventually, scene
+
+NAME = "emg-faults"
+COUNT = 2
+SOON = 5.0
+"""Seconds until what was taken away is back and guests are answered."""
+
+
+@frozen
+class Stage(Scene):
+    """Two guests that are equal but for their taps, and what host and private namespace were when nothing was amiss."""
+
+    before: Hosts
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with scene(NAME, {f"vm{number}": domain(number, f"vnet{number}") for number in range(COUNT)}) as running:
+        for number in range(COUNT):
+            running.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0")
+        running.settled(vnet0=0, vnet1=1)
+        yield Stage(running.lab, running.daemon, Hosts.read(running.lab, private=running.private))
+
+
+@frozen
+class Asking:
+    """Guests that ask who they are, all the time and from the same ports; what they were told, and when at last."""
+
+    told: dict[int, set[str]] = field(factory=lambda: {number: set() for number in range(COUNT)})
+    last: dict[int, float] = field(factory=dict)
+    end: threading.Event = field(factory=threading.Event)
+
+    def ask(self, number: int, guest: Guest) -> None:
+        for port in cycle(range(20_000, 20_200)):
+            if self.end.is_set():
+                return
+            began = time.monotonic()
+            # No answer is no lie.
+            with contextlib.suppress(OSError):
+                answer = guest.get(META_DATA, source_port=port, timeout=0.3)
+                self.told[number].add(f"{answer.status} {answer.body.decode()}")
+                self.last[number] = began
+            time.sleep(0.01)
+
+    @contextlib.contextmanager
+    def going_on(self, stage: Scene) -> Iterator[None]:
+        threads = [
+            threading.Thread(target=self.ask, args=(number, stage.lab.guests[f"vm{number}"])) for number in range(COUNT)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self.end.set()
+            for thread in threads:
+                thread.join()
+
+    def answered_since(self, moment: float) -> bool:
+        return all(self.last.get(number, 0) > moment for number in range(COUNT))
+
+    def lies(self) -> list[str]:
+        return [
+            answer
+            for number, answers in self.told.items()
+            for answer in answers
+            if not (answer.startswith("200 ") and Identity.of(number).uuid in answer)
+        ]
+
+
+@frozen
+class Fault:
+    """*command*, within the private namespace or on the host, takes away what *shown* shows as *piece* otherwise."""
+
+    command: str
+    shown: str
+    piece: str
+    part: str
+    private: bool = True
+
+    def cause(self, stage: Scene) -> None:
+        self._where(stage).run(*self.command.split())
+
+    def is_whole(self, stage: Scene) -> bool:
+        return self.piece in self._where(stage).run(*self.shown.split(), check=False).stdout
+
+    def _where(self, stage: Scene) -> Namespace:
+        return stage.private if self.private else stage.lab.host
+
+
+HOST_LINK = f"{NAME}0"
+HOST_FILTER = f"tc filter show dev {HOST_LINK} ingress"
+TAP_FILTER = "tc filter show dev vnet0 ingress"
+
+FAULTS = [
+    Fault("iptables -t nat -F", "iptables-save -t nat", "DNAT", "rules"),
+    Fault("iptables -t raw -F", "iptables-save -t raw", "zone-orig", "rules"),
+    Fault("ip6tables -t nat -F", "ip6tables-save -t nat", "DNAT", "rules"),
+    Fault("ip6tables -t raw -F", "ip6tables-save -t raw", "zone-orig", "rules"),
+    Fault("nft flush ruleset", "iptables-save -t nat", "DNAT", "rules"),
+    Fault("ip rule del priority 169", "ip rule", "169:", "routes"),
+    Fault("ip -6 rule del priority 169", "ip -6 rule", "169:", "routes"),
+    Fault("ip route flush table 169", "ip route show table 169", "meta0", "routes"),
+    Fault("ip -6 route flush table 169", "ip -6 route show table 169", "meta0", "routes"),
+    Fault("ip -6 address flush dev meta0", "ip -6 address show dev meta0", "fd00:a9fe::1", "routes"),
+    Fault(
+        "sysctl -qw net.ipv4.tcp_fwmark_accept=0",
+        "sysctl net.ipv4.tcp_fwmark_accept",
+        "= 1",
+        "namespace",
+    ),
+    Fault(
+        "sysctl -qw net.ipv4.conf.meta0.route_localnet=0",
+        "sysctl net.ipv4.conf.meta0.route_localnet",
+        "= 1",
+        "namespace",
+    ),
+    Fault("ip link set meta0 down", "ip -br link show meta0", "LOWER_UP", "namespace"),
+    Fault("ip link set lo down", "ip -br link show lo", "LOWER_UP", "namespace"),
+    Fault("tc filter del dev meta0 ingress", "tc filter show dev meta0 ingress", "ns_in", "programs"),
+    Fault("tc filter del dev meta0 egress", "tc filter show dev meta0 egress", "ns_out", "programs"),
+    Fault("tc qdisc del dev meta0 clsact", "tc filter show dev meta0 egress", "ns_out", "programs"),
+    Fault(f"tc filter del dev {HOST_LINK} ingress", HOST_FILTER, "host_in", "programs", private=False),
+    Fault(f"tc qdisc del dev {HOST_LINK} clsact", HOST_FILTER, "host_in", "programs", private=False),
+    Fault(f"ip link set {HOST_LINK} down", f"ip -br link show {HOST_LINK}", "LOWER_UP", "namespace", private=False),
+    Fault("tc qdisc del dev vnet0 ingress", TAP_FILTER, "tap_in", "filter", private=False),
+    Fault("tc filter del dev vnet0 ingress", TAP_FILTER, "tap_in", "filter", private=False),
+]
+
+
+def mended(stage: Scene, cause: Callable[[], None], is_whole: Callable[[], bool], part: str) -> None:
+    """Nothing wrong is served when *cause* took away something of *part*, and soon all is as before."""
+    daemon = stage.daemon
+    before = daemon.status()
+    said = len(daemon.log.read_text().splitlines())
+    asking = Asking()
+    with asking.going_on(stage):
+        eventually(lambda: asking.answered_since(0), SOON)
+        cause()
+        began = time.monotonic()
+        assert not is_whole(), "nothing was taken away"
+        eventually(is_whole, SOON)
+        took = time.monotonic() - began
+        eventually(lambda: asking.answered_since(began + took), max(0.1, SOON - took))
+        answered = time.monotonic() - began
+        print(f"\nback after {took:.2f} s, guests answered after {answered:.2f} s")
+    assert asking.lies() == []
+    after = daemon.status()
+    # Others may be missing with it: a link that goes down takes its routes along.
+    assert after["heals"][part] == before["heals"].get(part, 0) + 1
+    assert after["problems"] == []
+    assert [tap["tag"] for tap in after["taps"]] == [tap["tag"] for tap in before["taps"]]
+    lines = [line for line in daemon.log.read_text().splitlines()[said:] if "missing, and" in line or "is back" in line]
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.command)
+def test_what_somebody_takes_away_is_given_back(stage: Stage, fault: Fault) -> None:
+    mended(stage, lambda: fault.cause(stage), lambda: fault.is_whole(stage), fault.part)
+
+
+def test_pins_that_somebody_removes_are_pinned_again(stage: Stage) -> None:
+    """The same programs and maps: who starts next takes over every tap with its tag."""
+    pins = BPFFS / NAME
+
+    def programs() -> str:
+        shown = stage.lab.host.run("bpftool", "map", "show", "pinned", str(pins / "tags"), check=False).stdout
+        return shown + stage.lab.host.run("bpftool", "prog", "show", "pinned", str(pins / "tap_in"), check=False).stdout
+
+    before = programs()
+    assert before
+    mended(stage, lambda: shutil.rmtree(pins), lambda: len(list(pins.glob("*"))) == 9, "programs")
+    assert programs() == before
+
+
+def test_a_namespace_whose_name_somebody_deletes_gets_it_back(stage: Stage) -> None:
+    """Within nothing has changed: a connection that is open goes on."""
+    with KeepAlive(stage.lab.guests["vm0"]) as connection:
+        assert connection.get(META_DATA).status == 200
+        mended(
+            stage,
+            lambda: ip_batch([f"netns delete {NAME}"]),
+            lambda: stage.private.run("true", check=False).returncode == 0,
+            "namespace",
+        )
+        assert connection.get(META_DATA).status == 200
+
+
+def test_nothing_is_more_or_other_than_before(stage: Stage) -> None:
+    """After all that was taken away above, and given back."""
+    assert stage.before.changes() == []
+
+
+def test_a_veth_pair_that_somebody_deletes_is_made_again(stage: Stage) -> None:
+    heals = stage.daemon.status()["heals"]
+    whole = Fault(f"ip link del {HOST_LINK}", HOST_FILTER, "host_in", "namespace", private=False)
+    asking = Asking()
+    with asking.going_on(stage):
+        whole.cause(stage)
+        began = time.monotonic()
+        assert not whole.is_whole(stage)
+        eventually(lambda: asking.answered_since(began), SOON)
+        print(f"\nguests answered after {time.monotonic() - began:.2f} s")
+    assert asking.lies() == []
+    now = stage.daemon.status()
+    assert {part for part, number in now["heals"].items() if number != heals.get(part, 0)} == {"namespace", "routes"}
+    assert now["problems"] == []
+
+
+def test_a_name_that_became_anothers_is_said_and_left_alone(stage: Stage) -> None:
+    ip_batch([f"netns delete {NAME}", f"netns add {NAME}"])
+    try:
+        (problem,) = eventually(lambda: stage.daemon.status()["problems"], SOON)
+        assert f"remove that (ip netns delete {NAME})" in problem
+        assert stage.private.run("ip", "-br", "link").stdout.split()[:2] == ["lo", "DOWN"]
+        assert Identity.asked_by(stage.lab.guests["vm1"]) == Identity.of(1)  # the service needs no name
+    finally:
+        ip_batch([f"netns delete {NAME}"])
+    eventually(lambda: not stage.daemon.status()["problems"], SOON)
+    assert "meta0" in stage.private.run("ip", "-br", "link").stdout
+
+
+def test_legacy_rules_are_given_back_too_and_what_cannot_be_is_a_problem(stage: Stage) -> None:
+    """Nobody tells of changes of these. Last, since it leaves rules of both variants."""
+    iptables = Iptables(stage.lab.directory / "legacy", "legacy")
+    stage.daemon.stop()
+    stage.daemon.start(iptables.prefix())
+    stage.settled(vnet0=0, vnet1=1)
+
+    def flush() -> None:
+        stage.private.run("iptables-legacy", "-t", "nat", "-F")
+        stage.private.run("ip6tables-legacy", "-t", "raw", "-F")
+
+    def is_whole() -> bool:
+        saved = stage.private.run("iptables-legacy-save").stdout + stage.private.run("ip6tables-legacy-save").stdout
+        return saved.count("DNAT") + saved.count("zone-orig") == 5
+
+    assert is_whole()
+    mended(stage, flush, is_whole, "rules")
+    with iptables.broken():
+        flush()
+        (problem,) = eventually(lambda: stage.daemon.status()["problems"], SOON)
+        assert "out of order" in problem
+        assert not is_whole()
+    eventually(lambda: is_whole() and not stage.daemon.status()["problems"], SOON)
+    assert Identity.asked_by(stage.lab.guests["vm1"]) == Identity.of(1)
