@@ -60,6 +60,12 @@ class Label(str, enum.Enum):
     EVE = "eve"
     """EVE-OS's own endpoints."""
 
+    REPORT = "report"
+    """``/eve-meta/v1/report``, which cloud-init posts to."""
+
+    PHONE_HOME = "phone-home"
+    """``/eve-meta/v1/phone-home``, likewise."""
+
     OTHER = "other"
     """Any other path."""
 
@@ -89,6 +95,11 @@ _NOCLOUD = {
     "network-config": Label.NOCLOUD_NETWORK_CONFIG,
 }
 
+_REPORTS: dict[tuple[str, ...], Label] = {
+    ("eve-meta", "v1", "report"): Label.REPORT,
+    ("eve-meta", "v1", "phone-home"): Label.PHONE_HOME,
+}
+
 _TOKEN_PATH = ("latest", "api", "token")
 
 
@@ -107,6 +118,8 @@ def label_of(path: tuple[str, ...]) -> Label:
         return Label.EVE
     if tree == "ec2":
         return _EC2.get(path[2], Label.OTHER) if length > 2 else Label.EC2
+    if tree == "eve-meta":
+        return _REPORTS.get(path, Label.OTHER)
     if path == _TOKEN_PATH:
         return Label.TOKEN
     return _EC2.get(path[1], Label.OTHER) if length > 1 else Label.EC2
@@ -189,6 +202,10 @@ class Ledger:
             self._generations[tag] = generation
         if not generation:
             self._generations.pop(tag, None)
+
+    def generation(self, tag: int) -> int:
+        """The generation of *tag*."""
+        return self._generations.get(tag, 0)
 
     def take(self) -> list[Row]:
         """What was added since the last call."""

@@ -167,8 +167,14 @@ def _questions(
 
         return Explanation(supervisor, steering, inventory, config, _in_thread).ask(asked_for)
 
+    def ask_timeline(name: str) -> Deferred[Any]:
+        from eve_meta.admin.timeline import timeline  # noqa: PLC0415
+
+        return supervisor.current_counts().addCallback(lambda _: timeline(supervisor, steering, name))
+
     return {
         "status": ask_status,
+        "timeline": ask_timeline,
         "events": lambda: [event.plain for event in supervisor.events.latest],
         "explain": ask_explain,
         "list_domains": partial(list_domains, inventory),

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from eve_meta.channel import Counts, PutNode, PutTap, RemoveTap
+from eve_meta.channel import Counts, PutNode, PutTap, RemoveTap, Reported
 from eve_meta.codec import make_converter
 from eve_meta.domain import Domain, TokenPolicy
 from eve_meta.eve import UNKNOWN_NODE
@@ -127,6 +127,7 @@ class Supervisor:
                 counted=self._counted,
                 asked=partial(self._asked, number),
                 timed=self._timed,
+                reported=self._reported,
                 posted=self._password_posted,
             )
             self.workers.append(worker)
@@ -365,6 +366,13 @@ class Supervisor:
         state = next((state for state in self._taps.values() if state.tap.name == whose), None)
         fields = {"tap": None} if state is None else _fields(state.tap, state.domain)
         self.events.emit(Kind.REFUSED, **fields, what=what, count=number)
+
+    def _reported(self, told: Reported) -> None:
+        """Keeps what guests reported of themselves."""
+        now = time.monotonic()
+        for tag, generation, report in told.reports:
+            if (state := self._taps.get(tag)) is not None:
+                state.add_report(generation, report, now)
 
     def _timed(self, times: Iterable[Times]) -> None:
         """Adds up how long the answers of a worker took."""

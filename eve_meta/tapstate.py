@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 
 from eve_meta.domain import Domain
 from eve_meta.latency import Histogram, Times
 from eve_meta.ledger import Label, Record, Row
+from eve_meta.reports import Report, What
 from eve_meta.steering.steering import Tap
 
 GENERATIONS = 4
 """Meanings of a tag that are remembered, for what workers still have to tell of the last but one."""
+
+MAX_REPORTS = 128
+"""Reports of a guest that are kept, the latest: those of one boot of cloud-init. They take 60 KB at most."""
+
+_WRITTEN = frozenset({Label.REPORT, Label.PHONE_HOME})
+"""What guests post, where there is nothing to read."""
 
 _REJECTED = 400
 """The first status that is no answer to what was asked."""
@@ -26,6 +33,8 @@ class TapState:
     :ivar counts: how often each of :data:`eve_meta.web.counts.NAMES` happened.
     :ivar asked: what its guest asked for.
     :ivar times: how long the answers took.
+    :ivar reports: what its guest's cloud-init told of its boot, but its phone_home.
+    :ivar phone_home: what that told last.
     :ivar password_failed: when a password of its guest could not be kept, in seconds of the reactor's clock.
     """
 
@@ -43,6 +52,8 @@ class TapState:
         self.counts: Counter[str] = Counter()
         self.asked = Record(since)
         self.times = Histogram()
+        self.reports: deque[Report] = deque(maxlen=MAX_REPORTS)
+        self.phone_home: Report | None = None
 
     def mean(self, domain: Domain | None) -> bool:
         """Let it mean *domain* from now on; say whether that is another one, or none, after one that was known."""
@@ -71,12 +82,21 @@ class TapState:
         if self._first_generation <= times.generation <= self.generation:
             self.times.add_all(times)
 
+    def add_report(self, generation: int, report: Report, now: float) -> None:
+        """Adds what a worker told at *now* that the guest reported."""
+        if generation != self.generation or self.domain is None or not self.tap.since <= report.at <= now:
+            return
+        if report.what is What.PHONE_HOME:
+            self.phone_home = report
+        else:
+            self.reports.append(report)
+
     def first_fetch(self, row: Row, now: float) -> Domain | None:
         """The domain that read what *row* tells for the first time, None where that is no news or cannot be true."""
         domain = self._domains.get(row.generation)
         fetch = (row.generation, row.label)
         sound = self.tap.since <= row.first <= row.last <= now
-        if domain is None or row.status >= _REJECTED or not sound or fetch in self._fetched:
+        if domain is None or row.status >= _REJECTED or not sound or fetch in self._fetched or row.label in _WRITTEN:
             return None
         self._fetched.add(fetch)
         return domain

@@ -13,6 +13,7 @@ import io
 import os
 import socket
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
@@ -33,6 +34,7 @@ from eve_meta.channel import (
     PutTap,
     RemoveTap,
     Report,
+    Reported,
     SetPassword,
     Timed,
     ToSupervisor,
@@ -48,11 +50,15 @@ from eve_meta.reactor import reactor
 from eve_meta.web.accept import Acceptor
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.listener import prepare
+from eve_meta.web.reports import Told
 from eve_meta.web.site import Site
 from eve_meta.web.table import Extras
 
 COUNT_INTERVAL = 1.0
 """Seconds at most until the supervisor hears of a request; a worker that dies takes this much of the counts along."""
+
+PIECE = 32 * 1024
+"""Bytes of reports in one frame, roughly; in JSON they may take twice as many."""
 
 PASSWORD_RETRY_TIME = 2.0
 """Seconds after a password could not be kept in which its tap's next fails without the supervisor: by passwords alone
@@ -129,6 +135,8 @@ class Worker:
             self._channel.send(Asked(), packed)
         for packed in pack_times(self._site.take_times()):
             self._channel.send(Timed(), packed)
+        for reports in _in_pieces(self._site.take_reports()):
+            self._channel.send(Reported(reports=reports))
         counts = [(str(tag), of_tag) for tag, of_tag in self._site.take_counts().items()]
         while len(counts) > MAX_COUNTED_TAGS:
             self._channel.send(Counts(counts=dict(counts[:MAX_COUNTED_TAGS])))
@@ -141,6 +149,19 @@ class Worker:
         # with reading hear of the end now: the way to them is taken down when this process is gone.
         self._site.cut_all()
         self._reactor.stop()
+
+
+def _in_pieces(reports: Iterable[Told]) -> Iterator[tuple[Told, ...]]:
+    piece: list[Told] = []
+    cost = 0
+    for told in reports:
+        piece.append(told)
+        cost += told[2].cost
+        if cost >= PIECE:
+            yield tuple(piece)
+            piece, cost = [], 0
+    if piece:
+        yield tuple(piece)
 
 
 class _Stderr(io.TextIOBase):

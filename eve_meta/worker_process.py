@@ -37,6 +37,7 @@ from eve_meta.channel import (
     PutTap,
     RemoveTap,
     Report,
+    Reported,
     SetPassword,
     Timed,
     ToSupervisor,
@@ -100,6 +101,7 @@ class WorkerProcess(ProcessProtocol):
     :param accepting: called when it accepts connections.
     :param counted: called with what it counted.
     :param asked: called with what its guests asked for.
+    :param reported: called with what its guests reported of themselves.
     :param timed: called with how long their answers took.
     :param posted: called with a tag, the password that its guest posted, and a function that takes what became of it.
     :ivar pid: the process, or None between two.
@@ -122,6 +124,7 @@ class WorkerProcess(ProcessProtocol):
         counted: Callable[[Counts], None],
         asked: Callable[[list[Row]], None],
         timed: Callable[[list[Times]], None],
+        reported: Callable[[Reported], None],
         posted: Callable[[int, str, Callable[[Outcome], None]], None],
     ) -> None:
         self._reactor = reactor
@@ -134,6 +137,7 @@ class WorkerProcess(ProcessProtocol):
         self._counted = counted
         self._asked = asked
         self._timed = timed
+        self._reported_by_guests = reported
         self._posted = posted
         self._process: IProcessTransport | None = None
         self._channel: Channel | None = None
@@ -285,6 +289,8 @@ class WorkerProcess(ProcessProtocol):
                 self._told(unpack, self._asked, payload)
             case Timed():
                 self._told(unpack_times, self._timed, payload)
+            case Reported():
+                self._reported_by_guests(message)
             case SetPassword():
                 self._password_posted(message.tag, payload)
             case _:

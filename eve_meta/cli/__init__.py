@@ -27,6 +27,7 @@ COMMANDS = (
     "serve",
     "smbios",
     "status",
+    "timeline",
 )
 """Each is the module of its name, and in it the command of its name."""
 

@@ -17,6 +17,7 @@ from eve_meta import password
 from eve_meta.documents.document import HTML, SEED_BYTES, Document
 from eve_meta.domain import TokenPolicy
 from eve_meta.eve import Node
+from eve_meta.reports import MAX_REPORT, Report, read_phone_home, read_report
 from eve_meta.web import session
 from eve_meta.web.counts import Note
 from eve_meta.web.hosts import Hosts
@@ -68,6 +69,14 @@ STORED = {
     password.Outcome.ALREADY_SET: PASSWORD_SET_BEFORE,
     password.Outcome.FAILED: PASSWORD_NOT_KEPT,
 }
+
+REPORT_METHODS = not_allowed(b"POST")
+
+REPORT_TAKEN = Response(HTTPStatus.NO_CONTENT, b"")
+
+REPORT_REFUSED = refusal(HTTPStatus.BAD_REQUEST, "no report of cloud-init")
+
+REPORT_TOO_LARGE = refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {MAX_REPORT} bytes")
 
 REFUSED = {
     status: refusal(status, close=True)
@@ -127,7 +136,9 @@ def objection(entry: Entry | None, request: Request, asking: Asking) -> Note | N
     return None if entry is None else session.objection(entry, request, asking.uptime)
 
 
-def answer(entry: Entry | None, request: Request, asking: Asking, objected: Note | None) -> Response | StorePassword:
+def answer(
+    entry: Entry | None, request: Request, asking: Asking, objected: Note | None
+) -> Response | StorePassword | Report:
     """The answer to *request* of the tap whose tag means *entry*.
 
     :param objected: what :func:`objection` says.
@@ -145,7 +156,7 @@ def answer(entry: Entry | None, request: Request, asking: Asking, objected: Note
         return session.issue(entry, request, asking.uptime, asking.random)
     document = entry.tree.find(request.path, peer=asking.peer, today=asking.today, port=asking.port, node=asking.node)
     if document is None:
-        return NOT_FOUND
+        return _report(request, asking)
     if request.method in READABLE:
         return _read(document, request.headers, asking)
     match request.path:
@@ -179,6 +190,27 @@ _ENTITY_TAG = re.compile(rb'(?:W/)?("[!#-~\x80-\xff]*")')
 
 def _is_among(etag: str | None, value: bytes) -> bool:
     return value == b"*" or (etag is not None and etag.encode("ascii") in _ENTITY_TAG.findall(value))
+
+
+_REPORTS: Mapping[tuple[str, ...], Callable[[bytes, float], Report]] = {
+    ("eve-meta", "v1", "report"): read_report,
+    ("eve-meta", "v1", "phone-home"): read_phone_home,
+}
+
+
+def _report(request: Request, asking: Asking) -> Response | Report:
+    """What a guest posts where no document is."""
+    read = _REPORTS.get(request.path)
+    if read is None:
+        return NOT_FOUND
+    if request.method != b"POST":
+        return REPORT_METHODS
+    if len(request.body) > MAX_REPORT:
+        return REPORT_TOO_LARGE
+    try:
+        return read(request.body, asking.now)
+    except ValueError:
+        return REPORT_REFUSED
 
 
 def _post_password(entry: Entry, request: Request) -> Response | StorePassword:

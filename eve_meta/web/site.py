@@ -23,11 +23,13 @@ from eve_meta.eve import UNKNOWN_NODE
 from eve_meta.latency import Times
 from eve_meta.ledger import Ledger, Row
 from eve_meta.password import Outcome
-from eve_meta.web.answer import DEFECT, STORED, TOO_MANY, Asking, answer, objection
+from eve_meta.reports import Report
+from eve_meta.web.answer import DEFECT, REPORT_TAKEN, STORED, TOO_MANY, Asking, answer, objection
 from eve_meta.web.counts import Counts
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.identity import tag_of_socket
 from eve_meta.web.limits import Limits
+from eve_meta.web.reports import Reports, Told
 from eve_meta.web.request import Memo, Request
 from eve_meta.web.response import Response
 from eve_meta.web.table import NO_EXTRAS, Extras, Table
@@ -87,8 +89,8 @@ class Site:
     :ivar node: what all applications of an EVE-OS node are told alike; set it to change that.
     :ivar counts: what guests did.
     :ivar ledger: what guests asked for.
-    :ivar counted: called when there is something to be taken by :meth:`take_counts` or :meth:`take_rows` where there
-        was nothing; set it to be told.
+    :ivar counted: called when there is something to be taken by :meth:`take_counts` and the like where there was
+        nothing; set it to be told.
     :ivar store_password: keeps a password that the guest of a tag posted; set it to one that does.
     """
 
@@ -117,6 +119,7 @@ class Site:
         self.counted: Callable[[], None] = _nothing
         self.counts = Counts(self._counts_began)
         self.ledger = Ledger(self._counts_began)
+        self.reports = Reports(self._counts_began)
         self.store_password: Callable[[int, str], Deferred[Outcome]] = _cannot_store
         self._clock = clock
         self._hosts = hosts or Hosts()
@@ -161,6 +164,10 @@ class Site:
     def take_times(self) -> list[Times]:
         """How long answers took since the last call."""
         return self.ledger.take_times()
+
+    def take_reports(self) -> list[Told]:
+        """What guests reported of themselves since the last call."""
+        return self.reports.take()
 
     def _counts_began(self) -> None:
         self.counted()
@@ -217,6 +224,9 @@ class Site:
             found = answer(entry, request, asking, objected)
             if isinstance(found, Response):
                 return found
+            if isinstance(found, Report):
+                kept = self.reports.add(tap.tag, self.ledger.generation(tap.tag), found)
+                return REPORT_TAKEN if kept else TOO_MANY
             return self.store_password(tap.tag, found.password).addCallback(STORED.__getitem__)
         except Exception as error:
             # A defect of ours, which one guest's documents may trigger; the others go on.

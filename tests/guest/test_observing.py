@@ -16,10 +16,12 @@ from typing import IO, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from guests import HERE
 from namespace import inside
 from tests.guest.scene import META_DATA, ROUTER, SERVICE, USER_DATA, Scene, domain, eventually, scene, uuid_of
 
 NAME = "emobserv"
+PYTHON = HERE.parent / ".venv/bin/python"
 METRICS = "127.0.0.1:9169"
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -173,6 +175,35 @@ def test_events_are_followed_as_they_happen(stage: Scene) -> None:
         lines.close()
     people = stage.lab.host.run(*stage.daemon.command("events")).stdout
     assert "domain-found    vnet5 vm5" in people
+
+
+def test_a_boot_is_a_timeline_with_what_cloud_init_tells_of_it(stage: Scene) -> None:
+    one = stage.lab.guests["vm1"]
+    for path in ("/openstack", META_DATA, USER_DATA):
+        assert one.get(path).status == 200
+    done = one.run(PYTHON, HERE / "guest_reports.py", check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert one.get("/eve-meta/v1/report").status == 405
+    assert stage.lab.guests["vm2"].get("/eve-meta/v1/report", method="POST", body=b"{}").status == 401
+    (told,) = json.loads(stage.lab.host.run(*stage.daemon.command("timeline", "vm1", "--json")).stdout)
+    moments = {moment["what"]: moment["after"] for moment in told["moments"]}
+    whole = ["tap up", "first ARP", "first SYN", "first request", "meta_data", "user_data", "last request"]
+    assert [moments[what] for what in whole] == sorted(moments[what] for what in whole)
+    assert [(r["what"], r["name"], r["result"]) for r in told["reports"]] == [
+        ("start", "init-network", None),
+        ("start", "init-network/?[2Jconfig", None),
+        ("finish", "init-network/?[2Jconfig", "FAIL"),
+        ("finish", "init-network", "SUCCESS"),
+    ]
+    assert moments["user_data"] < told["reports"][0]["after"] < told["phone_home"]["after"]
+    assert told["phone_home"]["fqdn"] == "guest.example.org"
+    picture = stage.lab.host.run(*stage.daemon.command("timeline", uuid_of(1))).stdout
+    assert "init-network/?[2Jconfig FAIL" in picture
+    assert "phone home guest.example.org" in picture
+    # Nothing of it is among what was read, or in a label.
+    assert not {"report", "phone-home"} & {line["document"] for line in audited(stage, "vnet1")}
+    nobody = stage.lab.host.run(*stage.daemon.command("timeline", "nobody"), check=False)
+    assert (nobody.returncode, "Traceback" in nobody.stderr) == (1, False)
 
 
 def test_no_guest_reaches_the_metrics(stage: Scene) -> None:

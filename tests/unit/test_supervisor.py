@@ -390,6 +390,7 @@ class Process:
             counted=lambda _: None,
             asked=lambda _: None,
             timed=lambda _: None,
+            reported=lambda _: None,
             posted=lambda *posted: self.posted.append(posted),
         )
         self.worker._process = cast(Any, self)

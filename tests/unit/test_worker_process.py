@@ -72,6 +72,7 @@ class Scene:
             counted=self.counted.append,
             asked=self.asked.append,
             timed=self.timed.append,
+            reported=lambda _: None,
             posted=cast(Callable[..., None], None),
         )
 

@@ -10,6 +10,7 @@ from eve_meta.documents.tokens import KEY_BYTES
 from eve_meta.documents.tree import Tree
 from eve_meta.domain import Domain, TokenPolicy
 from eve_meta.eve import Node
+from eve_meta.reports import Report
 from eve_meta.web.answer import Asking, StorePassword, answer, objection
 from eve_meta.web.counts import Note
 from eve_meta.web.hosts import Hosts
@@ -42,7 +43,7 @@ def known(tokens: TokenPolicy = TokenPolicy.OFF, *, password: str | None = None)
 class Told:
     """A response, and what was noted."""
 
-    response: Response | StorePassword
+    response: Response | StorePassword | Report
     note: Note | None
 
 
