@@ -26,7 +26,7 @@ from eve_meta.codec import make_converter
 from eve_meta.domain import MAX_USER_DATA, TokenPolicy
 from eve_meta.eve import Node
 from eve_meta.password import Outcome
-from eve_meta.reports import Report as GuestReport
+from eve_meta.reports import Told
 
 MAX_TO_WORKER = 2 * MAX_USER_DATA + 1024 * 1024
 """Bytes of a frame to the worker: a domain whose user data, in base64, is as large as it may be, and all else."""
@@ -125,9 +125,9 @@ ToWorker = PutTap | RemoveTap | PutNode | Begin | Report | PasswordDone
 
 @frozen(kw_only=True)
 class Reported:
-    """What guests reported of themselves since the last time: each a tag, its generation, and the report."""
+    """What guests reported of themselves since the last time."""
 
-    reports: tuple[tuple[int, int, GuestReport], ...]
+    reports: tuple[Told, ...]
 
 
 ToSupervisor = Counts | Asked | Timed | Reported | SetPassword

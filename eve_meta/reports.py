@@ -46,7 +46,7 @@ OVERHEAD = 150
 """Bytes that a report takes on its way to the supervisor beside its text."""
 
 
-class What(str, enum.Enum):
+class What(enum.Enum):
     """What a report is of."""
 
     START = "start"
@@ -54,7 +54,7 @@ class What(str, enum.Enum):
     PHONE_HOME = "phone-home"
 
 
-class Result(str, enum.Enum):
+class Result(enum.Enum):
     """How what it finished went (``cloudinit/reporting/events.py``)."""
 
     SUCCESS = "SUCCESS"
@@ -92,6 +92,15 @@ class Report:
     def cost(self) -> int:
         """Bytes that it takes on its way, roughly."""
         return OVERHEAD + len(self.name) + len(self.description) + sum(map(len, self.fields.values()))
+
+
+@frozen
+class Told:
+    """A report on its way: the guest of *tag* made it, in that one's *generation* (:mod:`eve_meta.ledger`)."""
+
+    tag: int
+    generation: int
+    report: Report
 
 
 def read_report(body: bytes, at: float) -> Report:

@@ -370,9 +370,9 @@ class Supervisor:
     def _reported(self, told: Reported) -> None:
         """Keeps what guests reported of themselves."""
         now = time.monotonic()
-        for tag, generation, report in told.reports:
-            if (state := self._taps.get(tag)) is not None:
-                state.add_report(generation, report, now)
+        for each in told.reports:
+            if (state := self._taps.get(each.tag)) is not None:
+                state.add_report(each.generation, each.report, now)
 
     def _timed(self, times: Iterable[Times]) -> None:
         """Adds up how long the answers of a worker took."""

@@ -47,10 +47,10 @@ from eve_meta.ledger import pack
 from eve_meta.log import log_to_stderr
 from eve_meta.password import Outcome
 from eve_meta.reactor import reactor
+from eve_meta.reports import Told
 from eve_meta.web.accept import Acceptor
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.listener import prepare
-from eve_meta.web.reports import Told
 from eve_meta.web.site import Site
 from eve_meta.web.table import Extras
 
@@ -156,7 +156,7 @@ def _in_pieces(reports: Iterable[Told]) -> Iterator[tuple[Told, ...]]:
     cost = 0
     for told in reports:
         piece.append(told)
-        cost += told[2].cost
+        cost += told.report.cost
         if cost >= PIECE:
             yield tuple(piece)
             piece, cost = [], 0

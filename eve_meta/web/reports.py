@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from eve_meta.reports import Report
+from eve_meta.reports import Report, Told
 
 MAX_BYTES = 512 * 1024
 """Of all guests between two tellings, which are a second apart: 2,500 reports. A cloud-init boot sends 120."""
 
 MAX_TAP_BYTES = 16 * 1024
 """Of one guest: 80 reports, or two of phone_home."""
-
-Told = tuple[int, int, Report]
-"""A tag, its generation (:mod:`eve_meta.ledger`), and what its guest reported."""
 
 
 class Reports:
@@ -35,7 +32,7 @@ class Reports:
             return False
         if not self._waiting:
             self._began()
-        self._waiting.append((tag, generation, report))
+        self._waiting.append(Told(tag, generation, report))
         self._bytes[tag] += report.cost
         self._all_bytes += report.cost
         return True

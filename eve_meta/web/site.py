@@ -23,13 +23,13 @@ from eve_meta.eve import UNKNOWN_NODE
 from eve_meta.latency import Times
 from eve_meta.ledger import Ledger, Row
 from eve_meta.password import Outcome
-from eve_meta.reports import Report
+from eve_meta.reports import Report, Told
 from eve_meta.web.answer import DEFECT, REPORT_TAKEN, STORED, TOO_MANY, Asking, answer, objection
 from eve_meta.web.counts import Counts
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.identity import tag_of_socket
 from eve_meta.web.limits import Limits
-from eve_meta.web.reports import Reports, Told
+from eve_meta.web.reports import Reports
 from eve_meta.web.request import Memo, Request
 from eve_meta.web.response import Response
 from eve_meta.web.table import NO_EXTRAS, Extras, Table

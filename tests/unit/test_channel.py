@@ -21,13 +21,17 @@ from eve_meta.channel import (
     PutTap,
     RemoveTap,
     Report,
+    Reported,
     SetPassword,
+    Timed,
     ToSupervisor,
     ToWorker,
 )
 from eve_meta.domain import TokenPolicy
 from eve_meta.eve import Node
 from eve_meta.password import Outcome
+from eve_meta.reports import Report as GuestReport
+from eve_meta.reports import Result, Told, What
 
 
 class End:
@@ -50,6 +54,9 @@ class End:
         self.closed += 1
 
 
+FINISHED = GuestReport(at=5.5, what=What.FINISH, name="init", description="d", result=Result.WARN)
+PHONE_HOME = GuestReport(at=5.0, what=What.PHONE_HOME, fields={"fqdn": "vm.example.org"})
+
 MESSAGES: list[ToWorker | ToSupervisor] = [
     PutTap(tag=7, tap="vnet0", since=12.5),
     PutTap(tag=7, tap="vnet0", since=1.0, tokens=TokenPolicy.REQUIRED, token_key=b"\0\n\xff", password="a\nb"),
@@ -59,6 +66,8 @@ MESSAGES: list[ToWorker | ToSupervisor] = [
     Report(number=3),
     Counts(counts={"7": {"no_token": 3, "malformed": 1}, "0": {"timeout": 1}}, number=3),
     Asked(),
+    Timed(),
+    Reported(reports=(Told(7, 1, FINISHED), Told(8, 0, PHONE_HOME))),
     SetPassword(tag=7),
     *(PasswordDone(tag=7, outcome=outcome) for outcome in Outcome),
 ]
@@ -143,3 +152,23 @@ def test_the_end_of_the_other_side_is_told_once() -> None:
     end = End()
     end.channel.connectionLost()
     assert end.closed == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"what": "\x1b[2J"},
+        {"result": "GREAT"},
+        {"at": "soon"},
+        {"name": "\x1b[2J"},
+        {"fields": {"x": "y"}},
+        {"else": 1},
+    ],
+)
+def test_a_report_that_no_sound_worker_tells_ends_the_channel(wrong: dict[str, object]) -> None:
+    report = {"at": 5.0, "what": "start", "name": "n", **wrong}
+    plain = {"message": "Reported", "reports": [{"tag": 1, "generation": 0, "report": report}]}
+    frame = json.dumps(plain).encode() + b"\n"
+    receiver = End()
+    receiver.feed(struct.pack("!I", len(frame)) + frame)
+    assert (receiver.received, receiver.transport.disconnecting) == ([], True)

@@ -165,8 +165,8 @@ def test_the_site_keeps_what_is_posted_for_the_supervisor() -> None:
     head = f"POST {REPORT} HTTP/1.1\r\nHost: 169.254.169.254\r\nContent-Length: {len(body)}\r\n\r\n"
     guest.send(head.encode() + body)
     assert guest.answers[0].status == 204
-    ((_, _, report),) = site.take_reports()
-    assert report.name == "init-network"
+    (kept,) = site.take_reports()
+    assert (kept.generation, kept.report.name) == (site.ledger.generation(kept.tag), "init-network")
 
 
 # -- kept --
