@@ -9,6 +9,7 @@ path is looked at then, and mended where a piece is missing; so what we change o
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
@@ -33,7 +34,7 @@ from eve_meta.steering.namespace import PrivateNamespace
 from eve_meta.steering.pins import Pins
 
 PERIOD = 2.0
-"""Seconds between looks at what nobody tells of; one costs some 0.3 ms."""
+"""Seconds between looks at what nobody tells of; one costs some 0.2 ms."""
 
 SETTLE = 0.2
 """Seconds from a message to the look, for whoever makes several changes: restarts a firewall, say."""
@@ -112,7 +113,12 @@ class Guard:
         with contextlib.ExitStack() as undo:
             with self._namespace.entered():
                 for protocol, groups in GROUPS.items():
-                    undo.callback(_Ear(self._reactor, protocol, groups, self.suspect).close)
+                    try:
+                        undo.callback(_Ear(self._reactor, protocol, groups, self.suspect).close)
+                    except OSError as error:
+                        # A kernel without nfnetlink has legacy iptables alone.
+                        if error.errno != errno.EPROTONOSUPPORT:
+                            raise
                 self._legacy = LegacyTables(ipv6=self._namespace.ipv6)
             undo.callback(self._legacy.close)
             self._shape: tuple[bytes, ...] | None = self._legacy.shape()
