@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import mmdebstrap
 import vm_image
 from guests import LabError
 from vm_plans import FIRST, SECOND, Boot, differences
@@ -73,7 +74,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if (path := shutil.which(name)) is not None:
             (programs / name).symlink_to(path)
     monkeypatch.setenv("PATH", str(programs))
-    monkeypatch.setattr(vm_image, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(mmdebstrap, "CACHE", tmp_path / "cache")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     return tmp_path / "cache"
 

@@ -1,0 +1,150 @@
+"""Debian or Ubuntu installed into a folder, and a cache for what is made of that.
+
+Each thing is built once and kept in :data:`CACHE`, in a folder that is named for what it is made of: a change of that
+makes another. A build happens in a folder beside it, and what it made is renamed at its very end, so that there is a
+whole thing or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from guests import LabError
+
+CACHE = Path("/var/cache/eve-meta-lab")
+
+UNUSED_TIME = 14 * 86400.0
+"""Seconds after which what nobody used (an older checkout's, say) goes when something is built."""
+
+RUN_TIME = 900.0
+"""Seconds that a program of a build may take; mmdebstrap takes one minute where the mirror is near."""
+
+DEBIAN_ELSEWHERE = "bookworm"
+"""The release of Debian where this machine has another distribution; else it is the machine's own."""
+
+KEYRINGS = {
+    "debian": "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "ubuntu": "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+}
+
+
+def built_once(kind: str, made_of: Sequence[str], build: Callable[[Path], Path]) -> Path:
+    """The folder with the thing of that *kind* that is made of *made_of*.
+
+    *build* makes it when it is not there yet: it gets an empty folder to work in, and returns which folder of that to
+    keep.
+
+    :raises LabError: when it cannot be built.
+    """
+    key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
+    wanted = CACHE / f"{kind}-{key}"
+    CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked():
+        if not wanted.is_dir():
+            _remove_old()
+            print(f"building once, in a minute or two: {wanted}", flush=True)
+            work = Path(tempfile.mkdtemp(prefix="building-", dir=CACHE))
+            try:
+                build(work).rename(wanted)
+            finally:
+                shutil.rmtree(work)
+        os.utime(wanted)
+    return wanted
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Two runs at once build it once. The lock ends with this process."""
+    descriptor = os.open(CACHE, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_old() -> None:
+    for path in CACHE.iterdir():
+        killed = path.name.startswith("building-")
+        if killed or time.time() - path.stat().st_mtime > UNUSED_TIME:
+            shutil.rmtree(path)
+
+
+def own_distribution() -> str:
+    """The distribution of this machine, as mmdebstrap and :func:`install` call it."""
+    return platform.freedesktop_os_release()["ID"]
+
+
+def release(distribution: str) -> str:
+    """The code name of the release that :func:`install` installs."""
+    system = platform.freedesktop_os_release()
+    return system["VERSION_CODENAME"] if system["ID"] == distribution else DEBIAN_ELSEWHERE
+
+
+def install(tree: Path, distribution: str, *options: str) -> None:
+    """Install a *distribution*, this machine's own or "debian", into the folder *tree*; *options* are mmdebstrap's.
+
+    :raises LabError: when that fails.
+    """
+    # Namespaces of its own: whatever it mounts and starts in there is gone when it ends, however it ends.
+    alone = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc")
+    settings = [f"--aptopt={setting}" for setting in _apt_settings()]
+    command = (*alone, "mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase", *options, *settings)
+    run(*command, release(distribution), tree, *_mirrors(distribution))
+
+
+def _mirrors(distribution: str) -> list[str]:
+    """Its own sources as this machine's apt is configured; without any, mmdebstrap knows Debian's itself."""
+    shown = "$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)"
+    command = ["apt-get", "indextargets", "--format", shown, "Identifier: Packages"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = dict.fromkeys(found.stdout.splitlines())  # one for each architecture
+    targets = [line.split() for line in lines if line.lower().startswith(f"{distribution} ")]
+    return [
+        f"deb [signed-by={KEYRINGS[distribution]}] {uri} {suite} {component}"
+        for _, uri, suite, component in targets
+        if suite.partition("-")[0] == release(distribution)
+    ]
+
+
+def _apt_settings() -> list[str]:
+    """How this machine's apt gets to its mirrors (a proxy, say), which mmdebstrap does not read itself."""
+    settings = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=False).stdout
+    wanted = re.compile(r'Acquire::(https?::|Check-|Retries)\S* "[^"]+";')
+    return [line.rstrip(";") for line in settings.splitlines() if wanted.fullmatch(line)]
+
+
+def run(*command: str | Path) -> None:
+    """Run a program of a build.
+
+    :raises LabError: when it fails, with the end of what it printed.
+    """
+    try:
+        subprocess.run(
+            command,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=RUN_TIME,
+        )
+    except FileNotFoundError as error:
+        raise LabError(f"{error.filename} is missing: run scripts/bootstrap") from None
+    except subprocess.TimeoutExpired:
+        raise LabError(f"cannot build it: {command[0]} does not end") from None
+    except subprocess.CalledProcessError as error:
+        end = "\n".join(error.stdout.splitlines()[-30:])
+        raise LabError(f"cannot build it (is the network there, and does apt-get update work?): {end}") from None
