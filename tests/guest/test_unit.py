@@ -312,7 +312,7 @@ def test_it_says_ready_when_guests_are_answered_and_that_its_reactor_turns(
         beats, until = [], time.monotonic() + 2.2
         while time.monotonic() < until:
             beats.append(manager.recv(4096).decode())
-        assert 3 <= len(beats) <= 5  # one each half second
+        assert 3 <= len(beats) <= 6  # one each half second; the last may have come after that time
         assert beats[-1] == "WATCHDOG=1\nSTATUS=taps: 2, of a known domain: 2; workers: 1, that accept: 1"
         # One that does not turn is silent, and what systemd then does is its WatchdogSec=.
         process.send_signal(signal.SIGSTOP)
