@@ -29,6 +29,9 @@ BOOT_TIME = 600.0
 PREDICT_TIME = 30.0
 """Seconds until the daemon knows whose the tap is of a VM that libvirt has just started."""
 
+EXPLAIN_TIME = 75.0
+"""Seconds for which ``eve-meta explain`` may say that a VM that only asked DHCP still boots, and some more."""
+
 POLL = 1.0
 
 
@@ -126,9 +129,15 @@ class Hypervisor:
 
     def _look(self, plan: Plan, boot: Boot, predicted: str) -> Booted:
         (tap,) = self.libvirtd.taps(plan.name)
-        verdicts = {step["verdict"]: step["state"] for step in self._explain(plan)["steps"]}
+        deadline = time.monotonic() + EXPLAIN_TIME
+        # On a quick machine the guest has given up before explain stops to give it time to boot.
+        while "packets-booting" in (verdicts := self._verdicts(plan)) and time.monotonic() < deadline:
+            time.sleep(POLL)
         taps = {status["tap"]: status for status in self.daemon.status()["taps"]}
         return Booted(plan, boot, tap, predicted, verdicts, taps[tap])
+
+    def _verdicts(self, plan: Plan) -> dict[str, str]:
+        return {step["verdict"]: step["state"] for step in self._explain(plan)["steps"]}
 
     def _explain(self, plan: Plan) -> dict[str, Any]:
         # Its exit status says whether a step is wrong.
