@@ -89,6 +89,22 @@ static __always_inline struct guest *guest_of(__u32 tag)
 	return guests.lookup(&tag);
 }
 
+/* The guest of `tag`, whose neighbour message is to be answered; NULL when it has been dropped and counted instead. */
+static __always_inline struct guest *neighbour(__u32 tag, __u64 now)
+{
+	struct guest *guest = guest_of(tag);
+
+	if (!guest) {
+		count(tag, DROP_NO_TAG);
+		return NULL;
+	}
+	if (!take_packet(guest, now)) {
+		count(tag, DROP_PACKET_RATE);
+		return NULL;
+	}
+	return guest;
+}
+
 static __always_inline int from_tap_arp(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, int tagged)
 {
 	const __be32 service = bpf_htonl(SERVICE_IPV4);
@@ -111,12 +127,10 @@ static __always_inline int from_tap_arp(struct __sk_buff *skb, struct cursor *cu
 		return drop(tag, DROP_VLAN);
 	if (arp->op != bpf_htons(ARPOP_REQUEST))
 		return drop(tag, DROP_ARP);
-	guest = guest_of(tag);
-	if (!guest)
-		return drop(tag, DROP_NO_TAG);
 	now = bpf_ktime_get_boot_ns();
-	if (!take_packet(guest, now))
-		return drop(tag, DROP_PACKET_RATE);
+	guest = neighbour(tag, now);
+	if (!guest)
+		return TC_ACT_SHOT;
 
 	/* Answer in place. Also to a probe from 0.0.0.0 (RFC 5227): a guest that picks link-local addresses must learn
 	 * that this one is taken. */
@@ -261,12 +275,10 @@ static __always_inline int from_tap_nd(struct __sk_buff *skb, const struct exten
 		return drop(tag, DROP_VLAN);
 	if (ext->any || hop_limit != ND_HOP_LIMIT || message.code)
 		return drop(tag, DROP_ND);
-	guest = guest_of(tag);
-	if (!guest)
-		return drop(tag, DROP_NO_TAG);
 	now = bpf_ktime_get_boot_ns();
-	if (!take_packet(guest, now))
-		return drop(tag, DROP_PACKET_RATE);
+	guest = neighbour(tag, now);
+	if (!guest)
+		return TC_ACT_SHOT;
 	if (advertise(skb, &message.target, service_mac) < 0)
 		return drop(tag, DROP_ND);
 	see(&guest->nd, now);

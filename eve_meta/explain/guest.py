@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from eve_meta.addresses import SERVICE_IPV4, SERVICE_IPV6
 from eve_meta.datasource import (
     NONE,
     OPENSTACK_ASSET_TAGS,
@@ -18,7 +19,7 @@ from eve_meta.datasource import (
 from eve_meta.explain.facts import DiskFacts, Facts, MachineFacts
 from eve_meta.explain.steps import Step, Verdict, command, listed
 
-OUR_HOSTS = ("169.254.169.254", "fe80::a9fe:a9fe", "fd00:ec2::254")
+OUR_HOSTS = (SERVICE_IPV4, *SERVICE_IPV6)
 
 SEED_LABELS = ("cidata", "CIDATA", "config-2", "CONFIG-2")
 

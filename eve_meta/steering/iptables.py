@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from eve_meta.addresses import SERVICE_IPV4, SERVICE_IPV6
 from eve_meta.errors import Problem
 
 SOL_IP, SOL_IPV6 = 0, 41
@@ -56,8 +57,8 @@ COMMIT
 
 
 RULES = {
-    "iptables-restore": _rules(WORKER, "169.254.169.254"),
-    "ip6tables-restore": _rules(f"[{WORKER6}]", "fe80::a9fe:a9fe", "fd00:ec2::254"),
+    "iptables-restore": _rules(WORKER, SERVICE_IPV4),
+    "ip6tables-restore": _rules(f"[{WORKER6}]", *SERVICE_IPV6),
 }
 """raw PREROUTING comes before conntrack looks a packet up, so the zone is there in time. ``--zone-orig`` and not
 ``--zone``: answers leave without a zone and must find their connection by its reply tuple, which conntrack keeps unique

@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterable
 from ipaddress import AddressValueError, IPv6Address
 
-IPV4 = b"169.254.169.254"
-IPV6 = frozenset({IPv6Address("fe80::a9fe:a9fe"), IPv6Address("fd00:ec2::254")})
+from eve_meta.addresses import SERVICE_IPV4, SERVICE_IPV6
+
+IPV4 = SERVICE_IPV4.encode("ascii")
+IPV6 = frozenset(map(IPv6Address, SERVICE_IPV6))
 
 # RFC 9112 section 3.2: a host, and a port, which may be empty (RFC 3986 section 3.2.3). No other port leads to us.
 _HOST = re.compile(rb"(?:\[(?P<ipv6>[0-9A-Fa-f:]+)(?:%[^\]]*)?\]|(?P<name>[^:\[\]]*))(?::(?:80)?)?")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
+from eve_meta.addresses import SERVICE_IPV4
 from eve_meta.config import SteeringConfig
 from eve_meta.steering import filters
 from eve_meta.steering.doctor.finding import Finding, ok, warning, wrong
@@ -17,7 +18,6 @@ from eve_meta.steering.links import link_of
 from eve_meta.steering.namespace import ALIAS, host_link
 from eve_meta.steering.steering import is_tap
 
-SERVICE = "169.254.169.254"
 NETNS = Path("/run/netns")
 
 NEUTRON = ("ovnmeta-", "qdhcp-", "qrouter-")
@@ -67,12 +67,12 @@ def _addresses(ipr: IPRoute) -> Iterator[Finding]:
     found = [
         warning(
             "service address",
-            f"{names[message['index']]} has {SERVICE}: this host cannot reach its own cloud's metadata service",
-            f"ip address delete {SERVICE}/{message['prefixlen']} dev {names[message['index']]}",
+            f"{names[message['index']]} has {SERVICE_IPV4}: this host cannot reach its own cloud's metadata service",
+            f"ip address delete {SERVICE_IPV4}/{message['prefixlen']} dev {names[message['index']]}",
         )
-        for message in ipr.get_addr(address=SERVICE)
+        for message in ipr.get_addr(address=SERVICE_IPV4)
     ]
-    yield from found or [ok("service address", f"no link of this host has {SERVICE}")]
+    yield from found or [ok("service address", f"no link of this host has {SERVICE_IPV4}")]
 
 
 def _nat() -> Iterator[Finding]:
@@ -81,7 +81,7 @@ def _nat() -> Iterator[Finding]:
         text = f"another metadata service is led to by the rule {rule!r}; guests behind our taps no longer reach it"
         yield warning("other services", text, delete)
     if not rules:
-        yield ok("other services", f"no rule of this host is about {SERVICE}")
+        yield ok("other services", f"no rule of this host is about {SERVICE_IPV4}")
 
 
 def _iptables_rules() -> Iterator[tuple[str, str]]:
@@ -90,7 +90,7 @@ def _iptables_rules() -> Iterator[tuple[str, str]]:
     for line in _lines("iptables-save"):
         if line.startswith("*"):
             table = line[1:]
-        elif line.startswith("-A ") and SERVICE in line:
+        elif line.startswith("-A ") and SERVICE_IPV4 in line:
             yield line, f"iptables -t {table} -D {line.removeprefix('-A ')}"
 
 
@@ -110,7 +110,7 @@ def _nft_rules() -> Iterator[tuple[str, str]]:
             of_iptables = False
         elif line.startswith("}"):
             place = place[:2]
-        elif SERVICE in line and " # handle " in line and not of_iptables:
+        elif SERVICE_IPV4 in line and " # handle " in line and not of_iptables:
             rule, _, handle = line.rpartition(" # handle ")
             yield rule, f"nft delete rule {' '.join(place)} handle {handle}"
 

@@ -12,6 +12,7 @@ import pytest
 from eve_meta.reactor import reactor as the_reactor
 
 Until = Callable[[Callable[[], bool]], None]
+LongestTurn = Callable[[Callable[[], bool]], float]
 
 
 @pytest.fixture
@@ -30,6 +31,21 @@ def until(reactor: Any) -> Until:
             reactor.iterate(0.01)
 
     return turn
+
+
+@pytest.fixture
+def longest_turn(reactor: Any) -> LongestTurn:
+    """Turns the reactor until something is so; the longest turn, in seconds of this thread's own time."""
+
+    def measure(condition: Callable[[], bool]) -> float:
+        longest = 0.0
+        while not condition():
+            began = time.thread_time()  # not the time that other programs take
+            reactor.iterate(0)
+            longest = max(longest, time.thread_time() - began)
+        return longest
+
+    return measure
 
 
 @pytest.fixture
