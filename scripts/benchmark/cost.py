@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import statistics
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmark.field import LOAD_CPU, NAME, SERVER_CPU
+from benchmark.field import LOAD_CPU, NAME, SERVER_CPU, until
 from daemon import Daemon
 from guests import Lab
 from namespace import Namespace, ip_batch
 
 SECONDS = 3
 """Of iperf3 in each direction's round."""
+
+START_TIME = 10.0
+"""Seconds until the filter and iperf3 are there."""
 
 BPF_STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 
@@ -86,11 +88,8 @@ def _wait_for_filter(lab: Lab) -> None:
 
 
 def _until_says(lab: Lab, text: str, *command: str) -> None:
-    deadline = time.monotonic() + 10
-    while text not in lab.host.run(*command, check=False).stdout:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{' '.join(command)} does not say {text!r}")
-        time.sleep(0.05)
+    says = " ".join(command)
+    until(lambda: text in lab.host.run(*command, check=False).stdout, START_TIME, f"{text!r} in what {says!r} says")
 
 
 @contextmanager

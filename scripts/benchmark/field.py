@@ -11,7 +11,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ READY_TIME = 60.0
 META_DATA = "/openstack/latest/meta_data.json"
 MARKER = "vm%u.example.org"
 """What the guest of that number finds in its own and in no other's."""
+
+POLL = 0.001
 
 SLOTS = 64
 """Guests that ask at a time, where nothing else is meant."""
@@ -117,19 +119,17 @@ class Field:
 
         :raises TimeoutError: when one does not within :data:`READY_TIME`.
         """
-        deadline = time.monotonic() + READY_TIME
         # A tap whose carrier comes may have another guest from then on, so that what was answered before says nothing.
-        while not all(tap["carrier"] and tap["domain"] for tap in self.daemon.status()["taps"]):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not every tap has a carrier and a domain after {READY_TIME} s")
-            time.sleep(0.1)
-        while (
-            asked := self.load(
-                request(META_DATA), slots=SLOTS, total=len(self.guests), seconds=int(READY_TIME), marker=MARKER
-            )
-        ).failures:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not every guest is answered after {READY_TIME} s: {asked}")
+        until(
+            lambda: all(tap["carrier"] and tap["domain"] for tap in self.daemon.status()["taps"]),
+            READY_TIME,
+            "each tap to have a carrier and a domain",
+        )
+        until(lambda: not self._ask_all().failures, READY_TIME, "each guest to get its own answer")
+
+    def _ask_all(self) -> Load:
+        total, seconds = len(self.guests), int(READY_TIME)
+        return self.load(request(META_DATA), slots=SLOTS, total=total, seconds=seconds, marker=MARKER)
 
     def pin_workers(self) -> None:
         """Let the workers have the servers' core and nothing else."""
@@ -140,6 +140,18 @@ class Field:
 def mac(number: int) -> str:
     """The MAC address of the guest of that number, as its domain file says it."""
     return f"fa:16:3e:00:{number >> 8:02x}:{number & 255:02x}"
+
+
+def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait for *condition*.
+
+    :raises TimeoutError: when it is not so within *seconds*; it says that *what* was waited for.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:.0f} s for {what}")
+        time.sleep(POLL)
 
 
 def request(path: str) -> bytes:

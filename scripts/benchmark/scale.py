@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark.field import META_DATA, NAME, domain
+from benchmark.field import META_DATA, NAME, domain, until
 from daemon import Daemon
 from guests import Guest, Lab
 from link_watch import watching
@@ -24,7 +23,6 @@ CHANGES = 5
 """Changes of a domain file that are timed at each step in each round."""
 
 PATIENCE = 120.0
-POLL = 0.001
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
@@ -90,7 +88,7 @@ class _Ground:
             before = set(watch.links)
             for number in numbers:
                 self._lab.host.ip(f"tuntap add vnet{number} mode tap")
-            _until(lambda: len(watch.filters.keys() - before) >= SAMPLE)
+            until(lambda: len(watch.filters.keys() - before) >= SAMPLE, PATIENCE, "the filters of new taps")
             times = [watch.filters[link] - watch.links[link] for link in watch.filters.keys() - before]
         self._lab.host.ip(*(f"link delete vnet{number}" for number in numbers))
         return times
@@ -101,14 +99,14 @@ class _Ground:
         hostname = f"changed{self._changes}.example.org"
         began = time.monotonic()
         self._daemon.write_domain("vm0", {**domain(0), "hostname": hostname})
-        _until(lambda: json.loads(self._guest.get(META_DATA).body)["hostname"] == hostname)
+        until(lambda: json.loads(self._guest.get(META_DATA).body)["hostname"] == hostname, PATIENCE, "the new answer")
         return time.monotonic() - began
 
     def _all_known(self) -> None:
         def known() -> int:
             return sum(tap["domain"] is not None for tap in self._daemon.status()["taps"])
 
-        _until(lambda: known() == self._taps)
+        until(lambda: known() == self._taps, PATIENCE, "the domain of each tap")
 
     def _resident(self) -> dict[str, float]:
         process = self._daemon.process
@@ -122,11 +120,3 @@ def _resident_kib(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
     raise RuntimeError(f"process {pid} is gone")
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {PATIENCE:.0f} s")
-        time.sleep(POLL)
