@@ -82,11 +82,11 @@ def serve(config: Config) -> None:
         _listen_metrics(config, supervisor, steering, inventory)
         undo.callback(steering.stop)
         undo.callback(manager.stopping)
-        listeners = steering.start()
-        end_if_told()
+        listeners = steering.start(end_if_told)
         # From here on there are workers, whose end takes a reactor that runs. When it starts it brings a handler of its
         # own for SIGTERM, which complains of a second one.
         _on_signals(_end_reactor)
+        end_if_told()
         reactor.callWhenRunning(_on_signals, _end_reactor)
         supervisor.start(steering, listeners, config.web.workers or os.cpu_count() or 1)
         reactor.addSystemEventTrigger("before", "shutdown", manager.stopping)
@@ -97,37 +97,33 @@ def serve(config: Config) -> None:
     _log.info("ended; the host is as it was")
 
 
-class _ToldToEnd(BaseException):
-    """A signal came while the daemon was starting. No Exception: nothing on the way is to take it for a failure."""
+class _ToldToEnd(Exception):
+    """A signal came while the daemon was starting."""
 
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[Callable[[], None]]:
-    """Raises :class:`_ToldToEnd` when a signal says that the daemon is to end: once, wherever it is just then.
+    """Gives a function that raises :class:`_ToldToEnd` when a signal has said that the daemon is to end.
 
-    Those that come later, also after this context, are nothing: what has begun to be undone must be undone. Python
-    drops what is raised within a destructor or a weak reference's callback; what this gives raises it again.
+    It is for the start's own steps to call. What is raised out of a handler, wherever the daemon is just then, leaves
+    half done what libraries do in one go: pyroute2's event loop, a destructor. Signals that come later, also after this
+    context, are nothing: what has begun to be undone must be undone.
     """
     told = False
 
     def end(*_: object) -> None:
         nonlocal told
         told = True
-        _on_signals(_ignore)
-        raise _ToldToEnd
 
     def end_if_told() -> None:
         if told:
             raise _ToldToEnd
 
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda dropped: None if dropped.exc_type is _ToldToEnd else hook(dropped)
     _on_signals(end)
     try:
         yield end_if_told
     finally:
         _on_signals(_ignore)
-        sys.unraisablehook = hook
 
 
 def _on_signals(handle: Callable[..., None] | signal.Handlers) -> None:

@@ -11,6 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +30,9 @@ BPFFS = Path("/sys/fs/bpf")
 LOAD_TIMEOUT = 120
 """Seconds that compiling may take; it takes two on an idle core."""
 
+LOAD_POLL = 0.1
+"""Seconds after which it is asked again, while compiling lasts, whether to go on."""
+
 
 class Pins:
     """The pins of the steering called *namespace*."""
@@ -38,11 +43,12 @@ class Pins:
         self._lock = -1
         self._held: dict[str, int] = {}
 
-    def open(self) -> Maps:
+    def open(self, end_if_told: Callable[[], None] = lambda: None) -> Maps:
         """Locks the directory, loads the programs unless these sources' are there already, and opens the maps.
 
         Taps keep the tags that an earlier daemon gave them, also where its programs are replaced.
 
+        :param end_if_told: called now and then while the programs compile; what it raises ends that.
         :raises Problem: when another daemon holds them, or loading fails; then nothing is left behind.
         """
         self._mount()
@@ -54,7 +60,7 @@ class Pins:
                     undo.callback(old.close)
                 maps = self._adopted(old)
                 if maps is None:
-                    self._load()
+                    self._load(end_if_told)
                     maps = Maps(self.directory)
                     if old is not None:
                         maps.write_settings(evolve(maps.settings(), next_tag=old.settings().next_tag))
@@ -154,28 +160,43 @@ class Pins:
         except OSError:
             return None
 
-    def _load(self) -> None:
+    def _load(self, end_if_told: Callable[[], None]) -> None:
         command = [sys.executable, "-I", "-m", "eve_meta.steering.loader", str(self.directory)]
-        try:
-            # A folder of its own for what it writes: where we are told to end meanwhile it is killed, and leaves that.
-            with tempfile.TemporaryDirectory(prefix="eve-meta-") as scratch:
-                environment = {**os.environ, "TMPDIR": scratch}
-                done = subprocess.run(
-                    command, capture_output=True, text=True, timeout=LOAD_TIMEOUT, check=False, env=environment
-                )
-        except subprocess.TimeoutExpired:
-            raise Problem(
-                f"compiling the BPF programs did not end within {LOAD_TIMEOUT} s: is the host overloaded?"
-            ) from None
-        if done.returncode != 0:
+        # A folder of its own for what it writes: where we are told to end meanwhile it is killed, and leaves that.
+        with tempfile.TemporaryDirectory(prefix="eve-meta-") as scratch:
+            status, said = _run(command, {**os.environ, "TMPDIR": scratch}, end_if_told)
+        if status != 0:
             # The loader's own line is the last; before it stands what the compiler or the verifier said.
-            details = done.stderr.strip().splitlines()
-            if done.returncode < 0 or not details:
+            details = said.strip().splitlines()
+            if status < 0 or not details:
                 # Not its own end: bcc may crash where its compiler finds no header.
-                ended = f"by signal {-done.returncode}" if done.returncode < 0 else f"with status {done.returncode}"
+                ended = f"by signal {-status}" if status < 0 else f"with status {status}"
                 last = f"the programs do not load: the loader ended {ended}; are the kernel headers whole?"
             else:
                 last = details.pop()
             if details:
                 sys.stderr.write("\n".join(details) + "\n")
             raise Problem(last)
+
+
+def _run(command: list[str], environment: dict[str, str], end_if_told: Callable[[], None]) -> tuple[int, str]:
+    """Runs *command*; gives its status and what it said on its standard error."""
+    deadline = time.monotonic() + LOAD_TIMEOUT
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            while True:
+                try:
+                    said = process.communicate(timeout=LOAD_POLL)[1]
+                except subprocess.TimeoutExpired:
+                    end_if_told()
+                    if time.monotonic() > deadline:
+                        raise Problem(
+                            f"compiling the BPF programs did not end within {LOAD_TIMEOUT} s: is the host overloaded?"
+                        ) from None
+                else:
+                    return process.returncode, said
+        except BaseException:
+            process.kill()
+            raise

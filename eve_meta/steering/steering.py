@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol
 
@@ -106,15 +106,16 @@ class Steering:
         """Taps that could not be steered, and why."""
         return self._problems
 
-    def start(self) -> tuple[socket.socket, ...]:
+    def start(self, end_if_told: Callable[[], None]) -> tuple[socket.socket, ...]:
         """Makes the path and begins to watch for taps; returns the sockets on which workers accept guests' connections.
 
         Blocks for the two seconds that compiling takes, so it is called before the reactor runs.
 
+        :param end_if_told: called now and then meanwhile; what it raises ends the start.
         :raises Problem: when that is impossible; then the host is as it was.
         """
         with contextlib.ExitStack() as undo:
-            maps = self._maps = self._pins.open()
+            maps = self._maps = self._pins.open(end_if_told)
             undo.callback(self._pins.remove)
             undo.callback(maps.close)
             self._ipr = undo.enter_context(IPRoute())
