@@ -87,12 +87,15 @@ def test_a_connection_of_a_tap_that_was_away_for_a_moment_is_reset(stage: Scene)
 
 def test_a_domain_file_that_takes_the_tap_closes_what_is_open(stage: Scene) -> None:
     guest = plugged(stage, "guest", OLD)
-    with KeepAlive(guest) as idle, KeepAlive(guest) as mute:
+    with KeepAlive(guest) as idle, KeepAlive(guest) as begun, KeepAlive(guest) as mute:
         assert Identity.read(idle.get(META_DATA), idle.get(USER_DATA)) == Identity.of(OLD)
+        begun.socket.sendall(b"G")
         hand_over(stage)
         # The guest need not ask for it, and one that has not asked at all is cut too.
-        assert (idle.rest(AT_ONCE), mute.rest(AT_ONCE)) == (b"", b"")
-    eventually(lambda: guest.get(META_DATA).status == 200, AT_ONCE)
+        assert (idle.rest(AT_ONCE), begun.rest(AT_ONCE)) == (b"", b"")
+        # One that was never heard of is new whenever it speaks.
+        eventually(lambda: guest.get(META_DATA).status == 200, AT_ONCE)
+        assert Identity.read(mute.get(META_DATA), mute.get(USER_DATA)) == Identity.of(NEW)
     assert Identity.asked_by(guest) == Identity.of(NEW)
 
 
