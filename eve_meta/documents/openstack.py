@@ -50,6 +50,8 @@ LEAVES = (
 )
 """In the order of nova's listing."""
 
+_SERVED = {leaf.name: leaf.served for leaf in LEAVES}
+
 
 @functools.lru_cache(maxsize=2)
 def version_list(today: datetime.date) -> Document:
@@ -97,7 +99,8 @@ class OpenStack:
         return None
 
     def _leaf(self, version: str, name: str) -> Document | None:
-        if not any(leaf.name == name and leaf.served <= version for leaf in LEAVES):
+        served = _SERVED.get(name)
+        if served is None or version < served:
             return None
         return self._meta_data.get(version) if name == META_DATA else self._others[name]
 

@@ -10,6 +10,7 @@ import datetime
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import NamedTuple
 
 from attrs import field, frozen
 
@@ -26,6 +27,9 @@ from eve_meta.web.response import RETRY_AFTER, Response, not_allowed, refusal
 from eve_meta.web.table import Entry
 
 READABLE = (b"GET", b"HEAD")
+
+# Reading a member of an enum runs Python until its release 3.12.
+_OK = HTTPStatus.OK
 
 _RETRY = f"Retry-After: {RETRY_AFTER}\r\n"
 
@@ -103,8 +107,7 @@ class StorePassword:
     password: str = field(repr=False)
 
 
-@frozen(kw_only=True)
-class Asking:
+class Asking(NamedTuple):
     """What an answer depends on beside the request and the table.
 
     :ivar peer: the IP address that asks.
@@ -123,7 +126,7 @@ class Asking:
     now: float
     uptime: float
     today: datetime.date
-    random: Callable[[int], bytes] = field(repr=False)
+    random: Callable[[int], bytes]
     domain_wait: float
     hosts: Hosts
     node: Node
@@ -175,13 +178,13 @@ def _unknown_domain(entry: Entry, request: Request, asking: Asking) -> Response:
 
 
 def _read(document: Document, headers: Mapping[bytes, bytes], asking: Asking) -> Response:
-    if document.status != HTTPStatus.OK:
+    if document.status != _OK:
         return Response(HTTPStatus(document.status), document.body, document.content_type)
     validator = "" if document.etag is None else f"ETag: {document.etag}\r\n"
     if b"if-none-match" in headers and _is_among(document.etag, headers[b"if-none-match"]):
         return Response(HTTPStatus.NOT_MODIFIED, b"", extra=validator)
     body = document.body if document.seed_at is None else document.render(asking.random(SEED_BYTES))
-    return Response(HTTPStatus.OK, body, document.content_type, validator)
+    return Response(_OK, body, document.content_type, validator)
 
 
 # RFC 9110 section 8.8.3. Weak tags are compared like strong ones here (section 13.1.2).

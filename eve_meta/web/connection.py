@@ -299,7 +299,7 @@ class Connection(TwistedProtocol):
             self._wire.write(head)
             (self._body, self._sent) = (body, 0)
         now = self._site.monotonic()
-        self._site.ledger.add(tap.tag, label, response.status.value, now)
+        self._site.ledger.add(tap.tag, label, int(response.status), now)
         # Refusals of what is no request are not timed: they would show how long the guest took.
         if not self._body and request is not None:
             self._answered(tap, now)

@@ -11,6 +11,14 @@ from eve_meta.documents.document import PLAIN
 RETRY_AFTER = 1
 """Seconds until a guest should ask again. cloud-init honours it; Ignition and Afterburn have waits of their own."""
 
+_BEGINNINGS = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\nServer: eve-meta\r\nDate: " for status in HTTPStatus
+}
+
+# In a 304 these two would speak of the document that is not sent (RFC 9110 sections 8.6 and 15.4.5); a 204 has none,
+# and may have no length (section 8.6).
+_WITHOUT_CONTENT = (HTTPStatus.NOT_MODIFIED.value, HTTPStatus.NO_CONTENT.value)
+
 
 @frozen
 class Response:
@@ -40,18 +48,14 @@ class Response:
         :param date: now, as an HTTP date (RFC 9110 section 6.6.1).
         :param close: whether the connection ends with this answer.
         """
+        code = int(self.status)  # the members of an enum hash and compare in Python, for each answer
         connection = "Connection: close\r\n" if close else ""
-        # In a 304 these two would speak of the document that is not sent (RFC 9110 sections 8.6 and 15.4.5); a 204 has
-        # none, and may have no length (section 8.6).
         content = (
             ""
-            if self.status in (HTTPStatus.NOT_MODIFIED, HTTPStatus.NO_CONTENT)
+            if code in _WITHOUT_CONTENT
             else f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
         )
-        return (
-            f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\nServer: eve-meta\r\nDate: {date}\r\n"
-            f"{content}{self.extra}{connection}\r\n"
-        ).encode("ascii")
+        return f"{_BEGINNINGS[code]}{date}\r\n{content}{self.extra}{connection}\r\n".encode("ascii")
 
 
 def refusal(
