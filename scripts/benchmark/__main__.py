@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark import cost, http, scale, storm
+from benchmark import cost, http, observing, scale, storm
 from eve_meta import __version__
 
 KINDS: Mapping[str, tuple[Callable[[int], list[dict[str, Any]]], str]] = {
@@ -21,6 +21,7 @@ KINDS: Mapping[str, tuple[Callable[[int], list[dict[str, Any]]], str]] = {
         http.measure,
         "new connections a second, beside other servers behind the same steering",
     ),
+    "observing": (observing.measure, "the same with metrics and audit, and without"),
     "storm": (storm.measure, "a thousand guests that all run cloud-init at once"),
     "scale": (scale.measure, "up to 4,000 taps: what one more costs, memory, changes, a restart"),
     "cost": (cost.measure, "what the filter costs ordinary packets"),
@@ -47,7 +48,7 @@ def there(name: str) -> bool:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure what *arguments* name."""
-    kinds = "\n".join(f"  {name:6} {text}" for name, (_, text) in KINDS.items())
+    kinds = "\n".join(f"  {name:9} {text}" for name, (_, text) in KINDS.items())
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="Measure, in network namespaces of its own, and print tables.",

@@ -11,7 +11,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -131,10 +131,14 @@ class Field:
         total, seconds = len(self.guests), int(READY_TIME)
         return self.load(request(META_DATA), slots=SLOTS, total=total, seconds=seconds, marker=MARKER)
 
+    def workers(self) -> list[int]:
+        """The processes that answer."""
+        return [worker["pid"] for worker in self.daemon.status()["workers"]]
+
     def pin_workers(self) -> None:
         """Let the workers have the servers' core and nothing else."""
-        for worker in self.daemon.status()["workers"]:
-            os.sched_setaffinity(worker["pid"], {SERVER_CPU})
+        for pid in self.workers():
+            os.sched_setaffinity(pid, {SERVER_CPU})
 
 
 def mac(number: int) -> str:
@@ -178,18 +182,20 @@ def domain(number: int) -> dict[str, Any]:
     }
 
 
+def cpu_seconds(pid: int) -> float:
+    """The time that the process and its threads have run so far."""
+    # The first of three numbers: nanoseconds on a CPU (Documentation/scheduler/sched-stats.rst).
+    schedules = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(schedule.read_text().split()[0]) for schedule in schedules) / 1e9
+
+
 @contextmanager
-def field(*, settings: str = "") -> Iterator[Field]:
-    """A field without guests; *settings* are further lines of the daemon's configuration."""
-    with Lab(NAME) as lab:
+def field(*, name: str = NAME, admin: str = "", settings: str = "") -> Iterator[Field]:
+    """A field without guests; *admin* are lines of that table of the daemon's configuration, *settings* of others."""
+    with Lab(name) as lab:
         load = lab.directory / "load"
         subprocess.run(["gcc", "-O2", "-o", load, HERE / "benchmark/load.c"], check=True)
         daemon = Daemon(lab, settings=settings)
+        daemon.config.write_text(daemon.config.read_text().replace("[admin]\n", f"[admin]\n{admin}"))
         with daemon:
             yield Field(lab, daemon, load)
-
-
-def median_by(loads: Sequence[Load], what: str) -> float:
-    """The median of one figure."""
-    values = sorted(getattr(load, what) for load in loads)
-    return float(values[len(values) // 2])

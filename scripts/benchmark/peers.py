@@ -88,8 +88,9 @@ ALL = (
 
 
 @contextlib.contextmanager
-def running(field: Field, document: bytes) -> Iterator[None]:
-    """All peers run meanwhile, each on the servers' core, with *document* as meta_data.json."""
+def running(field: Field, document: bytes) -> Iterator[dict[str, int]]:
+    """All peers run meanwhile, each on the servers' core, with *document* as meta_data.json; gives each one's PID."""
+    pids = {}
     with contextlib.ExitStack() as stack:
         for peer in ALL:
             folder = field.lab.directory / peer.name
@@ -104,7 +105,8 @@ def running(field: Field, document: bytes) -> Iterator[None]:
                 process = field.private.popen(*command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             stack.callback(_end, process)
             _wait(field, peer, process, folder / "log")
-        yield
+            pids[peer.name] = process.pid
+        yield pids
 
 
 @contextlib.contextmanager
