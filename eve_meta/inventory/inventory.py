@@ -56,9 +56,12 @@ class Inventory:
             *(() if self._eve is None else (self._eve,)),
         )
         # The most important first: what people write in files wins.
-        self._sources: tuple[Source, ...] = (FileSource(Directory(config.directory), reactor), *self._hypervisors)
+        self._files = FileSource(Directory(config.directory), reactor)
+        self._sources: tuple[Source, ...] = (self._files, *self._hypervisors)
         self._owners = ProcessOwners(reactor, proc) if config.process else None
         self._changed: Callable[[], None] | None = None
+        # Tap → the scan of the files before which what they say of it does not count.
+        self._unread: dict[str, int] = {}
         self._merged: tuple[Merged, ...] = ()
         self._view: _View | None = None
 
@@ -82,14 +85,17 @@ class Inventory:
         """*names* are all taps that there are now."""
         taps = set(names)
         self._view = None
+        self._unread = {tap: due for tap, due in self._unread.items() if tap in taps and due > self._files.scanned}
         for hypervisor in self._hypervisors:
             hypervisor.taps_changed(taps)
         if self._owners is not None:
             self._owners.taps_changed(taps)
 
     def carrier_changed(self, tap: str) -> None:
-        """The carrier of *tap* has changed, so another process may hold it."""
+        """*tap* is new, or its carrier has changed, so another process may hold it."""
         self._view = None
+        # A file that was changed before that may say so, and not have been read yet.
+        self._unread[tap] = self._files.due()
         for hypervisor in self._hypervisors:
             hypervisor.carrier_changed(tap)
         if self._owners is not None:
@@ -99,8 +105,9 @@ class Inventory:
         """The domain behind *tap*.
 
         None, too, until its process has been looked for and hypervisors have been asked, which begins with
-        :meth:`taps_changed` and takes milliseconds: a file that names the tap may be wrong about it. And as long as the
-        tap is on its way to a QEMU, see :meth:`ProcessOwners.looked`.
+        :meth:`taps_changed` and takes milliseconds: a file that names the tap may be wrong about it. And until files
+        have been read that were changed before :meth:`carrier_changed`. And as long as the tap is on its way to a QEMU,
+        see :meth:`ProcessOwners.looked`.
         """
         if not self._settled(tap):
             return None
@@ -149,6 +156,8 @@ class Inventory:
 
     def _settled(self, tap: str) -> bool:
         """Whether all who know whose *tap* is have said so."""
+        if self._unread.get(tap, 0) > self._files.scanned:
+            return False
         if self._owners is not None and tap not in self._owners.looked():
             return False
         owner = self.owner_of(tap)

@@ -8,7 +8,10 @@ some 20 ms.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
+import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -60,7 +63,10 @@ class Files(Protocol):
 
 
 class FileSource:
-    """The domains of *files*."""
+    """The domains of *files*.
+
+    :ivar scanned: the number of the last scan that has ended; they are counted from 1.
+    """
 
     def __init__(self, files: Files, reactor: IReactorTime) -> None:
         self._files = files
@@ -75,7 +81,10 @@ class FileSource:
         self._due = 0.0
         self._scanning: CooperativeTask[Iterator[None]] | None = None
         self._again = False
+        self._begun = 0
+        self._awaited: set[int] = set()
         self._said: object = None
+        self.scanned = 0
 
     def start(self, changed: Callable[[], None]) -> None:
         """As :meth:`eve_meta.inventory.interface.Source.start`."""
@@ -102,6 +111,19 @@ class FileSource:
 
     # -- scanning --
 
+    def due(self) -> int:
+        """The number of the scan by which everything is read that has changed until now.
+
+        Where it is later than :attr:`scanned`, *changed* is called when that one has ended, news or none.
+        """
+        # Events that have not been read are not looked into: whatever they are of, a scan more does no harm.
+        if self._timer is None and self._notifier is not None and _bytes_in(self._notifier.fileno()):
+            self._schedule()
+        number = self._begun + (self._timer is not None or self._again)
+        if number > self.scanned:
+            self._awaited.add(number)
+        return number
+
     def rescan(self) -> None:
         """Scan soon: what was read before now is not enough."""
         self._schedule(0.0)
@@ -121,6 +143,7 @@ class FileSource:
             self._again = True
             return
         self._again = False
+        self._begun += 1
         # Before the first look: what changes after it makes an event.
         self._watch()
         self._scanning = cooperate(self._files.scan())
@@ -129,11 +152,14 @@ class FileSource:
 
     def _scanned(self, _steps: object) -> None:
         self._scanning = None
+        self.scanned = self._begun
+        awaited = self.scanned in self._awaited
+        self._awaited.discard(self.scanned)
         said = (self._files.content(), self.problems())
         # A directory that was not watched while its files were read may have changed in between.
         if self._watch() or self._again:
             self._scan()
-        if said != self._said and self._changed is not None:
+        if (said != self._said or awaited) and self._changed is not None:
             self._said = said
             self._changed()
 
@@ -142,6 +168,7 @@ class FileSource:
         if not isinstance(failure.value, TaskStopped):
             # A defect. The domains stay as they were, and the next change brings the next scan.
             _log.failure("reading {what} failed", failure, what=self._files)
+            self.scanned = self._begun
             if self._again:
                 self._schedule()
 
@@ -208,3 +235,9 @@ class FileSource:
             self._schedule(self._delays.get(directory, DEBOUNCE))
         elif os.fsdecode(path.basename()) in names:
             self._schedule()
+
+
+def _bytes_in(inotify_fd: int) -> int:
+    """How many bytes of events wait to be read (inotify(7))."""
+    (number,) = struct.unpack("i", fcntl.ioctl(inotify_fd, termios.FIONREAD, bytes(4)))
+    return int(number)

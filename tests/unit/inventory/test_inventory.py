@@ -75,6 +75,34 @@ def test_a_file_that_names_a_tap_waits_until_its_process_was_looked_for(
     until(lambda: uuid_of(inventory, "tap0") == UUID1)
 
 
+def test_a_tap_that_comes_back_waits_for_a_file_that_was_changed_before(
+    inventory: Inventory, directory: Path, until: Until, turn: Callable[[float], None]
+) -> None:
+    """And only then: whoever writes to the directory all the time keeps no tap waiting."""
+    write(directory / "web.yaml", f"uuid: {UUID1}\nnics: [{{tap: tap0}}]\n")
+    told: list[str | None] = []
+    inventory.start(lambda: told.append(uuid_of(inventory, "tap0")))
+    inventory.carrier_changed("tap0")
+    inventory.taps_changed(["tap0"])
+    until(lambda: uuid_of(inventory, "tap0") == UUID1)
+    inventory.taps_changed([])
+    write(directory / "web.yaml", f"uuid: {UUID2}\nnics: [{{tap: tap0}}]\n")
+    told.clear()
+    inventory.carrier_changed("tap0")
+    inventory.taps_changed(["tap0"])
+    until(lambda: uuid_of(inventory, "tap0") == UUID2)
+    assert UUID1 not in told
+    # One of another name, or the same content again: no news, and yet the tap has waited long enough.
+    write(directory / "web.yaml", f"uuid: {UUID2}\nnics: [{{tap: tap0}}]\n")
+    told.clear()
+    inventory.carrier_changed("tap0")
+    assert inventory.domain_of("tap0") is None
+    until(lambda: UUID2 in told)
+    inventory.carrier_changed("tap0")
+    write(directory / "web.yaml", f"uuid: {UUID1}\nnics: [{{tap: tap0}}]\n")
+    until(lambda: uuid_of(inventory, "tap0") == UUID2)  # its process was looked for; the file came after it
+
+
 def test_a_file_that_names_another_vms_tap_serves_nobody(
     inventory: Inventory, directory: Path, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
 ) -> None:
@@ -238,9 +266,12 @@ def start(hypervisor: FakeHypervisor, directory: Path, proc: FakeProc, reactor: 
         inventory.stop()
 
 
-def test_a_tap_waits_for_the_hypervisors_answer(start: Start, hypervisor: FakeHypervisor, directory: Path) -> None:
+def test_a_tap_waits_for_the_hypervisors_answer(
+    start: Start, hypervisor: FakeHypervisor, directory: Path, until: Until
+) -> None:
     write(directory / "web1.yaml", "name: web1\nhostname: h\nnics: [{tap: vnet0}]\n")
     inventory = start(process=False)
+    until(lambda: any(domain.hostname == "h" for domain in inventory.domains()))
     assert hypervisor.told == ["vnet0"]
     assert inventory.domain_of("vnet0") is None
     hypervisor.answer("vnet0", "XML")
