@@ -1,0 +1,241 @@
+"""Domain files that are not whole: a guest is told what was said before or what is said then, never a mix."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+from attrs import field, frozen
+
+from guests import Guest
+from tests.guest.scene import META_DATA, USER_DATA, Scene, domain, eventually, scene, uuid_of
+
+AT_ONCE = 1.0
+"""Seconds within which a file that is whole again has its effect."""
+
+HELD = 0.3
+"""Seconds for which a file is half of itself, while files beside it change and the directory is read again and again.
+"""
+
+LINES = 20
+
+
+def text_of(number: int, version: str, tap: str) -> str:
+    """A domain file as people write it, whose every beginning of whole lines is good YAML once it has a name."""
+    script = "".join(f"  echo {version} {line}\n" for line in range(LINES))
+    return (
+        f"uuid: {uuid_of(number)}\nname: vm{number}\nnics: [{{tap: {tap}}}]\n"
+        f"meta: {{version: {version}}}\nuser_data: |\n  #!/bin/sh\n{script}"
+    )
+
+
+def told_by(version: str) -> set[str]:
+    """What a guest may read of *version*: its meta, and its script."""
+    return {version, "#!/bin/sh\n" + "".join(f"echo {version} {line}\n" for line in range(LINES))}
+
+
+@frozen
+class Asking:
+    """A guest that asks all the time; what it was told, beside "503" and the like."""
+
+    guest: Guest
+    number: int
+    told: set[str] = field(factory=set)
+
+    def ask(self) -> None:
+        for path in (META_DATA, USER_DATA):
+            answer = self.guest.get(path)
+            if answer.status != 200:
+                self.told.add(str(answer.status))
+            elif path == USER_DATA:
+                self.told.add(answer.body.decode())
+            else:
+                plain = json.loads(answer.body)
+                assert plain["uuid"] == uuid_of(self.number)
+                self.told.add(plain.get("meta", {}).get("version", "no version"))
+
+    @contextlib.contextmanager
+    def going_on(self) -> Iterator[None]:
+        end = threading.Event()
+        failed: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                while not end.is_set():
+                    self.ask()
+                    time.sleep(0.02)
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield
+        finally:
+            end.set()
+            thread.join()
+        assert not failed, failed
+
+
+@frozen
+class Stage(Scene):
+    """The guest whose file is broken, and a neighbour whose file is not."""
+
+    victim: Guest
+    neighbour: Guest
+
+    @property
+    def file(self) -> Path:
+        return self.daemon.domains / "vm0.yaml"
+
+    def hold(self) -> None:
+        """Let time pass, in which the directory is read often."""
+        end = time.monotonic() + HELD
+        while time.monotonic() < end:
+            self.daemon.write_domain("vm2", domain(2, None, user_data=str(time.monotonic())))
+            time.sleep(0.02)
+
+    def knows(self, version: str) -> None:
+        def knows() -> bool:
+            asking = Asking(self.victim, 0)
+            asking.ask()
+            return asking.told == told_by(version)
+
+        eventually(knows, 5)
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with scene("emg-half", {"vm1": domain(1, "vnet1")}) as running:
+        victim = running.lab.guest("vm0", tap="vnet0", bridge="br0")
+        neighbour = running.lab.guest("vm1", tap="vnet1", bridge="br0")
+        running.settled(vnet1=1)
+        yield Stage(running.lab, running.daemon, victim, neighbour)
+
+
+@contextlib.contextmanager
+def written_in_place(stage: Stage, at: int = 12) -> Iterator[None]:
+    """The first lines are there, the rest comes later; its beginning is a domain with half a script."""
+    lines = text_of(0, "new", "vnet0").splitlines(keepends=True)
+    with stage.file.open("w") as file:
+        _write(file, "".join(lines[:at]))
+        yield
+        _write(file, "".join(lines[at:]))
+
+
+@contextlib.contextmanager
+def written_over(stage: Stage) -> Iterator[None]:
+    """Without being truncated first: new lines before, old ones behind, all of them good YAML."""
+    new = text_of(0, "new", "vnet0")
+    with stage.file.open("r+") as file:
+        _write(file, "".join(new.splitlines(keepends=True)[:12]))
+        yield
+        _write(file, new[file.tell() :])
+
+
+def _write(file: TextIO, text: str) -> None:
+    file.write(text)
+    file.flush()
+
+
+@contextlib.contextmanager
+def truncated_json(stage: Stage) -> Iterator[None]:
+    """And closed, as by a program that died."""
+    whole = json.dumps(domain(0, "vnet0", user_data="half"))
+    stage.file.write_text(whole[: len(whole) // 2])
+    yield
+    stage.file.write_text(text_of(0, "new", "vnet0"))
+
+
+@contextlib.contextmanager
+def empty(stage: Stage) -> Iterator[None]:
+    stage.file.write_text("")
+    yield
+    stage.file.write_text(text_of(0, "new", "vnet0"))
+
+
+@contextlib.contextmanager
+def a_directory(stage: Stage) -> Iterator[None]:
+    stage.file.unlink()
+    stage.file.mkdir()
+    yield
+    stage.file.rmdir()
+    stage.file.write_text(text_of(0, "new", "vnet0"))
+
+
+@contextlib.contextmanager
+def half_a_script(stage: Stage) -> Iterator[None]:
+    """Not the domain file is half, but the file that it names."""
+    (script,) = (each for each in told_by("new") if each.startswith("#!"))
+    beside = stage.daemon.domains / "script"
+    with beside.open("w") as file:
+        _write(file, script[: len(script) // 2])
+        told = text_of(0, "new", "vnet0").partition("user_data")[0] + "user_data_file: script\n"
+        whole = stage.file.with_suffix(".new")
+        whole.write_text(told)
+        whole.rename(stage.file)
+        yield
+        _write(file, script[len(script) // 2 :])
+
+
+FAULTS: list[Callable[[Stage], AbstractContextManager[None]]] = [
+    written_in_place,
+    written_over,
+    truncated_json,
+    empty,
+    a_directory,
+    half_a_script,
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_file_that_is_not_whole_changes_nothing_until_it_is(
+    stage: Stage, fault: Callable[[Stage], AbstractContextManager[None]]
+) -> None:
+    stage.file.write_text(text_of(0, "old", "vnet0"))
+    stage.knows("old")
+    victim, neighbour = Asking(stage.victim, 0), Asking(stage.neighbour, 1)
+    with victim.going_on(), neighbour.going_on():
+        with fault(stage):
+            stage.hold()
+            (problem,) = stage.daemon.status()["problems"]
+            # A name that is gone for a moment, before it is a directory's, may be read as that: nobody is told then.
+            assert victim.told - {"503", "404"} == told_by("old")
+            assert victim.told == told_by("old") or fault is a_directory
+        began = time.monotonic()
+        eventually(lambda: told_by("new") <= victim.told, AT_ONCE)
+        print(f"\n{problem}\ntold anew after {(time.monotonic() - began) * 1000:.0f} ms")
+    assert str(stage.daemon.domains) in problem
+    assert victim.told - {"503", "404"} == told_by("old") | told_by("new")
+    assert neighbour.told == {"no version", domain(1, None)["user_data"]}
+    assert stage.daemon.status()["problems"] == []
+
+
+def test_a_new_file_is_nobodys_until_it_is_whole(stage: Stage) -> None:
+    stage.file.unlink()
+    eventually(lambda: stage.domain_is("vnet0", None), AT_ONCE)
+    asking = Asking(stage.victim, 0)
+    with asking.going_on():
+        with written_in_place(stage):
+            stage.hold()
+            assert asking.told in ({"503"}, {"404"})
+        eventually(lambda: told_by("new") <= asking.told, AT_ONCE)
+    assert asking.told - {"503", "404"} == told_by("new")
+
+
+def test_a_daemon_that_starts_beside_a_half_written_file_waits_for_the_rest(stage: Stage) -> None:
+    stage.file.unlink()
+    with written_in_place(stage):
+        stage.daemon.stop()
+        stage.daemon.start()
+        stage.settled(vnet1=1)
+        assert stage.domain_is("vnet0", None)
+    stage.settled(vnet0=0)
+    stage.knows("new")
