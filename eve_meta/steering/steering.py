@@ -79,6 +79,18 @@ def is_tap(link: Link, config: SteeringConfig) -> bool:
     )
 
 
+def _is_still(link: Link) -> bool:
+    """Whether there is such a link at this moment.
+
+    What is told of links waits to be read. A tap that went meanwhile, of which a dozen messages may still come, would
+    be given a tag by each; where taps come and go fast that takes so long that the next ones have to wait as well.
+    """
+    try:
+        return socket.if_indextoname(link.ifindex) == link.name
+    except OSError:
+        return False
+
+
 class Steering:
     """All of steering, for the taps that *config* names.
 
@@ -211,6 +223,8 @@ class Steering:
             self._guard.suspect()
 
     def _add(self, link: Link) -> None:
+        if not _is_still(link):
+            return
         try:
             tag = self._tag_for(link)
         except Problem as problem:

@@ -6,8 +6,9 @@ import select
 from collections.abc import Callable, Iterator
 
 import pytest
+from pyroute2 import IPRoute
 
-from eve_meta.steering.links import Link, LinkMonitor
+from eve_meta.steering.links import Link, LinkMonitor, link_of
 from guests import Lab
 from namespace import inside
 
@@ -125,3 +126,17 @@ def test_qdiscs_that_somebody_adds_or_takes_are_told(lab: Lab, told: Told) -> No
     lab.host.run("tc", "qdisc", "del", "dev", "vnet0", "ingress")
     told.read()
     assert ifindex in told.lost
+
+
+def test_what_is_read_by_hand_is_what_pyroute2_reads(lab: Lab, told: Told) -> None:
+    lab.host.ip(
+        "link add name überall type veth peer name peer.7@x",
+        "link set überall alias x",
+        "link set peer.7@x up",
+        "link set br0 up",
+    )
+    told.read()
+    with inside(lab.host.name), IPRoute() as ipr:
+        links = {link.ifindex: link for link in map(link_of, ipr.get_links())}
+    assert told.links == links
+    assert {"lo", "überall", "peer.7@x", "br0", "vnet0"} <= {link.name for link in links.values()}
