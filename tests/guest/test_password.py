@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,9 @@ COUNT = 4
 DISK = 256 * 1024
 """Bytes of the disk on which the state is."""
 
+INODES = 64
+"""Files and directories that it can have."""
+
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Scene]:
@@ -33,7 +39,8 @@ def stage() -> Iterator[Scene]:
     disk = Path("/run") / f"{NAME}-disk"
     disk.mkdir(mode=0o700)
     try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=700", NAME, disk], check=True)
+        options = f"size={DISK},nr_inodes={INODES},mode=700"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, NAME, disk], check=True)
         try:
             with scene(NAME, domains, started=False, settings="[web]\nworkers = 2\n") as stage:
                 config = stage.daemon.config
@@ -155,27 +162,84 @@ def test_a_password_survives_a_worker_that_dies_while_it_is_posted(stage: Scene)
     clear(stage, 2)
 
 
-def test_a_full_disk_loses_no_password_and_leaves_no_half_of_one(stage: Scene, disk: Path) -> None:
-    asking, kept = guest(stage, 1), guest(stage, 4)
-    assert post(kept, b"kept") == 200
+@contextlib.contextmanager
+def full(disk: Path) -> Iterator[str]:
     filler = disk / "filler"
-    lines = stage.daemon.log.read_text().count("could not be kept")
     with pytest.raises(OSError, match="No space left"):
         filler.write_bytes(bytes(2 * DISK))
     try:
+        yield "No space left on device"
+    finally:
+        filler.unlink()
+
+
+@contextlib.contextmanager
+def without_inodes(disk: Path) -> Iterator[str]:
+    fillers = disk / "fillers"
+    fillers.mkdir()
+    try:
+        for number in range(os.statvfs(disk).f_ffree):
+            (fillers / str(number)).touch()
+        with pytest.raises(OSError, match="No space left"):
+            (fillers / "one too many").touch()
+        yield "No space left on device"
+    finally:
+        shutil.rmtree(fillers)
+
+
+@contextlib.contextmanager
+def read_only(disk: Path) -> Iterator[str]:
+    """As file systems become after an error of the disk (ext4's errors=remount-ro)."""
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    try:
+        yield "Read-only file system"
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+
+
+@pytest.mark.parametrize("fault", [full, without_inodes, read_only], ids=lambda fault: fault.__name__)
+def test_a_disk_that_takes_nothing_loses_no_password_and_leaves_no_half_of_one(
+    stage: Scene, disk: Path, fault: Callable[[Path], AbstractContextManager[str]]
+) -> None:
+    asking, kept = guest(stage, 1), guest(stage, 4)
+    assert post(kept, b"kept") == 200
+    said = len(stage.daemon.log.read_text().splitlines())
+    with fault(disk) as why:
         answers = [asking.get(PASSWORD, method="POST", body=b"x" * 1020) for _ in range(20)]
         assert {answer.status for answer in answers} == {503}
         assert {answer.headers["retry-after"] for answer in answers} == {"1"}
         assert sorted(path.name for path in (disk / "state/passwords").iterdir()) == [uuid_of(4)]
         assert (read(asking), read(kept)) == ({b""}, {b"kept"})
+        assert command(stage, "vm4").stdout == "kept\n"
+        # Who asks for one that is not there is told so, and not that the disk is full.
+        assert command(stage, "vm1").returncode == 1
         assert Identity.asked_by(asking) == Identity.of(1)
-        assert stage.daemon.log.read_text().count("could not be kept") == lines + 1
-    finally:
-        filler.unlink()
+        # One line a minute.
+        lines = [line for line in stage.daemon.log.read_text().splitlines()[said:] if " info: " not in line]
+        assert len(lines) <= 1
+        assert all("could not be kept" in line and why in line for line in lines)
+    began = time.monotonic()
     eventually(lambda: post(asking, b"x" * 1020) == 200, 5)
+    print(f"\nkept {time.monotonic() - began:.1f} s after there was room again")
     assert read(asking) == {b"x" * 1020}
+    assert command(stage, "vm1").stdout == "x" * 1020 + "\n"
+    assert command(stage, "vm4").stdout == "kept\n"
     for number in (1, 4):
         clear(stage, number)
+
+
+def test_a_password_that_cannot_be_cleared_stays(stage: Scene, disk: Path) -> None:
+    """And the guest cannot set another one, as long as the old one would be back after a restart."""
+    asking = guest(stage, 1)
+    assert post(asking, b"stays") == 200
+    with read_only(disk):
+        done = command(stage, "vm1", "--clear")
+        assert done.returncode == 1
+        assert "Read-only file system" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert post(asking, b"another") == 409
+        assert command(stage, "vm1").stdout == "stays\n"
+    clear(stage, 1)
 
 
 def test_what_a_hostile_guest_posts(stage: Scene) -> None:
