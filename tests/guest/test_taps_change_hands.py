@@ -20,7 +20,7 @@ OLD, NEW = 1, 2
 AT_ONCE = 1.0
 """Seconds within which a domain file that changed has its effect."""
 
-REUSES = 200
+REUSES = 150
 """How often one name is given to a new tap of another domain."""
 
 
