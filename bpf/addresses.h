@@ -42,6 +42,22 @@ static __always_inline int straddles(__u32 differ, __u32 next)
 	return !(differ & 0xffffff00) && !(next & 0x00ffffff);
 }
 
+/* Whether it is neither the service's nor could become so by a change of two neighbouring bytes: where the two lie in
+ * the first half, the last word is right; in the second half, the first; in the middle, both. */
+static __always_inline int is_far(const struct in6_addr *address)
+{
+	__be32 first = address->s6_addr32[0], last = address->s6_addr32[3];
+
+	return first != bpf_htonl(SERVICE_IPV6_LOCAL_FIRST) && first != bpf_htonl(SERVICE_IPV6_EC2_FIRST) &&
+	       last != bpf_htonl(SERVICE_IPV6_LOCAL_LAST) && last != bpf_htonl(SERVICE_IPV6_EC2_LAST);
+}
+
+/* What most packets come to, so it is asked first, and cheap. */
+static __always_inline int are_far(const struct ipv6hdr *ip)
+{
+	return is_far(&ip->saddr) && is_far(&ip->daddr);
+}
+
 /* Whether a change of two neighbouring bytes could make it the service's. */
 static __always_inline int near_service6(const struct in6_addr *address)
 {
@@ -51,10 +67,6 @@ static __always_inline int near_service6(const struct in6_addr *address)
 	__u32 d[] = { bpf_ntohl(address->s6_addr32[3]) ^ SERVICE_IPV6_LOCAL_LAST,
 		      bpf_ntohl(address->s6_addr32[3]) ^ SERVICE_IPV6_EC2_LAST };
 
-	/* Where the two lie in the first half, the last word is right; in the second half, the first; in the middle,
-	 * both. So everybody else's address ends here. */
-	if (a[0] && a[1] && d[0] && d[1])
-		return 0;
 #pragma unroll
 	for (int i = 0; i < 2; i++) {
 		/* All but one word are right, or all but two neighbours that differ where they meet. */

@@ -27,7 +27,12 @@ struct nd_message {
 } __attribute__((packed));
 
 #define ND_FIXED_SIZE 24
-#define ND_FRAME_SIZE (ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct nd_message))
+
+struct nd_frame {
+	struct ethhdr eth;
+	struct ipv6hdr ip;
+	struct nd_message message;
+} __attribute__((packed));
 
 /* What ICMPv6 adds to its checksum (RFC 8200 section 8.1). */
 struct pseudo_header {
@@ -52,54 +57,47 @@ static __always_inline int advertise(struct __sk_buff *skb, const struct in6_add
 	const __u8 all_nodes_mac[ETH_ALEN] = { 0x33, 0x33, 0, 0, 0, 1 };
 	struct pseudo_header pseudo = {};
 	struct nd_message message = {};
-	struct ipv6hdr *ip;
-	struct ethhdr *eth;
-	void *end;
+	struct nd_frame frame;
 	__s64 sum;
 
-	/* A solicitation has its sender's address as an option, or not (section 4.3), and a frame may be padded. */
-	if (bpf_skb_change_tail(skb, ND_FRAME_SIZE, 0))
+	if (bpf_skb_load_bytes(skb, 0, &frame, offsetof(struct nd_frame, message)))
 		return -1;
-	if (bpf_skb_pull_data(skb, ND_FRAME_SIZE))
-		return -1;
-	eth = (void *)(long)skb->data;
-	end = (void *)(long)skb->data_end;
-	if ((void *)eth + ND_FRAME_SIZE > end)
-		return -1;
-	ip = (void *)(eth + 1);
-
 	message.type = ND_ADVERTISEMENT;
 	message.target = *target;
 	message.option = ND_TARGET_LINK_LAYER;
 	message.option_length = 1;
 	__builtin_memcpy(message.mac, mac, ETH_ALEN);
 	pseudo.source = *target;
+	pseudo.destination = frame.ip.saddr;
 	pseudo.length = bpf_htonl(sizeof(message));
 	pseudo.next = bpf_htonl(IPPROTO_ICMPV6);
-	if (ip->saddr.s6_addr32[0] | ip->saddr.s6_addr32[1] | ip->saddr.s6_addr32[2] | ip->saddr.s6_addr32[3]) {
+	if (pseudo.destination.s6_addr32[0] | pseudo.destination.s6_addr32[1] | pseudo.destination.s6_addr32[2] |
+	    pseudo.destination.s6_addr32[3]) {
 		message.flags = bpf_htonl(ND_SOLICITED | ND_OVERRIDE);
-		pseudo.destination = ip->saddr;
-		__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+		__builtin_memcpy(frame.eth.h_dest, frame.eth.h_source, ETH_ALEN);
 	} else {
 		/* From no address: a guest that tries out this one for itself is told that it is taken (RFC 4862
 		 * section 5.4.4), at ff02::1, because it has no other. */
 		message.flags = bpf_htonl(ND_OVERRIDE);
 		pseudo.destination.s6_addr32[0] = bpf_htonl(0xff020000);
 		pseudo.destination.s6_addr32[3] = bpf_htonl(1);
-		__builtin_memcpy(eth->h_dest, all_nodes_mac, ETH_ALEN);
+		__builtin_memcpy(frame.eth.h_dest, all_nodes_mac, ETH_ALEN);
 	}
-	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
+	__builtin_memcpy(frame.eth.h_source, mac, ETH_ALEN);
 	sum = bpf_csum_diff(0, 0, (__be32 *)&pseudo, sizeof(pseudo), 0);
 	sum = bpf_csum_diff(0, 0, (__be32 *)&message, sizeof(message), sum);
 	message.checksum = fold(sum);
 
-	ip->payload_len = bpf_htons(sizeof(message));
-	ip->nexthdr = IPPROTO_ICMPV6;
-	ip->hop_limit = ND_HOP_LIMIT;
-	ip->saddr = pseudo.source;
-	ip->daddr = pseudo.destination;
-	__builtin_memcpy(ip + 1, &message, sizeof(message));
-	return 0;
+	frame.ip.payload_len = bpf_htons(sizeof(message));
+	frame.ip.nexthdr = IPPROTO_ICMPV6;
+	frame.ip.hop_limit = ND_HOP_LIMIT;
+	frame.ip.saddr = pseudo.source;
+	frame.ip.daddr = pseudo.destination;
+	frame.message = message;
+	/* A solicitation has its sender's address as an option, or not (section 4.3), and a frame may be padded. */
+	if (bpf_skb_change_tail(skb, sizeof(frame), 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, 0, &frame, sizeof(frame), 0);
 }
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* Parsing helpers: each takes a cursor, moves it behind what it read, and returns -1 on any doubt.
+/* Parsing helpers: each finds a header, or says by NULL or -1 that there is none.
  *
- * Written out for the verifier: every pointer is compared with data_end in the function that reads through it.
+ * They read alone. Where a program of tc writes through a pointer into a frame, the kernel copies the headers of every
+ * clone before the program's first instruction (bpf_unclone_prologue()), and a TCP sender's packets are clones.
  */
 #ifndef EVE_META_PARSE_H
 #define EVE_META_PARSE_H
@@ -15,11 +16,6 @@
 #include <uapi/linux/ipv6.h>
 #include <uapi/linux/tcp.h>
 #include <uapi/linux/udp.h>
-
-struct cursor {
-	void *pos;
-	void *end;
-};
 
 struct vlan_header {
 	__be16 tci;
@@ -39,6 +35,11 @@ struct arp_ipv4 {
 	__be32 tpa;
 } __attribute__((packed));
 
+struct arp_frame {
+	struct ethhdr eth;
+	struct arp_ipv4 arp;
+} __attribute__((packed));
+
 /* How many VLAN tags in the frame itself are looked behind. One more may be in skb metadata: the kernel takes the
  * outermost there (skb_vlan_untag()) before tc sees the frame. */
 #define MAX_VLAN_TAGS 2
@@ -47,37 +48,38 @@ struct arp_ipv4 {
  * what comes at its end. */
 #define MAX_EXTENSIONS 4
 
-/* The longest headers that are read in place: Ethernet, VLAN tags, IPv4 with all options, TCP without. */
-#define MAX_HEADERS (ETH_HLEN + MAX_VLAN_TAGS * 4 + 60 + 20)
-
-static __always_inline struct cursor frame_of(struct __sk_buff *skb)
+/* Makes the first `size` bytes linear, or as many as there are; -1 when there is no memory for it. Pointers into the
+ * frame are void afterwards.
+ *
+ * A tap's owner chooses how much of a frame lies in the linear part (virtio_net_hdr.hdr_len, down to 14 bytes:
+ * tun_get_user()), so a program that only looks at data..data_end can be made blind. And what lies outside may be the
+ * guest's own memory (vhost-net with experimental_zcopytx), which it can change after we look: so what we decide by has
+ * to be copied, and bpf_skb_load_bytes() alone would not do. */
+static __always_inline int pull(struct __sk_buff *skb, __u32 size)
 {
-	struct cursor cur = { .pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end };
-	return cur;
-}
-
-/* Makes the headers readable. A tap's owner chooses how much of a frame lies in the linear part
- * (virtio_net_hdr.hdr_len, down to 14 bytes: tun_get_user()), so a program that only looks at data..data_end can be
- * made blind. */
-static __always_inline int pull_headers(struct __sk_buff *skb)
-{
-	__u32 want = skb->len < MAX_HEADERS ? skb->len : MAX_HEADERS;
+	__u32 want;
 
 	/* No "data_end - data": where the compiler makes that a 32-bit subtraction, the verifier refuses it. */
+	if ((void *)(long)skb->data + size <= (void *)(long)skb->data_end)
+		return 0;
+	want = skb->len < size ? skb->len : size;
 	if ((void *)(long)skb->data + want <= (void *)(long)skb->data_end)
 		return 0;
 	return bpf_skb_pull_data(skb, want) ? -1 : 0;
 }
 
-static __always_inline int parse_ethernet(struct cursor *cur, struct ethhdr **eth)
+/* The `size` bytes at `offset`, which have been pulled; NULL when the frame ends earlier. */
+static __always_inline void *header_at(struct __sk_buff *skb, __u32 offset, const __u32 size)
 {
-	struct ethhdr *header = cur->pos;
+	void *header = (void *)(long)skb->data + offset;
 
-	if ((void *)(header + 1) > cur->end)
-		return -1;
-	*eth = header;
-	cur->pos = header + 1;
-	return 0;
+	return header + size <= (void *)(long)skb->data_end ? header : NULL;
+}
+
+/* The Ethernet header of the frame. It is always linear: eth_type_trans() takes it from there. */
+static __always_inline struct ethhdr *ethernet_of(struct __sk_buff *skb)
+{
+	return header_at(skb, 0, sizeof(struct ethhdr));
 }
 
 static __always_inline int is_vlan(__be16 proto)
@@ -85,63 +87,47 @@ static __always_inline int is_vlan(__be16 proto)
 	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
 }
 
-/* Goes behind the VLAN tags that *proto announces; adds how many there were to *tags. */
-static __always_inline int parse_vlan(struct cursor *cur, __be16 *proto, __u32 *tags)
+/* Moves *offset behind the VLAN tags that *proto announces, as far as they have been pulled. */
+static __always_inline int parse_vlan(struct __sk_buff *skb, __be16 *proto, __u32 *offset)
 {
 #pragma unroll
 	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
-		struct vlan_header *header = cur->pos;
+		struct vlan_header *header = header_at(skb, ETH_HLEN + i * sizeof(*header), sizeof(*header));
 
 		if (!is_vlan(*proto))
 			return 0;
-		if ((void *)(header + 1) > cur->end)
+		if (!header)
 			return -1;
-		*tags += 1;
+		*offset += sizeof(*header);
 		*proto = header->proto;
-		cur->pos = header + 1;
 	}
 	return 0;
 }
 
 /* Only ARP for IPv4 with 6-byte hardware addresses. The hardware type is not looked at: the kernel takes 1 and 6 alike
  * on Ethernet (arp_process()), so neither may pass unseen. */
-static __always_inline int parse_arp(struct cursor *cur, struct arp_ipv4 **arp)
+static __always_inline struct arp_ipv4 *arp_at(struct __sk_buff *skb, __u32 offset)
 {
-	struct arp_ipv4 *header = cur->pos;
+	struct arp_ipv4 *header = header_at(skb, offset, sizeof(*header));
 
-	if ((void *)(header + 1) > cur->end)
-		return -1;
-	if (header->ptype != bpf_htons(ETH_P_IP) || header->hlen != ETH_ALEN || header->plen != 4)
-		return -1;
-	*arp = header;
-	cur->pos = header + 1;
-	return 0;
+	if (!header || header->ptype != bpf_htons(ETH_P_IP) || header->hlen != ETH_ALEN || header->plen != 4)
+		return NULL;
+	return header;
 }
 
-/* The fixed part only; the cursor stays at the header's begin, because its length is the guest's word. */
-static __always_inline int parse_ipv4(struct cursor *cur, struct iphdr **ip)
+/* The fixed part only. */
+static __always_inline struct iphdr *ipv4_at(struct __sk_buff *skb, __u32 offset)
 {
-	struct iphdr *header = cur->pos;
+	struct iphdr *header = header_at(skb, offset, sizeof(*header));
 
-	if ((void *)(header + 1) > cur->end)
-		return -1;
-	if (header->version != 4 || header->ihl < 5)
-		return -1;
-	*ip = header;
-	return 0;
+	return header && header->version == 4 && header->ihl >= 5 ? header : NULL;
 }
 
-static __always_inline int parse_ipv6(struct cursor *cur, struct ipv6hdr **ip)
+static __always_inline struct ipv6hdr *ipv6_at(struct __sk_buff *skb, __u32 offset)
 {
-	struct ipv6hdr *header = cur->pos;
+	struct ipv6hdr *header = header_at(skb, offset, sizeof(*header));
 
-	if ((void *)(header + 1) > cur->end)
-		return -1;
-	if (header->version != 6)
-		return -1;
-	*ip = header;
-	cur->pos = header + 1;
-	return 0;
+	return header && header->version == 6 ? header : NULL;
 }
 
 /* What IPv6 extension headers said. */
@@ -153,9 +139,8 @@ struct extensions {
 	__u8 later;    /* whether the fragment is not the first: then what comes behind it is not a header */
 };
 
-/* Goes behind extension headers (RFC 8200 section 4) from ext->offset and ext->next on. By bpf_skb_load_bytes(),
- * because each may have 2 KiB and need not lie in the linear part. Returns -1 when one ends early or there are too
- * many. */
+/* Goes behind extension headers (RFC 8200 section 4) from ext->offset and ext->next on. Returns -1 when one ends early,
+ * there are too many, or there is no memory to look at them. Pointers into the frame are void afterwards. */
 static __always_inline int parse_extensions(struct __sk_buff *skb, struct extensions *ext)
 {
 	__u8 header[4];
@@ -167,7 +152,8 @@ static __always_inline int parse_extensions(struct __sk_buff *skb, struct extens
 		if (kind != IPPROTO_HOPOPTS && kind != IPPROTO_ROUTING && kind != IPPROTO_DSTOPTS &&
 		    kind != IPPROTO_AH && kind != IPPROTO_FRAGMENT && kind != IPPROTO_MH)
 			return 0;
-		if (i == MAX_EXTENSIONS || bpf_skb_load_bytes(skb, ext->offset, header, sizeof(header)))
+		if (i == MAX_EXTENSIONS || pull(skb, ext->offset + sizeof(header)) < 0 ||
+		    bpf_skb_load_bytes(skb, ext->offset, header, sizeof(header)))
 			return -1;
 		ext->any = 1;
 		ext->next = header[0];
@@ -187,34 +173,15 @@ static __always_inline int parse_extensions(struct __sk_buff *skb, struct extens
 	return -1;
 }
 
-/* For IPv4 behind its options, whose length is the guest's word; for IPv6, where the cursor stands already, 0. */
-static __always_inline int parse_tcp(struct cursor *cur, __u32 options_end, struct tcphdr **tcp)
+/* Copies the TCP header at `offset`; -1 also when there is no memory to pull it. */
+static __always_inline int parse_tcp(struct __sk_buff *skb, __u32 offset, struct tcphdr *tcp)
 {
-	/* The mask tells the verifier what ihl's four bits already do: at most 60 bytes. */
-	struct tcphdr *header = cur->pos + (options_end & 0x3c);
-
-	if ((void *)(header + 1) > cur->end)
-		return -1;
-	*tcp = header;
-	cur->pos = header + 1;
-	return 0;
+	return pull(skb, offset + sizeof(*tcp)) < 0 || bpf_skb_load_bytes(skb, offset, tcp, sizeof(*tcp)) ? -1 : 0;
 }
 
 static __always_inline int opens_connection(const struct tcphdr *tcp)
 {
 	return tcp->syn && !tcp->ack;
-}
-
-/* As parse_tcp(). */
-static __always_inline int parse_udp(struct cursor *cur, __u32 options_end, struct udphdr **udp)
-{
-	struct udphdr *header = cur->pos + (options_end & 0x3c);
-
-	if ((void *)(header + 1) > cur->end)
-		return -1;
-	*udp = header;
-	cur->pos = header + 1;
-	return 0;
 }
 
 #endif

@@ -9,6 +9,7 @@
  *
  * The law of tap_in: a frame that has nothing to do with the service is not ours (TC_ACT_UNSPEC, so that other filters
  * on the tap still run); a frame that has is taken, or dropped and counted. None of ours ever reaches the bridge.
+ * It writes to frames of ours only, and by helpers alone; parse.h says what everybody would pay otherwise.
  */
 #include "addresses.h"
 #include "guest.h"
@@ -105,17 +106,31 @@ static __always_inline struct guest *neighbour(__u32 tag, __u64 now)
 	return guest;
 }
 
-static __always_inline int from_tap_arp(struct __sk_buff *skb, struct cursor *cur, struct ethhdr *eth, int tagged)
+/* Makes the frame, which asks for the service, the reply. Pointers into it are void afterwards. */
+static __always_inline int reply(struct __sk_buff *skb, const struct arp_ipv4 *request)
+{
+	struct arp_frame answer;
+
+	if (bpf_skb_load_bytes(skb, 0, &answer.eth, sizeof(answer.eth)))
+		return -1;
+	answer.arp = *request;
+	answer.arp.op = bpf_htons(ARPOP_REPLY);
+	__builtin_memcpy(answer.arp.sha, service_mac, ETH_ALEN);
+	answer.arp.spa = bpf_htonl(SERVICE_IPV4);
+	__builtin_memcpy(answer.arp.tha, request->sha, ETH_ALEN);
+	answer.arp.tpa = request->spa;
+	__builtin_memcpy(answer.eth.h_dest, answer.eth.h_source, ETH_ALEN);
+	__builtin_memcpy(answer.eth.h_source, service_mac, ETH_ALEN);
+	return bpf_skb_store_bytes(skb, 0, &answer, sizeof(answer), 0);
+}
+
+static __always_inline int from_tap_arp(struct __sk_buff *skb, const struct arp_ipv4 *arp, int tagged)
 {
 	const __be32 service = bpf_htonl(SERVICE_IPV4);
-	struct arp_ipv4 *arp;
 	struct guest *guest;
 	__u64 now;
 	__u32 tag;
 
-	/* What we can't read as ARP for IPv4 no neighbour can (arp_rcv()), so it can't deceive one. */
-	if (parse_arp(cur, &arp) < 0)
-		return TC_ACT_UNSPEC;
 	if (arp->spa != service && arp->tpa != service)
 		return TC_ACT_UNSPEC;
 	tag = tag_of(skb);
@@ -132,16 +147,10 @@ static __always_inline int from_tap_arp(struct __sk_buff *skb, struct cursor *cu
 	if (!guest)
 		return TC_ACT_SHOT;
 
-	/* Answer in place. Also to a probe from 0.0.0.0 (RFC 5227): a guest that picks link-local addresses must learn
-	 * that this one is taken. */
-	__be32 asker = arp->spa;
-	arp->op = bpf_htons(ARPOP_REPLY);
-	__builtin_memcpy(arp->tha, arp->sha, ETH_ALEN);
-	__builtin_memcpy(arp->sha, service_mac, ETH_ALEN);
-	arp->spa = service;
-	arp->tpa = asker;
-	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, service_mac, ETH_ALEN);
+	/* Also a probe from 0.0.0.0 (RFC 5227): a guest that picks link-local addresses must learn that this one is
+	 * taken. */
+	if (reply(skb, arp) < 0)
+		return drop(tag, DROP_ARP);
 	see(&guest->arp, now);
 	count(tag, ANSWERED_ARP);
 	return bpf_redirect(skb->ifindex, 0);
@@ -173,8 +182,7 @@ static __always_inline int pass_request(struct __sk_buff *skb, __u32 tag, __u32 
 	struct tap *tap = taps.lookup(&tag);
 	struct guest *guest = guest_of(tag);
 	__u64 now = bpf_ktime_get_boot_ns();
-	struct cursor cur;
-	struct ethhdr *eth;
+	struct ethhdr eth;
 
 	if (!tap || !guest || !set || !set->host_ifindex)
 		return drop(tag, DROP_NO_TAG);
@@ -190,46 +198,44 @@ static __always_inline int pass_request(struct __sk_buff *skb, __u32 tag, __u32 
 	 * off, and the kernel writes the checksum on the way there. */
 	if (will_change(skb, tcp + offsetof(struct tcphdr, seq)))
 		return drop(tag, DROP_REWRITTEN);
-	cur = frame_of(skb);
-	if (parse_ethernet(&cur, &eth) < 0)
+	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
 		return drop(tag, DROP_MALFORMED);
 	/* Compared first: a store on every segment would bounce the cache line between the CPUs. */
-	if (!same_mac(tap->mac, eth->h_source))
-		__builtin_memcpy(tap->mac, eth->h_source, ETH_ALEN);
-	write_tag(eth->h_source, tag);
+	if (!same_mac(tap->mac, eth.h_source))
+		__builtin_memcpy(tap->mac, eth.h_source, ETH_ALEN);
+	write_tag(eth.h_source, tag);
 	/* meta0's own address, or eth_type_trans() calls it PACKET_OTHERHOST and the IP layer drops it. */
-	__builtin_memcpy(eth->h_dest, meta0_mac, ETH_ALEN);
+	__builtin_memcpy(eth.h_dest, meta0_mac, ETH_ALEN);
+	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
+		return drop(tag, DROP_MALFORMED);
 	count(tag, PASSED_REQUEST);
 	return bpf_redirect(set->host_ifindex, 0);
 }
 
-/* Takes note of DHCP in a UDP packet that is not ours: whether the guest ever asked for an address is what explains a
- * guest that never asked for its metadata. */
-static __always_inline void see_dhcp(struct __sk_buff *skb, struct cursor *cur, __u32 options_end, __u16 port)
+/* Takes note of DHCP in a UDP packet that is not ours, whose UDP header begins at `at`: whether the guest ever asked
+ * for an address is what explains a guest that never asked for its metadata. */
+static __always_inline void see_dhcp(struct __sk_buff *skb, __u32 at, __u16 port)
 {
-	struct udphdr *udp;
+	struct udphdr udp;
 	struct guest *guest;
 
-	if (parse_udp(cur, options_end, &udp) < 0 || udp->dest != bpf_htons(port))
+	if (bpf_skb_load_bytes(skb, at, &udp, sizeof(udp)) || udp.dest != bpf_htons(port))
 		return;
 	guest = guest_of(tag_of(skb));
 	if (guest)
 		see(port == DHCP_PORT ? &guest->dhcp : &guest->dhcp6, bpf_ktime_get_boot_ns());
 }
 
-static __always_inline int from_tap_ipv4(struct __sk_buff *skb, struct cursor *cur, int tagged, __u32 offset)
+static __always_inline int from_tap_ipv4(struct __sk_buff *skb, const struct iphdr *ip, int tagged, __u32 offset)
 {
 	const __be32 service = bpf_htonl(SERVICE_IPV4);
-	struct tcphdr *tcp;
-	struct iphdr *ip;
+	__u32 behind = offset + ip->ihl * 4;
+	struct tcphdr tcp;
 	__u32 tag;
 
-	/* As with ARP: ip_rcv() drops what we can't read. */
-	if (parse_ipv4(cur, &ip) < 0)
-		return TC_ACT_UNSPEC;
 	if (ip->saddr != service && ip->daddr != service) {
 		if (is_broadcast(ip->daddr) && ip->protocol == IPPROTO_UDP && !tagged)
-			see_dhcp(skb, cur, ip->ihl * 4, DHCP_PORT);
+			see_dhcp(skb, behind, DHCP_PORT);
 		return TC_ACT_UNSPEC;
 	}
 	tag = tag_of(skb);
@@ -246,11 +252,11 @@ static __always_inline int from_tap_ipv4(struct __sk_buff *skb, struct cursor *c
 		return drop(tag, DROP_FRAGMENT);
 	if (ip->protocol != IPPROTO_TCP)
 		return drop(tag, DROP_NOT_HTTP);
-	if (parse_tcp(cur, ip->ihl * 4, &tcp) < 0)
+	if (parse_tcp(skb, behind, &tcp) < 0)
 		return drop(tag, DROP_MALFORMED);
-	if (tcp->dest != bpf_htons(SERVICE_PORT))
+	if (tcp.dest != bpf_htons(SERVICE_PORT))
 		return drop(tag, DROP_NOT_HTTP);
-	return pass_request(skb, tag, offset + ip->ihl * 4, opens_connection(tcp));
+	return pass_request(skb, tag, behind, opens_connection(&tcp));
 }
 
 /* What a neighbour message about the service comes to; TC_ACT_UNSPEC when it is about somebody else. */
@@ -261,6 +267,8 @@ static __always_inline int from_tap_nd(struct __sk_buff *skb, const struct exten
 	__u64 now;
 	__u32 tag;
 
+	if (pull(skb, ext->offset + ND_FIXED_SIZE) < 0)
+		return drop(0, DROP_MALFORMED);
 	/* The fixed part. One that ends earlier no neighbour takes (ndisc_rcv()). */
 	if (bpf_skb_load_bytes(skb, ext->offset, &message, ND_FIXED_SIZE))
 		return TC_ACT_UNSPEC;
@@ -286,34 +294,38 @@ static __always_inline int from_tap_nd(struct __sk_buff *skb, const struct exten
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *cur, int tagged, __u32 offset)
+static __always_inline int from_tap_ipv6(struct __sk_buff *skb, const struct ipv6hdr *header, int tagged, __u32 offset)
 {
+	__u32 behind = offset + sizeof(*header), tag;
 	int from_service, to_service, verdict;
 	struct extensions ext = {};
-	struct ipv6hdr *ip;
-	struct tcphdr *tcp;
-	__u32 tag;
+	struct ipv6hdr ip;
+	struct tcphdr tcp;
 
-	/* As with ARP: ipv6_rcv() drops what we can't read. */
-	if (parse_ipv6(cur, &ip) < 0)
+	/* Most packets end here. */
+	if (are_far(header) && header->nexthdr == IPPROTO_TCP)
 		return TC_ACT_UNSPEC;
-	from_service = is_service(&ip->saddr);
-	to_service = is_service(&ip->daddr);
-	ext.next = ip->nexthdr;
+	if (are_far(header) && header->nexthdr == IPPROTO_UDP && !is_dhcp6_servers(&header->daddr))
+		return TC_ACT_UNSPEC;
+	/* A copy, because to look behind extension headers may move what is in place. */
+	ip = *header;
+	from_service = is_service(&ip.saddr);
+	to_service = is_service(&ip.daddr);
+	ext.next = ip.nexthdr;
 	if (!from_service && ext.next != IPPROTO_TCP && ext.next != IPPROTO_UDP) {
-		ext.offset = offset + sizeof(*ip);
+		ext.offset = behind;
 		/* To whomever it is addressed: it may hide an advertisement to a neighbour. */
 		if (parse_extensions(skb, &ext) < 0)
 			return drop(tag_of(skb), DROP_EXTENSION);
 		if (ext.next == IPPROTO_ICMPV6 && !ext.later) {
-			verdict = from_tap_nd(skb, &ext, ip->hop_limit, tagged);
+			verdict = from_tap_nd(skb, &ext, ip.hop_limit, tagged);
 			if (verdict != TC_ACT_UNSPEC)
 				return verdict;
 		}
 	}
 	if (!from_service && !to_service) {
-		if (ext.next == IPPROTO_UDP && !ext.any && is_dhcp6_servers(&ip->daddr) && !tagged)
-			see_dhcp(skb, cur, 0, DHCP6_PORT);
+		if (ext.next == IPPROTO_UDP && !ext.any && is_dhcp6_servers(&ip.daddr) && !tagged)
+			see_dhcp(skb, behind, DHCP6_PORT);
 		return TC_ACT_UNSPEC;
 	}
 	tag = tag_of(skb);
@@ -327,13 +339,13 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *c
 		return drop(tag, DROP_FRAGMENT);
 	if (ext.next != IPPROTO_TCP || ext.any)
 		return drop(tag, DROP_NOT_HTTP);
-	if (impossible_source6(&ip->saddr))
+	if (impossible_source6(&ip.saddr))
 		return drop(tag, DROP_SOURCE);
-	if (parse_tcp(cur, 0, &tcp) < 0)
+	if (parse_tcp(skb, behind, &tcp) < 0)
 		return drop(tag, DROP_MALFORMED);
-	if (tcp->dest != bpf_htons(SERVICE_PORT))
+	if (tcp.dest != bpf_htons(SERVICE_PORT))
 		return drop(tag, DROP_NOT_HTTP);
-	return pass_request(skb, tag, offset + sizeof(*ip), opens_connection(tcp));
+	return pass_request(skb, tag, behind, opens_connection(&tcp));
 }
 
 /* How much of the frame must not change any more after we let it pass; 0 where nothing could come of a change.
@@ -341,55 +353,72 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, struct cursor *c
  * A guest may leave a checksum to the kernel (virtio_net_hdr: VIRTIO_NET_HDR_F_NEEDS_CSUM), and says itself where that
  * is to be written: two bytes of its choice, on the frame's way out to a neighbour, long after tap_in. So ARP, whatever
  * we can't read, and packets whose addresses are two bytes away from the service's are looked at more closely. */
-static __always_inline __u32 must_not_change(struct cursor *cur, __be16 proto, __u32 offset)
+static __always_inline __u32 must_not_change4(const struct iphdr *ip, __u32 offset)
 {
-	struct ipv6hdr *ip6;
-	struct iphdr *ip;
+	return near_service(ip->saddr) || near_service(ip->daddr) ? offset + sizeof(*ip) : 0;
+}
 
-	if (proto == bpf_htons(ETH_P_IP) && parse_ipv4(cur, &ip) == 0)
-		return near_service(ip->saddr) || near_service(ip->daddr) ? offset + sizeof(*ip) : 0;
-	if (proto == bpf_htons(ETH_P_IPV6) && parse_ipv6(cur, &ip6) == 0) {
-		if (ip6->nexthdr == IPPROTO_ICMPV6)
-			return offset + sizeof(*ip6) + ND_FIXED_SIZE;
-		return near_service6(&ip6->saddr) || near_service6(&ip6->daddr) ? offset + sizeof(*ip6) : 0;
-	}
-	return offset + sizeof(struct arp_ipv4);
+/* As must_not_change4(). */
+static __always_inline __u32 must_not_change6(const struct ipv6hdr *ip, __u32 offset)
+{
+	if (ip->nexthdr == IPPROTO_ICMPV6)
+		return offset + sizeof(*ip) + ND_FIXED_SIZE;
+	if (are_far(ip))
+		return 0;
+	return near_service6(&ip->saddr) || near_service6(&ip->daddr) ? offset + sizeof(*ip) : 0;
 }
 
 int tap_in(struct __sk_buff *skb)
 {
-	int verdict = TC_ACT_UNSPEC;
-	__u32 tags_in_frame = 0;
-	struct cursor cur, network;
-	struct ethhdr *eth;
-	__u32 offset, fixed;
+	struct ethhdr *eth = ethernet_of(skb);
+	int tagged = skb->vlan_present, verdict = TC_ACT_UNSPEC;
+	__u32 offset = ETH_HLEN, fixed;
+	struct arp_ipv4 *arp;
+	struct ipv6hdr *ip6;
+	struct iphdr *ip;
 	__be16 proto;
-	int tagged;
 
-	/* Without memory to look at a frame we can't know that it isn't ours. */
-	if (pull_headers(skb) < 0)
-		return drop(0, DROP_MALFORMED);
-	cur = frame_of(skb);
-	if (parse_ethernet(&cur, &eth) < 0)
+	if (!eth)
 		return TC_ACT_UNSPEC;
 	proto = eth->h_proto;
-	if (parse_vlan(&cur, &proto, &tags_in_frame) < 0)
-		return TC_ACT_UNSPEC;
-	/* The kernel strips any number of tags of VLAN 0 (__netif_receive_skb_core()), and then it is an ordinary
-	 * packet. */
-	if (is_vlan(proto))
-		return drop(tag_of(skb), DROP_VLAN);
-	tagged = skb->vlan_present || tags_in_frame;
-	offset = ETH_HLEN + tags_in_frame * 4;
-	network = cur;
-	fixed = must_not_change(&network, proto, offset);
+	if (is_vlan(proto)) {
+		tagged = 1;
+		if (pull(skb, ETH_HLEN + MAX_VLAN_TAGS * sizeof(struct vlan_header)) < 0)
+			return drop(0, DROP_MALFORMED);
+		if (parse_vlan(skb, &proto, &offset) < 0)
+			return TC_ACT_UNSPEC;
+		/* The kernel strips any number of tags of VLAN 0 (__netif_receive_skb_core()), and then it is an
+		 * ordinary packet. */
+		if (is_vlan(proto))
+			return drop(tag_of(skb), DROP_VLAN);
+	}
 
-	if (proto == bpf_htons(ETH_P_IP))
-		verdict = from_tap_ipv4(skb, &cur, tagged, offset);
-	else if (proto == bpf_htons(ETH_P_IPV6))
-		verdict = from_tap_ipv6(skb, &cur, tagged, offset);
-	else if (proto == bpf_htons(ETH_P_ARP))
-		verdict = from_tap_arp(skb, &cur, eth, tagged);
+	fixed = offset + sizeof(*arp);
+	/* Without memory to look at a frame we can't know that it isn't ours. What we can't read as IP or as ARP for
+	 * IPv4 no neighbour can (ip_rcv(), ipv6_rcv(), arp_rcv()), so it can't deceive one. */
+	if (proto == bpf_htons(ETH_P_IP)) {
+		if (pull(skb, offset + sizeof(*ip)) < 0)
+			return drop(0, DROP_MALFORMED);
+		ip = ipv4_at(skb, offset);
+		if (ip) {
+			fixed = must_not_change4(ip, offset);
+			verdict = from_tap_ipv4(skb, ip, tagged, offset);
+		}
+	} else if (proto == bpf_htons(ETH_P_IPV6)) {
+		if (pull(skb, offset + sizeof(*ip6)) < 0)
+			return drop(0, DROP_MALFORMED);
+		ip6 = ipv6_at(skb, offset);
+		if (ip6) {
+			fixed = must_not_change6(ip6, offset);
+			verdict = from_tap_ipv6(skb, ip6, tagged, offset);
+		}
+	} else if (proto == bpf_htons(ETH_P_ARP)) {
+		if (pull(skb, offset + sizeof(*arp)) < 0)
+			return drop(0, DROP_MALFORMED);
+		arp = arp_at(skb, offset);
+		if (arp)
+			verdict = from_tap_arp(skb, arp, tagged);
+	}
 	if (verdict == TC_ACT_UNSPEC && fixed && will_change(skb, fixed))
 		return drop(tag_of(skb), DROP_REWRITTEN);
 	return verdict;
@@ -397,11 +426,10 @@ int tap_in(struct __sk_buff *skb)
 
 int ns_in(struct __sk_buff *skb)
 {
-	struct cursor cur = frame_of(skb);
-	struct ethhdr *eth;
+	struct ethhdr *eth = ethernet_of(skb);
 	__u32 tag;
 
-	if (parse_ethernet(&cur, &eth) < 0)
+	if (!eth)
 		return drop(0, DROP_UNTAGGED);
 	tag = read_tag(eth->h_source);
 	/* The host's own noise on its end of the pair: router solicitations, mDNS. */
@@ -413,11 +441,10 @@ int ns_in(struct __sk_buff *skb)
 
 int ns_out(struct __sk_buff *skb)
 {
-	struct cursor cur = frame_of(skb);
+	struct ethhdr *eth = ethernet_of(skb);
 	__u32 mark = skb->mark;
-	struct ethhdr *eth;
 
-	if (parse_ethernet(&cur, &eth) < 0 || !(mark & STEERED) || !(mark & MAX_TAG))
+	if (!eth || !(mark & STEERED) || !(mark & MAX_TAG))
 		return drop(0, DROP_UNMARKED);
 	write_tag(eth->h_dest, mark & MAX_TAG);
 	return TC_ACT_OK;
@@ -426,12 +453,11 @@ int ns_out(struct __sk_buff *skb)
 int host_in(struct __sk_buff *skb)
 {
 	const __u8 nobody[ETH_ALEN] = {};
-	struct cursor cur = frame_of(skb);
-	struct ethhdr *eth;
+	struct ethhdr *eth = ethernet_of(skb);
 	struct tap *tap;
 	__u32 tag;
 
-	if (parse_ethernet(&cur, &eth) < 0)
+	if (!eth)
 		return drop(0, DROP_UNTAGGED);
 	tag = read_tag(eth->h_dest);
 	if (!tag)
