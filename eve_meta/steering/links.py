@@ -24,7 +24,7 @@ RTM_NEWQDISC, RTM_DELQDISC, RTM_DELTFILTER = 36, 37, 45
 RTMGRP_LINK, RTMGRP_TC = 0x1, 0x8
 NLMSG_DONE = 3
 NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
-IFLA_IFNAME, IFLA_LINKINFO, IFLA_INFO_KIND = 3, 18, 1
+IFLA_IFNAME, IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_CARRIER_DOWN_COUNT = 3, 18, 1, 48
 IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 29, 8
 NLA_TYPE_MASK = 0x3FFF
 ARPHRD_ETHER = 1
@@ -34,6 +34,7 @@ SO_RCVBUFFORCE = 33
 MESSAGE = struct.Struct("=IHHII")
 LINK = struct.Struct("=BxHiI4x")
 ATTRIBUTE = struct.Struct("=HH")
+COUNT = struct.Struct("=I")
 LINK_REQUEST = struct.Struct("=BxHiIIHHI")
 TC_IFINDEX = struct.Struct("=4xi")
 
@@ -46,13 +47,18 @@ RECEIVE_SIZE = 128 * 1024
 
 @frozen
 class Link:
-    """A network device of the host. *carrier*: whether its other end, say a QEMU process, is there."""
+    """A network device of the host.
+
+    :ivar carrier: whether its other end, say a QEMU process, is there.
+    :ivar losses: how often that went. Of one that came back while messages were lost, nothing else tells.
+    """
 
     ifindex: int
     name: str
     kind: str | None
     ethernet: bool
     carrier: bool
+    losses: int
 
 
 @implementer(IReadDescriptor)
@@ -211,6 +217,7 @@ def read_link(data: bytes, offset: int) -> Link:
         kind=None if kind is None else _text(kind),
         ethernet=device == ARPHRD_ETHER,
         carrier=bool(flags & IFF_LOWER_UP),
+        losses=COUNT.unpack(found[IFLA_CARRIER_DOWN_COUNT])[0] if IFLA_CARRIER_DOWN_COUNT in found else 0,
     )
 
 
@@ -240,4 +247,5 @@ def link_of(message: ifinfmsg) -> Link:
         kind=message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND"),
         ethernet=message["ifi_type"] == ARPHRD_ETHER,
         carrier=bool(message["flags"] & IFF_LOWER_UP),
+        losses=message.get_attr("IFLA_CARRIER_DOWN_COUNT", 0),
     )

@@ -42,13 +42,18 @@ NEVER_TAPS = frozenset({"bridge", "bond", "team", "vlan", "vxlan", "ifb"})
 
 @frozen
 class Tap:
-    """A tap that is steered. *since* is when it was seen first, in seconds of the monotonic clock."""
+    """A tap that is steered.
+
+    :ivar since: when it was seen first, in seconds of the monotonic clock.
+    :ivar losses: :attr:`Link.losses` when the carrier that it has came.
+    """
 
     name: str
     ifindex: int
     tag: int
     since: float
     carrier: bool
+    losses: int = 0
 
 
 class Observer(Protocol):
@@ -209,10 +214,12 @@ class Steering:
         if tap is None:
             if wanted:
                 self._add(link)
-        elif tap.carrier and not link.carrier:
+            return
+        if tap.carrier and (not link.carrier or link.losses != tap.losses):
             self._retag(tap)
-        elif link.carrier and not tap.carrier:
-            tap = self._taps[tap.ifindex] = evolve(tap, carrier=True)
+            tap = self._taps.get(link.ifindex)
+        if tap is not None and link.carrier and not tap.carrier:
+            tap = self._taps[tap.ifindex] = evolve(tap, carrier=True, losses=link.losses)
             self._observer.carrier_changed(tap)
 
     def _link_gone(self, ifindex: int) -> None:
@@ -230,7 +237,14 @@ class Steering:
         except Problem as problem:
             self._failed(link.name, str(problem))
             return
-        tap = Tap(name=link.name, ifindex=link.ifindex, tag=tag, since=time.monotonic(), carrier=link.carrier)
+        tap = Tap(
+            name=link.name,
+            ifindex=link.ifindex,
+            tag=tag,
+            since=time.monotonic(),
+            carrier=link.carrier,
+            losses=link.losses,
+        )
         self._taps[tap.ifindex] = tap
         self._observer.tap_appeared(tap)
         try:

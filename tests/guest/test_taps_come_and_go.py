@@ -152,7 +152,10 @@ def test_lost_messages_end_in_a_full_resync_with_every_tap_right(stage: Scene) -
     lab = stage.lab
     guests = {name: lab.guest(name, tap=tap, bridge="br0") for name, tap in (("stays", "vnet0"), ("goes", "vnet1"))}
     again = lab.guest("again", tap="vnet2", bridge="br0")
-    stage.settled(vnet0=0, vnet1=1, vnet2=2)
+    # One that outlives who holds it, as a platform may make them.
+    lab.host.ip("tuntap add vnet4 mode tap vnet_hdr")
+    swaps = guests["swaps"] = lab.guest("swaps", tap="vnet4", bridge="br0")
+    stage.settled(vnet0=0, vnet1=1, vnet2=2, vnet4=4)
     tags = {tap["tap"]: tap["tag"] for tap in stage.daemon.status()["taps"]}
     assert stage.daemon.status()["overruns"] == 0
     process = stage.daemon.process
@@ -164,6 +167,8 @@ def test_lost_messages_end_in_a_full_resync_with_every_tap_right(stage: Scene) -
         guests["goes"].unplug()
         again.unplug()
         again.plug("vnet2")
+        swaps.unplug()
+        swaps.plug("vnet4")
         guests["comes"] = lab.guest("comes", tap="vnet3", bridge="br0")
         lab.host.run("tc", "qdisc", "del", "dev", "vnet0", "ingress")
         lab.host.ip("link set vnet100 down", "link set vnet100 name vnet101", "link set vnet101 up")
@@ -171,7 +176,7 @@ def test_lost_messages_end_in_a_full_resync_with_every_tap_right(stage: Scene) -
     finally:
         began = time.monotonic()
         os.kill(process.pid, signal.SIGCONT)
-    asked = {0: guests["stays"], 202: again, 3: guests["comes"], 101: lab.guests["early"]}
+    asked = {0: guests["stays"], 202: again, 3: guests["comes"], 4: swaps, 101: lab.guests["early"]}
     healed = healing(asked)
     print(f"\nhealed after {max(healed.values()) - began:.2f} s")
     assert max(healed.values()) - began < HEALED
@@ -179,10 +184,10 @@ def test_lost_messages_end_in_a_full_resync_with_every_tap_right(stage: Scene) -
     status = stage.daemon.status()
     assert status["overruns"] > 0  # else nothing was lost, and this shows nothing
     now = {tap["tap"]: tap for tap in status["taps"]}
-    assert now.keys() == {"vnet0", "vnet2", "vnet3", "vnet101"}
+    assert now.keys() == {"vnet0", "vnet2", "vnet3", "vnet4", "vnet101"}
     assert all(shown["ifindex"] == ifindex_of(lab.host, tap) for tap, shown in now.items())
     assert now["vnet0"]["tag"] == tags["vnet0"]
-    assert not {now[tap]["tag"] for tap in ("vnet2", "vnet3", "vnet101")} & set(tags.values())
+    assert not {now[tap]["tag"] for tap in ("vnet2", "vnet3", "vnet4", "vnet101")} & set(tags.values())
     # Also the filter whose loss nobody heard of.
     for tap in now:
         eventually(lambda tap=tap: is_steered(stage, tap), 2)  # type: ignore[misc]
@@ -193,6 +198,7 @@ def test_lost_messages_end_in_a_full_resync_with_every_tap_right(stage: Scene) -
     stage.daemon.write_domain("vm2", domain(2, "vnet2"))
     for guest in (*guests.values(), again):
         lab.remove(guest)
+    lab.host.ip("link delete vnet4")
     stage.settled(vnet100=100)
 
 
