@@ -80,6 +80,16 @@ class Begin:
 
 
 @frozen(kw_only=True)
+class Drain:
+    """Another daemon follows: accept no more, answer what was asked, then say :class:`Drained`."""
+
+
+@frozen(kw_only=True)
+class Drained:
+    """No guest is connected any more, or the time for that is over."""
+
+
+@frozen(kw_only=True)
 class Report:
     """Say your counts now, under this number."""
 
@@ -120,7 +130,7 @@ class PasswordDone:
     outcome: Outcome
 
 
-ToWorker = PutTap | RemoveTap | PutNode | Begin | Report | PasswordDone
+ToWorker = PutTap | RemoveTap | PutNode | Begin | Drain | Report | PasswordDone
 
 
 @frozen(kw_only=True)
@@ -130,7 +140,7 @@ class Reported:
     reports: tuple[Told, ...]
 
 
-ToSupervisor = Counts | Asked | Timed | Reported | SetPassword
+ToSupervisor = Counts | Asked | Timed | Reported | SetPassword | Drained
 
 
 def _make_converter() -> cattrs.Converter:

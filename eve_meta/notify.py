@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, MutableMapping
+from array import array
+from collections.abc import Callable, Collection, MutableMapping
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -18,11 +19,21 @@ from twisted.internet.task import LoopingCall
 STATUS_INTERVAL = 10.0
 """Seconds between two words on how it goes, where there is no watchdog to set the beat."""
 
+FIRST_KEPT = 3
+"""The first descriptor that a service manager passes on (sd_listen_fds(3))."""
+
+NAME = "guests"
+"""The name of what it keeps for us: the sockets that guests connect to."""
+
+KEEP_TIME = 1.0
+"""Seconds that it is waited for when it is to keep sockets: without them the next daemon begins with refusals."""
+
 
 class ServiceManager:
     """The service manager that started us.
 
     :param environ: where it says how to reach it. What it says is taken out: no child of ours is to speak for us.
+    :ivar kept: the sockets that it keeps, so that they outlive this process; those of the daemon before at first.
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
@@ -33,6 +44,12 @@ class ServiceManager:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._watchdog = int(microseconds) / 1e6 if microseconds.isdecimal() and ours else 0.0
         self._ready = self._stopping = False
+        self.kept = _inherited(environ)
+
+    @property
+    def listens(self) -> bool:
+        """Whether there is one."""
+        return bool(self._address)
 
     def status(self, text: str) -> None:
         """Says how it goes, for ``systemctl status``."""
@@ -44,11 +61,22 @@ class ServiceManager:
             self._ready = True
             self._send(f"READY=1\nSTATUS={status}")
 
-    def stopping(self) -> None:
+    def stopping(self, how: str = "removing everything from the host") -> None:
         """Says, once, that the daemon ends."""
         if not self._stopping:
             self._stopping = True
-            self._send("STOPPING=1\nSTATUS=removing everything from the host")
+            self._send(f"STOPPING=1\nSTATUS={how}")
+
+    def keep(self, sockets: Collection[socket.socket]) -> None:
+        """Has it keep *sockets*, which stay ours, in place of those that it keeps now.
+
+        Who starts next in our place has them, whatever we end by; what connects meanwhile waits in their backlog.
+        """
+        if set(sockets) != set(self.kept):
+            self._send(f"FDSTOREREMOVE=1\nFDNAME={NAME}", patience=KEEP_TIME)
+            if sockets:
+                self._send(f"FDSTORE=1\nFDNAME={NAME}", sockets, patience=KEEP_TIME)
+            self.kept = tuple(sockets)
 
     def beat(self, reactor: IReactorTime, status: Callable[[], str]) -> None:
         """Says from now on, at half the watchdog's time, that *reactor* turns, and how it goes.
@@ -64,13 +92,30 @@ class ServiceManager:
         if not self._stopping:
             self._send(f"{'WATCHDOG=1' * bool(self._watchdog)}\nSTATUS={status()}".strip())
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str, sockets: Collection[socket.socket] = (), *, patience: float = 0.0) -> None:
         if not self._address:
             return
-        # A service manager that is gone, or too slow to read, is no reason to fail or to wait.
-        with contextlib.suppress(OSError), _datagram_socket() as sender:
-            sender.sendto(message.encode(), self._address)
+        rights: list[tuple[int, int, Any]] = []
+        if sockets:
+            rights.append((socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [each.fileno() for each in sockets])))
+        # A service manager that is gone, or too slow to read, is no reason to fail or to wait for long.
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(patience)
+            sender.sendmsg([message.encode()], rights, 0, self._address)
 
 
-def _datagram_socket() -> Any:
-    return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+def _inherited(environ: MutableMapping[str, str]) -> tuple[socket.socket, ...]:
+    """The sockets that it kept for us, by sd_listen_fds(3)."""
+    said = {name: environ.pop(name) for name in list(environ) if name.startswith("LISTEN_")}
+    names = said.get("LISTEN_FDNAMES", "").split(":")
+    # Where they were passed to another, we are its child, and under these numbers have what is our own.
+    if said.get("LISTEN_PID") != str(os.getpid()) or said.get("LISTEN_FDS") != str(len(names)):
+        return ()
+    kept = []
+    for descriptor, name in enumerate(names, FIRST_KEPT):
+        if name == NAME:
+            with contextlib.suppress(OSError):  # no socket, and so not what we gave away
+                kept.append(socket.socket(fileno=descriptor))
+    for each in kept:
+        each.set_inheritable(False)
+    return tuple(kept)

@@ -10,7 +10,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,11 +42,14 @@ from eve_meta.worker_process import WorkerConfig
 
 T = TypeVar("T")
 
-_log = Logger()
+# As a process this module's name is "__main__", of which the log shows warnings only.
+_log = Logger("eve_meta.service")
 
 
 def serve(config: Config) -> None:
     """Runs the daemon until SIGTERM, SIGINT or SIGHUP; then the host is as it was before.
+
+    Or until SIGUSR1; then the way to guests stays as it is, for the next daemon.
 
     :raises Problem: when it cannot begin; then too.
     """
@@ -62,6 +65,7 @@ def serve(config: Config) -> None:
     with contextlib.suppress(_ToldToEnd), contextlib.ExitStack() as undo, _ended_by_signals() as end_if_told:
         # At last. Python, when it ends, gives signals with a function back to the kernel, which would kill us.
         undo.callback(_on_signals, signal.SIG_IGN)
+        undo.callback(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
         worker_config = _worker_config(config)
         _make_run_directory(config.paths.run, undo)
         inventory = Inventory(config.inventory, reactor)
@@ -75,26 +79,86 @@ def serve(config: Config) -> None:
             token_keys=tokenkeys.load(config.paths.state),
             passwords=Passwords(config.paths.state, _in_thread, reactor.seconds),
             ready=lambda: manager.ready(supervisor.summary()),
+            keep=manager.keep,
         )
         steering = Steering(reactor, config.steering, supervisor)
+        hand_over = _HandOver(manager, supervisor, steering)
+        signal.signal(signal.SIGUSR1, hand_over.told)
+        # It waits until we have started, and kills none of the programs that we run until then: the service manager
+        # sends it to these, too.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGUSR1})
         _listen_admin(config, _questions(supervisor, steering, inventory, config), supervisor.events, undo)
         _begin_audit(config, supervisor, undo)
         _listen_metrics(config, supervisor, steering, inventory)
-        undo.callback(steering.stop)
+        undo.callback(hand_over.or_take_down)
         undo.callback(manager.stopping)
-        listeners = steering.start(end_if_told)
+        listeners = _started(steering, end_if_told, manager.kept)
         # From here on there are workers, whose end takes a reactor that runs. When it starts it brings a handler of its
         # own for SIGTERM, which complains of a second one.
         _on_signals(_end_reactor)
         end_if_told()
         reactor.callWhenRunning(_on_signals, _end_reactor)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
         supervisor.start(steering, listeners, config.web.workers or os.cpu_count() or 1)
         reactor.addSystemEventTrigger("before", "shutdown", manager.stopping)
         reactor.addSystemEventTrigger("before", "shutdown", supervisor.stop)
         reactor.callWhenRunning(manager.beat, reactor, supervisor.summary)
         reactor.callWhenRunning(_log.info, "serving; {path} answers 'eve-meta status'", path=config.admin.socket)
         reactor.run()
-    _log.info("ended; the host is as it was")
+    _log.info("ended; {left}", left="the way to guests stays" if hand_over.done else "the host is as it was")
+
+
+class _HandOver:
+    """The end in which the way to guests stays as it is, for a daemon that starts next.
+
+    :ivar done: whether this is how it ends.
+    """
+
+    def __init__(self, manager: ServiceManager, supervisor: Supervisor, steering: Steering) -> None:
+        self._manager = manager
+        self._supervisor = supervisor
+        self._steering = steering
+        self._begun = False
+        self.done = False
+
+    def told(self, *_: object) -> None:
+        """Takes the signal for it, which is obeyed when the reactor runs."""
+        reactor.callFromThread(self._begin)
+
+    def or_take_down(self) -> None:
+        """Removes everything from the host, unless it is handed over."""
+        if not self.done:
+            self._manager.keep(())
+            self._steering.stop()
+
+    def _begin(self) -> None:
+        if self._begun or self._supervisor.stopping:
+            return
+        self._begun = True
+        self._manager.stopping("handing over to the next daemon")
+        _log.info(
+            "handing over to the next daemon; until it has started, new connections {fate}",
+            fate="wait" if self._manager.listens else "are refused: no service manager keeps their sockets",
+        )
+        self._supervisor.drain().addCallback(self._leave)
+
+    def _leave(self, _: object) -> None:
+        if not self._supervisor.stopping:  # told to end meanwhile
+            self.done = True
+            self._steering.leave()
+            _stop_reactor()
+
+
+def _started(
+    steering: Steering, end_if_told: Callable[[], None], kept: Sequence[socket.socket]
+) -> Sequence[socket.socket]:
+    try:
+        return steering.start(end_if_told, kept)
+    except Problem:
+        # Of a program that we ran, and that the service manager told to end as it told us.
+        end_if_told()
+        raise
 
 
 class _ToldToEnd(Exception):

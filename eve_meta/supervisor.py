@@ -1,12 +1,12 @@
 """The supervisor: which tap means which domain, told to workers that come and go.
 
 The law: a worker hears of a tap before the tap's first frame can reach it, hears at once when the tap means another
-domain or none, and begins to accept only when it has heard of all taps.
+domain or none, and begins to accept only when it has heard of all taps, and whose they are: guests that were connected
+before this daemon ran wait for its answer, and "not known yet" would be none.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import time
@@ -29,6 +29,7 @@ from eve_meta.feed import NODE
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.latency import Times
 from eve_meta.ledger import Row
+from eve_meta.listeners import Listeners
 from eve_meta.password import Outcome
 from eve_meta.refusals import RefusalLog
 from eve_meta.state.passwords import Passwords
@@ -47,6 +48,10 @@ LONG, REST = 0.005, 3
 """To look at all taps again may take this many seconds without more ado; where it takes longer, as many times as long
 passes until the next time, for other things to be done."""
 
+SETTLE_TIME = 2.0
+"""Seconds at most in which workers do not begin, because whose a tap is that was there before us is not known yet. QEMU
+is found within milliseconds; libvirt may be away."""
+
 MAX_COUNT = 2**53 - 1
 """The largest count that is taken from a worker, in one go: what every reader of JSON can hold."""
 
@@ -57,17 +62,15 @@ gather it (:data:`eve_meta.worker.COUNT_INTERVAL`)."""
 NO_TAP = "no tap"
 """What the log calls connections that came through none of ours."""
 
-SO_LOCK_FILTER = 44
-"""Of Linux's ``asm-generic/socket.h``; Python has no name for it. Nobody can attach a socket filter afterwards, which
-would outlive the worker that attached it and drop what it likes, unseen."""
-
 
 class Supervisor:
     """Holds the table and the workers. It observes the steering.
 
     :param ready: called when guests can be answered: every worker accepts connections. Again when one of them died.
+    :param keep: called with the sockets that guests connect to, and again when they are others.
     :ivar heals: how often a piece of the way was mended, by which.
     :ivar events: what happens.
+    :ivar stopping: whether :meth:`stop` was called.
     """
 
     _log = Logger()
@@ -82,6 +85,7 @@ class Supervisor:
         token_keys: TokenKeys,
         passwords: Passwords,
         ready: Callable[[], None],
+        keep: Callable[[Sequence[socket.socket]], None],
     ) -> None:
         self._reactor = reactor
         self._inventory = inventory
@@ -93,16 +97,19 @@ class Supervisor:
         self.heals: Counter[str] = Counter()
         self._refusals = RefusalLog(reactor, self._refused)
         self._ready = ready
+        self._keep = keep
         self._converter = make_converter()
         self._taps: dict[int, TapState] = {}
         self._leaving: dict[int, TapState] = {}
-        self._stopping = False
+        self.stopping = False
+        self._complete = self._begun = False
+        self._settling: IDelayedCall | None = None
         self._node = UNKNOWN_NODE
         self._problems: set[str] = set()
         self._inventory_told_soon = False
         self._refreshing: IDelayedCall | None = None
         self._rested_at = 0.0
-        self._listeners: Sequence[socket.socket] = ()
+        self._listeners: Listeners | None = None
         self.workers: list[WorkerProcess] = []
         self.unsteered: Counter[str] = Counter()
 
@@ -114,13 +121,14 @@ class Supervisor:
     def start(self, steering: Steering, listeners: Sequence[socket.socket], workers: int) -> None:
         """Starts the inventory and *workers* workers, which accept on *listeners*."""
         self._inventory.start(self._inventory_changed)
-        self._listeners = _locked(listeners)
+        self._listeners = Listeners(listeners, steering.namespace.listen, self._keep)
+        sound = partial(self._listeners.sound, self._kill_all)
         for number in range(workers):
             worker = WorkerProcess(
                 self._reactor,
                 self._config,
                 number,
-                partial(self._sound_listeners, steering.namespace.listen),
+                sound,
                 entered=steering.namespace.entered,
                 started=partial(self._started, number),
                 accepting=self._worker_accepts,
@@ -140,17 +148,25 @@ class Supervisor:
         accept = sum(worker.accepts for worker in workers)
         return f"taps: {len(taps)}, of a known domain: {known}; workers: {len(workers)}, that accept: {accept}"
 
+    def drain(self) -> Deferred[Any]:
+        """Has the workers accept no more and answer what was asked; the result comes when they have.
+
+        Until they are gone they are told of taps and domains as ever.
+        """
+        return DeferredList([worker.drain() for worker in self.workers])
+
     def stop(self) -> Deferred[Any]:
         """Ends the workers; the result comes when they are gone."""
-        self._stopping = True
+        self.stopping = True
         self._inventory.stop()
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            self._refreshing = None
+        for pending in (self._refreshing, self._settling):
+            if pending is not None:
+                pending.cancel()
+        self._refreshing = self._settling = None
 
         def end(_: Any) -> Deferred[Any]:
-            for listener in self._listeners:
-                listener.close()
+            if self._listeners is not None:
+                self._listeners.close()
             return DeferredList([worker.stop() for worker in self.workers])
 
         # What they still have to tell is for the audit, which would lack the last second.
@@ -160,25 +176,9 @@ class Supervisor:
         """The result comes when every worker has said its counts, or has not within :data:`REPORT_TIMEOUT`."""
         return DeferredList([worker.report() for worker in self.workers])
 
-    def _sound_listeners(self, listen: Callable[[], Sequence[socket.socket]]) -> Sequence[socket.socket]:
-        """The sockets that all workers accept on.
-
-        They are one and the same for all: what a worker that was taken over did to them outlives it. So where one
-        does not listen any more, all are made anew by *listen*, and all workers start again with them.
-        """
-        if not self._listeners or not all(map(_listens, self._listeners)):
-            self._log.error(
-                "a worker shut the socket that guests connect to; it is made anew and all workers start again"
-            )
-            for listener in self._listeners:
-                with contextlib.suppress(OSError):
-                    listener.shutdown(socket.SHUT_RDWR)  # for those too who hold a copy, and so the port
-                listener.close()
-            self._listeners = ()
-            for worker in self.workers:
-                worker.kill()
-            self._listeners = _locked(listen())
-        return self._listeners
+    def _kill_all(self) -> None:
+        for worker in self.workers:
+            worker.kill()
 
     # -- steering's observer --
 
@@ -198,11 +198,18 @@ class Supervisor:
         if state.domain is not None:
             self.events.emit(Kind.DOMAIN_FOUND, **_fields(tap, state.domain))
 
+    def taps_complete(self) -> None:
+        if not self._complete:
+            self._complete = True
+            self._settling = self._reactor.callLater(SETTLE_TIME, self._begin)
+            # When it has heard of the last of them.
+            self._tell_inventory()
+
     def tap_gone(self, tap: Tap) -> None:
         state = self._leaving[tap.tag] = self._taps.pop(tap.tag)
         for worker in self.workers:
             worker.at_once(RemoveTap(tag=tap.tag))
-        if not self._stopping:
+        if not self.stopping:
             self._tell_inventory()
             self._reactor.callLater(LEAVE_TIME, self._leaving.pop, tap.tag)
             self._log.info("tap {tap} with tag {tag} is gone", tap=tap.name, tag=tap.tag)
@@ -229,8 +236,9 @@ class Supervisor:
 
     def _taps_changed(self) -> None:
         self._inventory_told_soon = False
-        if not self._stopping:
+        if not self.stopping:
             self._inventory.taps_changed({state.tap.name for state in self._taps.values()})
+            self._begin_if_settled()
 
     def _inventory_changed(self) -> None:
         """Refreshes all taps, now or after a rest; what concerns one tap alone was refreshed when it happened."""
@@ -243,7 +251,7 @@ class Supervisor:
 
     def _refresh_all(self) -> None:
         self._refreshing = None
-        if self._stopping:
+        if self.stopping:
             return
         began = time.monotonic()
         self._refresh_taps()
@@ -258,6 +266,7 @@ class Supervisor:
             self._node = self._inventory.node()
             for worker in self.workers:
                 worker.put(NODE, self._node_content)
+        self._begin_if_settled()
         problems = {str(problem) for problem in self._inventory.problems()}
         for problem in sorted(problems - self._problems):
             self._log.warn("{problem}", problem=problem)
@@ -321,7 +330,22 @@ class Supervisor:
         worker.put(NODE, self._node_content)
         for state in self._taps.values():
             worker.put(state.tap.tag, partial(self._content, state))
-        worker.begin()
+        if self._begun:
+            worker.begin()
+
+    def _begin_if_settled(self) -> None:
+        if self._settling is not None and all(
+            self._inventory.is_settled(state.tap.name) for state in self._taps.values()
+        ):
+            self._settling.cancel()
+            self._begin()
+
+    def _begin(self) -> None:
+        """Lets the workers accept, those that follow too."""
+        self._settling = None
+        self._begun = True
+        for worker in self.workers:
+            worker.begin()
 
     def _worker_accepts(self) -> None:
         if all(worker.accepts for worker in self.workers):
@@ -423,17 +447,6 @@ class Supervisor:
             if state.domain is not None and state.domain.instance_uuid == domain:
                 self._tell(state)
         return self.current_counts()
-
-
-def _locked(listeners: Sequence[socket.socket]) -> Sequence[socket.socket]:
-    """*listeners*, to which nobody who holds one can attach a filter."""
-    for listener in listeners:
-        listener.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
-    return listeners
-
-
-def _listens(listener: socket.socket) -> bool:
-    return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def _unknown(state: TapState) -> PutTap:

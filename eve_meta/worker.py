@@ -11,12 +11,15 @@ import argparse
 import contextlib
 import io
 import os
+import signal
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore, IReactorSocket, IReactorTime
 from twisted.logger import Logger
 
@@ -29,6 +32,8 @@ from eve_meta.channel import (
     Begin,
     Channel,
     Counts,
+    Drain,
+    Drained,
     PasswordDone,
     PutNode,
     PutTap,
@@ -64,6 +69,16 @@ PASSWORD_RETRY_TIME = 2.0
 """Seconds after a password could not be kept in which its tap's next fails without the supervisor: by passwords alone
 guests must not make a worker say more than the supervisor suffers (:data:`eve_meta.worker_process.SAY_RATE`)."""
 
+END_TIME = 2.0
+"""Seconds in which guests can read what they asked for, when this worker ends and the way to them stays."""
+
+IDLE_TIME = 0.5
+"""Seconds of these in which a request may still come on a connection that is there: a guest that has just connected, or
+has not read yet that it should ask no more."""
+
+LOOK_EVERY = 0.02
+"""Seconds between two looks at whether all guests are done."""
+
 
 class IReactor(IReactorCore, IReactorSocket, IReactorTime):
     """What a worker needs of the reactor."""
@@ -82,6 +97,8 @@ class Worker:
         site.counted = self._counted
         site.store_password = self._store_password
         self._report_due = False
+        self._acceptors: list[Acceptor] = []
+        self._may_accept = True
         self._passwords: dict[int, Deferred[Outcome]] = {}
         self._resting: set[int] = set()  # tags whose last password failed
 
@@ -102,10 +119,9 @@ class Worker:
             case PutNode():
                 self._site.node = message.node
             case Begin():
-                for fd in self._listeners:
-                    listener = socket.socket(fileno=fd)
-                    prepare(listener)
-                    Acceptor(self._reactor, listener, self._site).start()
+                self._accept()
+            case Drain():
+                self._drain()
             case Report():
                 self._report(message.number)
             case PasswordDone():
@@ -144,11 +160,54 @@ class Worker:
         if counts or number:
             self._channel.send(Counts(counts=dict(counts), number=number))
 
+    def _accept(self) -> None:
+        if not self._may_accept:
+            return
+        for fd in self._listeners:
+            listener = socket.socket(fileno=fd)
+            prepare(listener)
+            self._acceptors.append(Acceptor(self._reactor, listener, self._site))
+            self._acceptors[-1].start()
+
+    def _accept_no_more(self) -> None:
+        self._may_accept = False
+        while self._acceptors:
+            self._acceptors.pop().stop()
+
+    def _drain(self) -> None:
+        self._accept_no_more()
+        self._site.draining = True
+        self._reactor.callLater(IDLE_TIME, self._end_idle)
+        self._when_quiet(partial(self._channel.send, Drained()))
+
+    def _end_idle(self) -> None:
+        # Also those whose last answer was begun before it was known to be the last.
+        self._site.end_idle()
+        self._reactor.callLater(LOOK_EVERY, self._end_idle)
+
     def _supervisor_gone(self) -> None:
-        # It holds what we were told; without it, a tap's new domain would never be heard of. Guests that are not done
-        # with reading hear of the end now: the way to them is taken down when this process is gone.
+        # It died, and the way to guests stays. But it held what we were told: without it a tap's new domain would never
+        # be heard of, so nobody is answered any more.
+        self._accept_no_more()
+        self._site.finish()
+        self._when_quiet(self.end)
+
+    def _when_quiet(self, then: Callable[[], None], looks: int = round(END_TIME / LOOK_EVERY)) -> None:
+        """Calls *then* when all guests have read what they were to, or have not within that many *looks*."""
+        if self._site.is_quiet or not looks:
+            then()
+        else:
+            self._reactor.callLater(LOOK_EVERY, self._when_quiet, then, looks - 1)
+
+    def end(self) -> None:
+        """Ends. Guests that are not done with reading hear of it now: the way to them is taken down afterwards."""
         self._site.cut_all()
-        self._reactor.stop()
+        # Twisted makes the cuts in its next turn.
+        self._reactor.callLater(0, self._stop)
+
+    def _stop(self) -> None:
+        with contextlib.suppress(ReactorNotRunning):  # told so twice
+            self._reactor.stop()
 
 
 def _in_pieces(reports: Iterable[Told]) -> Iterator[tuple[Told, ...]]:
@@ -185,8 +244,11 @@ def main() -> int:
     parser.add_argument("--host", action="append", default=[])
     arguments = parser.parse_args()
     # Out of the session, and so away from the terminal, where whoever takes this process over could type. And Ctrl-C
-    # there does not come here: ending is the supervisor's to say, by closing the channel.
+    # there does not come here: ending is the supervisor's to say.
     os.setsid()
+    # What the service manager says to all processes at once, each time that the supervisor is to end or has.
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGABRT):
+        signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.set_blocking(2, False)
     sys.stderr = _Stderr()
@@ -203,6 +265,8 @@ def main() -> int:
     except Problem as problem:
         print(f"eve-meta: {problem}", file=sys.stderr)
         return 1
+    # What the supervisor says at its own end. Where it only closes the channel, it has died.
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(worker.end))
     worker.start()
     reactor.run(installSignalHandlers=False)
     return 0

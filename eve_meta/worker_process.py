@@ -33,6 +33,8 @@ from eve_meta.channel import (
     Begin,
     Channel,
     Counts,
+    Drain,
+    Drained,
     PasswordDone,
     PutTap,
     RemoveTap,
@@ -60,6 +62,9 @@ STEADY_TIME = 10.0
 
 REPORT_TIMEOUT = 1.0
 """Seconds that whoever asks for a worker's counts waits."""
+
+DRAIN_TIMEOUT = 4.0
+"""Seconds that a worker has to say that its guests are done: it gives them two (:data:`eve_meta.worker.END_TIME`)."""
 
 STOP_TIMEOUT = 3.0
 """Seconds that a worker has to end when told to; then it is killed."""
@@ -151,6 +156,7 @@ class WorkerProcess(ProcessProtocol):
         self._restart: IDelayedCall | None = None
         self._reports: dict[int, Deferred[None]] = {}
         self._report_number = 0
+        self._drained: Deferred[None] | None = None
         self._stopped: Deferred[None] | None = None
         self.pid: int | None = None
         self.accepts = False
@@ -215,16 +221,44 @@ class WorkerProcess(ProcessProtocol):
         self._feed = Feed(self._reactor, channel)
         self._started(self)
 
+    def drain(self) -> Deferred[None]:
+        """Has the process accept no more and answer what was asked, and starts no other.
+
+        The result comes when it has, when it is gone, or after :data:`DRAIN_TIMEOUT`.
+        """
+        self._drained = Deferred()
+        drained = self._drained
+        self.accepts = False
+        self._start_no_more()
+        if self._process is None or self._channel is None:
+            self._drain_ended()
+        else:
+            self._channel.send(Drain())
+            timeout = self._reactor.callLater(DRAIN_TIMEOUT, self._drain_ended)
+            drained.addCallback(lambda _: timeout.cancel() if timeout.active() else None)
+        return drained
+
+    def _drain_ended(self) -> None:
+        if self._drained is not None and not self._drained.called:
+            self._drained.callback(None)
+
+    def _start_no_more(self) -> None:
+        if self._restart is not None:
+            self._restart.cancel()
+            self._restart = None
+
     def stop(self) -> Deferred[None]:
         """Ends the process; the result comes when it is gone."""
         self._stopped = Deferred()
         stopped = self._stopped
-        if self._restart is not None:
-            self._restart.cancel()
+        self._start_no_more()
         if self._process is None:
             stopped.callback(None)
         elif self._channel is not None:
-            self._channel.abort()  # which ends it
+            # It finishes what it says to guests where only the channel ends, as when we die.
+            with contextlib.suppress(ProcessExitedAlready, PermissionError):
+                self._process.signalProcess("HUP")
+            self._channel.abort()
             kill = self._reactor.callLater(STOP_TIMEOUT, self.kill)
             stopped.addCallback(lambda _: kill.cancel() if kill.active() else None)
         return stopped
@@ -291,6 +325,8 @@ class WorkerProcess(ProcessProtocol):
                 self._told(unpack_times, self._timed, payload)
             case Reported():
                 self._reported_by_guests(message)
+            case Drained():
+                self._drain_ended()
             case SetPassword():
                 self._password_posted(message.tag, payload)
             case _:
@@ -375,8 +411,11 @@ class WorkerProcess(ProcessProtocol):
         self._process = None
         self.accepts = False
         pid, self.pid = self.pid, None
+        if self._drained is not None:
+            self._drain_ended()
         if self._stopped is not None:
             self._stopped.callback(None)
+        if self._drained is not None or self._stopped is not None:
             return
         lived = self._reactor.seconds() - self._born
         self.restarts += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,8 +61,11 @@ class Daemon:
     ) -> None:
         self.stop()
 
-    def start(self, prefix: Sequence[str | Path] = ()) -> None:
-        """Start it and wait until it answers; *prefix* is a program, with arguments, that becomes the daemon."""
+    def start(self, prefix: Sequence[str | Path] = (), pass_fds: Sequence[int] = ()) -> None:
+        """Start it and wait until it answers; *prefix* is a program, with arguments, that becomes the daemon.
+
+        That one has *pass_fds*, too.
+        """
         with self.log.open("ab") as log:
             # Its own session: Ctrl-C in a terminal is for the lab, which then ends the daemon itself.
             self.process = self.lab.host.popen(
@@ -71,6 +75,7 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
         deadline = time.monotonic() + START_TIME
         while self.process.poll() is None and time.monotonic() < deadline:
@@ -92,6 +97,12 @@ class Daemon:
             raise LabError(f"eve-meta serve did not end; the end of its log:\n{self.log_tail()}") from None
         finally:
             self.process = None
+
+    def hand_over(self) -> None:
+        """Have it leave everything to the next one, as a service manager does that restarts it."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR1)
+        self.process.wait(STOP_TIME)
 
     def command(self, *arguments: str) -> list[str]:
         """``eve-meta ARGUMENTS`` with this daemon's configuration."""

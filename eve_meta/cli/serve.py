@@ -25,7 +25,8 @@ Examples:
 def serve(config: Path | None, domains: Path | None) -> None:
     """Steer every tap's requests for 169.254.169.254 to this daemon and answer them, until told to end.
 
-    Needs root. SIGTERM, SIGINT or SIGHUP end it, and then the host is as it was before. Its log goes to standard error.
+    Needs root. SIGTERM, SIGINT or SIGHUP end it, and then the host is as it was before. SIGUSR1 ends it, but leaves
+    the way to guests for the daemon that starts next. Its log goes to standard error.
     """
     options = [
         *(["--config", str(config)] if config is not None else []),

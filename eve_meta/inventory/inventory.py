@@ -109,10 +109,20 @@ class Inventory:
         have been read that were changed before :meth:`carrier_changed`. And as long as the tap is on its way to a QEMU,
         see :meth:`ProcessOwners.looked`.
         """
-        if not self._settled(tap):
+        if not self.is_settled(tap):
             return None
         _, domain = self._seen().taps.get(tap, (None, None))
         return domain
+
+    def is_settled(self, tap: str) -> bool:
+        """Whether all who know whose *tap* is have said so."""
+        if self._unread.get(tap, 0) > self._files.scanned:
+            return False
+        if self._owners is not None and tap not in self._owners.looked():
+            return False
+        owner = self.owner_of(tap)
+        vouched = owner is not None and owner.trusted
+        return all(tap in each.answers() or (each.away and vouched) for each in self._hypervisors)
 
     def node(self) -> Node:
         """What all applications of an EVE-OS node are told alike."""
@@ -153,16 +163,6 @@ class Inventory:
         of_sources = tuple(problem for source in self._sources for problem in source.problems())
         of_taps = () if self._owners is None else self._owners.problems()
         return of_sources + self._seen().problems + of_taps
-
-    def _settled(self, tap: str) -> bool:
-        """Whether all who know whose *tap* is have said so."""
-        if self._unread.get(tap, 0) > self._files.scanned:
-            return False
-        if self._owners is not None and tap not in self._owners.looked():
-            return False
-        owner = self.owner_of(tap)
-        vouched = owner is not None and owner.trusted
-        return all(tap in each.answers() or (each.away and vouched) for each in self._hypervisors)
 
     def _known(self) -> list[tuple[Merged, Domain]]:
         view = self._seen()

@@ -119,6 +119,11 @@ class LastingMaps:
             undo.callback(self._tags.close)
             self._settings = Map(pins / "settings", U32.size, SETTINGS.size)
             undo.callback(self._settings.close)
+            # Where this one cannot be read, tags stay all the same, and MACs are learned again.
+            self._where: Map | None = None
+            with contextlib.suppress(OSError):
+                self._where = Map(pins / "taps", U32.size, TAP.size)
+                undo.callback(self._where.close)
             self._open(pins, undo)
             self._close = undo.pop_all()
 
@@ -139,6 +144,11 @@ class LastingMaps:
         """ifindex → tag, of every tap that has one."""
         found = ((key, self._tags.get(key)) for key in self._tags)
         return {U32.unpack(key)[0]: U32.unpack(value)[0] for key, value in found if value is not None}
+
+    def tap(self, tag: int) -> TapEntry:
+        """Where the answers of *tag* go; ifindex 0 when it has no tap."""
+        raw = None if self._where is None else self._where.get(U32.pack(tag))
+        return TapEntry(*TAP.unpack(raw or bytes(TAP.size)))
 
 
 class Maps(LastingMaps):
@@ -170,9 +180,16 @@ class Maps(LastingMaps):
         self._guests.delete(U32.pack(tag))
         self._counters.delete(U32.pack(tag))
 
-    def tap(self, tag: int) -> TapEntry:
-        """Where the answers of *tag* go; ifindex 0 when it has no tap."""
-        return TapEntry(*TAP.unpack(self._taps.get(U32.pack(tag)) or bytes(TAP.size)))
+    def learn(self, tag: int, known: TapEntry) -> None:
+        """Lets *tag* have the guest's MAC that an earlier build has *known*, where the tap is the same.
+
+        Where its own was not seen yet: a guest whose request was acknowledged waits, and until it sends again, no
+        answer would find it.
+        """
+        nobody = bytes(6)
+        entry = self.tap(tag)
+        if entry.ifindex == known.ifindex and entry.mac == nobody != known.mac:
+            self._taps.set(U32.pack(tag), TAP.pack(known.ifindex, known.mac))
 
     def count_untagged(self) -> None:
         """Makes the counters of tag 0, which is nobody's: frames that no tap can be made responsible for."""

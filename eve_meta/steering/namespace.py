@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pyroute2 import IPRoute, netns
@@ -34,6 +35,9 @@ neighbour table, which is the whole host's (gc_thresh3). Else a guest could fill
 TABLE = 169
 RULE_PRIORITY = 169
 """The routing table for what answers a tap, and its rule's priority: after ``local`` (0), before ``main`` (32766)."""
+
+SIOCGSKNS = 0x894C
+"""Of Linux's ``linux/sockios.h``, since 4.10: gives a descriptor of the network namespace that a socket is in."""
 
 IFF_UP, IFF_NOARP = 0x1, 0x80
 IFA_F_NODAD = 0x2
@@ -151,16 +155,47 @@ class PrivateNamespace:
             os.close(self._held)
             self._held = -1
 
-    def listen(self) -> tuple[socket.socket, ...]:
+    def listen(self, kept: Sequence[socket.socket] = ()) -> tuple[socket.socket, ...]:
         """The sockets on which workers accept, within the namespace: one for IPv4 and, where there is, one for IPv6.
 
+        :param kept: those of an earlier daemon, of which the sound ones are taken and the others closed.
         :raises Problem: when the port is taken there.
         """
         addresses = [(socket.AF_INET, iptables.WORKER), *([(socket.AF_INET6, iptables.WORKER6)] if self.ipv6 else [])]
         with contextlib.ExitStack() as undo, self.entered():
-            listeners = tuple(undo.enter_context(self._listen(*address)) for address in addresses)
+            taken = {address: each for each in kept for address in addresses if self._is_sound(each, *address)}
+            for each in kept:
+                if each in taken.values():
+                    undo.enter_context(each)
+                    # What a worker that was taken over may have changed.
+                    each.setblocking(False)
+                    each.listen(LISTEN_BACKLOG)
+                else:
+                    with contextlib.suppress(OSError):
+                        each.shutdown(socket.SHUT_RDWR)  # for those too who hold a copy, and so the port
+                    each.close()
+            listeners = tuple(taken.get(address) or undo.enter_context(self._listen(*address)) for address in addresses)
             undo.pop_all()
         return listeners
+
+    def _is_sound(self, kept: socket.socket, family: socket.AddressFamily, address: str) -> bool:
+        """Whether *kept* is what :meth:`_listen` makes."""
+        try:
+            if (
+                kept.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) != family
+                or kept.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) != socket.IPPROTO_TCP
+                or not kept.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                or kept.getsockname()[:2] != (address, iptables.PORT)
+            ):
+                return False
+            inside = fcntl.ioctl(kept, SIOCGSKNS)
+        except OSError:
+            return False
+        try:
+            # One of a namespace that somebody deleted, and that only this socket keeps alive, nobody reaches.
+            return os.path.samestat(os.fstat(inside), os.fstat(self._held))
+        finally:
+            os.close(inside)
 
     def _listen(self, family: socket.AddressFamily, address: str) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)

@@ -42,6 +42,7 @@ class Pins:
         self._mounted = False
         self._lock = -1
         self._held: dict[str, int] = {}
+        self._old: LastingMaps | None = None
 
     def open(self, end_if_told: Callable[[], None] = lambda: None) -> Maps:
         """Locks the directory, loads the programs unless these sources' are there already, and opens the maps.
@@ -54,24 +55,32 @@ class Pins:
         self._mount()
         self._lock = self._locked()
         try:
-            with contextlib.ExitStack() as undo:
-                old = self._opened(LastingMaps)
+            old = self._old = self._opened(LastingMaps)
+            maps = self._adopted(old)
+            if maps is not None:
+                self.forget_old(maps)
+            else:
+                self._load(end_if_told)
+                maps = Maps(self.directory)
                 if old is not None:
-                    undo.callback(old.close)
-                maps = self._adopted(old)
-                if maps is None:
-                    self._load(end_if_told)
-                    maps = Maps(self.directory)
-                    if old is not None:
-                        maps.write_settings(evolve(maps.settings(), next_tag=old.settings().next_tag))
-                        for ifindex, tag in old.tags().items():
-                            maps.add_tap(tag, ifindex)
-                for name in (*PROGRAMS, *MAPS):
-                    self._held[name] = open_pin(self.directory / name)
+                    maps.write_settings(evolve(maps.settings(), next_tag=old.settings().next_tag))
+                    for ifindex, tag in old.tags().items():
+                        maps.add_tap(tag, ifindex)
+                        maps.learn(tag, old.tap(tag))
+            for name in (*PROGRAMS, *MAPS):
+                self._held[name] = open_pin(self.directory / name)
             return maps
         except BaseException:
             self.remove()
             raise
+
+    def forget_old(self, maps: Maps) -> None:
+        """Every tap has the programs of *maps* now; those of an earlier build learn nothing any more."""
+        if self._old is not None:
+            for tag in self._old.tags().values():
+                maps.learn(tag, self._old.tap(tag))
+            self._old.close()
+            self._old = None
 
     def program(self, name: str) -> int:
         """A file descriptor of the program *name*, which stays ours."""
@@ -118,6 +127,9 @@ class Pins:
         for descriptor in (self._lock, *self._held.values()):
             os.close(descriptor)
         self._held = {}
+        if self._old is not None:
+            self._old.close()
+            self._old = None
 
     def _locked(self) -> int:
         """A descriptor of the directory, which is made where it is missing and locked."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol
 
@@ -61,6 +61,9 @@ class Observer(Protocol):
 
     def tap_appeared(self, tap: Tap) -> None:
         """*tap* has its tag; its first frame may follow as soon as this returns."""
+
+    def taps_complete(self) -> None:
+        """All taps that there are have appeared; called again where messages were lost."""
 
     def tap_gone(self, tap: Tap) -> None:
         """*tap* is no more, and nothing that came from it is on its way any longer."""
@@ -123,12 +126,13 @@ class Steering:
         """Taps that could not be steered, and why."""
         return self._problems
 
-    def start(self, end_if_told: Callable[[], None]) -> tuple[socket.socket, ...]:
+    def start(self, end_if_told: Callable[[], None], kept: Sequence[socket.socket] = ()) -> tuple[socket.socket, ...]:
         """Makes the path and begins to watch for taps; returns the sockets on which workers accept guests' connections.
 
         Blocks for the two seconds that compiling takes, so it is called before the reactor runs.
 
         :param end_if_told: called now and then meanwhile; what it raises ends the start.
+        :param kept: such sockets of an earlier daemon; those that are as they should be are taken.
         :raises Problem: when that is impossible; then the host is as it was.
         """
         with contextlib.ExitStack() as undo:
@@ -140,7 +144,7 @@ class Steering:
             undo.callback(self._abandon)
             self._host_ifindex = self.namespace.ensure()
             undo.callback(self.namespace.remove)
-            listeners = self.namespace.listen()
+            listeners = self.namespace.listen(kept)
             for listener in listeners:
                 undo.callback(listener.close)
             settings = maps.settings()
@@ -177,6 +181,11 @@ class Steering:
         """Removes everything from the host that :meth:`start` and the taps since brought there."""
         self._cooperator.stop()
         self._undo.close()
+
+    def leave(self) -> None:
+        """Ends, and leaves everything in its place for the next daemon to adopt, as if this one had died."""
+        self._cooperator.stop()
+        self._undo.pop_all()
 
     def counters(self, tag: int) -> dict[Reason, int]:
         """What the programs did with frames of *tag*, 0 for those that no tap sent; empty when it has no tap."""
@@ -325,6 +334,8 @@ class Steering:
         for tag in self._adoptable.values():
             self._tags.release(tag)
         self._abandon()
+        self._pins.forget_old(self._maps)
+        self._observer.taps_complete()
         # The loss of a filter may have been among the lost messages.
         self._cooperator.cooperate(self._mend_all())
 

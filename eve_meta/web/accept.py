@@ -167,8 +167,14 @@ class Acceptor:
         self._site = site
 
     def start(self) -> None:
-        """Begin to accept."""
-        self._reactor.addReader(self)
+        """Begin to accept, or go on."""
+        if self.fileno() >= 0:
+            self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        """Accept no more. Who connects waits in the kernel while anybody has the listener, and else is refused."""
+        self._reactor.removeReader(self)
+        self._listener.close()
 
     def fileno(self) -> int:
         return self._listener.fileno()

@@ -211,6 +211,19 @@ class Connection(TwistedProtocol):
             self._site.counts.add(self._tap.tag, Drop.REVOKED.value)
             self._wire.abortConnection()
 
+    def end_if_idle(self) -> None:
+        """End, unless something of a request is here."""
+        if self._tap is not None and self._wait in (_Wait.REQUEST, _Wait.NEXT) and not self._reader.pending:
+            self._end()
+
+    def finish(self) -> None:
+        """Begin no answer any more; one that was begun is the last."""
+        if self._tap is not None and self._wait not in _ENDING:
+            self._asked = None
+            self._last = True
+            if not self._body:
+                self._end()
+
     def rewire(self, wire: Wire) -> None:
         """The connection goes on on another transport."""
         self._wire = wire
@@ -286,7 +299,7 @@ class Connection(TwistedProtocol):
         self._linger = True
 
     def _send(self, tap: Tap, response: Response, request: Request | None = None) -> None:
-        self._last = response.close or request is None or not request.keep_alive
+        self._last = response.close or request is None or not request.keep_alive or self._site.draining
         if response.hop_limited:
             limit_hops(self._wire.getHandle(), self._site.hop_limit)
         label = Label.UNREAD if request is None else label_of(request.path)

@@ -11,7 +11,8 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 from wsgiref.handlers import format_date_time
 
 from attrs import frozen
@@ -34,6 +35,9 @@ from eve_meta.web.request import Memo, Request
 from eve_meta.web.response import Response
 from eve_meta.web.table import NO_EXTRAS, Extras, Table
 from eve_meta.web.tap import Tap
+
+if TYPE_CHECKING:
+    from eve_meta.web.connection import Connection
 
 SWEEP_EVERY = 1.0
 """Seconds between two looks at all deadlines. A look at 10,000 connections takes some ms; there is none while no tap
@@ -87,6 +91,7 @@ class Site:
 
     :ivar table: what each tag means. Change it by :meth:`put` and :meth:`remove`.
     :ivar node: what all applications of an EVE-OS node are told alike; set it to change that.
+    :ivar draining: whether each answer is its connection's last.
     :ivar counts: what guests did.
     :ivar ledger: what guests asked for.
     :ivar counted: called when there is something to be taken by :meth:`take_counts` and the like where there was
@@ -116,6 +121,7 @@ class Site:
         self.table = Table()
         self.memo = Memo(self.limits)
         self.node = UNKNOWN_NODE
+        self.draining = False
         self.counted: Callable[[], None] = _nothing
         self.counts = Counts(self._counts_began)
         self.ledger = Ledger(self._counts_began)
@@ -147,10 +153,25 @@ class Site:
         self.table.remove(tag)
         self._revoke(tag)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is no connection."""
+        return not any(tap.connections for tap in self._taps.values())
+
+    def end_idle(self) -> None:
+        """End the connections on which nothing is asked."""
+        for connection in self._connections():
+            connection.end_if_idle()
+
+    def finish(self) -> None:
+        """Begin no answer any more, and end each connection when what is being said on it is said."""
+        for connection in self._connections():
+            connection.finish()
+
     def cut_all(self) -> None:
         """Cut all connections: with what they still have to say, they may outlive the way on which to say it."""
-        for tag in tuple(self._taps):
-            self._revoke(tag)
+        for connection in self._connections():
+            connection.revoke()
 
     def take_counts(self) -> dict[int, dict[str, int]]:
         """What guests did since the last call: by tag (0: no tap), by :class:`~.counts.Drop` and
@@ -171,6 +192,10 @@ class Site:
 
     def _counts_began(self) -> None:
         self.counted()
+
+    def _connections(self) -> Iterator[Connection]:
+        for tap in tuple(self._taps.values()):
+            yield from tuple(tap.connections)
 
     def _revoke(self, tag: int) -> None:
         tap = self._taps.get(tag)
@@ -256,10 +281,10 @@ class Site:
 
     def _sweep(self) -> None:
         now = self.monotonic()
+        for connection in self._connections():
+            if connection.deadline <= now:
+                connection.expire()
         for tap in tuple(self._taps.values()):
-            for connection in tuple(tap.connections):
-                if connection.deadline <= now:
-                    connection.expire()
             if tap.rests(now):
                 del self._taps[tap.tag]
         self._sweeping = bool(self._taps)

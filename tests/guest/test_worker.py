@@ -111,9 +111,9 @@ def test_requests_while_a_worker_starts_are_queued_not_refused(stage: Scene) -> 
 
 
 def test_a_worker_that_hangs_up_on_its_supervisor_is_replaced(stage: Scene) -> None:
-    """SIGTERM, which nobody but root can send it, ends it as well."""
+    """What the supervisor tells it at its own end, and nobody but root can."""
     pid = worker(stage)
-    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGHUP)
     eventually(lambda: not is_alive(pid), RESTART_TIME)
     assert Identity.asked_by(guest(stage, 1)) == Identity.of(1)
     assert worker(stage) != pid

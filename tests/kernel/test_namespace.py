@@ -216,3 +216,72 @@ def test_a_port_that_is_taken_is_said(private: PrivateNamespace) -> None:
     assert [listener.family for listener in listeners] == [socket.AF_INET, socket.AF_INET6]
     for listener in listeners:
         listener.close()
+
+
+def in_order(listeners: tuple[socket.socket, ...]) -> list[int]:
+    return [os.fstat(listener.fileno()).st_ino for listener in listeners]
+
+
+def test_listeners_of_an_earlier_daemon_are_taken_over(private: PrivateNamespace) -> None:
+    private.ensure()
+    first = private.listen()
+    inodes = in_order(first)
+    for listener in first:
+        listener.setblocking(True)
+        listener.listen(0)  # as a worker may do that was taken over
+    # In whatever order, and one of them only.
+    again = private.listen(first[::-1])
+    assert in_order(again) == inodes
+    assert [os.get_blocking(listener.fileno()) for listener in again] == [False, False]
+    assert {line.split()[2] for line in show("ss -Htln").splitlines()} == {"4096"}
+    again[0].close()
+    third = private.listen(again[1:])
+    assert in_order(third)[0] != inodes[0]
+    assert in_order(third)[1] == inodes[1]
+    for listener in third:
+        listener.close()
+
+
+def test_what_is_no_listener_of_ours_is_closed_and_made_anew(private: PrivateNamespace) -> None:
+    private.ensure()
+    inside_it = Namespace(NAME)
+    mptcp = 262  # IPPROTO_MPTCP
+    wrong = [
+        (socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.1", 8776)),
+        (socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.2", 8775)),
+        (socket.AF_INET, socket.SOCK_STREAM, mptcp, ("127.0.0.1", 8775)),
+        (socket.AF_INET6, socket.SOCK_STREAM, 0, ("::ffff:127.0.0.1", 8775)),
+    ]
+    for family, kind, protocol, address in wrong:
+        kept = inside_it.open_socket(family, kind, protocol)
+        kept.bind(address)
+        kept.listen()
+        for listener in private.listen((kept,)):
+            listener.close()
+        assert kept.fileno() == -1
+    # Not listening, no TCP, of another namespace: this test's own.
+    bound = inside_it.open_socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.bind(("127.0.0.1", 8775))
+    datagram = inside_it.open_socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagram.bind(("127.0.0.1", 8775))
+    elsewhere = socket.create_server(("127.0.0.1", 8775))
+    pair = socket.socketpair()
+    for listener in private.listen((bound, datagram, elsewhere, *pair)):
+        listener.close()
+    assert {each.fileno() for each in (bound, datagram, elsewhere, *pair)} == {-1}
+
+
+def test_a_listener_of_a_namespace_that_is_gone_is_not_taken(private: PrivateNamespace) -> None:
+    private.ensure()
+    first = private.listen()
+    kept = tuple(listener.dup() for listener in first)  # as the service manager keeps them
+    for listener in first:
+        listener.close()
+    private.remove()
+    private.ensure()
+    second = private.listen(kept)
+    assert [listener.fileno() for listener in kept] == [-1, -1]
+    with Namespace(NAME).connect("127.0.0.1", 8775):
+        pass
+    for listener in second:
+        listener.close()

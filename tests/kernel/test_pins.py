@@ -14,7 +14,7 @@ from attrs import evolve
 from eve_meta.errors import Problem
 from eve_meta.steering import loader
 from eve_meta.steering.libbpf import Map
-from eve_meta.steering.maps import PROGRAMS, Maps, Sightings
+from eve_meta.steering.maps import PROGRAMS, Maps, Sightings, TapEntry
 from eve_meta.steering.pins import Pins
 
 NAME = "emtest-pins"
@@ -64,6 +64,37 @@ def test_programs_of_other_sources_are_replaced_and_the_taps_keep_their_tags() -
         assert maps.tap(7).ifindex == 4711
         assert maps.settings().next_tag == 8
         assert program_id() != first
+
+
+def test_what_guests_macs_are_is_known_to_other_programs_at_once_and_what_was_learned_meanwhile() -> None:
+    """A guest that has asked only waits: it sends nothing from which its MAC could be learned again."""
+    mac, other = bytes.fromhex("525400000001"), bytes.fromhex("525400000002")
+
+    def learns(maps: Maps, tag: int, mac: bytes) -> None:
+        maps.learn(tag, TapEntry(4700 + tag, mac))
+
+    with opened() as old:
+        for tag in range(1, 5):
+            old.add_tap(tag, 4700 + tag)
+        learns(old, 1, mac)
+        old.write_settings(evolve(old.settings(), build=1))
+    owner = Pins(NAME)
+    with contextlib.closing(Maps(DIRECTORY)) as old, contextlib.closing(owner.open()) as maps:
+        assert [maps.tap(tag).mac for tag in (1, 2)] == [mac, bytes(6)]
+        for tag in (2, 3, 4):
+            learns(old, tag, mac)
+        learns(maps, 3, other)  # the guest has sent through the new ones already
+        maps.remove_tap(4, 4704)
+        owner.forget_old(maps)
+        assert [maps.tap(tag) for tag in (2, 3, 4)] == [
+            TapEntry(4702, mac),
+            TapEntry(4703, other),
+            TapEntry(0, bytes(6)),
+        ]
+        learns(old, 2, other)
+        owner.forget_old(maps)
+        assert maps.tap(2).mac == mac
+    owner.close()
 
 
 def test_taps_keep_their_tags_through_an_upgrade_from_maps_of_another_layout() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from guests import Lab
 from machine import Machine
-from tests.guest.scene import META_DATA, Identity, domain, eventually, proc_status, uuid_of
+from tests.guest.asking import PATIENCE, Asking
+from tests.guest.scene import META_DATA, USER_DATA, Identity, KeepAlive, domain, eventually, proc_status, uuid_of
 
 PASSWORD = "/openstack/2013-04-04/password"
 BYSTANDERS = ("/var/lib/dpkg/", "/var/lib/apt/", "/var/log/", "/var/cache/", "/var/lib/systemd/", "/etc/systemd/system")
@@ -142,13 +146,67 @@ def journal(machine: Machine, text: str) -> dict[str, str]:
     return next((entry for entry in entries if text in entry["MESSAGE"]), {})
 
 
+def private_namespace(machine: Machine) -> str:
+    return machine.run("stat", "--format=%i", "/run/netns/eve-meta").stdout
+
+
+@contextlib.contextmanager
+def nobody_is_refused(lab: Lab) -> Iterator[None]:
+    """A guest asks meanwhile, without pause and never twice, on new connections, and one on a connection it keeps."""
+    asking = Asking(lab)
+    with asking.going_on(0, keeping=1):
+        eventually(lambda: asking.answered > 20, 10)
+        yield
+        answered = asking.answered
+        eventually(lambda: asking.answered > answered + 20, PATIENCE)
+    print(f"\nthe longest wait of {asking.answered}: {asking.longest:.2f} s")
+    assert asking.wrong == []
+
+
+def test_a_restart_refuses_nobody(machine: Machine, lab: Lab) -> None:
+    write_domain(machine, 1, "vnet1")
+    guest = lab.guest("vm1", tap="vnet1", bridge="br0")
+    eventually(lambda: guest.get(META_DATA).status == 200, 10)
+    namespace = private_namespace(machine)
+    for _ in range(2):
+        before = main_pid(machine)
+        with nobody_is_refused(lab):
+            machine.run("systemctl", "restart", "eve-meta")
+            assert main_pid(machine) not in (0, before)
+    assert private_namespace(machine) == namespace
+    assert journal(machine, "handing over to the next daemon; until it has started, new connections wait")
+
+
+def test_a_stop_removes_everything_and_keeps_no_socket(machine: Machine, lab: Lab) -> None:
+    machine.run("systemctl", "stop", "eve-meta")
+    assert machine.run("systemctl", "show", "--property=NFileDescriptorStore", "--value", "eve-meta").stdout == "0\n"
+    assert machine.run("ip", "netns", "list").stdout == ""
+    assert "tap_in" not in lab.host.run("tc", "filter", "show", "dev", "vnet0", "ingress", check=False).stdout
+    machine.run("systemctl", "start", "eve-meta")
+    assert machine.run("systemctl", "show", "--property=NFileDescriptorStore", "--value", "eve-meta").stdout == "2\n"
+    eventually(lambda: answered(lab), 10)
+
+
 def test_one_that_dies_is_started_again_and_takes_everything_over(machine: Machine, lab: Lab) -> None:
-    namespace = machine.run("stat", "--format=%i", "/run/netns/eve-meta").stdout
+    """An answer that has begun is finished, and who connects before the next one has started waits for it."""
+    namespace = private_namespace(machine)
+    large = "0123456789abcdef" * 65536
+    (machine.root / "etc/eve-meta/domains.d/vm1.yaml").write_text(json.dumps(domain(1, "vnet1", user_data=large)))
+    eventually(lambda: len(lab.guests["vm1"].get(USER_DATA).body) == len(large), 10)
     died = outer_pid(machine)
-    os.kill(died, signal.SIGKILL)
+    with contextlib.ExitStack() as undo:
+        reader, slow = (undo.enter_context(KeepAlive(lab.guests["vm1"])) for _ in range(2))
+        for connection in (reader, slow):
+            connection.ask(USER_DATA)
+            assert connection.socket.recv(12, socket.MSG_PEEK | socket.MSG_WAITALL) == b"HTTP/1.1 200"
+        os.kill(died, signal.SIGKILL)
+        time.sleep(0.5)  # systemd has heard of it
+        assert reader.answer().body == large.encode()
+        with KeepAlive(lab.guests["vm0"], timeout=PATIENCE) as early:
+            assert json.loads(early.get(META_DATA).body)["uuid"] == uuid_of(0)
+        assert len(slow.rest()) < len(large)
     eventually(lambda: outer_pid(machine) not in (0, died), 30)
-    eventually(lambda: answered(lab), 30)
-    assert machine.run("stat", "--format=%i", "/run/netns/eve-meta").stdout == namespace
+    assert private_namespace(machine) == namespace
 
 
 def answered(lab: Lab) -> bool:
@@ -178,7 +236,8 @@ def test_one_whose_reactor_is_blocked_is_started_again(machine: Machine, lab: La
 def test_an_upgrade_keeps_what_is_yours(machine: Machine, lab: Lab, deb: Path) -> None:
     machine.run("sh", "-c", "printf '[web]\\nhosts = [\"metadata.example.org\"]\\n' > /etc/eve-meta/eve-meta.toml")
     before = main_pid(machine)
-    install(machine, deb)
+    with nobody_is_refused(lab):
+        install(machine, deb)
     assert machine.run("dpkg-query", "--show", "--showformat=${Version}", "eve-meta").stdout != OLD
     assert main_pid(machine) != before
     eventually(lambda: answered(lab), 10)
@@ -205,6 +264,7 @@ def test_a_removal_leaves_what_is_yours(machine: Machine, lab: Lab, files_before
         "/etc/eve-meta/eve-meta.toml",
         "/etc/eve-meta/domains.d",
         "/etc/eve-meta/domains.d/vm0.yaml",
+        "/etc/eve-meta/domains.d/vm1.yaml",
         "/var/lib/eve-meta",
     }
     left = files(machine) - files_before

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from twisted.internet.task import Clock
 
-from eve_meta.notify import STATUS_INTERVAL, ServiceManager
+from eve_meta.notify import NAME, STATUS_INTERVAL, ServiceManager
+
+ELSEWHERE = 300
+"""A descriptor from which on a service manager of these tests passes its own on."""
 
 
 class Manager:
@@ -21,6 +26,11 @@ class Manager:
         self.socket.bind("\0" + address[1:] if address.startswith("@") else address)
         self.socket.setblocking(False)
         self.address = address
+
+    def kept(self) -> tuple[str, list[socket.socket]]:
+        """The next message, and the sockets that came with it."""
+        message, descriptors, _, _ = socket.recv_fds(self.socket, 4096, 8)
+        return message.decode(), [socket.socket(fileno=descriptor) for descriptor in descriptors]
 
     def heard(self) -> list[str]:
         heard = []
@@ -96,3 +106,108 @@ def test_one_that_is_gone_or_does_not_read_is_not_waited_for(manager: Manager) -
         us.status("x" * 1000)
     manager.socket.close()
     us.status("nobody there")
+
+
+# -- what it keeps --
+
+
+@pytest.fixture
+def listeners() -> Iterator[list[socket.socket]]:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    yield listeners
+    for each in listeners:
+        each.close()
+
+
+def test_sockets_are_kept_in_place_of_those_before(manager: Manager, listeners: list[socket.socket]) -> None:
+    us = ServiceManager({"NOTIFY_SOCKET": manager.address})
+    first, second = listeners
+    for sockets in ((first,), (first, second)):
+        us.keep(sockets)
+        assert manager.kept() == ("FDSTOREREMOVE=1\nFDNAME=guests", [])
+        message, kept = manager.kept()
+        assert message == "FDSTORE=1\nFDNAME=guests"
+        assert [each.getsockname() for each in kept] == [each.getsockname() for each in sockets]
+        for each in kept:
+            each.close()
+    us.keep((second, first))
+    assert manager.heard() == []  # the same ones
+    us.keep(())
+    assert manager.heard() == ["FDSTOREREMOVE=1\nFDNAME=guests"]
+
+
+def test_without_a_service_manager_nothing_is_kept(listeners: list[socket.socket]) -> None:
+    us = ServiceManager({})
+    us.keep(listeners)
+    assert not us.listens
+
+
+@pytest.fixture
+def passed_on(monkeypatch: pytest.MonkeyPatch, listeners: list[socket.socket]) -> Iterator[dict[str, str]]:
+    """What a service manager says that passes two sockets on."""
+    monkeypatch.setattr("eve_meta.notify.FIRST_KEPT", ELSEWHERE)
+    for number, each in enumerate(listeners):
+        os.dup2(each.fileno(), ELSEWHERE + number, inheritable=True)
+    yield {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": f"{NAME}:{NAME}"}
+    os.closerange(ELSEWHERE, ELSEWHERE + 2)
+
+
+def test_what_was_kept_is_ours_and_no_childs(passed_on: dict[str, str], listeners: list[socket.socket]) -> None:
+    environ = {**passed_on, "LISTEN_PIDFDID": "7", "PATH": "/bin"}
+    us = ServiceManager(environ)
+    assert environ == {"PATH": "/bin"}
+    assert [each.getsockname() for each in us.kept] == [each.getsockname() for each in listeners]
+    assert [each.get_inheritable() for each in us.kept] == [False, False]
+    for each in us.kept:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"LISTEN_PID": "1"},
+        {"LISTEN_PID": ""},
+        {"LISTEN_FDS": "1000000"},
+        {"LISTEN_FDS": "1"},
+        {"LISTEN_FDS": "-2"},
+        {"LISTEN_FDS": "two"},
+        {"LISTEN_FDNAMES": ""},
+        {"LISTEN_FDNAMES": "stored:eve-meta.socket"},
+    ],
+)
+def test_what_is_anothers_or_nonsense_is_left_alone(passed_on: dict[str, str], wrong: dict[str, str]) -> None:
+    environ = {**passed_on, **wrong}
+    assert ServiceManager(environ).kept == ()
+    assert environ == {}
+    os.fstat(ELSEWHERE + 1)
+
+
+def test_what_is_no_socket_is_left_alone(passed_on: dict[str, str]) -> None:
+    with Path(os.devnull).open() as file:
+        os.dup2(file.fileno(), ELSEWHERE)
+    os.close(ELSEWHERE + 1)
+    assert ServiceManager(passed_on).kept == ()
+    os.fstat(ELSEWHERE)
+    os.dup2(ELSEWHERE, ELSEWHERE + 1)
+
+
+def test_what_was_kept_is_still_there_after_an_exec(listeners: list[socket.socket], tmp_path: Path) -> None:
+    """As of ``eve-meta serve``, which becomes the daemon: the same process, to which LISTEN_PID is true."""
+    script = tmp_path / "serve"
+    script.write_text(
+        "import os, sys\n"
+        f"os.dup2({listeners[0].fileno()}, 3)\n"
+        f"os.environ |= {{'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1', 'LISTEN_FDNAMES': {NAME!r}}}\n"
+        "tell = 'import os; from eve_meta.notify import ServiceManager; '"
+        "'print(ServiceManager(os.environ).kept[0].getsockname())'\n"
+        "os.execv(sys.executable, [sys.executable, '-c', tell])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        pass_fds=[listeners[0].fileno()],
+        cwd=Path(__file__).parents[2],
+        check=True,
+    )
+    assert done.stdout == f"{listeners[0].getsockname()}\n"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -17,7 +16,6 @@ from twisted.logger import capturedLogs, eventAsText
 
 from eve_meta.channel import Counts, PasswordDone, PutNode, PutTap, SetPassword, ToWorker
 from eve_meta.domain import Domain, TokenPolicy
-from eve_meta.errors import Problem
 from eve_meta.eve import UNKNOWN_NODE, Node
 from eve_meta.feed import Content
 from eve_meta.inventory.inventory import Inventory
@@ -27,7 +25,7 @@ from eve_meta.password import MAX_PASSWORD, Outcome
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.steering import Tap
-from eve_meta.supervisor import LEAVE_TIME, PASSWORD_RETRY_TIME, Supervisor
+from eve_meta.supervisor import LEAVE_TIME, PASSWORD_RETRY_TIME, SETTLE_TIME, Supervisor
 from eve_meta.worker_process import WorkerConfig, WorkerProcess
 
 CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
@@ -42,6 +40,7 @@ class FakeInventory:
     def __init__(self) -> None:
         self.by_tap: dict[str, Domain] = {}
         self.of_node = UNKNOWN_NODE
+        self.unsettled: set[str] = set()
 
     def node(self) -> Node:
         return self.of_node
@@ -55,6 +54,9 @@ class FakeInventory:
     def carrier_changed(self, tap: str) -> None:
         pass
 
+    def is_settled(self, tap: str) -> bool:
+        return tap not in self.unsettled
+
     def problems(self) -> tuple[()]:
         return ()
 
@@ -66,6 +68,7 @@ class FakeWorker:
         self.heard: list[ToWorker] = []
         self.reports: list[Deferred[None]] = []
         self.accepts = False
+        self.begun = 0
 
     def at_once(self, message: ToWorker) -> None:
         self.heard.append(message)
@@ -74,7 +77,7 @@ class FakeWorker:
         self.heard.append(content()[0])
 
     def begin(self) -> None:
-        pass
+        self.begun += 1
 
     def report(self) -> Deferred[None]:
         self.reports.append(Deferred())
@@ -133,6 +136,7 @@ def scene(tmp_path: Path) -> Scene:
         token_keys=KEYS,
         passwords=Passwords(tmp_path, run, clock.seconds),
         ready=lambda: ready.append(supervisor.summary()),
+        keep=lambda _: None,
     )
     workers = (FakeWorker(), FakeWorker())
     supervisor.workers = cast(list[WorkerProcess], list(workers))
@@ -151,6 +155,38 @@ def test_it_is_ready_when_every_worker_accepts(scene: Scene) -> None:
     scene.workers[0].accepts = True
     scene.supervisor._worker_accepts()
     assert scene.ready == ["taps: 4, of a known domain: 3; workers: 2, that accept: 2"]
+
+
+def test_workers_begin_when_whose_the_taps_are_is_known(scene: Scene) -> None:
+    scene.inventory.unsettled = {"vnet2", "vnet3"}
+    late = FakeWorker()
+    scene.supervisor._tell_all(cast(WorkerProcess, late))
+    scene.clock.advance(10)
+    scene.supervisor._inventory_changed()
+    assert (scene.workers[0].begun, late.begun) == (0, 0)  # taps may still come
+    scene.supervisor.taps_complete()
+    scene.clock.advance(0)
+    scene.inventory.unsettled = {"vnet3"}
+    scene.supervisor._inventory_changed()
+    assert scene.workers[0].begun == 0
+    scene.inventory.unsettled = set()
+    scene.supervisor._inventory_changed()
+    assert [worker.begun for worker in scene.workers] == [1, 1]
+    # Afterwards a tap that is new keeps nobody from being answered.
+    scene.inventory.unsettled = {"vnet1"}
+    scene.supervisor.taps_complete()
+    scene.supervisor._tell_all(cast(WorkerProcess, late))
+    assert [worker.begun for worker in (*scene.workers, late)] == [1, 1, 1]
+
+
+def test_a_tap_whose_owner_nobody_finds_keeps_the_others_waiting_for_a_moment(scene: Scene) -> None:
+    scene.inventory.unsettled = {"vnet2"}
+    scene.supervisor.taps_complete()
+    scene.clock.advance(SETTLE_TIME - 0.1)
+    assert scene.workers[0].begun == 0
+    scene.clock.advance(0.1)
+    scene.supervisor._inventory_changed()
+    assert [worker.begun for worker in scene.workers] == [1, 1]
 
 
 # -- the node --
@@ -317,56 +353,6 @@ def test_what_guests_asked_for_is_kept_by_tap(scene: Scene) -> None:
     (one, _, three, _) = scene.supervisor.taps
     assert one.asked.kinds == three.asked.kinds == [(Label.META_DATA, 200, Seen(2, now - 1, now))]
     assert scene.supervisor.unsteered == {"200": 2}
-
-
-# -- what they listen on --
-
-
-class Killed:
-    """A worker, only to be ended."""
-
-    killed = 0
-
-    def kill(self) -> None:
-        self.killed += 1
-
-
-def listening(port: int = 0) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    listener.listen()
-    return listener
-
-
-def test_a_socket_that_a_worker_shut_is_made_anew(scene: Scene) -> None:
-    old = (listening(), listening())
-    port = old[1].getsockname()[1]
-    held = old[1].dup()  # by a worker that lives
-    worker = Killed()
-    scene.supervisor.workers = cast(list[WorkerProcess], [worker])
-    scene.supervisor._listeners = old
-    fail = [True]
-
-    def listen() -> Sequence[socket.socket]:
-        if fail[0]:
-            raise Problem("not now")
-        return (listening(port),)
-
-    assert scene.supervisor._sound_listeners(listen) == old
-    assert worker.killed == 0
-    old[0].shutdown(socket.SHUT_RDWR)
-    with pytest.raises(Problem):
-        scene.supervisor._sound_listeners(listen)
-    assert [listener.fileno() for listener in old] == [-1, -1]
-    fail[0] = False
-    (new,) = scene.supervisor._sound_listeners(listen)
-    assert scene.supervisor._sound_listeners(listen) == (new,)
-    assert worker.killed == 2
-    with pytest.raises(PermissionError):  # it may not be deafened either
-        new.setsockopt(socket.SOL_SOCKET, 26, bytes(16))  # SO_ATTACH_FILTER
-    new.close()
-    held.close()
 
 
 # -- a worker's own end of it --

@@ -20,7 +20,16 @@ from eve_meta.channel import Channel, Counts, PutTap
 from eve_meta.errors import Problem
 from eve_meta.latency import Times
 from eve_meta.ledger import Label, Row, pack
-from eve_meta.worker_process import FRAME_COST, RESTART_DELAYS, SAY_BURST, SAY_RATE, WorkerConfig, WorkerProcess
+from eve_meta.worker_process import (
+    DRAIN_TIMEOUT,
+    FRAME_COST,
+    RESTART_DELAYS,
+    SAY_BURST,
+    SAY_RATE,
+    STOP_TIMEOUT,
+    WorkerConfig,
+    WorkerProcess,
+)
 
 CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
 
@@ -33,6 +42,7 @@ class Reactor(Clock):
         self.failing: OSError | None = None
         self.started: list[dict[int, int | str]] = []
         self.killed = 0
+        self.told: list[str] = []
         self.transports: list[StringTransport] = []
         self.pid = 7
         self.pipes: dict[int, object] = {}
@@ -47,8 +57,11 @@ class Reactor(Clock):
         self.transports.append(StringTransport())
         factory.buildProtocol(None).makeConnection(self.transports[-1])
 
-    def signalProcess(self, _signal: str) -> None:  # noqa: N802
-        self.killed += 1
+    def signalProcess(self, signal: str) -> None:  # noqa: N802
+        if signal == "KILL":
+            self.killed += 1
+        else:
+            self.told.append(signal)
 
 
 class Scene:
@@ -202,6 +215,78 @@ def test_it_is_stopped_while_it_does_not_read(scene: Scene) -> None:
     scene.worker._feed.pauseProducing()
     scene.worker.stop()
     assert scene.reactor.transports[0].disconnected  # which waits for no producer
+
+
+# -- its end --
+
+
+def test_one_that_is_to_end_is_told_so_whatever_fills_its_channel(scene: Scene) -> None:
+    scene.worker.start()
+    scene.worker.stop()
+    assert (scene.reactor.told, scene.reactor.transports[0].disconnected) == (["HUP"], True)
+    scene.reactor.advance(STOP_TIMEOUT)
+    assert scene.reactor.killed == 1
+
+
+def drained(scene: Scene) -> list[None]:
+    """Its result, when there is one."""
+    done: list[None] = []
+    scene.worker.drain().addCallback(done.append)
+    return done
+
+
+def sent(scene: Scene) -> bytes:
+    return cast(bytes, scene.reactor.transports[-1].value())
+
+
+def test_one_that_drains_says_when_it_has(scene: Scene) -> None:
+    scene.worker.start()
+    done = drained(scene)
+    assert b'"Drain"' in sent(scene)
+    assert done == []
+    channel = scene.worker._channel
+    assert isinstance(channel, Channel)
+    for _ in range(2):
+        channel.stringReceived(b'{"message": "Drained"}\n')
+    assert done == [None]
+    assert scene.reactor.getDelayedCalls() == []
+    scene.worker.stop()
+    scene.worker.processEnded(Failure(RuntimeError()))
+    assert (scene.new, scene.lines) == (1, [])
+
+
+def test_one_that_does_not_drain_is_not_waited_for(scene: Scene) -> None:
+    scene.worker.start()
+    done = drained(scene)
+    scene.reactor.advance(DRAIN_TIMEOUT - 0.1)
+    assert done == []
+    scene.reactor.advance(0.1)
+    assert done == [None]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_one_that_dies_instead_is_not_started_again(scene: Scene, when: str) -> None:
+    scene.worker.start()
+    if when == "before":
+        scene.worker.processEnded(Failure(RuntimeError()))
+    done = drained(scene)
+    if when == "meanwhile":
+        channel = scene.worker._channel
+        assert channel is not None
+        channel.connectionLost()
+        scene.worker.processEnded(Failure(RuntimeError()))
+    assert done == [None]
+    scene.reactor.advance(DRAIN_TIMEOUT)
+    assert scene.new == 1
+    assert scene.worker.stop().called
+
+
+def test_nobody_asked_it_to_drain(scene: Scene) -> None:
+    scene.worker.start()
+    channel = scene.worker._channel
+    assert isinstance(channel, Channel)
+    channel.stringReceived(b'{"message": "Drained"}\n')
+    assert drained(scene) == []
 
 
 # -- how much it may say --

@@ -32,7 +32,8 @@ class CountingReactor(Clock):
         self.readers.append(reader)
 
     def removeReader(self, reader: object) -> None:  # noqa: N802  # Twisted's name
-        self.readers.remove(reader)
+        if reader in self.readers:
+            self.readers.remove(reader)
 
     addWriter = addReader  # noqa: N815  # Twisted's name
 
@@ -104,6 +105,22 @@ def test_no_descriptors_left(turn: OneTurn, monkeypatch: pytest.MonkeyPatch) -> 
         turn.reactor.advance(accept.REST)
         assert turn.reactor.readers == [turn.acceptor]
         turn.acceptor.doRead()
+        assert statuses(rest(guest)) == [200]
+
+
+def test_an_acceptor_that_was_stopped_leaves_who_connects_to_others(
+    turn: OneTurn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with turn.listener.dup() as other, turn.guest() as guest:
+        guest.sendall(get("/openstack", "Connection: close"))
+        with monkeypatch.context() as full:
+            full.setattr(socket.socket, "accept", _no_descriptors)
+            turn.acceptor.doRead()
+        turn.acceptor.stop()
+        turn.reactor.advance(accept.REST)
+        assert turn.reactor.readers == []
+        next_one = Acceptor(turn.reactor, other, turn.site)
+        next_one.doRead()
         assert statuses(rest(guest)) == [200]
 
 

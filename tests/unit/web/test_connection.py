@@ -515,6 +515,74 @@ def test_a_guest_that_reads_slowly_but_reads_gets_all(clock: Clock) -> None:
     assert answer.body == MIB
 
 
+# -- the worker ends --
+
+
+def test_who_asks_while_it_drains_is_answered_once_more(site: Site) -> None:
+    idle, silent, half = (Guest(site) for _ in range(3))
+    idle.send(get("/openstack"))
+    half.send(b"GET /openstack HTTP/1.1\r\n")
+    site.draining = True
+    for guest in (idle, silent):
+        assert guest.send(get("/openstack"))[-1].fields["Connection"] == "close"
+    half.send(b"Host: 169.254.169.254\r\n\r\n" + get("/openstack"))
+    assert [guest.statuses for guest in (idle, silent, half)] == [[200, 200], [200], [200]]
+    assert [guest.ended for guest in (idle, silent, half)] == ["closed", "closed", "half-closed"]
+
+
+def test_who_does_not_ask_is_let_go_and_who_is_about_to_is_not(clock: Clock) -> None:
+    site = with_user_data(clock, MIB)
+    idle, silent, half, slow = (Guest(site) for _ in range(4))
+    idle.send(get("/openstack"))
+    half.send(b"GET /open")
+    slow.wire.takes = False
+    slow.send(get(USER_DATA))
+    keeper = Keeper(site)
+    poster = Guest(site)
+    poster.send(post("secret"))
+    site.draining = True
+    site.end_idle()
+    for guest in (idle, silent):
+        guest.read()
+    assert [guest.ended for guest in (idle, silent, half, slow, poster)] == ["closed", "closed", "", "", ""]
+    half.send(b"stack HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n")
+    keeper.say(Outcome.STORED)
+    slow.wire.takes = True
+    slow.read()
+    site.end_idle()  # again: this answer did not say that it is the last
+    for guest in (half, slow, poster):
+        guest.read()
+        assert (guest.statuses, guest.ended) == ([200], "closed")
+    assert slow.answers[0].body == MIB
+    assert site.is_quiet
+
+
+def test_an_answer_that_was_begun_is_the_last_when_nobody_knows_any_more_whose_it_is(clock: Clock) -> None:
+    site = with_user_data(clock, MIB)
+    keeper = Keeper(site)
+    idle, silent, half, unread, slow, poster = (Guest(site) for _ in range(6))
+    idle.send(get("/openstack"))
+    half.send(b"GET /open")
+    for guest in (unread, slow):
+        guest.wire.takes = False
+    unread.send(get("/openstack"))
+    slow.send(get(USER_DATA) + get("/openstack"))
+    poster.send(post("secret"))
+    site.finish()
+    keeper.say(Outcome.STORED)
+    for guest in (unread, slow):
+        guest.wire.takes = True
+    for guest in (idle, silent, half, unread, slow, poster):
+        guest.read()
+        guest.send_blindly(b"stack HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n")
+    assert [guest.statuses for guest in (idle, silent, half, unread, slow, poster)] == [[200], [], [], [200], [200], []]
+    assert slow.answers[0].body == MIB
+    for guest in (half, slow):
+        assert guest.ended == "half-closed"
+        guest.shut()
+    assert site.is_quiet
+
+
 # -- the law --
 
 PIECES = st.sampled_from(

@@ -1,0 +1,69 @@
+"""Guests that ask without pause and try nothing again, while something happens to the daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+from attrs import define, field
+
+from guests import Lab
+from tests.guest.scene import META_DATA, KeepAlive, uuid_of
+
+PATIENCE = 30.0
+"""Seconds that a guest waits for an answer: longer than a daemon takes to start on a busy machine."""
+
+
+@define
+class Asking:
+    """Guests of *lab*, "vm0" and so on, that ask who they are on one new connection after the other.
+
+    :ivar answered: how many answers there were.
+    :ivar longest: the seconds of the longest wait for one, from before the connection.
+    :ivar wrong: whatever was not a guest's own answer: an error, another status, another domain's.
+    """
+
+    lab: Lab
+    answered: int = 0
+    longest: float = 0.0
+    wrong: list[str] = field(factory=list)
+    _end: threading.Event = field(factory=threading.Event)
+
+    @contextlib.contextmanager
+    def going_on(self, *numbers: int, keeping: int | None = None) -> Iterator[None]:
+        """The guests of *numbers* ask meanwhile, and that of *keeping*, on connections that it keeps."""
+        threads = [threading.Thread(target=self._ask, args=(number, False)) for number in numbers]
+        if keeping is not None:
+            threads.append(threading.Thread(target=self._ask, args=(keeping, True)))
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._end.set()
+            for thread in threads:
+                thread.join()
+
+    def _ask(self, number: int, keeping: bool) -> None:
+        while not self._end.is_set():
+            began = time.monotonic()
+            try:
+                with KeepAlive(self.lab.guests[f"vm{number}"], timeout=PATIENCE) as connection:
+                    while self._answer(connection, number, began) and keeping and not self._end.is_set():
+                        time.sleep(0.02)
+                        began = time.monotonic()
+            except (OSError, ValueError) as error:
+                self.wrong.append(f"vm{number}: {error!r}")
+            time.sleep(0.005)
+
+    def _answer(self, connection: KeepAlive, number: int, began: float) -> bool:
+        """Whether there may be another one on *connection*."""
+        answer = connection.get(META_DATA)
+        self.longest = max(self.longest, time.monotonic() - began)
+        if answer.status != 200 or json.loads(answer.body)["uuid"] != uuid_of(number):
+            self.wrong.append(f"vm{number}: {answer}")
+        self.answered += 1
+        return answer.headers.get("connection") != "close"

@@ -1,0 +1,373 @@
+"""A daemon that follows another one, as after an upgrade: nobody is refused, cut or told a lie, and nothing is left.
+
+A service manager of the tests' own keeps the sockets meanwhile; tests/package has systemd do it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from attrs import define, evolve
+
+from eve_meta.steering.maps import Maps
+from guests import BPFFS, Guest
+from namespace import RUN_NETNS, ip_batch
+from service_manager import ServiceManager
+from tests.guest.asking import PATIENCE, Asking
+from tests.guest.scene import (
+    META_DATA,
+    USER_DATA,
+    Hosts,
+    Identity,
+    KeepAlive,
+    Scene,
+    domain,
+    eventually,
+    is_alive,
+    scene,
+    uuid_of,
+)
+
+NAME = "emg-over"
+COUNT = 4
+LARGE = "0123456789abcdef" * 65536
+"""User data of 1 MiB, of which the kernel takes a part off the worker's hands."""
+
+SLACK = 3.0
+"""Seconds that a guest may wait beyond those from the word to hand over until the next daemon has started: a worker
+takes a part of one to start."""
+
+
+@define
+class Stage:
+    """A daemon with guests and a service manager."""
+
+    scene: Scene
+    manager: ServiceManager
+    before: Hosts
+
+    def start(self) -> None:
+        self.scene.daemon.start(**self.manager.start())
+
+    def settled(self) -> None:
+        self.scene.settled(**{f"vnet{number}": number for number in range(COUNT)})
+
+    def kill(self) -> list[int]:
+        """As the kernel does when memory is short; gives the workers, which are on their own."""
+        process = self.scene.daemon.process
+        assert process is not None
+        workers = [worker["pid"] for worker in self.scene.daemon.status()["workers"]]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for worker in workers:  # as systemd does with what is left in the control group
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGTERM)
+        return workers
+
+    def tags(self) -> dict[str, int]:
+        return {tap["tap"]: tap["tag"] for tap in self.scene.daemon.status()["taps"]}
+
+    def sockets(self) -> set[str]:
+        """The kernel's names of what listens for guests."""
+        shown = self.scene.private.run("ss", "-Htlne", "sport = :8775").stdout
+        return {word for line in shown.splitlines() for word in line.split() if word.startswith("ino:")}
+
+    def kept(self) -> set[str]:
+        """Those that the service manager keeps."""
+        return {f"ino:{os.fstat(descriptor).st_ino}" for _, descriptor in list(self.manager.kept)}
+
+    def end(self) -> None:
+        """The daemon ends for good."""
+        self.scene.daemon.stop()
+        self.manager.forget()
+        assert self.before.changes() == []
+
+
+@pytest.fixture(scope="module")
+def module_stage() -> Iterator[Stage]:
+    domains = {f"vm{number}": domain(number, f"vnet{number}") for number in range(COUNT)}
+    domains["vm0"]["user_data"] = LARGE
+    with scene(NAME, domains, started=False) as running:
+        for number in range(COUNT):
+            running.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0")
+        with ServiceManager(running.daemon.directory / "notify") as manager:
+            stage = Stage(running, manager, Hosts.read(running.lab))
+            yield stage
+            if running.daemon.process is None or running.daemon.process.poll() is not None:
+                stage.start()
+            stage.end()
+
+
+@pytest.fixture
+def stage(module_stage: Stage) -> Stage:
+    """The daemon runs, whatever the test before did to it; and at the end of all of them the host is as it was."""
+    module_stage.manager.heard.clear()
+    module_stage.scene.daemon.log.write_text("")
+    process = module_stage.scene.daemon.process
+    if process is None or process.poll() is not None:
+        module_stage.start()
+    module_stage.settled()
+    return module_stage
+
+
+def _age_programs() -> None:
+    """Other sources, so that the next daemon compiles."""
+    with contextlib.closing(Maps(BPFFS / NAME)) as maps:
+        maps.write_settings(evolve(maps.settings(), build=1))
+
+
+@pytest.mark.parametrize("upgrade", [False, True], ids=["same programs", "other programs"])
+def test_nobody_is_refused_while_another_takes_over(stage: Stage, upgrade: bool) -> None:
+    tags, sockets = stage.tags(), stage.sockets()
+    assert len(sockets) == 2
+    asking = Asking(stage.scene.lab)
+    with asking.going_on(*range(COUNT - 1), keeping=COUNT - 1):
+        eventually(lambda: asking.answered > 20 * COUNT, 10)
+        began = time.monotonic()
+        os.kill(stage.scene.daemon.status()["workers"][0]["pid"], signal.SIGUSR1)  # systemd tells all of them
+        stage.scene.daemon.hand_over()
+        ended = time.monotonic()
+        assert "eve-meta:tap_in" in stage.scene.filters("vnet0")
+        if upgrade:
+            _age_programs()
+        answered = asking.answered
+        stage.start()
+        started = time.monotonic()
+        eventually(lambda: asking.answered > answered + 20 * COUNT, PATIENCE)
+    print(
+        f"\nthe old one ended after {ended - began:.2f} s, the next one started within {started - ended:.2f} s; "
+        f"the longest wait of {asking.answered} was {asking.longest:.2f} s"
+    )
+    assert asking.wrong == []
+    assert asking.longest < started - began + SLACK
+    assert stage.tags() == tags
+    assert stage.sockets() == sockets
+    assert stage.manager.heard.count("STOPPING=1\nSTATUS=handing over to the next daemon") == 1
+    log = stage.scene.daemon.log.read_text()
+    assert "handing over to the next daemon; until it has started, new connections wait" in log
+
+
+def test_nobody_is_refused_when_it_is_killed_but_who_was_just_served(stage: Stage) -> None:
+    guest = stage.scene.lab.guests["vm1"]
+    workers = stage.kill()
+    for worker in workers:
+        eventually(lambda worker=worker: not is_alive(worker), 5)  # type: ignore[misc]
+    with KeepAlive(guest, timeout=PATIENCE) as early:
+        early.ask(META_DATA)
+        stage.start()
+        assert json.loads(early.answer().body)["uuid"] == uuid_of(1)
+
+
+def _readers(guest: Guest) -> tuple[KeepAlive, KeepAlive]:
+    """Two connections on which an answer has begun, the second with a request behind it that has not."""
+    readers = []
+    for _ in range(2):
+        readers.append(KeepAlive(guest, timeout=PATIENCE))
+        readers[-1].ask(USER_DATA)
+    readers[1].ask(META_DATA)
+    for reader in readers:
+        assert reader.socket.recv(12, socket.MSG_PEEK | socket.MSG_WAITALL) == b"HTTP/1.1 200"
+    return readers[0], readers[1]
+
+
+def test_an_answer_that_has_begun_is_finished_by_a_worker_whose_supervisor_was_killed(stage: Stage) -> None:
+    guest = stage.scene.lab.guests["vm0"]
+    with contextlib.ExitStack() as undo:
+        readers = [undo.enter_context(reader) for reader in _readers(guest)]
+        idle = undo.enter_context(KeepAlive(guest))
+        assert idle.get(META_DATA).status == 200
+        workers = stage.kill()
+        time.sleep(0.1)
+        for reader in readers:
+            assert reader.answer().body == LARGE.encode()
+            assert reader.rest() == b""
+        with contextlib.suppress(ConnectionError):
+            idle.ask(META_DATA)
+        assert idle.rest() == b""  # it may not know any more whose it is
+    for worker in workers:
+        eventually(lambda worker=worker: not is_alive(worker), 1)  # type: ignore[misc]
+
+
+def test_a_guest_that_does_not_read_does_not_keep_a_worker_whose_supervisor_was_killed(stage: Stage) -> None:
+    with contextlib.ExitStack() as undo:
+        readers = [undo.enter_context(reader) for reader in _readers(stage.scene.lab.guests["vm0"])]
+        workers = stage.kill()
+        began = time.monotonic()
+        for worker in workers:
+            eventually(lambda worker=worker: not is_alive(worker), 5)  # type: ignore[misc]
+        assert 1.0 < time.monotonic() - began < 4.0
+        assert len(readers[0].rest()) < len(LARGE)
+
+
+def test_what_was_asked_is_answered_before_it_hands_over(stage: Stage) -> None:
+    """And who reads too slowly is cut, so that the others need not wait for it."""
+    guest = stage.scene.lab.guests["vm0"]
+    process = stage.scene.daemon.process
+    assert process is not None
+    with contextlib.ExitStack() as undo:
+        reader, stopped = (undo.enter_context(reader) for reader in _readers(guest))
+        idle = undo.enter_context(KeepAlive(guest))
+        assert idle.get(META_DATA).status == 200
+        silent, half = (undo.enter_context(KeepAlive(guest, timeout=PATIENCE)) for _ in range(2))
+        half.socket.sendall(f"GET {META_DATA} HTTP/1.1\r\n".encode())
+        time.sleep(0.1)
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.1)
+        silent.ask(META_DATA)  # nobody had heard of it
+        answer = idle.get(META_DATA)
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        half.socket.sendall(b"Host: 169.254.169.254\r\n\r\n")
+        assert half.answer().status == 200
+        for answered in (idle, half):
+            assert answered.rest() == b""
+        assert reader.answer().body == LARGE.encode()
+        process.wait(5)
+        assert len(stopped.rest()) < len(LARGE)
+        stage.start()
+        assert silent.answer().status == 200
+
+
+def test_a_tap_that_goes_while_it_hands_over_takes_its_answers_along(stage: Stage) -> None:
+    guest = stage.scene.lab.guests["vm0"]
+    process = stage.scene.daemon.process
+    assert process is not None
+    file = stage.scene.daemon.domains / "vm0.yaml"
+    text = file.read_text()
+    try:
+        with contextlib.ExitStack() as undo:
+            readers = [undo.enter_context(reader) for reader in _readers(guest)]
+            process.send_signal(signal.SIGUSR1)
+            told = time.monotonic()
+            time.sleep(0.2)
+            assert process.poll() is None
+            stage.scene.daemon.write_domain("vm0", domain(9, "vnet0"))
+            process.wait(5)
+            assert time.monotonic() - told < 1.5  # with the connections it had nothing to wait for any more
+            for reader in readers:
+                assert len(reader.rest()) < len(LARGE)
+    finally:
+        file.write_text(text)
+
+
+def test_told_to_end_while_it_hands_over_it_ends(stage: Stage) -> None:
+    process = stage.scene.daemon.process
+    assert process is not None
+    with contextlib.ExitStack() as undo:
+        for reader in _readers(stage.scene.lab.guests["vm0"]):
+            undo.enter_context(reader)
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGUSR1)
+        process.terminate()
+        assert process.wait(5) == 0
+    assert stage.manager.kept == []
+    assert stage.before.changes() == []
+
+
+def test_told_to_hand_over_while_it_starts_it_does_when_it_has(stage: Stage) -> None:
+    stage.scene.daemon.hand_over()
+    daemon = stage.scene.daemon
+    with daemon.log.open("ab") as log:
+        process = stage.scene.lab.host.popen(
+            *stage.manager.start()["prefix"],
+            *daemon.command("serve"),
+            **{key: value for key, value in stage.manager.start().items() if key == "pass_fds"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        eventually((daemon.directory / "run").is_dir, 10)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGUSR1)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert "eve-meta:tap_in" in stage.scene.filters("vnet0")
+    assert len(stage.manager.kept) == 2
+
+
+def test_without_a_service_manager_it_leaves_all_but_its_sockets(stage: Stage) -> None:
+    tags = stage.tags()
+    stage.scene.daemon.hand_over()
+    stage.manager.forget()
+    stage.scene.daemon.start()
+    stage.settled()
+    stage.scene.daemon.hand_over()
+    assert "new connections are refused: no service manager keeps their sockets" in stage.scene.daemon.log_tail(4)
+    with pytest.raises(ConnectionRefusedError):
+        stage.scene.lab.guests["vm1"].get(META_DATA)
+    stage.scene.daemon.start()
+    stage.settled()
+    assert stage.tags() == tags
+    assert Identity.asked_by(stage.scene.lab.guests["vm1"]) == Identity.of(1)
+
+
+# -- sockets that are kept and not sound --
+
+
+def _remove_namespace() -> None:
+    ip_batch([f"netns delete {NAME}"])
+
+
+def _shut(stage: Stage) -> None:
+    for name, descriptor in stage.manager.kept:
+        assert name == "guests"
+        with socket.socket(fileno=descriptor) as kept:
+            kept.shutdown(socket.SHUT_RDWR)
+            kept.detach()
+
+
+def _foreign(stage: Stage) -> None:
+    """What listens elsewhere, does not listen, is no TCP and is no socket, all under our name."""
+    stage.manager.forget()
+    elsewhere = socket.create_server(("127.0.0.1", 0))
+    one, other = socket.socketpair()
+    other.close()
+    file = (RUN_NETNS / NAME).open("rb")
+    for each in (elsewhere, socket.socket(), one):
+        stage.manager.kept.append(("guests", each.detach()))
+    stage.manager.kept.append(("guests", socket.socket(socket.AF_INET, socket.SOCK_DGRAM).detach()))
+    file.close()
+
+
+UNSOUND: dict[str, Callable[[Stage], None]] = {
+    "of a namespace that was deleted": lambda _: _remove_namespace(),
+    "shut": _shut,
+    "foreign": _foreign,
+}
+
+
+@pytest.mark.parametrize("what", UNSOUND)
+def test_sockets_that_are_not_sound_are_made_anew_and_the_others_forgotten(stage: Stage, what: str) -> None:
+    stage.kill()
+    UNSOUND[what](stage)
+    stage.start()
+    stage.settled()
+    for number in range(COUNT):
+        answer = stage.scene.lab.guests[f"vm{number}"].get(META_DATA)
+        assert json.loads(answer.body)["uuid"] == uuid_of(number)
+    eventually(lambda: stage.kept() == stage.sockets(), 5)
+
+
+def test_sockets_that_are_made_anew_while_it_runs_are_those_that_are_kept(stage: Stage) -> None:
+    """A worker that was taken over shut them."""
+    before = stage.sockets()
+    _shut(stage)
+    (worker,) = stage.scene.daemon.status()["workers"]
+    subprocess.run(["kill", "-9", str(worker["pid"])], check=True)
+    eventually(lambda: stage.sockets() and stage.sockets() != before, 5)
+    eventually(lambda: stage.kept() == stage.sockets(), 5)
+    stage.scene.daemon.hand_over()
+    stage.start()
+    stage.settled()
+    assert Identity.asked_by(stage.scene.lab.guests["vm2"]) == Identity.of(2)
