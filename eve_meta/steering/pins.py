@@ -50,7 +50,7 @@ class Pins:
         Taps keep the tags that an earlier daemon gave them, also where its programs are replaced.
 
         :param end_if_told: called now and then while the programs compile; what it raises ends that.
-        :raises Problem: when another daemon holds them, or loading fails; then nothing is left behind.
+        :raises Problem: when another daemon holds them, or loading fails; then nothing of ours is left behind.
         """
         self._mount()
         self._lock = self._locked()
@@ -71,7 +71,8 @@ class Pins:
                 self._held[name] = open_pin(self.directory / name)
             return maps
         except BaseException:
-            self.remove()
+            # What is an earlier daemon's, taps have yet, and by these pins whoever comes next knows which.
+            (self.remove if self._old is None else self.close)()
             raise
 
     def forget_old(self, maps: Maps) -> None:

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from attrs import define, evolve
@@ -272,28 +273,44 @@ def test_told_to_end_while_it_hands_over_it_ends(stage: Stage) -> None:
     assert stage.before.changes() == []
 
 
-def test_told_to_hand_over_while_it_starts_it_does_when_it_has(stage: Stage) -> None:
-    stage.scene.daemon.hand_over()
-    daemon = stage.scene.daemon
+def _loader_of(pid: int) -> int | None:
+    """The process that compiles the programs for the daemon *pid*."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if b"steering.loader" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    return None
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM], ids=lambda number: number.name)
+def test_told_while_it_starts_together_with_the_programs_that_it_runs(stage: Stage, number: signal.Signals) -> None:
+    """systemd tells all processes of the service: to hand over waits for the start's end, to end does not."""
+    daemon, start, tags = stage.scene.daemon, stage.manager.start, stage.tags()
+    daemon.hand_over()
+    _age_programs()
     with daemon.log.open("ab") as log:
         process = stage.scene.lab.host.popen(
-            *stage.manager.start()["prefix"],
+            *start()["prefix"],
             *daemon.command("serve"),
-            **{key: value for key, value in stage.manager.start().items() if key == "pass_fds"},
+            pass_fds=start()["pass_fds"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         )
     try:
-        eventually((daemon.directory / "run").is_dir, 10)
-        time.sleep(0.1)
-        process.send_signal(signal.SIGUSR1)
-        assert process.wait(20) == 0
+        loader = eventually(lambda: _loader_of(process.pid), 10)
+        assert loader is not None
+        for told in (process.pid, loader):
+            os.kill(told, number)
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()
+    # What the one before has left is whole, and the next one can take it over.
     assert "eve-meta:tap_in" in stage.scene.filters("vnet0")
-    assert len(stage.manager.kept) == 2
+    assert len(stage.manager.kept) == (2 if number is signal.SIGUSR1 else 0)
+    stage.start()
+    assert stage.tags() == tags
 
 
 def test_without_a_service_manager_it_leaves_all_but_its_sockets(stage: Stage) -> None:
