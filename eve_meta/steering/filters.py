@@ -8,9 +8,7 @@ it serves us as well: both take the parent ffff:fff2 (``ingress_find()``).
 
 from __future__ import annotations
 
-import contextlib
 import errno
-from collections.abc import Iterator
 from typing import Any
 
 from attrs import frozen
@@ -48,19 +46,21 @@ def attach(ipr: IPRoute, ifindex: int, program: int, name: str, parent: int = IN
 
     :raises NetlinkError: as the kernel says; the qdisc must be there.
     """
-    ipr.tc(
-        "replace-filter",
-        "bpf",
-        ifindex,
-        handle=HANDLE,
-        parent=parent,
-        prio=PRIORITY,
-        protocol=ETH_P_ALL,
-        fd=program,
-        name=f"eve-meta:{name}",
-        classid=0,
-        direct_action=True,
-    )
+    ipr.tc("replace-filter", "bpf", ifindex, **filter_arguments(program, name, parent))
+
+
+def filter_arguments(program: int, name: str, parent: int = INGRESS) -> dict[str, Any]:
+    """What pyroute2 calls all that makes our filter."""
+    return {
+        "handle": HANDLE,
+        "parent": parent,
+        "prio": PRIORITY,
+        "protocol": ETH_P_ALL,
+        "fd": program,
+        "name": f"eve-meta:{name}",
+        "classid": 0,
+        "direct_action": True,
+    }
 
 
 def add_qdisc(ipr: IPRoute, kind: str, ifindex: int) -> bool:
@@ -82,35 +82,14 @@ def is_attached(ipr: IPRoute, ifindex: int, parent: int = INGRESS) -> bool:
     return any(found.ours for found in on_link(ipr, ifindex, parent))
 
 
-def detach(ipr: IPRoute, ifindex: int) -> None:
-    """Takes our filter from the link's ingress, and the ``ingress`` qdisc too, unless others filter there.
-
-    Whose an empty qdisc was cannot be known after a crash; without a filter it does nothing, for nobody. A link that is
-    gone meanwhile took all of it along.
-    """
-    with _unless_gone():
-        ipr.tc("del-filter", "bpf", ifindex, handle=HANDLE, parent=INGRESS, prio=PRIORITY, protocol=ETH_P_ALL)
-    if not on_link(ipr, ifindex):
-        with _unless_gone():
-            # A clsact is not ours, and refuses to be deleted by this name (EINVAL).
-            ipr.tc("del", "ingress", ifindex)
-
-
-@contextlib.contextmanager
-def _unless_gone() -> Iterator[None]:
-    """Forgives that a link, qdisc or filter is not there any more."""
+def on_link(ipr: IPRoute, ifindex: int, parent: int = INGRESS) -> list[Filter]:
+    """The filters on *parent* of a link, in the order in which they see a frame; none where the link is gone."""
     try:
-        yield
+        dumped = list(ipr.get_filters(index=ifindex, parent=parent))
     except NetlinkError as error:
         if error.code not in GONE:
             raise
-
-
-def on_link(ipr: IPRoute, ifindex: int, parent: int = INGRESS) -> list[Filter]:
-    """The filters on *parent* of a link, in the order in which they see a frame; none where the link is gone."""
-    dumped = []
-    with _unless_gone():
-        dumped = list(ipr.get_filters(index=ifindex, parent=parent))
+        dumped = []
     # A dump names each chain's priority once more, without a handle.
     return sorted((_filter(message) for message in dumped if message["handle"]), key=lambda each: each.priority)
 

@@ -113,6 +113,8 @@ class Map:
         except FileNotFoundError:
             return None
         raw = values.raw
+        if self._stride == self._value_size:
+            return raw
         return b"".join(raw[at : at + self._value_size] for at in range(0, len(raw), self._stride))
 
     def set(self, key: bytes, value: bytes) -> None:

@@ -68,8 +68,9 @@ class LinkMonitor:
     :param changed: called with a :class:`Link` that is there, often with nothing new in it.
     :param gone: called with the ifindex of a link that is no more.
     :param filter_lost: called with the ifindex of a link from which somebody took a qdisc or filter.
-    :param qdisc_added: called with the ifindex of a link to which somebody, perhaps we, added a qdisc.
+    :param qdisc_added: called with the ifindex of a link to which somebody added a qdisc.
     :param synced: called whenever a dump is complete.
+    :param ours: the netlink port of who adds qdiscs for us; of those there is nothing to tell.
     """
 
     _log = Logger()
@@ -83,6 +84,7 @@ class LinkMonitor:
         filter_lost: Callable[[int], None],
         qdisc_added: Callable[[int], None],
         synced: Callable[[], None],
+        ours: int,
     ) -> None:
         self._reactor = reactor
         self._changed = changed
@@ -90,6 +92,7 @@ class LinkMonitor:
         self._filter_lost = filter_lost
         self._qdisc_added = qdisc_added
         self._synced = synced
+        self._ours = ours
         self._known: set[int] = set()
         self._dumped: set[int] | None = None
         self._again = False
@@ -145,14 +148,14 @@ class LinkMonitor:
             self._log.warn("netlink messages were lost; asking for all links anew")
             self.resync()
             return
-        for kind, sequence, offset in _messages(data):
+        for kind, sequence, port, offset in _messages(data):
             try:
-                self._message(kind, sequence, data, offset)
+                self._message(kind, sequence, port, data, offset)
             except Exception:
                 # What escaped from here would make the reactor drop this socket, and no tap be heard of any more.
                 self._log.failure("a change of a link was not dealt with")
 
-    def _message(self, kind: int, sequence: int, data: bytes, offset: int) -> None:
+    def _message(self, kind: int, sequence: int, port: int, data: bytes, offset: int) -> None:
         if kind in (RTM_NEWLINK, RTM_DELLINK) and data[offset + MESSAGE.size] != socket.AF_UNSPEC:
             # A bridge tells of its ports in messages of these types and of family AF_BRIDGE: "gone" is then from the
             # bridge, not from the host (br_ifinfo_notify()).
@@ -167,7 +170,7 @@ class LinkMonitor:
             self._forget(read_link(data, offset).ifindex)
         elif kind in (RTM_DELQDISC, RTM_DELTFILTER):
             self._filter_lost(TC_IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
-        elif kind == RTM_NEWQDISC:
+        elif kind == RTM_NEWQDISC and port != self._ours:
             self._qdisc_added(TC_IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
         elif kind == NLMSG_DONE and self._dumped is not None and sequence == self._sequence:
             missing = self._known - self._dumped
@@ -187,14 +190,14 @@ class LinkMonitor:
         self._gone(ifindex)
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(type, sequence, offset) of each netlink message in *data*."""
+def _messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(type, sequence, port of who asked for it, offset) of each netlink message in *data*."""
     offset = 0
     while offset + MESSAGE.size <= len(data):
-        length, kind, _flags, sequence, _port = MESSAGE.unpack_from(data, offset)
+        length, kind, _flags, sequence, port = MESSAGE.unpack_from(data, offset)
         if length < MESSAGE.size:
             return
-        yield kind, sequence, offset
+        yield kind, sequence, port, offset
         offset += (length + 3) & ~3
 
 

@@ -201,8 +201,7 @@ class Maps(LastingMaps):
         raw = self._counters.get(U32.pack(tag))
         if raw is None:
             return {}
-        of_cpus = list(COUNTERS.iter_unpack(raw))
-        return {reason: sum(cpu[reason] for cpu in of_cpus) for reason in Reason}
+        return dict(zip(Reason, map(sum, zip(*COUNTERS.iter_unpack(raw), strict=True)), strict=True))
 
     def sightings(self, tag: int) -> Sightings:
         """What the guest of *tag* was seen doing; nothing when it has no tap."""

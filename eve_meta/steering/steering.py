@@ -28,6 +28,7 @@ from eve_meta.steering.maps import Reason, Sightings
 from eve_meta.steering.namespace import PrivateNamespace, host_link
 from eve_meta.steering.pins import Pins
 from eve_meta.steering.tags import TagAllocator
+from eve_meta.steering.tapfilter import TapFilter
 
 if TYPE_CHECKING:
     from eve_meta.steering.inspect import Inspection
@@ -140,6 +141,8 @@ class Steering:
             undo.callback(self._pins.remove)
             undo.callback(maps.close)
             self._ipr = undo.enter_context(IPRoute())
+            self._filter = TapFilter(self._pins.program("tap_in"), "tap_in")
+            undo.callback(self._filter.close)
             self._adoptable = maps.tags()
             undo.callback(self._abandon)
             self._host_ifindex = self.namespace.ensure()
@@ -152,7 +155,6 @@ class Steering:
             for tag in self._adoptable.values():
                 self._tags.adopt(tag)
             maps.write_settings(evolve(settings, host_ifindex=self._host_ifindex))
-            self._program = self._pins.program("tap_in")
             self._guard = Guard(
                 self._reactor,
                 self.namespace,
@@ -171,6 +173,7 @@ class Steering:
                 filter_lost=self._filter_lost,
                 qdisc_added=self._mend,
                 synced=self._synced,
+                ours=self._filter.port,
             )
             self._monitor.start()
             undo.callback(self._monitor.stop)
@@ -257,7 +260,7 @@ class Steering:
         self._taps[tap.ifindex] = tap
         self._observer.tap_appeared(tap)
         try:
-            self._attach(tap)
+            self._filter.attach(tap.ifindex)
         except NetlinkError as error:
             self._forget(tap)
             if error.code not in filters.GONE:
@@ -290,14 +293,10 @@ class Steering:
         self._maps.add_tap(tag, ifindex)
         return tag
 
-    def _attach(self, tap: Tap) -> None:
-        filters.add_qdisc(self._ipr, "ingress", tap.ifindex)
-        filters.attach(self._ipr, tap.ifindex, self._program, "tap_in")
-
     def _remove(self, tap: Tap) -> None:
         """Takes filter and tag from a tap that is still there."""
         try:
-            filters.detach(self._ipr, tap.ifindex)
+            self._filter.detach(tap.ifindex)
         except NetlinkError as error:
             self._failed(tap.name, f"cannot detach the filter: {error}")
         self._forget(tap)
@@ -324,7 +323,7 @@ class Steering:
         """Takes from links what an earlier daemon left there, where they are no taps any more."""
         for ifindex, tag in self._adoptable.items():
             try:
-                filters.detach(self._ipr, ifindex)
+                self._filter.detach(ifindex)
             except NetlinkError as error:
                 self._log.error("cannot detach the filter of link {ifindex}: {error}", ifindex=ifindex, error=error)
             self._maps.remove_tap(tag, ifindex)
@@ -336,8 +335,9 @@ class Steering:
         self._abandon()
         self._pins.forget_old(self._maps)
         self._observer.taps_complete()
-        # The loss of a filter may have been among the lost messages.
-        self._cooperator.cooperate(self._mend_all())
+        if self._monitor.overruns:
+            # The loss of a filter may have been among the lost messages.
+            self._cooperator.cooperate(self._mend_all())
 
     def _path_mended(self, mended: Mended) -> None:
         if mended.host_ifindex != self._host_ifindex:
@@ -379,7 +379,7 @@ class Steering:
         try:
             if filters.is_attached(self._ipr, ifindex):
                 return
-            self._attach(tap)
+            self._filter.attach(tap.ifindex)
         except NetlinkError as error:
             if error.code not in filters.GONE:
                 self._failed(tap.name, f"cannot attach the filter again: {error}; its guest gets no metadata")

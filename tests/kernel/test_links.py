@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from pyroute2 import IPRoute
 
+from eve_meta.steering.libbpf import open_pin
 from eve_meta.steering.links import Link, LinkMonitor, link_of
+from eve_meta.steering.tapfilter import TapFilter
 from guests import Lab
 from namespace import inside
 
@@ -25,7 +30,7 @@ class Reactor:
 class Told:
     """What a monitor told."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, ours: int = 0) -> None:
         self.links: dict[int, Link] = {}
         self.gone: list[int] = []
         self.qdiscs: list[int] = []
@@ -40,6 +45,7 @@ class Told:
                 filter_lost=self.lost.append,
                 qdisc_added=self.qdiscs.append,
                 synced=self._synced,
+                ours=ours,
             )
         self.monitor.start()
         self.read()
@@ -134,9 +140,25 @@ def test_what_is_read_by_hand_is_what_pyroute2_reads(lab: Lab, told: Told) -> No
         "link set überall alias x",
         "link set peer.7@x up",
         "link set br0 up",
+        "link add link peer.7@x name upon0 type macvlan",
+        "link add nobody type ifb",
     )
     told.read()
     with inside(lab.host.name), IPRoute() as ipr:
         links = {link.ifindex: link for link in map(link_of, ipr.get_links())}
     assert told.links == links
     assert {"lo", "überall", "peer.7@x", "br0", "vnet0"} <= {link.name for link in links.values()}
+
+
+def test_a_qdisc_of_ours_is_no_news(lab: Lab, pins: Path) -> None:
+    """Or each tap that gets its filter would be looked at once more."""
+    program = open_pin(pins / "tap_in")
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, program)
+        with inside(lab.host.name):
+            ours = undo.enter_context(contextlib.closing(TapFilter(program, "tap_in")))
+        told = Told(lab, ours.port)
+        undo.callback(told.monitor.stop)
+        ours.attach(told.named("vnet0").ifindex)
+        told.read()
+        assert told.qdiscs == []

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyroute2.netlink.exceptions import NetlinkError
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6ND_NA, IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from eve_meta.steering import filters
+from eve_meta.steering.libbpf import open_pin
 from tests.kernel.wires import GUEST_MAC, Wires, open_wires
 
 SERVICE = "169.254.169.254"
@@ -188,21 +192,22 @@ def test_an_ingress_qdisc_of_somebody_else_serves_and_stays(wires: Wires) -> Non
     # libvirt's has "police … drop" before the flowid; not every kernel has act_police.
     wires.tc("filter add dev vnet1 parent ffff: protocol all u32 match u32 0 0 flowid :1")
     before = wires.tc("-j filter show dev vnet1 ingress")
-    assert filters.add_qdisc(wires.ipr, "ingress", tap) is False
-    filters.attach(wires.ipr, tap, wires.program, "tap_in")
-    filters.attach(wires.ipr, tap, wires.program, "tap_in")  # replaces, does not append
+    wires.filter.attach(tap)
+    wires.filter.attach(tap)  # replaces, does not append
     assert wires.tc("filter show dev vnet1 ingress").count("eve-meta:tap_in") == 1
     assert filters.is_attached(wires.ipr, tap)
-    filters.detach(wires.ipr, tap)  # others filter there: the qdisc stays
+    wires.filter.detach(tap)  # others filter there: the qdisc stays
     assert without_parent(wires.tc("-j filter show dev vnet1 ingress")) == without_parent(before)
     assert not filters.is_attached(wires.ipr, tap)
 
 
 def test_a_clsact_qdisc_of_somebody_else_serves_as_well(wires: Wires) -> None:
     wires.tc("qdisc add dev vnet1 clsact")
-    assert filters.add_qdisc(wires.ipr, "ingress", wires.neighbour.ifindex) is False
-    filters.attach(wires.ipr, wires.neighbour.ifindex, wires.program, "tap_in")
+    wires.filter.attach(wires.neighbour.ifindex)
     assert wires.tc("filter show dev vnet1 ingress").count("eve-meta:tap_in") == 1
+    wires.filter.detach(wires.neighbour.ifindex)
+    assert "eve-meta" not in wires.tc("filter show dev vnet1 ingress")
+    assert "clsact" in wires.tc("qdisc show dev vnet1")
 
 
 def test_libvirt_can_set_a_bandwidth_limit_on_a_tap_that_is_ours(wires: Wires) -> None:
@@ -212,7 +217,32 @@ def test_libvirt_can_set_a_bandwidth_limit_on_a_tap_that_is_ours(wires: Wires) -
 
 
 def test_detaching_takes_filter_and_qdisc_and_forgives_a_tap_that_is_gone(wires: Wires) -> None:
-    filters.detach(wires.ipr, wires.guest.ifindex)
+    wires.filter.detach(wires.guest.ifindex)
     assert "ingress" not in wires.tc("qdisc show dev vnet0")
-    filters.detach(wires.ipr, wires.guest.ifindex)
-    filters.detach(wires.ipr, 99999)
+    wires.filter.detach(wires.guest.ifindex)
+    wires.filter.detach(99999)
+
+
+def test_what_the_kernel_says_of_a_link_is_said(wires: Wires) -> None:
+    with pytest.raises(NetlinkError) as gone:
+        wires.filter.attach(99999)
+    assert gone.value.code == errno.ENODEV
+    wires.tc("qdisc add dev vnet1 ingress")
+    # Ours does not fit beside another kind's of the same priority.
+    wires.tc("filter add dev vnet1 parent ffff: prio 169 protocol all u32 match u32 0 0 flowid :1")
+    with pytest.raises(NetlinkError) as refused:
+        wires.filter.attach(wires.neighbour.ifindex)
+    assert refused.value.code not in filters.GONE or refused.value.code == errno.EINVAL
+    wires.filter.attach(wires.guest.ifindex)  # and what came of one link is not taken for another's
+
+
+def test_the_filter_is_the_one_that_pyroute2_makes(wires: Wires, pins: Path) -> None:
+    """Taps have it from us, the links of the path from pyroute2: one request, written twice."""
+    program = open_pin(pins / "tap_in")
+    try:
+        by_us = wires.tc("filter show dev vnet0 ingress")
+        assert filters.is_attached(wires.ipr, wires.guest.ifindex)
+        filters.attach(wires.ipr, wires.guest.ifindex, program, "tap_in")
+    finally:
+        os.close(program)
+    assert wires.tc("filter show dev vnet0 ingress") == by_us

@@ -18,9 +18,9 @@ from pyroute2 import IPRoute
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from eve_meta.steering import filters
 from eve_meta.steering.libbpf import open_pin
 from eve_meta.steering.maps import Maps, Settings
+from eve_meta.steering.tapfilter import TapFilter
 from guests import Lab
 from namespace import inside
 
@@ -110,7 +110,7 @@ class Wires:
     maps: Maps
     lab: Lab
     ipr: IPRoute
-    program: int
+    filter: TapFilter
 
     def tc(self, command: str) -> str:
         return self.lab.host.run("tc", *command.split()).stdout
@@ -170,6 +170,6 @@ def open_wires(pins: Path, name: str) -> Iterator[Wires]:
         undo.callback(os.close, program)
         with inside(host):
             ipr = undo.enter_context(IPRoute())
-        assert filters.add_qdisc(ipr, "ingress", guest.ifindex)
-        filters.attach(ipr, guest.ifindex, program, "tap_in")
-        yield Wires(guest, neighbour, service, maps, lab, ipr, program)
+            tap_filter = undo.enter_context(contextlib.closing(TapFilter(program, "tap_in")))
+        tap_filter.attach(guest.ifindex)
+        yield Wires(guest, neighbour, service, maps, lab, ipr, tap_filter)
