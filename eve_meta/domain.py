@@ -342,10 +342,15 @@ class Domain:
     def __attrs_post_init__(self) -> None:
         if self.uuid is None and self.name is None:
             raise BadValue("expected a 'uuid' or a 'name', got neither")
-        taps = [nic.tap for nic in self.nics if nic.tap is not None]
+        taps = self.taps
         for tap in taps:
             if taps.count(tap) > 1:
                 raise BadValue(f"expected each tap once in 'nics', got {tap!r} twice", "nics")
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The taps of its NICs, of those that say one."""
+        return tuple(nic.tap for nic in self.nics if nic.tap is not None)
 
     @property
     def instance_uuid(self) -> UUID:

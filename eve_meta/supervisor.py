@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -45,12 +46,15 @@ PASSWORD_RETRY_TIME = 1.0
 disk busy."""
 
 LONG, REST = 0.005, 3
-"""To look at all taps again may take this many seconds without more ado; where it takes longer, as many times as long
+"""To look at taps again may take this many seconds without more ado; where it takes longer, as many times as long
 passes until the next time, for other things to be done."""
 
 SETTLE_TIME = 2.0
 """Seconds at most in which workers do not begin, because whose a tap is that was there before us is not known yet. QEMU
 is found within milliseconds; libvirt may be away."""
+
+REFRESHED_AT_ONCE = 50
+"""Taps that get another domain in one turn of the reactor, which takes ten milliseconds."""
 
 MAX_COUNT = 2**53 - 1
 """The largest count that is taken from a worker, in one go: what every reader of JSON can hold."""
@@ -100,14 +104,21 @@ class Supervisor:
         self._keep = keep
         self._converter = make_converter()
         self._taps: dict[int, TapState] = {}
+        # By name: where messages of the kernel were lost, two may have one for a moment.
+        self._named: dict[str, list[TapState]] = {}
         self._leaving: dict[int, TapState] = {}
         self.stopping = False
         self._complete = self._begun = False
         self._settling: IDelayedCall | None = None
         self._node = UNKNOWN_NODE
         self._problems: set[str] = set()
+        # Names of taps that came or went, of which the inventory is told soon.
+        self._untold: set[str] = set()
         self._inventory_told_soon = False
         self._refreshing: IDelayedCall | None = None
+        # Tags of taps that are to be refreshed when their turn comes; a dict keeps their order.
+        self._waiting: dict[int, None] = {}
+        self._refreshing_more: IDelayedCall | None = None
         self._rested_at = 0.0
         self._listeners: Listeners | None = None
         self.workers: list[WorkerProcess] = []
@@ -189,10 +200,11 @@ class Supervisor:
         state = self._taps[tap.tag] = TapState(
             tap, self._inventory.domain_of(tap.name), password_failed=-PASSWORD_RETRY_TIME
         )
+        self._named.setdefault(tap.name, []).append(state)
         # Its first frame may come when this returns, and its domain be told later.
         self._tell_unknown(state)
         self._tell(state)
-        self._tell_inventory()
+        self._tell_inventory(tap)
         self._log.info("tap {tap} has tag {tag}: {domain}", tap=tap.name, tag=tap.tag, domain=_domain_text(state))
         self.events.emit(Kind.TAP_APPEARED, **_fields(tap, None))
         if state.domain is not None:
@@ -207,10 +219,13 @@ class Supervisor:
 
     def tap_gone(self, tap: Tap) -> None:
         state = self._leaving[tap.tag] = self._taps.pop(tap.tag)
+        self._named[tap.name].remove(state)
+        if not self._named[tap.name]:
+            del self._named[tap.name]
         for worker in self.workers:
             worker.at_once(RemoveTap(tag=tap.tag))
         if not self.stopping:
-            self._tell_inventory()
+            self._tell_inventory(tap)
             self._reactor.callLater(LEAVE_TIME, self._leaving.pop, tap.tag)
             self._log.info("tap {tap} with tag {tag} is gone", tap=tap.name, tag=tap.tag)
             self.events.emit(Kind.TAP_GONE, **_fields(tap, state.domain))
@@ -228,28 +243,31 @@ class Supervisor:
 
     # -- inventory --
 
-    def _tell_inventory(self) -> None:
-        """Tells the inventory which taps there are, once for all that come or go in one turn of the reactor."""
+    def _tell_inventory(self, *taps: Tap) -> None:
+        """Tells the inventory that *taps* came or went, once for all that do in one turn of the reactor."""
+        self._untold.update(tap.name for tap in taps)
         if not self._inventory_told_soon:
             self._inventory_told_soon = True
             self._reactor.callLater(0, self._taps_changed)
 
     def _taps_changed(self) -> None:
         self._inventory_told_soon = False
+        names, self._untold = self._untold, set()
         if not self.stopping:
-            self._inventory.taps_changed({state.tap.name for state in self._taps.values()})
+            there = names & self._named.keys()
+            self._inventory.taps_changed(there, names - there)
             self._begin_if_settled()
 
     def _inventory_changed(self) -> None:
-        """Refreshes all taps, now or after a rest; what concerns one tap alone was refreshed when it happened."""
+        """Refreshes the taps that this concerns, now or after a rest."""
         if self._refreshing is None:
             rest = self._rested_at - self._reactor.seconds()
             if rest > 0:
-                self._refreshing = self._reactor.callLater(rest, self._refresh_all)
+                self._refreshing = self._reactor.callLater(rest, self._refresh_concerned)
             else:
-                self._refresh_all()
+                self._refresh_concerned()
 
-    def _refresh_all(self) -> None:
+    def _refresh_concerned(self) -> None:
         self._refreshing = None
         if self.stopping:
             return
@@ -260,17 +278,42 @@ class Supervisor:
         self._rested_at = self._reactor.seconds() + (REST * took if took > LONG else 0)
 
     def _refresh_taps(self) -> None:
-        for state in self._taps.values():
-            self._refresh(state)
+        concerned = self._inventory.take_concerned()
+        for name in self._named if concerned is None else concerned:
+            for state in self._named.get(name, ()):
+                self._refresh_soon(state)
+        if self._refreshing_more is None:
+            self._refresh_more()
         if self._inventory.node() != self._node:
             self._node = self._inventory.node()
             for worker in self.workers:
                 worker.put(NODE, self._node_content)
-        self._begin_if_settled()
         problems = {str(problem) for problem in self._inventory.problems()}
         for problem in sorted(problems - self._problems):
             self._log.warn("{problem}", problem=problem)
         self._problems = problems
+
+    def _refresh_soon(self, state: TapState) -> None:
+        """Refreshes *state* at once where its tap does not mean the old domain any more, else when its turn comes."""
+        old, domain = state.domain, self._inventory.domain_of(state.tap.name)
+        if old is not None and (domain is None or domain.instance_uuid != old.instance_uuid):
+            self._refresh(state)
+        elif domain is not old:
+            self._waiting[state.tap.tag] = None
+
+    def _refresh_more(self) -> None:
+        """Refreshes some taps, and the others in later turns: when files are read at first, all taps get a domain."""
+        self._refreshing_more = None
+        if self.stopping:
+            return
+        for tag in list(islice(self._waiting, REFRESHED_AT_ONCE)):
+            del self._waiting[tag]
+            if (state := self._taps.get(tag)) is not None:
+                self._refresh(state)
+        if self._waiting:
+            self._refreshing_more = self._reactor.callLater(0, self._refresh_more)
+        else:
+            self._begin_if_settled()
 
     def _refresh(self, state: TapState) -> None:
         """Tells the workers when the tap of *state* means another domain than they know."""
@@ -334,8 +377,10 @@ class Supervisor:
             worker.begin()
 
     def _begin_if_settled(self) -> None:
-        if self._settling is not None and all(
-            self._inventory.is_settled(state.tap.name) for state in self._taps.values()
+        if (
+            self._settling is not None
+            and not self._waiting
+            and all(self._inventory.is_settled(state.tap.name) for state in self._taps.values())
         ):
             self._settling.cancel()
             self._begin()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 
 from eve_meta.domain import Domain
 from eve_meta.latency import Histogram, Times
@@ -38,13 +38,29 @@ class TapState:
     :ivar password_failed: when a password of its guest could not be kept, in seconds of the reactor's clock.
     """
 
+    __slots__ = (
+        "_domains",
+        "_fetched",
+        "_first_generation",
+        "asked",
+        "counts",
+        "domain",
+        "generation",
+        "password_failed",
+        "phone_home",
+        "reports",
+        "tap",
+        "times",
+    )
+
     def __init__(self, tap: Tap, domain: Domain | None, *, password_failed: float) -> None:
         self.tap = tap
         self.domain = domain
         self.password_failed = password_failed
         self.generation = 0
         self._domains = {0: domain}
-        self._fetched: set[tuple[int, Label]] = set()
+        # A dict for a set, and a list for a deque: empty ones take 0.7 KB less of each of thousands of taps.
+        self._fetched: dict[tuple[int, Label], None] = {}
         self._begin(tap.since)
 
     def _begin(self, since: float) -> None:
@@ -52,7 +68,7 @@ class TapState:
         self.counts: Counter[str] = Counter()
         self.asked = Record(since)
         self.times = Histogram()
-        self.reports: deque[Report] = deque(maxlen=MAX_REPORTS)
+        self.reports: list[Report] = []
         self.phone_home: Report | None = None
 
     def mean(self, domain: Domain | None) -> bool:
@@ -65,7 +81,7 @@ class TapState:
         self._domains[self.generation] = domain
         forgotten = self.generation - GENERATIONS
         self._domains.pop(forgotten, None)
-        self._fetched = {(generation, label) for generation, label in self._fetched if generation > forgotten}
+        self._fetched = {fetch: None for fetch in self._fetched if fetch[0] > forgotten}
         if old is not None:
             self._begin(time.monotonic())
         return old is not None
@@ -90,6 +106,7 @@ class TapState:
             self.phone_home = report
         else:
             self.reports.append(report)
+            del self.reports[:-MAX_REPORTS]
 
     def first_fetch(self, row: Row, now: float) -> Domain | None:
         """The domain that read what *row* tells for the first time, None where that is no news or cannot be true."""
@@ -98,5 +115,5 @@ class TapState:
         sound = self.tap.since <= row.first <= row.last <= now
         if domain is None or row.status >= _REJECTED or not sound or fetch in self._fetched or row.label in _WRITTEN:
             return None
-        self._fetched.add(fetch)
+        self._fetched[fetch] = None
         return domain

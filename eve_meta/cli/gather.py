@@ -84,7 +84,7 @@ def _found(config: Config, asked_for: str, table: ProcessTable) -> HostFacts:
                 name=domain.display_name,
                 uuid=str(domain.instance_uuid),
                 origins=(path,),
-                taps=tuple(nic.tap for nic in domain.nics if nic.tap is not None),
+                taps=domain.taps,
             )
             for path, domain in directory.domains.items()
         }

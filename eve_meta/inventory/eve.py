@@ -94,8 +94,8 @@ class EveFiles:
     def __str__(self) -> str:
         return str(self.run)
 
-    def scan(self) -> Iterator[None]:
-        """As :meth:`eve_meta.inventory.watch.Files.scan`."""
+    def scan(self, suspects: Collection[str] | None = None) -> Iterator[None]:
+        """As :meth:`eve_meta.inventory.watch.Files.scan`; the files are few, and all looked at."""
         self._asking = set(self._unasked)
         for topic in self._topics:
             yield from topic.scan()

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from attrs import frozen
 
 from eve_meta.config import InventoryConfig
 from eve_meta.domain import Domain
 from eve_meta.eve import UNKNOWN_NODE, Node
 from eve_meta.inventory.directory import Directory
 from eve_meta.inventory.interface import FileProblem, Hypervisor, Source
-from eve_meta.inventory.join import Said, join, written_taps
-from eve_meta.inventory.merge import Merged, merge
+from eve_meta.inventory.join import Joined, Said, written_taps
+from eve_meta.inventory.merge import Merged, Merging
 from eve_meta.inventory.owners import ProcessOwners
 from eve_meta.inventory.process import Owner
 from eve_meta.inventory.watch import FileSource
 
 if TYPE_CHECKING:
     from eve_meta.inventory.eve import EveSource
-
-
-@frozen(eq=False)
-class _View:
-    """What all sources and processes say together, at one time."""
-
-    domains: tuple[Merged, ...]
-    taps: Mapping[str, tuple[Merged, Domain]]
-    problems: tuple[FileProblem, ...]
 
 
 class Inventory:
@@ -60,18 +49,25 @@ class Inventory:
         self._sources: tuple[Source, ...] = (self._files, *self._hypervisors)
         self._owners = ProcessOwners(reactor, proc) if config.process else None
         self._changed: Callable[[], None] | None = None
-        # Tap → the scan of the files before which what they say of it does not count.
+        # Tap → the scan of the files before which what they say of it does not count; until that has ended.
         self._unread: dict[str, int] = {}
-        self._merged: tuple[Merged, ...] = ()
-        self._view: _View | None = None
+        self._taps: set[str] = set()
+        self._merging = Merging()
+        self._joined = Joined((), {}, (), {})
+        # What both have not heard of yet: that sources changed, and taps whose process is another.
+        self._sources_moved = True
+        self._owners_moved: set[str] = set()
+        self._away: tuple[bool, ...] = ()
+        # Taps of which the domain may be another than was last told; None for all.
+        self._concerned: set[str] | None = set()
 
     def start(self, changed: Callable[[], None]) -> None:
         """Begin to read and to watch; *changed* is called once all has been read, and after every change."""
         self._changed = changed
         for source in self._sources:
-            source.start(self._on_change)
+            source.start(self._source_changed)
         if self._owners is not None:
-            self._owners.start(self._on_change)
+            self._owners.start(self._owners_changed)
 
     def stop(self) -> None:
         """End reading and watching."""
@@ -81,21 +77,26 @@ class Inventory:
         if self._owners is not None:
             self._owners.stop()
 
-    def taps_changed(self, names: Iterable[str]) -> None:
-        """*names* are all taps that there are now."""
-        taps = set(names)
-        self._view = None
-        self._unread = {tap: due for tap, due in self._unread.items() if tap in taps and due > self._files.scanned}
+    def taps_changed(self, there: Iterable[str], gone: Iterable[str] = ()) -> None:
+        """Of *there* are taps now, of *gone* no more; nothing else has changed."""
+        there, gone = set(there), set(gone)
+        self._taps |= there
+        self._taps -= gone
+        for tap in gone:
+            self._unread.pop(tap, None)
+        self._sources_moved |= bool(self._hypervisors)
         for hypervisor in self._hypervisors:
-            hypervisor.taps_changed(taps)
+            hypervisor.taps_changed(self._taps)
         if self._owners is not None:
-            self._owners.taps_changed(taps)
+            self._owners.taps_changed(there, gone)
 
     def carrier_changed(self, tap: str) -> None:
         """*tap* is new, or its carrier has changed, so another process may hold it."""
-        self._view = None
         # A file that was changed before that may say so, and not have been read yet.
-        self._unread[tap] = self._files.due()
+        due = self._files.due()
+        if due > self._files.scanned:
+            self._unread[tap] = due
+        self._sources_moved |= bool(self._hypervisors)
         for hypervisor in self._hypervisors:
             hypervisor.carrier_changed(tap)
         if self._owners is not None:
@@ -111,8 +112,17 @@ class Inventory:
         """
         if not self.is_settled(tap):
             return None
-        _, domain = self._seen().taps.get(tap, (None, None))
-        return domain
+        found = self._up_to_date().get(tap)
+        return None if found is None else found[1]
+
+    def take_concerned(self) -> Collection[str] | None:
+        """The taps of which :meth:`domain_of` may say something else than before the last call; None for any."""
+        self._up_to_date()
+        for tap in [tap for tap, due in self._unread.items() if due <= self._files.scanned]:
+            del self._unread[tap]
+            self._concern({tap})
+        concerned, self._concerned = self._concerned, set()
+        return concerned
 
     def is_settled(self, tap: str) -> bool:
         """Whether all who know whose *tap* is have said so."""
@@ -162,30 +172,57 @@ class Inventory:
         """What is wrong at present, in files, between files and processes, and with the processes behind taps."""
         of_sources = tuple(problem for source in self._sources for problem in source.problems())
         of_taps = () if self._owners is None else self._owners.problems()
-        return of_sources + self._seen().problems + of_taps
+        of_domains = (*self._merging.problems, *self._up_to_date().problems)
+        return of_sources + of_domains + of_taps
 
-    def _known(self) -> list[tuple[Merged, Domain]]:
-        view = self._seen()
-        complete = dict(view.taps.values())
-        return [(merged, complete.get(merged, merged.domain)) for merged in view.domains]
+    def _known(self) -> Iterator[tuple[Merged, Domain]]:
+        joined = self._up_to_date()
+        return ((merged, joined.complete(merged)) for merged in self._merging.merged)
 
-    def _on_change(self) -> None:
-        self._view = None
+    def _source_changed(self) -> None:
+        self._sources_moved = True
         if self._changed is not None:
             self._changed()
 
-    def _seen(self) -> _View:
-        if self._view is None:
-            layers = [layer for source in self._sources for layer in source.layers()]
-            self._merged, of_domains = merge(layers, self._merged)
-            hypervisors = [
-                Said({origin for layer in each.layers() for origin in layer.domains}, each.answers())
-                for each in self._hypervisors
-            ]
+    def _owners_changed(self, taps: Collection[str]) -> None:
+        self._owners_moved.update(taps)
+        if self._changed is not None:
+            self._changed()
+
+    def _up_to_date(self) -> Joined:
+        """What sources and processes say together, now."""
+        moved, self._owners_moved = self._owners_moved, set()
+        if self._sources_moved:
+            self._sources_moved = False
+            self._follow_sources()
+        for tap in moved:
+            self._concern(self._joined.decide(tap))
+        return self._joined
+
+    def _follow_sources(self) -> None:
+        layers = [layer for source in self._sources for layer in source.layers()]
+        hypervisors = [
+            Said({origin for layer in each.layers() for origin in layer.domains}, dict(each.answers()))
+            for each in self._hypervisors
+        ]
+        away = tuple(each.away for each in self._hypervisors)
+        replaced = self._merging.update(layers)
+        if replaced is None or away != self._away:
             owners = {} if self._owners is None else self._owners.owners()
-            taps, of_taps = join(self._merged, written_taps(layers), hypervisors, owners)
-            self._view = _View(self._merged, taps, of_domains + of_taps)
-        return self._view
+            self._joined = Joined(self._merging.merged, written_taps(layers), hypervisors, owners)
+            self._concerned = None
+            self._away = away
+            return
+        before, self._joined.hypervisors = self._joined.hypervisors, hypervisors
+        self._concern(self._joined.replace(replaced))
+        for old, new in zip(before, hypervisors, strict=True):
+            for tap in old.taps.keys() | new.taps.keys():
+                if old.taps.get(tap) != new.taps.get(tap):
+                    self._concern(self._joined.decide(tap))
+
+    def _concern(self, taps: Collection[str]) -> None:
+        if self._concerned is not None:
+            self._concerned.update(taps)
 
 
 def _eve(config: InventoryConfig, reactor: Any) -> EveSource | None:

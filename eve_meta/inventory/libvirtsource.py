@@ -306,7 +306,7 @@ class LibvirtSource:
 def _taps(known: _Known | None) -> set[str]:
     if known is None or not known.description.active:
         return set()
-    return {nic.tap for nic in known.description.domain.nics if nic.tap is not None}
+    return set(known.description.domain.taps)
 
 
 def _lasting(old: Description, new: Description) -> Description:

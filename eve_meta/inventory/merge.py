@@ -49,6 +49,10 @@ class Merged:
         """The most important place."""
         return next(iter(self.parts))
 
+    def saying(self, parts: Mapping[str, Domain]) -> Merged:
+        """The same domain, of which the same places say these *parts*."""
+        return Merged(parts, _domain(parts, self._unidentified), self.refused, self._unidentified)
+
     def sources(self) -> Mapping[str, str]:
         """Where each field that says something comes from, by the way to it: ``nics[0].mac``."""
         return dict(_origins(_overlaid(self.parts, self._unidentified), ""))
@@ -73,6 +77,63 @@ def merge(layers: Sequence[Layer], before: Iterable[Merged] = ()) -> tuple[tuple
             old = Merged(parts, _domain(parts, silent), index in refused, silent)
         merged.append(old)
     return tuple(merged), tuple(problems)
+
+
+class Merging:
+    """What :func:`merge` makes of layers, again and again, for the cost of what changed.
+
+    :ivar merged: the domains.
+    :ivar problems: what keeps some from being served.
+    """
+
+    def __init__(self) -> None:
+        self.merged: list[Merged] = []
+        self.problems: tuple[FileProblem, ...] = ()
+        self._layers: Sequence[Layer] = ()
+        self._at: dict[str, int] = {}
+
+    def update(self, layers: Sequence[Layer]) -> Mapping[Merged, Merged] | None:
+        """Take *layers* for those of the last time; give each of :attr:`merged` that another replaces, with that.
+
+        None where more may have changed than what is told to domains: which there are, who they are, or which taps
+        people wrote.
+        """
+        said = _said_anew(self._layers, layers)
+        self._layers = tuple(layers)
+        if said is None:
+            merged, self.problems = merge(layers, self.merged)
+            self.merged = list(merged)
+            self._at = {origin: index for index, each in enumerate(merged) for origin in each.parts}
+            return None
+        replaced: dict[Merged, Merged] = {}
+        for index in {self._at[origin] for origin in said}:
+            old = self.merged[index]
+            new = old.saying({origin: said.get(origin, domain) for origin, domain in old.parts.items()})
+            self.merged[index] = replaced[old] = new
+        return replaced
+
+
+def _said_anew(before: Sequence[Layer], layers: Sequence[Layer]) -> Mapping[str, Domain] | None:
+    """What is said now in *layers*, where that was said *before* in other words of the same domain; else None."""
+    if len(before) != len(layers):
+        return None
+    said: dict[str, Domain] = {}
+    for old, new in zip(before, layers, strict=True):
+        if (old.written, old.identified) != (new.written, new.identified):
+            return None
+        if old.domains is new.domains:
+            continue
+        if old.domains.keys() != new.domains.keys():
+            return None
+        for origin, domain in new.domains.items():
+            last = old.domains[origin]
+            if domain is not last:
+                if (last.uuid, last.name) != (domain.uuid, domain.name):
+                    return None
+                if new.written and last.taps != domain.taps:
+                    return None
+                said[origin] = domain
+    return said
 
 
 def _same(one: Mapping[str, Domain], other: Mapping[str, Domain]) -> bool:

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from heapq import heappop, heappush
+from itertools import islice
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,9 @@ A tap that is withheld is looked for as long as it is."""
 
 GRACE = 10.0
 """Seconds for which a tap may be withheld before that is a problem: libvirt has started QEMU by then."""
+
+PIECE = 100
+"""Taps of which is taken at once what a scan found: a millisecond's worth."""
 
 _log = Logger()
 
@@ -90,10 +96,16 @@ class ProcessWatch:
         return "ProcessWatch"
 
 
+def _beat(now: float, delay: float) -> float:
+    """A time from half of *delay* after *now* to all of it, the same for many: one scan of /proc then does for them."""
+    half = delay / 2
+    return (floor(now / half) + 2) * half if half else now
+
+
 @define(eq=False)
 class _Search:
     began: float
-    due: float
+    due: float = 0.0
     looks: int = 0
 
 
@@ -107,18 +119,22 @@ class ProcessOwners:
     def __init__(self, reactor: Any, proc: Path = Path("/proc")) -> None:
         self._reactor = reactor
         self._table = ProcessTable(proc)
-        self._changed: Callable[[], None] | None = None
+        self._changed: Callable[[Collection[str]], None] | None = None
         self._taps: set[str] = set()
         self._owners: dict[str, Owner] = {}
         self._looked: set[str] = set()
         self._withheld: dict[str, str] = {}
         self._watches: dict[Owner, ProcessWatch] = {}
         self._searches: dict[str, _Search] = {}
+        # When each of them is due, and of those that ended or are due at another time, too; the numbers keep taps out
+        # of the comparison.
+        self._queue: list[tuple[float, int, str, _Search]] = []
+        self._number = 0
         self._timer: IDelayedCall | None = None
         self._scanning: CooperativeTask[Iterator[None]] | None = None
 
-    def start(self, changed: Callable[[], None]) -> None:
-        """Begin to look for owners; *changed* is called whenever the answer of another method is another."""
+    def start(self, changed: Callable[[Collection[str]], None]) -> None:
+        """Begin to look for owners; *changed* is called with the taps of which another method says something else."""
         self._changed = changed
         self._arm()
 
@@ -126,6 +142,7 @@ class ProcessOwners:
         """End looking and watching."""
         self._changed = None
         self._searches.clear()
+        self._queue.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -149,11 +166,12 @@ class ProcessOwners:
             FileProblem(file="", message=f"tap {tap}: {why}: it is not served") for tap, why in self._withheld.items()
         )
 
-    def taps_changed(self, names: Iterable[str]) -> None:
-        """*names* are all taps that there are now: look for the owners of new ones, forget those of the others."""
-        taps = set(names)
-        new, lost = taps - self._taps, self._taps - taps
-        self._taps = taps
+    def taps_changed(self, there: Iterable[str], gone: Iterable[str] = ()) -> None:
+        """Of *there* are taps now, of *gone* no more: look for the owners of new ones, forget those of the others."""
+        new = set(there) - self._taps
+        lost = self._taps & set(gone)
+        self._taps |= new
+        self._taps -= lost
         for tap in lost:
             self._searches.pop(tap, None)
         self._forget(lost)
@@ -170,45 +188,72 @@ class ProcessOwners:
     def _search(self, taps: Iterable[str]) -> None:
         now = self._reactor.seconds()
         for tap in taps:
-            self._searches[tap] = _Search(began=now, due=now + DELAYS[0])
+            search = self._searches[tap] = _Search(began=now)
+            self._enqueue(tap, search, DELAYS[0])
         self._arm()
+
+    def _enqueue(self, tap: str, search: _Search, delay: float) -> None:
+        search.due = _beat(self._reactor.seconds(), delay)
+        self._number += 1
+        heappush(self._queue, (search.due, self._number, tap, search))
 
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._searches and self._scanning is None and self._changed is not None:
-            due = min(search.due for search in self._searches.values())
-            self._timer = self._reactor.callLater(max(0.0, due - self._reactor.seconds()), self._scan)
+        if self._queue and self._scanning is None and self._changed is not None:
+            self._timer = self._reactor.callLater(max(0.0, self._queue[0][0] - self._reactor.seconds()), self._scan)
+
+    def _fallen_due(self) -> dict[str, _Search]:
+        """The searches whose time has come. Only these are taken along: with thousands of taps that no QEMU holds, what
+        is done for a new one must not be done for each."""
+        now = self._reactor.seconds()
+        searches: dict[str, _Search] = {}
+        while self._queue and self._queue[0][0] <= now:
+            due, _, tap, search = heappop(self._queue)
+            if self._searches.get(tap) is search and search.due == due:
+                searches[tap] = search
+        return searches
 
     def _scan(self) -> None:
         self._timer = None
-        searches = dict(self._searches)
+        searches = self._fallen_due()
+        if not searches:
+            self._arm()
+            return
+        self._scanning = cooperate(self._looking(searches))
+        done: Deferred[Any] = self._scanning.whenDone()
+        done.addCallbacks(lambda _: self._looked_for(), lambda failure: self._failed(failure, searches))
+
+    def _looking(self, searches: Mapping[str, _Search]) -> Iterator[None]:
         known = {(owner.pid, owner.start): owner for owner in self._watches}
         found = Look()
-        self._scanning = cooperate(self._table.steps(searches.keys(), known, found))
-        done: Deferred[Any] = self._scanning.whenDone()
-        done.addCallbacks(lambda _: self._scanned(searches, found), lambda failure: self._failed(failure, searches))
+        yield from self._table.steps(searches.keys(), known, found)
+        looked_for = iter(searches.items())
+        while piece := list(islice(looked_for, PIECE)):
+            changed = {tap for tap, search in piece if self._is_news(tap, search, found)}
+            if changed and self._changed is not None:
+                self._changed(changed)
+            yield
 
-    def _scanned(self, searches: Mapping[str, _Search], found: Look) -> None:
+    def _looked_for(self) -> None:
         self._scanning = None
-        changed = False
-        for tap, search in searches.items():
-            if self._searches.get(tap) is not search:
-                continue  # the tap has gone, or was kicked, while we looked
-            owner, why = found.owners.get(tap), found.withheld.get(tap)
-            before = self._said(tap)
-            if owner is not None and not self._hold(tap, owner):
-                why = f"QEMU process {owner.pid} behind it cannot be watched"
-            self._say(tap, why, search)
-            changed |= self._said(tap) != before
-            if owner is not None and why is None:
-                del self._searches[tap]
-            else:
-                self._later(tap, search, why is not None)
         self._arm()
-        if changed and self._changed is not None:
-            self._changed()
+
+    def _is_news(self, tap: str, search: _Search, found: Look) -> bool:
+        """Takes what was *found* of *tap*; whether that is something else than before."""
+        if self._searches.get(tap) is not search:
+            return False  # the tap has gone, or was kicked, while we looked
+        owner, why = found.owners.get(tap), found.withheld.get(tap)
+        before = self._said(tap)
+        if owner is not None and not self._hold(tap, owner):
+            why = f"QEMU process {owner.pid} behind it cannot be watched"
+        self._say(tap, why, search)
+        if owner is not None and why is None:
+            del self._searches[tap]
+        else:
+            self._later(tap, search, why is not None)
+        return self._said(tap) != before
 
     def _say(self, tap: str, why: str | None, search: _Search) -> None:
         """*tap* has been looked for, which had a result, or had none: *why*."""
@@ -232,10 +277,14 @@ class ProcessOwners:
             self._arm()
 
     def _later(self, tap: str, search: _Search, pressing: bool) -> None:
+        if self._searches.get(tap) is not search:
+            return
         search.looks += 1
-        search.due = self._reactor.seconds() + DELAYS[min(search.looks, len(DELAYS) - 1)]
-        if not pressing and search.due > search.began + PATIENCE and self._searches.get(tap) is search:
+        delay = DELAYS[min(search.looks, len(DELAYS) - 1)]
+        if not pressing and self._reactor.seconds() + delay > search.began + PATIENCE:
             del self._searches[tap]
+        else:
+            self._enqueue(tap, search, delay)
 
     # -- holding --
 
@@ -258,10 +307,10 @@ class ProcessOwners:
 
     def _forget(self, taps: Iterable[str]) -> None:
         # The process stays known until it ends, even with no tap left: it might change its command line meanwhile.
-        lost = (self._looked | self._withheld.keys()) & set(taps)
+        lost = {tap for tap in taps if tap in self._looked or tap in self._withheld}
         self._looked -= lost
         for tap in lost:
             self._owners.pop(tap, None)
             self._withheld.pop(tap, None)
         if lost and self._changed is not None:
-            self._changed()
+            self._changed(lost)

@@ -1,18 +1,18 @@
 """Files as a source that stays up to date: the directory of domain files, what EVE's agents publish.
 
 Whatever inotify says, the answer is the same: wait a moment, then scan, which reads again only the files whose stamps
-changed. So it does not matter which events came, in which order, or that the kernel's queue overflowed: a queue that
-overflows holds events, and all that they stand for happened before the scan. The scan looks at 4,000 unchanged files in
-some 20 ms.
+changed. So it does not matter which events came, or in which order. Where they were few, the scan looks only at the
+files that they name, and at those of which they may not tell all; otherwise at all files, of which 4,000 unchanged ones
+take some 20 ms. A queue of the kernel that overflowed held more than a few events, and all that they stand for happened
+before the scan.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import struct
 import termios
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +38,10 @@ _CONTENT = (
 )
 _SELF = inotify.IN_DELETE_SELF | inotify.IN_MOVE_SELF | inotify.IN_UNMOUNT
 
+FEW = 100
+"""Events after which all files are looked at: far fewer than the kernel's queue holds (fs.inotify.max_queued_events,
+16,384), so that whatever was lost was lost after these."""
+
 _log = Logger()
 
 
@@ -49,8 +53,12 @@ class Files(Protocol):
     def layers(self) -> Sequence[Layer]:
         """As :meth:`eve_meta.inventory.interface.Source.layers`."""
 
-    def scan(self) -> Iterator[None]:
-        """Read what has changed, a file at each step; at the last step, put the result in place."""
+    def scan(self, suspects: Collection[str] | None = None) -> Iterator[None]:
+        """Read what has changed, a file at each step; at the last step, put the result in place.
+
+        :param suspects: the paths that events named since the last scan began, by the directories of :meth:`watched`
+            without links; None where any file may have changed.
+        """
 
     def watched(self) -> Mapping[str, float]:
         """The directories in which a change matters, and for how many seconds it may wait until the next scan.
@@ -83,6 +91,9 @@ class FileSource:
         self._again = False
         self._begun = 0
         self._awaited: set[int] = set()
+        # Paths of which events told since the last scan began, and the number of events; None for any path.
+        self._suspects: set[str] | None = None
+        self._events = 0
         self._said: object = None
         self.scanned = 0
 
@@ -117,7 +128,7 @@ class FileSource:
         Where it is later than :attr:`scanned`, *changed* is called when that one has ended, news or none.
         """
         # Events that have not been read are not looked into: whatever they are of, a scan more does no harm.
-        if self._timer is None and self._notifier is not None and _bytes_in(self._notifier.fileno()):
+        if self._timer is None and self._has_unread_events():
             self._schedule()
         number = self._begun + (self._timer is not None or self._again)
         if number > self.scanned:
@@ -126,6 +137,7 @@ class FileSource:
 
     def rescan(self) -> None:
         """Scan soon: what was read before now is not enough."""
+        self._suspects = None
         self._schedule(0.0)
 
     def _schedule(self, delay: float = DEBOUNCE) -> None:
@@ -145,8 +157,9 @@ class FileSource:
         self._again = False
         self._begun += 1
         # Before the first look: what changes after it makes an event.
-        self._watch()
-        self._scanning = cooperate(self._files.scan())
+        suspects = None if self._watch() or self._unwatched or self._has_unread_events() else self._suspects
+        self._suspects, self._events = set(), 0
+        self._scanning = cooperate(self._files.scan(suspects))
         done: Deferred[Any] = self._scanning.whenDone()
         done.addCallbacks(self._scanned, self._failed)
 
@@ -157,7 +170,10 @@ class FileSource:
         self._awaited.discard(self.scanned)
         said = (self._files.content(), self.problems())
         # A directory that was not watched while its files were read may have changed in between.
-        if self._watch() or self._again:
+        if self._watch():
+            self._suspects = None
+            self._again = True
+        if self._again:
             self._scan()
         if (said != self._said or awaited) and self._changed is not None:
             self._said = said
@@ -165,6 +181,7 @@ class FileSource:
 
     def _failed(self, failure: Failure) -> None:
         self._scanning = None
+        self._suspects = None
         if not isinstance(failure.value, TaskStopped):
             # A defect. The domains stay as they were, and the next change brings the next scan.
             _log.failure("reading {what} failed", failure, what=self._files)
@@ -225,9 +242,11 @@ class FileSource:
             self._notifier = None
 
     def _event(self, directory: str, _handle: object, path: FilePath[bytes], mask: int) -> None:
+        self._suspect(os.fsdecode(path.path))
         if mask & _SELF:
             # When a directory is deleted, Twisted ends the whole notifier; when one is moved, its watch moves along.
             self._unwatch()
+            self._suspects = None
             self._schedule()
             return
         names = self._watched.get(directory, set())
@@ -236,8 +255,13 @@ class FileSource:
         elif os.fsdecode(path.basename()) in names:
             self._schedule()
 
+    def _suspect(self, path: str) -> None:
+        self._events += 1
+        if self._events > FEW:
+            self._suspects = None
+        elif self._suspects is not None:
+            self._suspects.add(path)
 
-def _bytes_in(inotify_fd: int) -> int:
-    """How many bytes of events wait to be read (inotify(7))."""
-    (number,) = struct.unpack("i", fcntl.ioctl(inotify_fd, termios.FIONREAD, bytes(4)))
-    return int(number)
+    def _has_unread_events(self) -> bool:
+        # inotify(7): FIONREAD says how many bytes of them.
+        return self._notifier is not None and any(fcntl.ioctl(self._notifier.fileno(), termios.FIONREAD, bytes(4)))

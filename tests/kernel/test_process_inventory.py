@@ -70,7 +70,7 @@ import json, sys, time
 from eve_meta.inventory.owners import ProcessOwners
 from eve_meta.reactor import reactor
 
-def say():
+def say(taps):
     told = {tap: [str(owner.uuid), owner.name] for tap, owner in owners.owners().items()}
     print(json.dumps({"owners": told, "at": time.time()}), flush=True)
 

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, eventAsText
 
+from eve_meta import supervisor as module
 from eve_meta.channel import Counts, PasswordDone, PutNode, PutTap, SetPassword, ToWorker
 from eve_meta.domain import Domain, TokenPolicy
 from eve_meta.eve import UNKNOWN_NODE, Node
@@ -25,7 +26,7 @@ from eve_meta.password import MAX_PASSWORD, Outcome
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.steering import Tap
-from eve_meta.supervisor import LEAVE_TIME, PASSWORD_RETRY_TIME, SETTLE_TIME, Supervisor
+from eve_meta.supervisor import LEAVE_TIME, PASSWORD_RETRY_TIME, REFRESHED_AT_ONCE, SETTLE_TIME, Supervisor
 from eve_meta.worker_process import WorkerConfig, WorkerProcess
 
 CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
@@ -39,6 +40,9 @@ class FakeInventory:
 
     def __init__(self) -> None:
         self.by_tap: dict[str, Domain] = {}
+        self.concerned: set[str] | None = None
+        self.asked: list[str] = []
+        self.told: list[tuple[set[str], set[str]]] = []
         self.of_node = UNKNOWN_NODE
         self.unsettled: set[str] = set()
 
@@ -46,10 +50,14 @@ class FakeInventory:
         return self.of_node
 
     def domain_of(self, tap: str) -> Domain | None:
+        self.asked.append(tap)
         return self.by_tap.get(tap)
 
-    def taps_changed(self, names: Iterable[str]) -> None:
-        pass
+    def take_concerned(self) -> set[str] | None:
+        return self.concerned
+
+    def taps_changed(self, there: Iterable[str], gone: Iterable[str]) -> None:
+        self.told.append((set(there), set(gone)))
 
     def carrier_changed(self, tap: str) -> None:
         pass
@@ -512,3 +520,60 @@ def test_how_long_answers_took_is_kept_for_the_domain(scene: Scene) -> None:
     scene.inventory.by_tap["vnet1"] = DB
     scene.supervisor._inventory_changed()
     assert sum(one.times.buckets) == 0
+
+
+def test_only_taps_that_a_change_concerns_are_asked_for(scene: Scene) -> None:
+    """With thousands of taps, what is done for one must not be done for each."""
+    scene.clock.advance(0)
+    scene.inventory.told.clear()
+    scene.inventory.asked.clear()
+    scene.inventory.concerned = {"vnet4", "no tap of ours"}
+    scene.inventory.by_tap["vnet4"] = DB
+    scene.supervisor._inventory_changed()
+    assert set(scene.inventory.asked) == {"vnet4"}
+    assert scene.workers[0].last(4).tap == "vnet4"
+    scene.supervisor.tap_appeared(Tap(name="vnet5", ifindex=105, tag=5, since=0.0, carrier=True))
+    scene.supervisor.tap_gone(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
+    scene.clock.advance(0)
+    assert set(scene.inventory.asked) == {"vnet4", "vnet5"}
+    assert scene.inventory.told == [({"vnet5"}, {"vnet1"})]
+
+
+def test_two_taps_of_one_name_are_both_heard_of(scene: Scene) -> None:
+    """Where messages of the kernel were lost, the new one may be heard of before the end of the old one."""
+    scene.supervisor.tap_appeared(Tap(name="vnet1", ifindex=105, tag=5, since=0.0, carrier=True))
+    scene.inventory.concerned = {"vnet1"}
+    scene.inventory.by_tap["vnet1"] = DB
+    scene.supervisor._inventory_changed()
+    assert [state.domain for state in scene.supervisor.taps if state.tap.name == "vnet1"] == [DB, DB]
+    scene.supervisor.tap_gone(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
+    scene.clock.advance(0)
+    scene.inventory.by_tap["vnet1"] = WEB
+    scene.supervisor._inventory_changed()
+    assert [state.domain for state in scene.supervisor.taps if state.tap.name == "vnet1"] == [WEB]
+    assert not any("vnet1" in gone for _, gone in scene.inventory.told)
+
+
+def test_many_taps_get_their_domain_in_turns_but_lose_it_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONG", 1000.0)  # however slow this machine is
+    turns: list[Any] = []
+    monkeypatch.setattr(scene.clock, "callLater", lambda delay, call: turns.append(call))
+    names = [f"many{number}" for number in range(REFRESHED_AT_ONCE * 2 + 10)]
+    for tag, name in enumerate(names, 10):
+        scene.supervisor.tap_appeared(Tap(name=name, ifindex=100 + tag, tag=tag, since=0.0, carrier=True))
+    turns.clear()
+    scene.inventory.by_tap |= dict.fromkeys(names, WEB)
+    scene.supervisor._inventory_changed()
+
+    def known() -> int:
+        return sum(state.domain is WEB for state in scene.supervisor.taps if state.tap.name in names)
+
+    assert (known(), len(turns)) == (REFRESHED_AT_ONCE, 1)
+    turns.pop()()
+    assert (known(), len(turns)) == (REFRESHED_AT_ONCE * 2, 1)
+    scene.inventory.by_tap |= dict.fromkeys(names, DB)
+    scene.supervisor._inventory_changed()
+    assert known() == 0
+    while turns:
+        turns.pop()()
+    assert all(state.domain is DB for state in scene.supervisor.taps if state.tap.name in names)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from eve_meta.domain import Domain, Nic
 from eve_meta.inventory.interface import FileProblem, Layer
-from eve_meta.inventory.join import Said, join, written_taps
+from eve_meta.inventory.join import Joined, Said, written_taps
 from eve_meta.inventory.merge import merge
 from eve_meta.inventory.process import Owner
 
@@ -41,8 +41,10 @@ def joined(
     layers = [Layer(domains=files, written=True), Layer(domains=virt or {}, written=False)]
     merged, problems = merge(layers)
     hypervisors = [] if claims is None else [Said(set(virt or {}), claims)]
-    taps, more = join(merged, written_taps(layers), hypervisors, owners)
-    return {tap: domain for tap, (_, domain) in taps.items()}, problems + more
+    written = written_taps(layers)
+    found = Joined(merged, written, hypervisors, owners)
+    taps = {*written, *owners, *(claims or {})}
+    return {tap: pair[1] for tap in taps if (pair := found.get(tap)) is not None}, problems + found.problems
 
 
 def nobody(
@@ -239,9 +241,9 @@ def test_two_places_that_name_one_tap_for_two_domains() -> None:
         Layer(domains={"metadata": domain(uuid=UUID2, name="web2", taps=("t",))}, written=True),
     ]
     merged, _ = merge(layers)
-    taps, problems = join(merged, written_taps(layers), [], {})
-    assert taps == {}
-    assert [str(problem) for problem in problems] == [
+    found = Joined(merged, written_taps(layers), [], {})
+    assert found.get("t") is None
+    assert [str(problem) for problem in found.problems] == [
         "a: nics: expected one domain to name tap t, got a and metadata: none of them is served"
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class Watched:
         self.changes = 0
         self.owners.start(self._changed)
 
-    def _changed(self) -> None:
+    def _changed(self, taps: Collection[str]) -> None:
+        assert taps
         self.changes += 1
 
     def names(self) -> dict[str, str | None]:
@@ -184,7 +185,7 @@ def test_a_process_cannot_change_its_identity_by_letting_go_of_the_tap(
     watched.owners.kick("tap0")
     until(lambda: "tap0" in watched.owners.looked())
     assert watched.names() == {"tap0": "web1"}
-    watched.owners.taps_changed([])
+    watched.owners.taps_changed([], ["tap0"])
     watched.owners.taps_changed(["tap0"])
     until(lambda: "tap0" in watched.owners.looked())
     assert watched.names() == {"tap0": "web1"}
@@ -206,7 +207,7 @@ def test_a_tap_that_goes_is_forgotten(
     proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
     watched.owners.taps_changed(["tap0"])
     until(lambda: watched.names() == {"tap0": "web1"})
-    watched.owners.taps_changed([])
+    watched.owners.taps_changed([], ["tap0"])
     assert watched.names() == {}
     watched.owners.kick("tap0")
     assert set(watched.owners.looked()) == set()
@@ -277,3 +278,23 @@ def test_stop_lets_go_of_everything(
     turn(0.2)
     assert watched.changes == changes
     assert open_descriptors() == before
+
+
+def test_a_new_tap_is_looked_for_without_thousands_that_nobody_holds(
+    watched: Watched, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or each tap that comes would cost as much as there are taps, for a minute after they came."""
+    monkeypatch.setattr(module, "DELAYS", (0.0, 50.0))
+    many = [f"tap{number}" for number in range(3 * module.PIECE)]
+    watched.owners.taps_changed(many)
+    until(lambda: set(watched.owners.looked()) == set(many))
+    assert watched.changes == 3  # in pieces
+    watched.owners.taps_changed(["new"])
+    until(lambda: "new" in watched.owners.looked())
+    assert {watched.owners._searches[tap].looks for tap in (*many, "new")} == {1}
+
+
+def test_taps_that_came_apart_are_looked_for_together_the_next_time() -> None:
+    assert module._beat(100.0, 5.0) == module._beat(102.4, 5.0) == 105.0
+    assert module._beat(102.5, 5.0) == 107.5
+    assert module._beat(1.5, 0.0) == 1.5
