@@ -58,6 +58,9 @@ def serve(config: Config) -> None:
     log_to_stderr()
     manager = ServiceManager(os.environ)
     manager.status("compiling the programs and making the way for guests")
+    # Metrics are written by a thread. The reactor's thread gives way at each of its system calls, and would then wait
+    # this long until it has its turn again: 5 ms by default, so that a tap would wait for its filter until all is done.
+    sys.setswitchinterval(0.0005)
     os.umask(0o022)  # what workers may see they must see, whoever starts the daemon
     # One file descriptor for each QEMU process that is watched (a pidfd): a shell's soft limit is 1,024.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -219,7 +222,7 @@ def _questions(
 ) -> dict[str, Callable[..., Any]]:
     def ask_status() -> Deferred[Any]:
         counted = supervisor.current_counts()
-        return counted.addCallback(lambda _: status(supervisor, steering, inventory))
+        return counted.addCallback(lambda _: status(reactor, supervisor, steering, inventory))
 
     def ask_explain(asked_for: str) -> Deferred[Any]:
         # Only for who asks: it takes most of a megabyte.

@@ -7,6 +7,7 @@ Labels hold names of the host and words of closed sets, never what a guest sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -17,7 +18,6 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import Cooperator
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import Request as HttpRequest
@@ -26,6 +26,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from eve_meta import __version__
 from eve_meta.admin.status import drops
+from eve_meta.admin.turns import in_turns
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.latency import BOUNDS
 from eve_meta.ledger import Label
@@ -37,9 +38,6 @@ from eve_meta.web.counts import Drop, Note
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 """Of Prometheus' text format, which every scraper reads."""
-
-TAPS_AT_ONCE = 20
-"""Taps that are read in one turn of the reactor, which takes about a millisecond."""
 
 FRESH_TIME = 1.0
 """Seconds for which an answer is given again: however many ask, with 4,000 taps one takes a second of a CPU."""
@@ -247,7 +245,6 @@ class Exposition:
         self._steering = steering
         self._inventory = inventory
         self._in_thread = in_thread
-        self._cooperator = Cooperator(scheduler=lambda step: reactor.callLater(0, step))
         self._waiting: list[Deferred[bytes]] = []
         self._text = b""
         self._made = -FRESH_TIME
@@ -266,16 +263,8 @@ class Exposition:
         return wanted
 
     def _read(self) -> Deferred[Numbers]:
-        taps: list[TapNumbers] = []
-
-        def steps() -> Iterator[None]:
-            for index, state in enumerate(list(self._supervisor.taps), 1):
-                taps.append(read_tap(state, self._steering))
-                if index % TAPS_AT_ONCE == 0:
-                    yield
-
-        done = self._cooperator.coiterate(steps())
-        return done.addCallback(lambda _: read(taps, self._supervisor, self._steering, self._inventory))
+        taps = in_turns(self._reactor, partial(read_tap, steering=self._steering), self._supervisor.taps)
+        return taps.addCallback(lambda taps: read(taps, self._supervisor, self._steering, self._inventory))
 
     def _came(self, text: bytes) -> None:
         self._text, self._made = text, self._reactor.seconds()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from attrs import asdict
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from eve_meta import __version__
+from eve_meta.admin.turns import in_turns
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.steering.maps import Reason
 from eve_meta.steering.steering import Steering
@@ -17,26 +21,31 @@ from eve_meta.tapstate import TapState
 from eve_meta.web.counts import Drop, Note
 
 
-def status(supervisor: Supervisor, steering: Steering, inventory: Inventory) -> dict[str, Any]:
-    """The state of the daemon; every value is what JSON can hold."""
-    return {
-        "version": __version__,
-        "namespace": steering.namespace.name,
-        "taps": [_tap(state, steering) for state in supervisor.taps],
-        "workers": [{"pid": worker.pid, "restarts": worker.restarts} for worker in supervisor.workers],
-        "domains": len(list(inventory.domains())),
-        "unsteered": {
-            "requests": dict(supervisor.unsteered),
-            "drops": drops(steering.counters(0)),
-        },
-        "overruns": steering.overruns,
-        "heals": dict(supervisor.heals),
-        "problems": [
-            *([] if steering.path_problem is None else [steering.path_problem]),
-            *(f"tap {tap}: {problem}" for tap, problem in sorted(steering.problems.items())),
-            *(str(problem) for problem in inventory.problems()),
-        ],
-    }
+def status(
+    reactor: IReactorTime, supervisor: Supervisor, steering: Steering, inventory: Inventory
+) -> Deferred[dict[str, Any]]:
+    """The state of the daemon, which comes; every value is what JSON can hold."""
+    taps = in_turns(reactor, partial(_tap, steering=steering), supervisor.taps)
+    return taps.addCallback(
+        lambda taps: {
+            "version": __version__,
+            "namespace": steering.namespace.name,
+            "taps": taps,
+            "workers": [{"pid": worker.pid, "restarts": worker.restarts} for worker in supervisor.workers],
+            "domains": len(list(inventory.domains())),
+            "unsteered": {
+                "requests": dict(supervisor.unsteered),
+                "drops": drops(steering.counters(0)),
+            },
+            "overruns": steering.overruns,
+            "heals": dict(supervisor.heals),
+            "problems": [
+                *([] if steering.path_problem is None else [steering.path_problem]),
+                *(f"tap {tap}: {problem}" for tap, problem in sorted(steering.problems.items())),
+                *(str(problem) for problem in inventory.problems()),
+            ],
+        }
+    )
 
 
 def _tap(state: TapState, steering: Steering) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""Thousands of taps are read in many turns of the reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from eve_meta.admin.turns import AT_ONCE, in_turns
+
+
+class Turns:
+    """A reactor of which the test makes each turn."""
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], None]] = []
+
+    def callLater(self, delay: float, call: Callable[[], None]) -> None:  # noqa: N802  # Twisted's name
+        assert delay == 0
+        self._calls.append(call)
+
+    def turn(self) -> None:
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+
+
+def test_each_turn_takes_care_of_a_few() -> None:
+    reactor, got = Turns(), cast(list[list[int]], [])
+    called: list[int] = []
+
+    def call(value: int) -> int:
+        called.append(value)
+        return value * 2
+
+    in_turns(cast(Any, reactor), call, range(3 * AT_ONCE + 1)).addCallback(got.append)
+    for turn in range(1, 4):
+        reactor.turn()
+        assert (len(called), got) == (turn * AT_ONCE, [])
+    reactor.turn()
+    assert got == [[value * 2 for value in range(3 * AT_ONCE + 1)]]
+
+
+def test_of_nothing_nothing_comes() -> None:
+    reactor, got = Turns(), cast(list[list[int]], [])
+    in_turns(cast(Any, reactor), int, []).addCallback(got.append)
+    reactor.turn()
+    assert got == [[]]
