@@ -63,7 +63,7 @@ def _findings(path: Path | None) -> Iterator[Finding]:
     yield _user()
     if config.inventory.libvirt:
         yield _libvirt()
-    yield from examine(config.steering)
+    yield from examine(config.steering, config.admin.metrics)
 
 
 def _user() -> Finding:

@@ -268,10 +268,10 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
-def look(lab: Lab) -> dict[str, Finding]:
+def look(lab: Lab, metrics: str = "") -> dict[str, Finding]:
     """What is not as it should be around the taps of the lab's host."""
     with inside(lab.host.name):
-        findings = list(neighbours.look(SteeringConfig()))
+        findings = list(neighbours.look(SteeringConfig(), metrics))
     assert len(findings) >= 5
     return {finding.check: finding for finding in findings if finding.state.value != "ok"}
 
@@ -363,6 +363,56 @@ def test_programs_of_tcx_are_found(lab: Lab, pins: Path) -> None:
     finally:
         os.close(link)
     assert look(lab) == {}
+
+
+METRICS_ELSEWHERE = "192.0.2.1:9169"
+
+
+@pytest.fixture
+def served(lab: Lab) -> Iterator[None]:
+    """The host has that address, on a link of its own, and something listens there."""
+    lab.host.ip("link add uplink type bridge", "link set uplink up", "address add 192.0.2.1/24 dev uplink")
+    with lab.host.open_socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("192.0.2.1", 9169))
+        listener.listen()
+        yield
+
+
+@pytest.mark.usefixtures("served")
+def test_metrics_that_guests_can_read(lab: Lab) -> None:
+    """On whatever link the address is: that a neighbour of the host gets there is tried here, too."""
+    lab.bridge("br0", "10.0.0.1/24")
+    guest = lab.guest("web", tap="vnet1", bridge="br0", gateway="10.0.0.1")
+    found = look(lab, METRICS_ELSEWHERE)
+    assert {name: finding.state.value for name, finding in found.items()} == {"metrics": "warning"}
+    assert found["metrics"].text == (
+        "guests can read them at 192.0.2.1:9169: they are neighbours of this host, by its address 10.0.0.1 of br0"
+    )
+    guest.connect("192.0.2.1", 9169).close()
+    assert look(lab, "10.0.0.1:9169").keys() == {"metrics"}
+    lab.host.ip("link add link br0 name upon0 type macvlan", "address del 10.0.0.1/24 dev br0")
+    lab.host.ip("link set upon0 up", "address add 10.0.7.1/24 dev upon0")
+    assert "10.0.7.1 of upon0" in look(lab, METRICS_ELSEWHERE)["metrics"].text
+
+
+@pytest.mark.usefixtures("served")
+def test_metrics_that_guests_cannot_read(lab: Lab) -> None:
+    assert look(lab, METRICS_ELSEWHERE) == {}  # the host is no neighbour of theirs
+    lab.bridge("br0", "10.0.0.1/24")
+    guest = lab.guest("web", tap="vnet1", bridge="br0", gateway="10.0.0.1")
+    for metrics in ("127.0.0.1:9169", "[::1]:9169", ""):
+        assert look(lab, metrics) == {}
+    with lab.host.open_socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("127.0.0.2", 9169))
+        listener.listen()
+        # What the guest's own loopback would take goes out by a rule that comes before it.
+        guest.ip("rule add pref 10 lookup local", "rule del pref 0", "rule add pref 5 to 127.0.0.2 lookup 7")
+        guest.ip("route add 127.0.0.2 via 10.0.0.1 dev eth0 table 7")
+        guest.run("sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=1")
+        with pytest.raises(TimeoutError):
+            guest.connect("127.0.0.2", 9169, timeout=1)
+        lab.host.run("sysctl", "-qw", "net.ipv4.conf.br0.route_localnet=1")
+        guest.connect("127.0.0.2", 9169, timeout=5).close()  # it was the kernel that kept it away
 
 
 def test_neutron(lab: Lab) -> None:

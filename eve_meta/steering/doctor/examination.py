@@ -11,7 +11,7 @@ from eve_meta.steering.doctor.finding import Finding, State, ok, wrong
 from eve_meta.steering.doctor.rehearsal import rehearse
 
 
-def examine(config: SteeringConfig) -> Iterator[Finding]:
+def examine(config: SteeringConfig, metrics: str) -> Iterator[Finding]:
     """Looks at this host, some five seconds long; a daemon that runs here is not disturbed."""
     yield kernel.release()
     yield kernel.lockdown()
@@ -26,4 +26,4 @@ def examine(config: SteeringConfig) -> Iterator[Finding]:
     yield kernel.bpf_file_system()
     # Without bcc and headers nothing compiles, which is said already.
     yield from rehearse(programs=all(finding.state is State.OK for finding in needed))
-    yield from neighbours.look(config)
+    yield from neighbours.look(config, metrics)

@@ -1,16 +1,17 @@
-"""Who else on this host does something to the taps, or to 169.254.169.254."""
+"""Who else on this host does something to the taps, or to 169.254.169.254, and who gets what is for the host alone."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 from pyroute2 import IPRoute
 
 from eve_meta.addresses import SERVICE_IPV4
-from eve_meta.config import SteeringConfig
+from eve_meta.config import SteeringConfig, split_address
 from eve_meta.steering import filters
 from eve_meta.steering.doctor.finding import Finding, ok, warning, wrong
 from eve_meta.steering.libbpf import tcx_programs
@@ -18,18 +19,22 @@ from eve_meta.steering.links import link_of
 from eve_meta.steering.namespace import ALIAS, host_link
 from eve_meta.steering.steering import is_tap
 
+RT_SCOPE_UNIVERSE = 0
+"""Of linux/rtnetlink.h: the scope of addresses by which a host is known to others than its next neighbours."""
+
 NETNS = Path("/run/netns")
 
 NEUTRON = ("ovnmeta-", "qdhcp-", "qrouter-")
 """What the names of the namespaces begin with in which neutron's metadata agents run their haproxy."""
 
 
-def look(config: SteeringConfig) -> Iterator[Finding]:
-    """All findings about them."""
+def look(config: SteeringConfig, metrics: str) -> Iterator[Finding]:
+    """All findings about them; *metrics* is where the configuration wants the metrics to be."""
     with IPRoute() as ipr:
         yield from _taps(ipr, config)
         yield from _names(ipr, config)
         yield from _addresses(ipr)
+        yield _metrics(ipr, config, metrics)
     yield from _nat()
     yield from _neutron()
 
@@ -73,6 +78,43 @@ def _addresses(ipr: IPRoute) -> Iterator[Finding]:
         for message in ipr.get_addr(address=SERVICE_IPV4)
     ]
     yield from found or [ok("service address", f"no link of this host has {SERVICE_IPV4}")]
+
+
+def _metrics(ipr: IPRoute, config: SteeringConfig, metrics: str) -> Finding:
+    check = "metrics"
+    place = split_address(metrics)
+    if place is None:
+        return ok(check, "they are off")
+    if ip_address(place[0]).is_loopback:
+        # Whatever comes from elsewhere for such an address is dropped (ip_route_input_slow(), ip6_rcv_core()).
+        return ok(check, f"no guest reaches {metrics}")
+    names = _guest_networks(ipr, config)
+    # Linux takes a packet for any of its addresses on any of its links. So where a guest reaches one it reaches all.
+    near = [
+        f"{message.get_attr('IFA_ADDRESS')} of {names[message['index']]}"
+        for message in ipr.get_addr()
+        if message["index"] in names and message["scope"] == RT_SCOPE_UNIVERSE
+    ]
+    if not near:
+        return ok(check, f"guests have no address of this host for a neighbour, so {metrics} is no nearer to them")
+    text = f"guests can read them at {metrics}: they are neighbours of this host, by its address {near[0]}"
+    mend = f'set [admin] metrics = "127.0.0.1:{place[1]}", or have a firewall drop what guests send to {metrics}'
+    return warning(check, text, mend)
+
+
+def _guest_networks(ipr: IPRoute, config: SteeringConfig) -> dict[int, str]:
+    """Taps, the bridges that they are on, and what stands on those: names by ifindex."""
+    links = list(ipr.get_links())
+    taps = [message for message in links if is_tap(link_of(message), config)]
+    found = {message["index"] for message in taps}
+    found |= {master for message in taps if (master := message.get_attr("IFLA_MASTER")) is not None}
+    found |= {
+        message["index"]
+        for message in links
+        # A veth's other end is called so, too.
+        if link_of(message).kind in ("vlan", "macvlan", "ipvlan") and message.get_attr("IFLA_LINK") in found
+    }
+    return {message["index"]: link_of(message).name for message in links if message["index"] in found}
 
 
 def _nat() -> Iterator[Finding]:
