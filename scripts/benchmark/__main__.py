@@ -28,17 +28,24 @@ KINDS: Mapping[str, tuple[Callable[[int], list[dict[str, Any]]], str]] = {
 }
 
 
-NEEDED = {
-    "gcc": "gcc libc6-dev",
-    "go": "golang-go",
-    "haproxy": "haproxy",
-    "iperf3": "iperf3",
-    "nginx": "nginx-light",
-    "eventlet": "python3-eventlet",
-    "webob": "python3-webob",
+LOAD = {"gcc": "gcc libc6-dev"}
+
+NEEDED: Mapping[str, Mapping[str, str]] = {
+    "http": {
+        **LOAD,
+        "go": "golang-go",
+        "haproxy": "haproxy",
+        "nginx": "nginx-light",
+        "eventlet": "python3-eventlet",
+        "webob": "python3-webob",
+    },
+    "observing": LOAD,
+    "storm": LOAD,
+    "scale": {},
+    "cost": {"iperf3": "iperf3"},
 }
-"""What is measured with and beside, and its Debian package. Nothing installs them by itself: the servers among them
-would be started with the host."""
+"""By kind, what is measured with and beside, and its Debian package. Nothing installs them by itself: the servers among
+them would be started with the host."""
 
 
 def there(name: str) -> bool:
@@ -48,11 +55,11 @@ def there(name: str) -> bool:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure what *arguments* name."""
-    kinds = "\n".join(f"  {name:9} {text}" for name, (_, text) in KINDS.items())
+    described = "\n".join(f"  {name:9} {text}" for name, (_, text) in KINDS.items())
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="Measure, in network namespaces of its own, and print tables.",
-        epilog=f"kinds:\n{kinds}\nwithout one, all of them",
+        epilog=f"kinds:\n{described}\nwithout one, all of them",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kinds", nargs="*", metavar="KIND", choices=[*KINDS, []])
@@ -60,14 +67,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    missing = [name for name in NEEDED if not there(name)]
+    kinds = options.kinds or list(KINDS)
+    needed = {name: package for kind in kinds for name, package in NEEDED[kind].items()}
+    missing = [name for name in needed if not there(name)]
     if missing:
-        packages = " ".join(NEEDED.values())
+        packages = " ".join(needed[name] for name in missing)
         print(f"bench: {', '.join(missing)} missing. Install, on a machine for tests: {packages}", file=sys.stderr)
         return 1
     figures: dict[str, Any] = {"machine": machine(), "rounds": options.rounds}
     print(", ".join(f"{name}: {value}" for name, value in figures["machine"].items()))
-    for kind in options.kinds or KINDS:
+    for kind in kinds:
         print(f"\n{kind}: {KINDS[kind][1]}", flush=True)
         figures[kind] = KINDS[kind][0](options.rounds)
         print_table(figures[kind])

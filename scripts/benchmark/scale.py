@@ -1,17 +1,29 @@
-"""Thousands of taps: how long until they are steered, what one more costs, what they weigh, how soon a file counts."""
+"""Thousands of taps: how long until they are steered, what one more costs, what they weigh, how soon a file counts.
+
+What concerns the supervisor is said in its own CPU time where it can be: that is the same on a busy machine.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import socket
 import statistics
+import threading
 import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmark.field import META_DATA, NAME, domain, until
+from benchmark.field import META_DATA, NAME, cpu_seconds, domain, until
 from daemon import Daemon
-from guests import Guest, Lab
+from eve_meta.steering.libbpf import open_pin
+from eve_meta.steering.tapfilter import TapFilter
+from guests import BPFFS, Guest, Lab
 from link_watch import watching
+from namespace import inside
 
 STEPS = (10, 100, 1000, 4000)
 """Numbers of taps at which the next ones are timed."""
@@ -24,18 +36,30 @@ CHANGES = 5
 
 PATIENCE = 120.0
 
+ASK_INTERVAL = 0.006
+"""Seconds between two requests of a guest that waits for its new answer: one tap may ask 200 times a second."""
+
+PULSE_INTERVAL = 0.005
+"""Seconds between two looks at whether the supervisor's reactor turns."""
+
+METRICS = "127.0.0.1:9169"
+
 
 def measure(rounds: int) -> list[dict[str, Any]]:
-    """A row for each of :data:`STEPS`. Taps are real tap devices, and each has its domain file."""
+    """A row for each of :data:`STEPS`, and one for a restart with all of them there.
+
+    Taps are real tap devices, and each has its domain file.
+    """
     with Lab(NAME) as lab:
         lab.bridge("br0", "10.0.0.1/24")
         daemon = Daemon(lab)
+        daemon.config.write_text(daemon.config.read_text().replace("[admin]\n", f'[admin]\nmetrics = "{METRICS}"\n'))
         daemon.write_domain("vm0", domain(0))
         with daemon:
             ground = _Ground(lab, daemon, lab.guest("vm0", tap="vnet0", bridge="br0"))
             rows = [ground.row(step, rounds) for step in STEPS]
-            rows[-1]["restart_s"] = ground.restart()
-    for row in rows:
+            rows.append(ground.restart())
+    for row in rows[:-1]:
         row["one_more_ratio"] = round(row["one_more_ms"] / rows[0]["one_more_ms"], 2)
     return rows
 
@@ -55,63 +79,177 @@ class _Ground:
         filling = step - self._taps
         for number in range(self._taps, step):
             self._daemon.write_domain(f"vm{number}", domain(number))
-        began = time.monotonic()
-        self._lab.host.ip(*(f"tuntap add vnet{number} mode tap" for number in range(self._taps, step)))
-        made = time.monotonic()
-        self._taps = step
-        self._all_known()
-        known = time.monotonic()
-        one_more = [seconds for _ in range(rounds) for seconds in self._one_more()]
-        changes = [self._change() for _ in range(rounds * CHANGES)]
+        time.sleep(1)  # what reading the files takes is not the taps'
+        with self._observed() as attach:
+            self._lab.host.ip(*(f"tuntap add vnet{number} mode tap" for number in range(self._taps, step)))
+            self._taps = step
+            self._all_known()
+        one_more, cpu = zip(*(self._one_more() for _ in range(rounds)), strict=True)
+        kernel = [seconds for _ in range(rounds) for seconds in self._by_hand()]
+        changes, change_cpu = zip(*(self._change() for _ in range(rounds * CHANGES)), strict=True)
         return {
             "taps": step,
             "added": filling,
-            "made_s": round(made - began, 2),
-            "known_s": round(known - began, 2),
-            "one_more_ms": round(statistics.median(one_more) * 1000, 2),
+            "known_s": round(attach["seconds"], 2),
+            "attach_cpu_ms": round(attach["cpu"] * 1000 / filling, 2),
+            "attach_pause_ms": round(attach["pause"] * 1000),
+            "one_more_ms": round(statistics.median(t for times in one_more for t in times) * 1000, 2),
+            "one_more_cpu_ms": round(statistics.median(cpu) * 1000, 2),
+            "by_hand_ms": round(statistics.median(kernel) * 1000, 2),
             "change_ms": round(statistics.median(changes) * 1000, 1),
+            "change_cpu_ms": round(statistics.median(change_cpu) * 1000, 1),
+            **self._asked(rounds),
             **self._resident(),
         }
 
-    def restart(self) -> float:
-        """Seconds from starting the daemon, with all taps there, until each is steered and has its domain."""
+    def restart(self) -> dict[str, Any]:
+        """From starting the daemon, with all taps there, until each is steered and has its domain."""
+        began = time.monotonic()
         self._daemon.stop()
+        stopped = time.monotonic() - began
         began = time.monotonic()
         self._daemon.start()
-        self._all_known()
-        return round(time.monotonic() - began, 2)
+        with self._observed() as restart:
+            answered: list[float] = []
+            until(lambda: self._hostname() is not None, PATIENCE, "an answer")
+            answered.append(time.monotonic() - began)
+            self._all_known()
+        return {
+            "taps": self._taps,
+            "added": self._taps,
+            "known_s": round(time.monotonic() - began, 2),
+            "stop_s": round(stopped, 2),
+            "answered_s": round(answered[0], 2),
+            "attach_pause_ms": round(restart["pause"] * 1000),
+            **self._resident(),
+        }
 
-    def _one_more(self) -> list[float]:
-        """Seconds from the kernel's word of a new tap to its filter, for some taps that go again."""
+    def _one_more(self) -> tuple[list[float], float]:
+        """Seconds from the kernel's word of a new tap to its filter, for some taps that go again; and the supervisor's
+        CPU time for one of them, until it is at rest."""
         numbers = range(self._taps, self._taps + SAMPLE)
+        before_cpu = self._cpu()
         with watching(self._lab.host) as watch:
             before = set(watch.links)
             for number in numbers:
                 self._lab.host.ip(f"tuntap add vnet{number} mode tap")
             until(lambda: len(watch.filters.keys() - before) >= SAMPLE, PATIENCE, "the filters of new taps")
             times = [watch.filters[link] - watch.links[link] for link in watch.filters.keys() - before]
+        time.sleep(0.5)
+        cpu = (self._cpu() - before_cpu) / SAMPLE
         self._lab.host.ip(*(f"link delete vnet{number}" for number in numbers))
+        time.sleep(0.5)
+        return times, cpu
+
+    def _by_hand(self) -> list[float]:
+        """Seconds that a program without anything else takes for the same qdisc and filter."""
+        names = [f"other{number}" for number in range(SAMPLE)]
+        times = []
+        with contextlib.ExitStack() as undo:
+            program = open_pin(BPFFS / NAME / "tap_in")
+            undo.callback(os.close, program)
+            with inside(self._lab.host.name):
+                tap_filter = TapFilter(program, "tap_in")
+            undo.callback(tap_filter.close)
+            for name in names:
+                self._lab.host.ip(f"tuntap add {name} mode tap")
+                with inside(self._lab.host.name):
+                    ifindex = socket.if_nametoindex(name)
+                began = time.monotonic()
+                tap_filter.attach(ifindex)
+                times.append(time.monotonic() - began)
+        self._lab.host.ip(*(f"link delete {name}" for name in names))
         return times
 
-    def _change(self) -> float:
-        """Seconds from a changed file to the guest's new answer."""
+    def _change(self) -> tuple[float, float]:
+        """Seconds from a changed file to the guest's new answer, and the supervisor's CPU time for it."""
         self._changes += 1
         hostname = f"changed{self._changes}.example.org"
+        cpu = self._cpu()
         began = time.monotonic()
         self._daemon.write_domain("vm0", {**domain(0), "hostname": hostname})
-        until(lambda: json.loads(self._guest.get(META_DATA).body)["hostname"] == hostname, PATIENCE, "the new answer")
-        return time.monotonic() - began
+        until(lambda: self._hostname() == hostname, PATIENCE, "the new answer")
+        took = time.monotonic() - began
+        time.sleep(0.3)
+        return took, self._cpu() - cpu
+
+    def _hostname(self) -> str | None:
+        time.sleep(ASK_INTERVAL)
+        try:
+            answer = self._guest.get(META_DATA)
+        except OSError:
+            return None
+        return str(json.loads(answer.body)["hostname"]) if answer.status == 200 else None
+
+    def _asked(self, rounds: int) -> dict[str, float]:
+        """What ``eve-meta status`` and a scrape of the metrics take, and for how long they keep the reactor."""
+        said: dict[str, float] = {}
+        questions: dict[str, Callable[[], int]] = {"status": self._status, "scrape": self._scrape}
+        for name, ask in questions.items():
+            times, pauses, size = [], [], 0
+            for _ in range(rounds):
+                with self._observed() as observed:
+                    size = ask()
+                times.append(observed["seconds"])
+                pauses.append(observed["pause"])
+                time.sleep(1.1)  # a scrape is answered from the last one for a second
+            said[f"{name}_ms"] = round(statistics.median(times) * 1000)
+            said[f"{name}_pause_ms"] = round(statistics.median(pauses) * 1000)
+            said[f"{name}_kb"] = round(size / 1000)
+        return said
+
+    def _status(self) -> int:
+        return len(json.dumps(self._daemon.status()))
+
+    def _scrape(self) -> int:
+        with inside(self._lab.host.name):
+            return len(urllib.request.urlopen(f"http://{METRICS}/metrics", timeout=PATIENCE).read())
 
     def _all_known(self) -> None:
-        def known() -> int:
-            return sum(tap["domain"] is not None for tap in self._daemon.status()["taps"])
+        def known() -> bool:
+            time.sleep(0.2)
+            taps = self._daemon.status()["taps"]
+            return sum(tap["domain"] is not None for tap in taps) == self._taps
 
-        until(lambda: known() == self._taps, PATIENCE, "the domain of each tap")
+        until(known, PATIENCE, "the domain of each tap")
 
-    def _resident(self) -> dict[str, float]:
+    @contextlib.contextmanager
+    def _observed(self) -> Iterator[dict[str, float]]:
+        """Meanwhile: the seconds, the supervisor's CPU seconds, and the longest that its reactor did not turn."""
+        seen: dict[str, float] = {"pause": 0.0}
+        done = threading.Event()
+        path = str(self._daemon.directory / "admin.sock")
+
+        def look() -> None:
+            while not done.wait(PULSE_INTERVAL):
+                began = time.monotonic()
+                with socket.socket(socket.AF_UNIX) as asking, contextlib.suppress(OSError):
+                    asking.connect(path)
+                    asking.sendall(b'{"question": "nothing that there is"}\n')
+                    asking.recv(4096)
+                    seen["pause"] = max(seen["pause"], time.monotonic() - began)
+
+        looking = threading.Thread(target=look, daemon=True)
+        cpu, began = self._cpu(), time.monotonic()
+        looking.start()
+        try:
+            yield seen
+            seen["seconds"], seen["cpu"] = time.monotonic() - began, self._cpu() - cpu
+        finally:
+            done.set()
+            looking.join()
+
+    def _cpu(self) -> float:
+        return cpu_seconds(self._pid)
+
+    @property
+    def _pid(self) -> int:
         process = self._daemon.process
         assert process is not None  # for mypy: it runs
-        pids = {"supervisor_mb": process.pid, "worker_mb": self._daemon.status()["workers"][0]["pid"]}
+        return process.pid
+
+    def _resident(self) -> dict[str, float]:
+        pids = {"supervisor_mb": self._pid, "worker_mb": self._daemon.status()["workers"][0]["pid"]}
         return {name: round(_resident_kib(pid) / 1000, 1) for name, pid in pids.items()}
 
 

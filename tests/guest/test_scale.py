@@ -1,0 +1,18 @@
+"""Hundreds of real taps, as many domain files, and a restart with all of them there.
+
+How long that takes is scripts/bench's to say; that what is done for one tap does not grow with their number is held by
+tests/unit, which count it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmark import scale
+
+
+def test_hundreds_of_taps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "STEPS", (10, 300))
+    few, many, restarted = scale.measure(1)
+    assert (few["taps"], many["taps"], restarted["taps"]) == (10, 300, 300)
+    assert restarted["answered_s"] <= restarted["known_s"]
