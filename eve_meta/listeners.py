@@ -1,6 +1,6 @@
-"""The sockets that guests connect to, and that all workers share.
+"""The sockets that guests connect to.
 
-They are one and the same for all: what a worker that was taken over did to them outlives it.
+Workers come and go, these stay: what a worker that was taken over did to them outlives it.
 """
 
 from __future__ import annotations
@@ -41,17 +41,20 @@ class Listeners:
 
         :raises Problem: as *listen* does; the next call tries again.
         """
-        if not self._sockets or not all(map(_listens, self._sockets)):
-            self._log.error(
-                "a worker shut the socket that guests connect to; it is made anew and all workers start again"
-            )
-            for each in self._sockets:
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)  # for those too who hold a copy, and so the port
-            self.close()
+        if not all(map(_listens, self._sockets)):
+            self.give_up("a worker shut the socket that guests connect to")
             broken()
+        if not self._sockets:
             self._take(self._listen())
         return self._sockets
+
+    def give_up(self, why: str) -> None:
+        """Ends them, for whoever has them; the next who asks gets others."""
+        self._log.error("{why}; it is made anew and all workers start again", why=why)
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)  # for those too who hold a copy, and so the port
+        self.close()
 
     def close(self) -> None:
         """Closes them; whoever else has them may go on."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from array import array
-from collections.abc import Callable, Collection, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -22,8 +23,11 @@ STATUS_INTERVAL = 10.0
 FIRST_KEPT = 3
 """The first descriptor that a service manager passes on (sd_listen_fds(3))."""
 
-NAME = "guests"
-"""The name of what it keeps for us: the sockets that guests connect to."""
+NAME = "guests-{}"
+"""The names of what it keeps for us, the sockets that guests connect to, with the place of each among them: it gives
+them back in an order of its own."""
+
+_KEPT = re.compile(r"guests-([0-9]{1,3})")
 
 KEEP_TIME = 1.0
 """Seconds that it is waited for when it is to keep sockets: without them the next daemon begins with refusals."""
@@ -33,7 +37,6 @@ class ServiceManager:
     """The service manager that started us.
 
     :param environ: where it says how to reach it. What it says is taken out: no child of ours is to speak for us.
-    :ivar kept: the sockets that it keeps, so that they outlive this process; those of the daemon before at first.
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
@@ -44,7 +47,12 @@ class ServiceManager:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._watchdog = int(microseconds) / 1e6 if microseconds.isdecimal() and ours else 0.0
         self._ready = self._stopping = False
-        self.kept = _inherited(environ)
+        (self._kept, self._names) = _inherited(environ)
+
+    @property
+    def kept(self) -> tuple[socket.socket, ...]:
+        """The sockets that it keeps, so that they outlive this process; those of the daemon before at first."""
+        return tuple(self._kept.values())
 
     @property
     def listens(self) -> bool:
@@ -67,16 +75,19 @@ class ServiceManager:
             self._stopping = True
             self._send(f"STOPPING=1\nSTATUS={how}")
 
-    def keep(self, sockets: Collection[socket.socket]) -> None:
+    def keep(self, sockets: Sequence[socket.socket]) -> None:
         """Has it keep *sockets*, which stay ours, in place of those that it keeps now.
 
         Who starts next in our place has them, whatever we end by; what connects meanwhile waits in their backlog.
         """
-        if set(sockets) != set(self.kept):
-            self._send(f"FDSTOREREMOVE=1\nFDNAME={NAME}", patience=KEEP_TIME)
-            if sockets:
-                self._send(f"FDSTORE=1\nFDNAME={NAME}", sockets, patience=KEEP_TIME)
-            self.kept = tuple(sockets)
+        if tuple(sockets) == self.kept:
+            return
+        for name in sorted(self._names):
+            self._send(f"FDSTOREREMOVE=1\nFDNAME={name}", patience=KEEP_TIME)
+        self._kept = {NAME.format(place): each for place, each in enumerate(sockets)}
+        self._names = set(self._kept)
+        for name, each in self._kept.items():
+            self._send(f"FDSTORE=1\nFDNAME={name}", each, patience=KEEP_TIME)
 
     def beat(self, reactor: IReactorTime, status: Callable[[], str]) -> None:
         """Says from now on, at half the watchdog's time, that *reactor* turns, and how it goes.
@@ -92,30 +103,31 @@ class ServiceManager:
         if not self._stopping:
             self._send(f"{'WATCHDOG=1' * bool(self._watchdog)}\nSTATUS={status()}".strip())
 
-    def _send(self, message: str, sockets: Collection[socket.socket] = (), *, patience: float = 0.0) -> None:
+    def _send(self, message: str, kept: socket.socket | None = None, *, patience: float = 0.0) -> None:
         if not self._address:
             return
         rights: list[tuple[int, int, Any]] = []
-        if sockets:
-            rights.append((socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [each.fileno() for each in sockets])))
+        if kept is not None:
+            rights.append((socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [kept.fileno()])))
         # A service manager that is gone, or too slow to read, is no reason to fail or to wait for long.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.settimeout(patience)
             sender.sendmsg([message.encode()], rights, 0, self._address)
 
 
-def _inherited(environ: MutableMapping[str, str]) -> tuple[socket.socket, ...]:
-    """The sockets that it kept for us, by sd_listen_fds(3)."""
+def _inherited(environ: MutableMapping[str, str]) -> tuple[dict[str, socket.socket], set[str]]:
+    """The sockets that it kept for us, in their order, by sd_listen_fds(3); and all names of ours that it has."""
     said = {name: environ.pop(name) for name in list(environ) if name.startswith("LISTEN_")}
     names = said.get("LISTEN_FDNAMES", "").split(":")
     # Where they were passed to another, we are its child, and under these numbers have what is our own.
     if said.get("LISTEN_PID") != str(os.getpid()) or said.get("LISTEN_FDS") != str(len(names)):
-        return ()
-    kept = []
+        return {}, set()
+    kept = {}
     for descriptor, name in enumerate(names, FIRST_KEPT):
-        if name == NAME:
+        if _KEPT.fullmatch(name):
             with contextlib.suppress(OSError):  # no socket, and so not what we gave away
-                kept.append(socket.socket(fileno=descriptor))
-    for each in kept:
+                kept[name] = socket.socket(fileno=descriptor)
+    for each in kept.values():
         each.set_inheritable(False)
-    return tuple(kept)
+    in_order = sorted(kept.items(), key=lambda named: int(named[0].rpartition("-")[2]))
+    return dict(in_order), {name for name in names if _KEPT.fullmatch(name)}

@@ -96,14 +96,15 @@ def serve(config: Config) -> None:
         _listen_metrics(config, supervisor, steering, inventory)
         undo.callback(hand_over.or_take_down)
         undo.callback(manager.stopping)
-        listeners = _started(steering, end_if_told, manager.kept)
+        workers = config.web.workers or os.cpu_count() or 1
+        listeners = _started(steering, end_if_told, workers, manager.kept)
         # From here on there are workers, whose end takes a reactor that runs. When it starts it brings a handler of its
         # own for SIGTERM, which complains of a second one.
         _on_signals(_end_reactor)
         end_if_told()
         reactor.callWhenRunning(_on_signals, _end_reactor)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
-        supervisor.start(steering, listeners, config.web.workers or os.cpu_count() or 1)
+        supervisor.start(steering, listeners, workers)
         reactor.addSystemEventTrigger("before", "shutdown", manager.stopping)
         reactor.addSystemEventTrigger("before", "shutdown", supervisor.stop)
         reactor.callWhenRunning(manager.beat, reactor, supervisor.summary)
@@ -154,10 +155,10 @@ class _HandOver:
 
 
 def _started(
-    steering: Steering, end_if_told: Callable[[], None], kept: Sequence[socket.socket]
+    steering: Steering, end_if_told: Callable[[], None], workers: int, kept: Sequence[socket.socket]
 ) -> Sequence[socket.socket]:
     try:
-        return steering.start(end_if_told, kept)
+        return steering.start(end_if_told, workers, kept)
     except Problem:
         # Of a program that we ran, and that the service manager told to end as it told us.
         end_if_told()

@@ -36,7 +36,7 @@ from eve_meta.refusals import RefusalLog
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.steering import Steering, Tap
-from eve_meta.tag import MAX_TAG
+from eve_meta.tag import MAX_TAG, share_of
 from eve_meta.tapstate import TapState
 from eve_meta.web.counts import NAMES
 from eve_meta.worker_process import IReactor, WorkerConfig, WorkerProcess
@@ -130,26 +130,27 @@ class Supervisor:
         return [state for _, state in sorted(self._taps.items())]
 
     def start(self, steering: Steering, listeners: Sequence[socket.socket], workers: int) -> None:
-        """Starts the inventory and *workers* workers, which accept on *listeners*."""
+        """Starts the inventory and *workers* workers, which accept on *listeners*, each on its own."""
         self._inventory.start(self._inventory_changed)
-        self._listeners = Listeners(listeners, steering.namespace.listen, self._keep)
+        self._listeners = Listeners(listeners, partial(steering.namespace.listen, workers), self._keep)
         sound = partial(self._listeners.sound, self._kill_all)
         for number in range(workers):
             worker = WorkerProcess(
                 self._reactor,
                 self._config,
                 number,
-                sound,
+                partial(_of_worker, sound, number, workers),
                 entered=steering.namespace.entered,
                 started=partial(self._started, number),
                 accepting=self._worker_accepts,
-                counted=self._counted,
+                counted=partial(self._counted, number),
                 asked=partial(self._asked, number),
-                timed=self._timed,
-                reported=self._reported,
-                posted=self._password_posted,
+                timed=partial(self._timed, number),
+                reported=partial(self._reported, number),
+                posted=partial(self._password_posted, number),
             )
             self.workers.append(worker)
+        for worker in self.workers:
             worker.start()
 
     def summary(self) -> str:
@@ -222,7 +223,7 @@ class Supervisor:
         self._named[tap.name].remove(state)
         if not self._named[tap.name]:
             del self._named[tap.name]
-        for worker in self.workers:
+        for worker in self._worker_of(tap.tag):
             worker.at_once(RemoveTap(tag=tap.tag))
         if not self.stopping:
             self._tell_inventory(tap)
@@ -331,12 +332,19 @@ class Supervisor:
 
     # -- workers --
 
+    def _worker_of(self, tag: int) -> Sequence[WorkerProcess]:
+        """The worker that answers the guest of *tag*; none while there are none yet."""
+        return [self.workers[share_of(tag, len(self.workers))]] if self.workers else []
+
+    def _is_of(self, tag: int, number: int) -> bool:
+        return share_of(tag, len(self.workers)) == number
+
     def _tell_unknown(self, state: TapState) -> None:
-        for worker in self.workers:
+        for worker in self._worker_of(state.tap.tag):
             worker.at_once(_unknown(state))
 
     def _tell(self, state: TapState) -> None:
-        for worker in self.workers:
+        for worker in self._worker_of(state.tap.tag):
             worker.put(state.tap.tag, partial(self._content, state))
 
     def _content(self, state: TapState) -> tuple[PutTap, bytes]:
@@ -366,13 +374,14 @@ class Supervisor:
 
     def _started(self, number: int, worker: WorkerProcess) -> None:
         self.events.emit(Kind.WORKER_STARTED, worker=number, pid=worker.pid, restarts=worker.restarts)
-        self._tell_all(worker)
+        self._tell_all(number, worker)
 
-    def _tell_all(self, worker: WorkerProcess) -> None:
-        """Pushes the whole table to a worker that is new."""
+    def _tell_all(self, number: int, worker: WorkerProcess) -> None:
+        """Pushes its part of the table to a worker that is new."""
         worker.put(NODE, self._node_content)
         for state in self._taps.values():
-            worker.put(state.tap.tag, partial(self._content, state))
+            if self._is_of(state.tap.tag, number):
+                worker.put(state.tap.tag, partial(self._content, state))
         if self._begun:
             worker.begin()
 
@@ -396,7 +405,18 @@ class Supervisor:
         if all(worker.accepts for worker in self.workers):
             self._ready()
 
-    def _counted(self, counts: Counts) -> None:
+    def _misled(self, number: int, tag: int) -> None:
+        """A worker was asked by the guest of another's *tag*: the kernel does not choose by the tag any more.
+
+        A worker that was taken over can take that away from all (SO_DETACH_REUSEPORT_BPF); or it says what is not true.
+        """
+        if self._listeners is not None and not self.stopping:
+            self._listeners.give_up(f"worker {number} was connected with the guest of tag {tag}, which is another's")
+            self._kill_all()
+
+    # What a worker says of the taps of another is not true, or the other's to say.
+
+    def _counted(self, worker: int, counts: Counts) -> None:
         """Adds up what a worker counted. Tags of taps that are gone are nobody's any more."""
         for tag, of_tag in counts.counts.items():
             # Only what a sound worker says: one that a guest took over must not fill our memory with names.
@@ -406,6 +426,8 @@ class Supervisor:
                 whose = NO_TAP
             elif len(tag) <= len(str(MAX_TAG)) and tag.isdecimal() and int(tag) in self._taps:
                 state = self._taps[int(tag)]
+                if not self._is_of(state.tap.tag, worker):
+                    continue
                 state.counts.update(good)
                 whose = state.tap.name
             else:
@@ -424,6 +446,9 @@ class Supervisor:
             state = self._taps.get(row.tag) or self._leaving.get(row.tag)
             if state is None:
                 continue
+            if not self._is_of(row.tag, worker):
+                self._misled(worker, row.tag)
+                return
             if state.add(row, now):
                 self._refusals.answered(state.tap.name, row.status, row.number)
             if (domain := state.first_fetch(row, now)) is not None:
@@ -436,17 +461,17 @@ class Supervisor:
         fields = {"tap": None} if state is None else _fields(state.tap, state.domain)
         self.events.emit(Kind.REFUSED, **fields, what=what, count=number)
 
-    def _reported(self, told: Reported) -> None:
+    def _reported(self, worker: int, told: Reported) -> None:
         """Keeps what guests reported of themselves."""
         now = time.monotonic()
         for each in told.reports:
-            if (state := self._taps.get(each.tag)) is not None:
+            if (state := self._taps.get(each.tag)) is not None and self._is_of(each.tag, worker):
                 state.add_report(each.generation, each.report, now)
 
-    def _timed(self, times: Iterable[Times]) -> None:
+    def _timed(self, worker: int, times: Iterable[Times]) -> None:
         """Adds up how long the answers of a worker took."""
         for each in times:
-            if (state := self._taps.get(each.tag)) is not None:
+            if (state := self._taps.get(each.tag)) is not None and self._is_of(each.tag, worker):
                 state.add_times(each)
 
     # -- passwords --
@@ -462,13 +487,13 @@ class Supervisor:
         """
         return self._passwords.clear(domain).addCallback(lambda _: self._password_changed(domain))
 
-    def _password_posted(self, tag: int, password: str, answer: Callable[[Outcome], None]) -> None:
+    def _password_posted(self, worker: int, tag: int, password: str, answer: Callable[[Outcome], None]) -> None:
         """A worker says that the guest of *tag* posted *password*. Whatever it knew, whether one is set is known here.
 
-        A worker that a guest took over can set one for any tag, since it answers for all of them. But it can replace
-        none, and at most it fills the disk with one for each domain.
+        A worker that a guest took over can set one for any tag that it answers for. But it can replace none, and at
+        most it fills the disk with one for each domain.
         """
-        state = self._taps.get(tag)
+        state = self._taps.get(tag) if self._is_of(tag, worker) else None
         now = self._reactor.seconds()
         if state is None or state.domain is None or now - state.password_failed < PASSWORD_RETRY_TIME:
             answer(Outcome.FAILED)
@@ -477,7 +502,7 @@ class Supervisor:
 
         def stored(outcome: Outcome) -> None:
             if outcome is Outcome.STORED:
-                # Before the guest hears of it: its next request may be another worker's.
+                # Before the guest hears of it: its next request may come by another of its taps.
                 self._password_changed(domain).addCallback(lambda _: answer(outcome))
                 return
             if outcome is Outcome.FAILED:
@@ -492,6 +517,11 @@ class Supervisor:
             if state.domain is not None and state.domain.instance_uuid == domain:
                 self._tell(state)
         return self.current_counts()
+
+
+def _of_worker(listeners: Callable[[], Sequence[socket.socket]], number: int, workers: int) -> Sequence[socket.socket]:
+    """Those of *listeners* that are for the worker of that number: one of each IP version."""
+    return listeners()[number::workers]
 
 
 def _unknown(state: TapState) -> PutTap:

@@ -30,3 +30,11 @@ def mark_of_tag(tag: int) -> int:
     if not MIN_TAG <= tag <= MAX_TAG:
         raise ValueError(f"expected a tag of {MIN_TAG}..{MAX_TAG}, got {tag!r}")
     return STEERED | tag
+
+
+def share_of(tag: int, workers: int) -> int:
+    """Which of so many *workers* answers the guest of *tag*; the kernel is told the same (``steering/shares.py``).
+
+    Tags are given one after the other, so that every worker has as many taps.
+    """
+    return tag % workers

@@ -32,7 +32,7 @@ os.execvp(command[0], command)
 """
 """Becomes a daemon that has what is kept for it."""
 
-MAX_KEPT = 4
+MAX_KEPT = 128
 """The unit's FileDescriptorStoreMax=."""
 
 

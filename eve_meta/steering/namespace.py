@@ -21,6 +21,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from eve_meta.errors import Problem
 from eve_meta.steering import filters, iptables, sysctls
 from eve_meta.steering.libbpf import open_pin
+from eve_meta.steering.shares import share_out
 from eve_meta.steering.sysctls import LISTEN_BACKLOG, META0
 from eve_meta.tag import STEERED
 
@@ -155,17 +156,21 @@ class PrivateNamespace:
             os.close(self._held)
             self._held = -1
 
-    def listen(self, kept: Sequence[socket.socket] = ()) -> tuple[socket.socket, ...]:
-        """The sockets on which workers accept, within the namespace: one for IPv4 and, where there is, one for IPv6.
+    def listen(self, workers: int = 1, kept: Sequence[socket.socket] = ()) -> tuple[socket.socket, ...]:
+        """The sockets on which workers accept, within the namespace: for IPv4 one for each worker, then, where there is
+        IPv6, as many for that.
 
-        :param kept: those of an earlier daemon, of which the sound ones are taken and the others closed.
+        :param kept: those of an earlier daemon, in their order. Those of one address are taken where all are sound and
+            as many as workers, else closed.
         :raises Problem: when the port is taken there.
         """
         addresses = [(socket.AF_INET, iptables.WORKER), *([(socket.AF_INET6, iptables.WORKER6)] if self.ipv6 else [])]
         with contextlib.ExitStack() as undo, self.entered():
-            taken = {address: each for each in kept for address in addresses if self._is_sound(each, *address)}
+            sound = {address: [each for each in kept if self._is_sound(each, *address)] for address in addresses}
+            # One that is missing has left its place among them to another.
+            taken = {address: each for address, each in sound.items() if len(each) == workers}
             for each in kept:
-                if each in taken.values():
+                if any(each in of_one for of_one in taken.values()):
                     undo.enter_context(each)
                     # What a worker that was taken over may have changed.
                     each.setblocking(False)
@@ -174,9 +179,13 @@ class PrivateNamespace:
                     with contextlib.suppress(OSError):
                         each.shutdown(socket.SHUT_RDWR)  # for those too who hold a copy, and so the port
                     each.close()
-            listeners = tuple(taken.get(address) or undo.enter_context(self._listen(*address)) for address in addresses)
+            listeners: list[socket.socket] = []
+            for address in addresses:
+                if address not in taken:
+                    taken[address] = [undo.enter_context(each) for each in self._listen(*address, workers)]
+                listeners += taken[address]
             undo.pop_all()
-        return listeners
+        return tuple(listeners)
 
     def _is_sound(self, kept: socket.socket, family: socket.AddressFamily, address: str) -> bool:
         """Whether *kept* is what :meth:`_listen` makes."""
@@ -197,19 +206,31 @@ class PrivateNamespace:
         finally:
             os.close(inside)
 
-    def _listen(self, family: socket.AddressFamily, address: str) -> socket.socket:
-        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((address, iptables.PORT))
-            listener.listen(LISTEN_BACKLOG)
-        except OSError as error:
-            listener.close()
-            raise Problem(
-                f"cannot listen on {address} port {iptables.PORT} in namespace {self.name!r}: {error.strerror}; "
-                f"what runs there: ip netns pids {self.name}"
-            ) from None
-        return listener
+    def _listen(self, family: socket.AddressFamily, address: str, workers: int) -> list[socket.socket]:
+        with contextlib.ExitStack() as undo:
+            listeners = [
+                undo.enter_context(
+                    socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+                )
+                for _ in range(workers)
+            ]
+            try:
+                for listener in listeners:
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    if workers > 1:
+                        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                if workers > 1:
+                    share_out(listeners[0], workers)
+                for listener in listeners:
+                    listener.bind((address, iptables.PORT))
+                    listener.listen(LISTEN_BACKLOG)
+            except OSError as error:
+                raise Problem(
+                    f"cannot listen on {address} port {iptables.PORT} in namespace {self.name!r}: {error.strerror}; "
+                    f"what runs there: ip netns pids {self.name}"
+                ) from None
+            undo.pop_all()
+        return listeners
 
     def _ensure_namespace(self) -> None:
         if self._held < 0:

@@ -127,12 +127,15 @@ class Steering:
         """Taps that could not be steered, and why."""
         return self._problems
 
-    def start(self, end_if_told: Callable[[], None], kept: Sequence[socket.socket] = ()) -> tuple[socket.socket, ...]:
+    def start(
+        self, end_if_told: Callable[[], None], workers: int = 1, kept: Sequence[socket.socket] = ()
+    ) -> tuple[socket.socket, ...]:
         """Makes the path and begins to watch for taps; returns the sockets on which workers accept guests' connections.
 
         Blocks for the two seconds that compiling takes, so it is called before the reactor runs.
 
         :param end_if_told: called now and then meanwhile; what it raises ends the start.
+        :param workers: how many there will be; see :meth:`eve_meta.steering.namespace.PrivateNamespace.listen`.
         :param kept: such sockets of an earlier daemon; those that are as they should be are taken.
         :raises Problem: when that is impossible; then the host is as it was.
         """
@@ -147,7 +150,7 @@ class Steering:
             undo.callback(self._abandon)
             self._host_ifindex = self.namespace.ensure()
             undo.callback(self.namespace.remove)
-            listeners = self.namespace.listen(kept)
+            listeners = self.namespace.listen(workers, kept)
             for listener in listeners:
                 undo.callback(listener.close)
             settings = maps.settings()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -263,3 +265,25 @@ def is_alive(pid: int) -> bool:
         return not proc_status(pid)["State"].startswith("Z")
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+SYS_PIDFD_GETFD = 438  # of every architecture
+
+
+def taken(pid: int, fd: int) -> int:
+    """The open file that the process *pid* has as *fd*, also for us."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        copy = ctypes.CDLL(None, use_errno=True).syscall(SYS_PIDFD_GETFD, pidfd, fd, 0)
+        assert copy >= 0, os.strerror(ctypes.get_errno())
+        return int(copy)
+    finally:
+        os.close(pidfd)
+
+
+def taken_sockets(pid: int) -> Iterator[socket.socket]:
+    """Its sockets, also for us."""
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        if str(fd.readlink()).startswith("socket:"):
+            with socket.socket(fileno=taken(pid, int(fd.name))) as copy:
+                yield copy

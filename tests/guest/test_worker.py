@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import pwd
@@ -32,6 +31,8 @@ from tests.guest.scene import (
     proc,
     proc_status,
     scene,
+    taken,
+    taken_sockets,
 )
 
 LARGE = 9
@@ -39,8 +40,6 @@ MIB = 1024 * 1024
 
 BACK_OFF = 5.0
 """Seconds more, at most, where others died before it: tests that follow each other are deaths in a row."""
-
-SYS_PIDFD_GETFD = 438  # of every architecture
 
 COUNT = 8
 
@@ -127,25 +126,6 @@ def test_counts_survive_the_worker(stage: Scene) -> None:
 
 
 # -- its revenge, when a guest has taken it over --
-
-
-def taken(pid: int, fd: int) -> int:
-    """The open file that the process *pid* has as *fd*, also for us."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        copy = ctypes.CDLL(None, use_errno=True).syscall(SYS_PIDFD_GETFD, pidfd, fd, 0)
-        assert copy >= 0, os.strerror(ctypes.get_errno())
-        return int(copy)
-    finally:
-        os.close(pidfd)
-
-
-def taken_sockets(pid: int) -> Iterator[socket.socket]:
-    """Its sockets, also for us."""
-    for fd in Path(f"/proc/{pid}/fd").iterdir():
-        if str(fd.readlink()).startswith("socket:"):
-            with socket.socket(fileno=taken(pid, int(fd.name))) as copy:
-                yield copy
 
 
 def test_a_listening_socket_that_it_shut_is_made_anew(stage: Scene) -> None:

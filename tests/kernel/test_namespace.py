@@ -15,6 +15,7 @@ from eve_meta.errors import Problem
 from eve_meta.steering.namespace import PrivateNamespace
 from eve_meta.steering.sysctls import CONNTRACK_SYSCTLS
 from eve_meta.steering.tags import QUARANTINE
+from eve_meta.tag import mark_of_tag, share_of
 from guests import Lab
 from host_state import HostState
 from namespace import Namespace, inside
@@ -230,15 +231,58 @@ def test_listeners_of_an_earlier_daemon_are_taken_over(private: PrivateNamespace
         listener.setblocking(True)
         listener.listen(0)  # as a worker may do that was taken over
     # In whatever order, and one of them only.
-    again = private.listen(first[::-1])
+    again = private.listen(1, first[::-1])
     assert in_order(again) == inodes
     assert [os.get_blocking(listener.fileno()) for listener in again] == [False, False]
     assert {line.split()[2] for line in show("ss -Htln").splitlines()} == {"4096"}
     again[0].close()
-    third = private.listen(again[1:])
+    third = private.listen(1, again[1:])
     assert in_order(third)[0] != inodes[0]
     assert in_order(third)[1] == inodes[1]
     for listener in third:
+        listener.close()
+
+
+def test_each_worker_has_the_connections_of_its_own_tags(private: PrivateNamespace) -> None:
+    private.ensure()
+    workers = 3
+    listeners = private.listen(workers)
+    assert [listener.family for listener in listeners] == [socket.AF_INET] * workers + [socket.AF_INET6] * workers
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "fd00:a9fe::1")):
+        of_one = [listener for listener in listeners if listener.family == family]
+        # The greatest tag too; and what has no tag, and so no tap, is the first worker's.
+        for tag in (1, 2, 3, 4, 5, 6, 0xFFFF, 0):
+            with Namespace(NAME).open_socket(family, socket.SOCK_STREAM) as guest:
+                # Through lo a packet keeps the mark that its sender gave it.
+                guest.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark_of_tag(tag) if tag else 0)
+                guest.connect((address, 8775))
+                assert [number for number in range(workers) if _has_one(of_one[number])] == [share_of(tag, workers)]
+    for listener in listeners:
+        listener.close()
+
+
+def _has_one(listener: socket.socket) -> bool:
+    try:
+        listener.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
+
+
+def test_listeners_of_as_many_workers_are_taken_over_in_their_order(private: PrivateNamespace) -> None:
+    private.ensure()
+    first = private.listen(2)
+    again = private.listen(2, first)
+    assert in_order(again) == in_order(first)
+    # One is missing: the others' places are not what they were. But those for IPv6 are whole.
+    again[0].close()
+    third = private.listen(2, again[1:])
+    assert not set(in_order(third[:2])) & set(in_order(again[2:]))
+    assert in_order(third[2:]) == in_order(again[2:])
+    inodes = in_order(third)
+    fewer = private.listen(1, third)
+    assert not set(in_order(fewer)) & set(inodes)
+    for listener in fewer:
         listener.close()
 
 
@@ -256,7 +300,7 @@ def test_what_is_no_listener_of_ours_is_closed_and_made_anew(private: PrivateNam
         kept = inside_it.open_socket(family, kind, protocol)
         kept.bind(address)
         kept.listen()
-        for listener in private.listen((kept,)):
+        for listener in private.listen(1, (kept,)):
             listener.close()
         assert kept.fileno() == -1
     # Not listening, no TCP, of another namespace: this test's own.
@@ -266,7 +310,7 @@ def test_what_is_no_listener_of_ours_is_closed_and_made_anew(private: PrivateNam
     datagram.bind(("127.0.0.1", 8775))
     elsewhere = socket.create_server(("127.0.0.1", 8775))
     pair = socket.socketpair()
-    for listener in private.listen((bound, datagram, elsewhere, *pair)):
+    for listener in private.listen(1, (bound, datagram, elsewhere, *pair)):
         listener.close()
     assert {each.fileno() for each in (bound, datagram, elsewhere, *pair)} == {-1}
 
@@ -279,7 +323,7 @@ def test_a_listener_of_a_namespace_that_is_gone_is_not_taken(private: PrivateNam
         listener.close()
     private.remove()
     private.ensure()
-    second = private.listen(kept)
+    second = private.listen(1, kept)
     assert [listener.fileno() for listener in kept] == [-1, -1]
     with Namespace(NAME).connect("127.0.0.1", 8775):
         pass

@@ -122,18 +122,21 @@ def listeners() -> Iterator[list[socket.socket]]:
 def test_sockets_are_kept_in_place_of_those_before(manager: Manager, listeners: list[socket.socket]) -> None:
     us = ServiceManager({"NOTIFY_SOCKET": manager.address})
     first, second = listeners
+    before = 0
     for sockets in ((first,), (first, second)):
         us.keep(sockets)
-        assert manager.kept() == ("FDSTOREREMOVE=1\nFDNAME=guests", [])
-        message, kept = manager.kept()
-        assert message == "FDSTORE=1\nFDNAME=guests"
-        assert [each.getsockname() for each in kept] == [each.getsockname() for each in sockets]
-        for each in kept:
-            each.close()
-    us.keep((second, first))
+        for place in range(before):
+            assert manager.kept() == (f"FDSTOREREMOVE=1\nFDNAME=guests-{place}", [])
+        for place, each in enumerate(sockets):
+            message, (kept,) = manager.kept()
+            assert message == f"FDSTORE=1\nFDNAME=guests-{place}"
+            assert kept.getsockname() == each.getsockname()
+            kept.close()
+        before = len(sockets)
+    us.keep((first, second))
     assert manager.heard() == []  # the same ones
     us.keep(())
-    assert manager.heard() == ["FDSTOREREMOVE=1\nFDNAME=guests"]
+    assert manager.heard() == [f"FDSTOREREMOVE=1\nFDNAME=guests-{place}" for place in range(2)]
 
 
 def test_without_a_service_manager_nothing_is_kept(listeners: list[socket.socket]) -> None:
@@ -148,7 +151,7 @@ def passed_on(monkeypatch: pytest.MonkeyPatch, listeners: list[socket.socket]) -
     monkeypatch.setattr("eve_meta.notify.FIRST_KEPT", ELSEWHERE)
     for number, each in enumerate(listeners):
         os.dup2(each.fileno(), ELSEWHERE + number, inheritable=True)
-    yield {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": f"{NAME}:{NAME}"}
+    yield {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": f"{NAME.format(10)}:{NAME.format(9)}"}
     os.closerange(ELSEWHERE, ELSEWHERE + 2)
 
 
@@ -156,7 +159,8 @@ def test_what_was_kept_is_ours_and_no_childs(passed_on: dict[str, str], listener
     environ = {**passed_on, "LISTEN_PIDFDID": "7", "PATH": "/bin"}
     us = ServiceManager(environ)
     assert environ == {"PATH": "/bin"}
-    assert [each.getsockname() for each in us.kept] == [each.getsockname() for each in listeners]
+    # In our order, not in that of the service manager.
+    assert [each.getsockname() for each in us.kept] == [each.getsockname() for each in reversed(listeners)]
     assert [each.get_inheritable() for each in us.kept] == [False, False]
     for each in us.kept:
         each.close()
@@ -173,6 +177,7 @@ def test_what_was_kept_is_ours_and_no_childs(passed_on: dict[str, str], listener
         {"LISTEN_FDS": "two"},
         {"LISTEN_FDNAMES": ""},
         {"LISTEN_FDNAMES": "stored:eve-meta.socket"},
+        {"LISTEN_FDNAMES": "guests-:guests-1000000"},
     ],
 )
 def test_what_is_anothers_or_nonsense_is_left_alone(passed_on: dict[str, str], wrong: dict[str, str]) -> None:
@@ -197,7 +202,7 @@ def test_what_was_kept_is_still_there_after_an_exec(listeners: list[socket.socke
     script.write_text(
         "import os, sys\n"
         f"os.dup2({listeners[0].fileno()}, 3)\n"
-        f"os.environ |= {{'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1', 'LISTEN_FDNAMES': {NAME!r}}}\n"
+        f"os.environ |= {{'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1', 'LISTEN_FDNAMES': {NAME.format(0)!r}}}\n"
         "tell = 'import os; from eve_meta.notify import ServiceManager; '"
         "'print(ServiceManager(os.environ).kept[0].getsockname())'\n"
         "os.execv(sys.executable, [sys.executable, '-c', tell])\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, eventAsText
 
 from eve_meta import supervisor as module
-from eve_meta.channel import Counts, PasswordDone, PutNode, PutTap, SetPassword, ToWorker
+from eve_meta.channel import Counts, PasswordDone, PutNode, PutTap, RemoveTap, SetPassword, ToWorker
 from eve_meta.domain import Domain, TokenPolicy
 from eve_meta.eve import UNKNOWN_NODE, Node
 from eve_meta.feed import Content
@@ -77,6 +78,7 @@ class FakeWorker:
         self.reports: list[Deferred[None]] = []
         self.accepts = False
         self.begun = 0
+        self.killed = 0
 
     def at_once(self, message: ToWorker) -> None:
         self.heard.append(message)
@@ -86,6 +88,9 @@ class FakeWorker:
 
     def begin(self) -> None:
         self.begun += 1
+
+    def kill(self) -> None:
+        self.killed += 1
 
     def report(self) -> Deferred[None]:
         self.reports.append(Deferred())
@@ -98,7 +103,10 @@ class FakeWorker:
 
 @frozen
 class Scene:
-    """A supervisor with two workers and three taps: 1 and 3 are web1's, 2 is db1's, and 4 is nobody's."""
+    """A supervisor with two workers and four taps: 1 and 3 are web1's, 2 is db1's, and 4 is nobody's.
+
+    Taps of an even number are the first worker's, the others the second's.
+    """
 
     clock: Clock
     supervisor: Supervisor
@@ -110,8 +118,12 @@ class Scene:
     def post(self, tag: int, text: str = "secret") -> list[Outcome]:
         """What a worker is answered to a password by now."""
         answers: list[Outcome] = []
-        self.supervisor._password_posted(tag, text, answers.append)
+        self.supervisor._password_posted(tag % 2, tag, text, answers.append)
         return answers
+
+    def last(self, tag: int) -> PutTap:
+        """What is known of a tap by who answers it."""
+        return self.workers[tag % 2].last(tag)
 
     def all_report(self) -> None:
         for worker in self.workers:
@@ -168,7 +180,7 @@ def test_it_is_ready_when_every_worker_accepts(scene: Scene) -> None:
 def test_workers_begin_when_whose_the_taps_are_is_known(scene: Scene) -> None:
     scene.inventory.unsettled = {"vnet2", "vnet3"}
     late = FakeWorker()
-    scene.supervisor._tell_all(cast(WorkerProcess, late))
+    scene.supervisor._tell_all(0, cast(WorkerProcess, late))
     scene.clock.advance(10)
     scene.supervisor._inventory_changed()
     assert (scene.workers[0].begun, late.begun) == (0, 0)  # taps may still come
@@ -183,7 +195,7 @@ def test_workers_begin_when_whose_the_taps_are_is_known(scene: Scene) -> None:
     # Afterwards a tap that is new keeps nobody from being answered.
     scene.inventory.unsettled = {"vnet1"}
     scene.supervisor.taps_complete()
-    scene.supervisor._tell_all(cast(WorkerProcess, late))
+    scene.supervisor._tell_all(0, cast(WorkerProcess, late))
     assert [worker.begun for worker in (*scene.workers, late)] == [1, 1, 1]
 
 
@@ -213,7 +225,7 @@ def test_a_new_worker_is_told_of_the_node(scene: Scene) -> None:
     scene.inventory.of_node = Node(location=b"{}")
     scene.supervisor._inventory_changed()
     worker = FakeWorker()
-    scene.supervisor._tell_all(cast(WorkerProcess, worker))
+    scene.supervisor._tell_all(0, cast(WorkerProcess, worker))
     assert PutNode(node=scene.inventory.of_node) in worker.heard
 
 
@@ -224,10 +236,10 @@ def test_what_guests_were_refused_is_a_line_now_and_then(scene: Scene) -> None:
     supervisor = scene.supervisor
     with capturedLogs() as logged:
         for _ in range(100):
-            supervisor._counted(Counts(counts={"1": {"malformed": 2, "revoked": 1}, "0": {"timeout": 1}}))
-            supervisor._asked(0, [Row(3, Label.UNREAD, 429, 5, 1.0, 1.0), Row(0, Label.UNREAD, 403, 1, 1.0, 1.0)])
+            supervisor._counted(1, Counts(counts={"1": {"malformed": 2, "revoked": 1}, "0": {"timeout": 1}}))
+            supervisor._asked(1, [Row(3, Label.UNREAD, 429, 5, 1.0, 1.0), Row(0, Label.UNREAD, 403, 1, 1.0, 1.0)])
             # Of taps that are gone, and of names that a worker in order does not say.
-            supervisor._counted(Counts(counts={"99": {"malformed": 2}, "1": {"\x1b[2J": 1, "malformed": -1}}))
+            supervisor._counted(1, Counts(counts={"99": {"malformed": 2}, "1": {"\x1b[2J": 1, "malformed": -1}}))
         assert logged == []
         scene.clock.advance(60)
     (line,) = [eventAsText(event, includeTimestamp=False, includeSystem=False) for event in logged]
@@ -241,25 +253,25 @@ def test_what_guests_were_refused_is_a_line_now_and_then(scene: Scene) -> None:
 
 
 def test_each_guest_has_a_key_of_its_own(scene: Scene) -> None:
-    keys = [scene.workers[0].last(tag).token_key for tag in range(1, 4)]
+    keys = [scene.last(tag).token_key for tag in range(1, 4)]
     assert keys == [KEYS.of(101, WEB.instance_uuid), KEYS.of(102, DB.instance_uuid), KEYS.of(103, WEB.instance_uuid)]
     assert len(set(keys)) == 3
 
 
 def test_a_domain_decides_over_the_daemon(scene: Scene) -> None:
-    assert [scene.workers[0].last(tag).tokens.value for tag in range(1, 4)] == ["optional", "required", "optional"]
+    assert [scene.last(tag).tokens.value for tag in range(1, 4)] == ["optional", "required", "optional"]
 
 
 def test_a_tap_whose_domain_is_unknown_has_no_key_and_no_password(scene: Scene) -> None:
-    assert scene.workers[0].last(4) == PutTap(tag=4, tap="vnet4", since=0.0)
+    assert scene.last(4) == PutTap(tag=4, tap="vnet4", since=0.0)
 
 
 def test_a_domain_that_begins_to_require_tokens_does_so_at_once(scene: Scene) -> None:
     scene.inventory.by_tap["vnet1"] = evolve(WEB, tokens=TokenPolicy.REQUIRED)
     scene.supervisor.carrier_changed(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
-    assert [worker.last(1).tokens for worker in scene.workers] == [TokenPolicy.REQUIRED] * 2
+    assert scene.last(1).tokens is TokenPolicy.REQUIRED
     # The same guest: its tokens hold.
-    assert scene.workers[0].last(1).token_key == KEYS.of(101, WEB.instance_uuid)
+    assert scene.last(1).token_key == KEYS.of(101, WEB.instance_uuid)
 
 
 # -- passwords --
@@ -267,8 +279,7 @@ def test_a_domain_that_begins_to_require_tokens_does_so_at_once(scene: Scene) ->
 
 def test_a_password_is_answered_when_every_worker_knows_it(scene: Scene) -> None:
     answers = scene.post(1)
-    told = [worker.last(tag).password for worker in scene.workers for tag in (1, 2, 3)]
-    assert told == ["secret", None, "secret"] * 2
+    assert [scene.last(tag).password for tag in (1, 2, 3)] == ["secret", None, "secret"]
     assert answers == []
     scene.all_report()
     assert answers == [Outcome.STORED]
@@ -308,7 +319,7 @@ def test_a_cleared_password_is_cleared_for_every_worker(scene: Scene) -> None:
     scene.all_report()
     done: list[None] = []
     scene.supervisor.clear_password(WEB.instance_uuid).addCallback(lambda _: done.append(None))
-    assert [worker.last(tag).password for worker in scene.workers for tag in (1, 3)] == [None] * 4
+    assert [scene.last(tag).password for tag in (1, 3)] == [None] * 2
     assert done == []
     scene.all_report()
     assert done == [None]
@@ -318,26 +329,35 @@ def test_a_cleared_password_is_cleared_for_every_worker(scene: Scene) -> None:
 
 
 def test_a_domain_that_another_follows_ends_before_the_other_has_its_turn(scene: Scene) -> None:
-    before = len(scene.workers[0].heard)
+    before = len(scene.workers[1].heard)
     scene.inventory.by_tap["vnet1"] = DB
     scene.supervisor._inventory_changed()
-    unknown, new = scene.workers[0].heard[before:]
+    unknown, new = scene.workers[1].heard[before:]
     assert unknown == PutTap(tag=1, tap="vnet1", since=0.0, generation=1)
     assert cast(PutTap, new).token_key == KEYS.of(101, DB.instance_uuid)
 
 
 def test_a_domain_that_stays_is_never_unknown(scene: Scene) -> None:
-    before = len(scene.workers[0].heard)
+    before = len(scene.workers[1].heard)
     scene.inventory.by_tap["vnet1"] = evolve(WEB, hostname="other")
     scene.supervisor._inventory_changed()
-    (changed,) = scene.workers[0].heard[before:]
+    (changed,) = scene.workers[1].heard[before:]
     assert cast(PutTap, changed).token_key == KEYS.of(101, WEB.instance_uuid)
 
 
 def test_a_tap_is_heard_of_before_its_domain_has_its_turn(scene: Scene) -> None:
-    first, second = [message for message in scene.workers[0].heard if isinstance(message, PutTap) and message.tag == 1]
+    first, second = [message for message in scene.workers[1].heard if isinstance(message, PutTap) and message.tag == 1]
     assert first == PutTap(tag=1, tap="vnet1", since=0.0)
-    assert second == scene.workers[0].last(1)
+    assert second == scene.last(1)
+
+
+def test_a_worker_is_told_of_its_own_taps_only(scene: Scene) -> None:
+    scene.supervisor.tap_gone(Tap(name="vnet3", ifindex=103, tag=3, since=0.0, carrier=True))
+    scene.clock.advance(0)
+    late = FakeWorker()
+    scene.supervisor._tell_all(1, cast(WorkerProcess, late))
+    for worker, own in ((scene.workers[0], {2, 4}), (scene.workers[1], {1, 3}), (late, {1})):
+        assert {message.tag for message in worker.heard if isinstance(message, PutTap | RemoveTap)} == own
 
 
 # -- counts --
@@ -346,7 +366,8 @@ def test_a_tap_is_heard_of_before_its_domain_has_its_turn(scene: Scene) -> None:
 def test_no_worker_can_spoil_the_counts(scene: Scene) -> None:
     wrong = {"timeout": 2**53, "revoked": 10**4000, "no_token": -1, "200": 1, "anything": 1}
     tags = ["0", "1", "99999", "-1", "x", "", "1" * 5000, "\u0661"]
-    scene.supervisor._counted(Counts(counts={tag: {**wrong, "malformed": 2} for tag in tags}))
+    scene.supervisor._counted(1, Counts(counts={"2": {"malformed": 9}}))  # the other worker's to say
+    scene.supervisor._counted(1, Counts(counts={tag: {**wrong, "malformed": 2} for tag in tags}))
     (one, *others) = scene.supervisor.taps
     # ARABIC-INDIC DIGIT ONE is a 1, too, and does no harm.
     assert one.counts == {"malformed": 4}
@@ -356,11 +377,25 @@ def test_no_worker_can_spoil_the_counts(scene: Scene) -> None:
 
 def test_what_guests_asked_for_is_kept_by_tap(scene: Scene) -> None:
     now = time.monotonic()
-    scene.supervisor._asked(0, [Row(tag, Label.META_DATA, 200, 2, now - 1, now) for tag in (0, 1, 3, 99)])
-    scene.supervisor._asked(0, [Row(1, Label.META_DATA, 200, 1, now + 3600, now + 3600)])  # no clock says so
+    scene.supervisor._asked(1, [Row(tag, Label.META_DATA, 200, 2, now - 1, now) for tag in (0, 1, 3, 99)])
+    scene.supervisor._asked(1, [Row(1, Label.META_DATA, 200, 1, now + 3600, now + 3600)])  # no clock says so
     (one, _, three, _) = scene.supervisor.taps
     assert one.asked.kinds == three.asked.kinds == [(Label.META_DATA, 200, Seen(2, now - 1, now))]
     assert scene.supervisor.unsteered == {"200": 2}
+
+
+def test_a_worker_that_is_asked_by_anothers_guest_shows_that_the_sockets_are_not_sound(scene: Scene) -> None:
+    supervisor = scene.supervisor
+    given_up: list[str] = []
+    supervisor._listeners = cast(Any, SimpleNamespace(give_up=given_up.append))
+    now = time.monotonic()
+    rows = [Row(1, Label.META_DATA, 503, 1, now, now)]
+    supervisor._asked(1, rows)
+    assert (given_up, [worker.killed for worker in scene.workers]) == ([], [0, 0])
+    supervisor._asked(0, rows)
+    assert given_up == ["worker 0 was connected with the guest of tag 1, which is another's"]
+    assert [worker.killed for worker in scene.workers] == [1, 1]
+    assert next(iter(supervisor.taps)).asked.statuses == {"503": 1}
 
 
 # -- a worker's own end of it --
@@ -471,7 +506,7 @@ def test_a_first_fetch_is_told_once_for_each_domain_and_of_the_one_that_read(sce
         return Row(tag, label, status, 1, now, now, generation)
 
     supervisor = scene.supervisor
-    supervisor._asked(0, [row(0), row(0), row(0, status=304), row(0, Label.META_DATA, 401)])
+    supervisor._asked(1, [row(0), row(0), row(0, status=304), row(0, Label.META_DATA, 401)])
     scene.inventory.by_tap["vnet1"] = DB
     supervisor._inventory_changed()
     # The worker gathered some of it before it heard of the other domain.
@@ -482,7 +517,7 @@ def test_a_first_fetch_is_told_once_for_each_domain_and_of_the_one_that_read(sce
     supervisor._asked(1, [row(1, Label.META_DATA)])  # told when the tap is gone
     fetches = [event for event in told(scene) if event.pop("event") == "first-fetch"]
     assert fetches == [
-        {**VNET1, **IS_WEB, "document": "openstack/user_data", "status": 200, "worker": 0},
+        {**VNET1, **IS_WEB, "document": "openstack/user_data", "status": 200, "worker": 1},
         {**VNET1, **IS_WEB, "document": "openstack/meta_data.json", "status": 200, "worker": 1},
         {**VNET1, **IS_DB, "document": "openstack/user_data", "status": 200, "worker": 1},
         {**VNET1, **IS_DB, "document": "openstack/meta_data.json", "status": 200, "worker": 1},
@@ -496,7 +531,7 @@ def test_a_first_fetch_is_told_once_for_each_domain_and_of_the_one_that_read(sce
 def test_a_worker_that_was_taken_over_tells_no_times_that_cannot_be(scene: Scene) -> None:
     far = time.monotonic() + 3600
     for first, last in ((-5.0, 1.0), (far, far), (float("nan"), 1.0)):
-        scene.supervisor._asked(0, [Row(1, Label.USER_DATA, 200, 1, first, last)])
+        scene.supervisor._asked(1, [Row(1, Label.USER_DATA, 200, 1, first, last)])
     assert told(scene) == []
 
 
@@ -514,7 +549,7 @@ def test_refusals_are_told_with_their_domain(scene: Scene) -> None:
 def test_how_long_answers_took_is_kept_for_the_domain(scene: Scene) -> None:
     histogram = Histogram()
     histogram.add(0.0002)
-    scene.supervisor._timed([histogram.told(1, 0), histogram.told(1, 5), histogram.told(99, 0)])
+    scene.supervisor._timed(1, [histogram.told(1, 0), histogram.told(1, 5), histogram.told(99, 0)])
     (one, *_) = scene.supervisor.taps
     assert sum(one.times.buckets) == 1
     scene.inventory.by_tap["vnet1"] = DB

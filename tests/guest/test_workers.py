@@ -1,0 +1,173 @@
+"""Several workers: each has guests of its own, and what holds for one worker's guests holds for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from eve_meta.tag import share_of
+from eve_meta.web.limits import DEFAULT_BURST, DEFAULT_MAX_CONNECTIONS, DEFAULT_RATE
+from tests.guest.scene import (
+    META_DATA,
+    Identity,
+    KeepAlive,
+    Scene,
+    domain,
+    eventually,
+    scene,
+    taken_sockets,
+)
+
+COUNT = 6
+WORKERS = 3
+
+HEAL_TIME = 5.0
+
+SO_DETACH_REUSEPORT_BPF = 68  # of Linux's asm-generic/socket.h
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Scene]:
+    domains = {f"vm{number}": domain(number, f"vnet{number}") for number in range(COUNT)}
+    with scene("emg-workers", domains, settings=f"[web]\nworkers = {WORKERS}\n") as stage:
+        for number in range(COUNT):
+            stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0")
+        stage.settled(**{f"vnet{number}": number for number in range(COUNT)})
+        yield stage
+
+
+def pids(stage: Scene) -> list[int]:
+    """The workers' processes, all of which are there."""
+
+    def found() -> list[int]:
+        of_all = [worker["pid"] for worker in stage.daemon.status()["workers"]]
+        return of_all if all(of_all) else []
+
+    return eventually(found, HEAL_TIME)
+
+
+def worker_of(stage: Scene, number: int) -> int:
+    """Which worker answers guest *number*."""
+    return share_of(stage.status_of(f"vnet{number}")["tag"], WORKERS)
+
+
+def all_answered(stage: Scene) -> bool:
+    try:
+        found = [Identity.asked_by(stage.lab.guests[f"vm{number}"]) for number in range(COUNT)]
+    except (OSError, AssertionError):
+        return False
+    assert found == [Identity.of(number) for number in range(COUNT)]
+    return True
+
+
+def test_every_worker_answers_guests_and_only_its_own(stage: Scene) -> None:
+    eventually(lambda: all_answered(stage), HEAL_TIME)
+    owners = {f"vnet{number}": worker_of(stage, number) for number in range(COUNT)}
+    assert set(owners.values()) == set(range(WORKERS))
+
+    def fetched() -> dict[str, int]:
+        said = stage.lab.host.run(*stage.daemon.command("events", "--json")).stdout
+        events = map(json.loads, said.splitlines())
+        return {event["tap"]: event["worker"] for event in events if event["event"] == "first-fetch"}
+
+    eventually(lambda: fetched() == owners, HEAL_TIME)  # workers tell within a second
+
+
+def test_the_limit_of_connections_is_what_it_is_with_one(stage: Scene) -> None:
+    guest = stage.lab.guests["vm1"]
+    with contextlib.ExitStack() as stack:
+        for _ in range(DEFAULT_MAX_CONNECTIONS):
+            assert stack.enter_context(KeepAlive(guest)).get(META_DATA).status == 200
+        with pytest.raises(OSError):  # noqa: PT011  # ended, by whichever error
+            KeepAlive(guest).get(META_DATA)
+
+
+def test_the_limit_of_requests_is_what_it_is_with_one(stage: Scene) -> None:
+    guest = stage.lab.guests["vm2"]
+    began = time.monotonic()
+    answered = 0
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(KeepAlive(guest)) for _ in range(8)]
+        while all(connection.get(META_DATA).status == 200 for connection in connections):
+            answered += len(connections)
+            assert answered < WORKERS * DEFAULT_BURST
+    assert DEFAULT_BURST - 8 <= answered <= DEFAULT_BURST + DEFAULT_RATE * (time.monotonic() - began) + 8
+
+
+def test_a_worker_that_dies_is_nothing_to_the_guests_of_the_others(stage: Scene) -> None:
+    (other,) = {1} if worker_of(stage, 0) != worker_of(stage, 1) else {2}
+    with KeepAlive(stage.lab.guests[f"vm{other}"]) as connection:
+        assert connection.get(META_DATA).status == 200
+        os.kill(pids(stage)[worker_of(stage, 0)], signal.SIGKILL)
+        for _ in range(20):
+            assert connection.get(META_DATA).status == 200
+        assert Identity.asked_by(stage.lab.guests["vm0"]) == Identity.of(0)
+        assert connection.get(META_DATA).status == 200
+
+
+def test_a_change_is_never_taken_back(stage: Scene) -> None:
+    """Whoever serves it: after a guest was told the new name, the old one is told no more."""
+    guest = stage.lab.guests["vm3"]
+    changes, seen, ended = 30, list[list[int]](), threading.Event()
+
+    def ask() -> None:
+        told: list[int] = []
+        while not ended.is_set():
+            told.append(int(json.loads(guest.get(META_DATA).body)["hostname"].removeprefix("h") or 0))
+            time.sleep(0.02)  # with four of these, within the guest's limit
+        seen.append(told)
+
+    stage.daemon.write_domain("vm3", domain(3, "vnet3", hostname="h0"))
+    eventually(lambda: json.loads(guest.get(META_DATA).body)["hostname"] == "h0", HEAL_TIME)
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for change in range(1, changes + 1):
+        stage.daemon.write_domain("vm3", domain(3, "vnet3", hostname=f"h{change}"))
+        eventually(lambda: json.loads(guest.get(META_DATA).body)["hostname"] == f"h{change}", HEAL_TIME)  # noqa: B023
+    ended.set()
+    for asker in askers:
+        asker.join()
+    assert len(seen) == len(askers)
+    for told in seen:
+        assert told == sorted(told)
+        assert len(set(told)) > 2
+    stage.daemon.write_domain("vm3", domain(3, "vnet3"))
+    eventually(lambda: Identity.asked_by(guest) == Identity.of(3), HEAL_TIME)
+
+
+def test_a_worker_that_was_taken_over_and_mixes_up_the_guests_gives_them_nothing_of_each_other(stage: Scene) -> None:
+    """It can take away what the kernel chooses by. Then connections come to any worker; none but the right one knows
+    their guests, and the first that is asked by another's shows it."""
+    before = pids(stage)
+    for copy in taken_sockets(before[0]):
+        if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            copy.setsockopt(socket.SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0)
+
+    def mixed_up() -> bool:
+        for number in range(COUNT):
+            with contextlib.suppress(OSError):
+                answer = stage.lab.guests[f"vm{number}"].get(META_DATA)
+                if answer.status == 200:
+                    assert json.loads(answer.body)["uuid"] == Identity.of(number).uuid
+                else:
+                    assert answer.status == 503
+        return "which is another's" in stage.daemon.log.read_text()
+
+    eventually(mixed_up, HEAL_TIME)
+    eventually(lambda: not set(before) & set(pids(stage)), HEAL_TIME)
+    eventually(lambda: all_answered(stage), HEAL_TIME)
+    # And the kernel chooses by the tag again.
+    restarts = [worker["restarts"] for worker in stage.daemon.status()["workers"]]
+    for _ in range(5):
+        assert all_answered(stage)
+    time.sleep(1.5)  # the workers tell within a second
+    assert [worker["restarts"] for worker in stage.daemon.status()["workers"]] == restarts
