@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from statistics import median
 from typing import Any
 
@@ -26,9 +27,15 @@ class Round:
     load: Load
     cpu: float
 
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds for each answer."""
+        return self.cpu / self.load.done * 1e6
+
 
 def measure(rounds: int) -> list[dict[str, Any]]:
-    """A row for each server: answers a second, and the server's CPU and p99 with it; medians of *rounds*.
+    """A row for each server: answers a second, and the server's CPU and p99 with it; medians of *rounds*, also of the
+    ratios to nginx, because a machine's speed is another in each round.
 
     The load takes a core, and most of what the kernel does for both ends of a connection is done on that one: what is
     quicker than the load is not told apart by the rate, but by the CPU that its answers took.
@@ -45,32 +52,23 @@ def measure(rounds: int) -> list[dict[str, Any]]:
             for server in servers:
                 _round(here, server, pids)  # warm
             for number in range(rounds):
-                # Each server is first as often as last: the machine's other work comes and goes.
-                for server in servers[number % len(servers) :] + servers[: number % len(servers)]:
+                # The machine's other work comes and goes, and what the one before left in the caches is the next one's.
+                for server in Random(number).sample(servers, len(servers)):
                     taken[_name(server)].append(_round(here, server, pids))
-    nginx = _figures(taken[ALL[0].name])
+    nginx = taken[ALL[0].name]
     return [
         {
             "server": name,
             "bytes": len(document),
-            "rate": round(figures["rate"]),
-            "ratio": round(figures["rate"] / nginx["rate"], 2),
-            "cpu_us": round(figures["cpu_us"], 1),
-            "cpu_ratio": round(figures["cpu_us"] / nginx["cpu_us"], 2),
-            "p99_ms": round(figures["p99_ms"], 1),
+            "rate": round(median(each.load.rate for each in of_one)),
+            "ratio": round(median(ours.load.rate / its.load.rate for ours, its in zip(of_one, nginx, strict=True)), 2),
+            "cpu_us": round(median(each.cpu_us for each in of_one), 1),
+            "cpu_ratio": round(median(ours.cpu_us / its.cpu_us for ours, its in zip(of_one, nginx, strict=True)), 2),
+            "p99_ms": round(median(each.load.p99_ms for each in of_one), 1),
             "failures": sum(each.load.failures for each in of_one),
         }
         for name, of_one in taken.items()
-        for figures in [_figures(of_one)]
     ]
-
-
-def _figures(of_one: list[Round]) -> dict[str, float]:
-    return {
-        "rate": median(each.load.rate for each in of_one),
-        "cpu_us": median(each.cpu / each.load.done * 1e6 for each in of_one),
-        "p99_ms": median(each.load.p99_ms for each in of_one),
-    }
 
 
 def _name(server: Peer | None) -> str:
