@@ -73,6 +73,7 @@ class Field:
         self.daemon = daemon
         self.private = Namespace(lab.name)
         self._load = load
+        self._config = daemon.config.read_text()
         self.guests: list[str] = []
 
     def add_guests(self, count: int) -> None:
@@ -113,6 +114,14 @@ class Field:
                 ["taskset", "-c", str(LOAD_CPU), *command], stdout=subprocess.PIPE, text=True, check=True
             )
         return Load(**json.loads(done.stdout))
+
+    def restart(self, admin: str) -> None:
+        """Have the daemon begin anew, with *admin* as further lines of that table of its configuration."""
+        self.daemon.stop()
+        self.daemon.config.write_text(self._config.replace("[admin]\n", f"[admin]\n{admin}"))
+        self.daemon.start()
+        self.pin_workers()
+        self.settle()
 
     def settle(self) -> None:
         """Wait until every guest gets its own answer.
@@ -190,12 +199,11 @@ def cpu_seconds(pid: int) -> float:
 
 
 @contextmanager
-def field(*, name: str = NAME, admin: str = "", settings: str = "") -> Iterator[Field]:
-    """A field without guests; *admin* are lines of that table of the daemon's configuration, *settings* of others."""
+def field(*, name: str = NAME, settings: str = "") -> Iterator[Field]:
+    """A field without guests; *settings* are further lines of the daemon's configuration."""
     with Lab(name) as lab:
         load = lab.directory / "load"
         subprocess.run(["gcc", "-O2", "-o", load, HERE / "benchmark/load.c"], check=True)
         daemon = Daemon(lab, settings=settings)
-        daemon.config.write_text(daemon.config.read_text().replace("[admin]\n", f"[admin]\n{admin}"))
         with daemon:
             yield Field(lab, daemon, load)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Iterator
 from statistics import median
 from typing import Any
+
+from attrs import frozen
 
 from benchmark.field import (
     MARKER,
@@ -32,50 +32,58 @@ ADMIN = f'metrics = "{METRICS}"\naudit = "log"\n'
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
-    """A row without and one with both: answers a second, CPU of worker and supervisor for each; medians of *rounds*."""
-    with field() as off, field(name=f"{NAME}-o", admin=ADMIN) as on:
-        sides = {"off": off, "on": on}
-        for here in sides.values():
+    """A row without and one with both: answers a second, CPU of worker and supervisor for each.
+
+    Medians of *rounds* in each of two fields, which change places: no two of them are quite alike.
+    """
+    taken: dict[str, list[Taken]] = {"off": [], "on": []}
+    with field() as one, field(name=f"{NAME}-o") as other:
+        for here in (one, other):
             here.add_guests(GUESTS)
-            here.pin_workers()
-            here.settle()
-        taken: dict[str, list[tuple[Load, float, float]]] = {name: [] for name in sides}
-        for number in range(rounds):
-            for name in ("off", "on") if number % 2 else ("on", "off"):
-                with contextlib.ExitStack() as stack:
-                    if name == "on":
-                        stack.enter_context(_scraped(on))
-                    taken[name].append(_load(sides[name]))
-    rows: list[dict[str, Any]] = [
+        for off, on in ((one, other), (other, one)):
+            off.restart("")
+            on.restart(ADMIN)
+            for number in range(rounds):
+                for name in ("off", "on") if number % 2 else ("on", "off"):
+                    taken[name].append(_load(off) if name == "off" else _scraped_load(on))
+    pairs = list(zip(taken["on"], taken["off"], strict=True))
+    ratios = {
+        "rate_ratio": median(on.load.rate / off.load.rate for on, off in pairs),
+        "worker_ratio": median(on.worker_us / off.worker_us for on, off in pairs),
+    }
+    return [
         {
             "metrics_and_audit": name,
-            "rate": round(median(load.rate for load, _, _ in of_one)),
-            "worker_us": round(median(worker for _, worker, _ in of_one), 2),
-            "supervisor_us": round(median(supervisor for _, _, supervisor in of_one), 2),
-            "failures": sum(load.failures for load, _, _ in of_one),
+            "rate": round(median(each.load.rate for each in of_one)),
+            "worker_us": round(median(each.worker_us for each in of_one), 2),
+            "supervisor_us": round(median(each.supervisor_us for each in of_one), 2),
+            "failures": sum(each.load.failures for each in of_one),
+            **{what: round(ratio, 3) if name == "on" else 1.0 for what, ratio in ratios.items()},
         }
         for name, of_one in taken.items()
     ]
-    for row in rows:
-        row["rate_ratio"] = round(row["rate"] / rows[0]["rate"], 3)
-        row["worker_ratio"] = round(row["worker_us"] / rows[0]["worker_us"], 3)
-    return rows
 
 
-def _load(here: Field) -> tuple[Load, float, float]:
+@frozen
+class Taken:
     """A load, and the microseconds of CPU that worker and supervisor took for each answer."""
+
+    load: Load
+    worker_us: float
+    supervisor_us: float
+
+
+def _load(here: Field) -> Taken:
     process = here.daemon.process
     assert process is not None  # for mypy: it runs
-    (worker,) = here.workers()
-    before = cpu_seconds(worker), cpu_seconds(process.pid)
+    pids = (*here.workers(), process.pid)
+    before = [cpu_seconds(pid) for pid in pids]
     load = here.load(request(META_DATA), slots=SLOTS, total=TOTAL, seconds=SECONDS, marker=MARKER)
-    after = cpu_seconds(worker), cpu_seconds(process.pid)
-    return load, (after[0] - before[0]) / load.done * 1e6, (after[1] - before[1]) / load.done * 1e6
+    return Taken(load, *((cpu_seconds(pid) - ran) / load.done * 1e6 for pid, ran in zip(pids, before, strict=True)))
 
 
-@contextlib.contextmanager
-def _scraped(here: Field) -> Iterator[None]:
-    """Somebody reads the metrics meanwhile, once."""
+def _scraped_load(here: Field) -> Taken:
+    """The same, while somebody reads the metrics once."""
 
     def scrape() -> None:
         here.lab.host.run("curl", "-sfo", "/dev/null", f"http://{METRICS}/metrics")
@@ -83,6 +91,6 @@ def _scraped(here: Field) -> Iterator[None]:
     reader = threading.Timer(SCRAPE_AFTER, scrape)
     reader.start()
     try:
-        yield
+        return _load(here)
     finally:
         reader.join()
