@@ -1,4 +1,4 @@
-"""Guests that ask without pause and try nothing again, while something happens to the daemon."""
+"""Guests that ask without pause, while something happens to the daemon."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
 
 from attrs import define, field
 
@@ -17,9 +20,27 @@ PATIENCE = 30.0
 """Seconds that a guest waits for an answer: longer than a daemon takes to start on a busy machine."""
 
 
+@contextlib.contextmanager
+def meanwhile(*asks: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Runs each of *asks* in a thread of its own; they end when the event is set that they are given.
+
+    :raises Exception: what one of them raised, at the end.
+    """
+    ended = threading.Event()
+    with ThreadPoolExecutor(len(asks)) as threads:
+        running = [threads.submit(ask, ended) for ask in asks]
+        try:
+            yield
+        finally:
+            ended.set()
+        for each in running:
+            each.result()
+
+
 @define
 class Asking:
-    """Guests of *lab*, "vm0" and so on, that ask who they are on one new connection after the other.
+    """Guests of *lab*, "vm0" and so on, that ask who they are on one new connection after the other, and try nothing
+    again.
 
     :ivar answered: how many answers there were.
     :ivar longest: the seconds of the longest wait for one, from before the connection.
@@ -30,29 +51,17 @@ class Asking:
     answered: int = 0
     longest: float = 0.0
     wrong: list[str] = field(factory=list)
-    _end: threading.Event = field(factory=threading.Event)
 
-    @contextlib.contextmanager
-    def going_on(self, *numbers: int, keeping: int | None = None) -> Iterator[None]:
+    def going_on(self, *numbers: int, keeping: int) -> AbstractContextManager[None]:
         """The guests of *numbers* ask meanwhile, and that of *keeping*, on connections that it keeps."""
-        threads = [threading.Thread(target=self._ask, args=(number, False)) for number in numbers]
-        if keeping is not None:
-            threads.append(threading.Thread(target=self._ask, args=(keeping, True)))
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._end.set()
-            for thread in threads:
-                thread.join()
+        return meanwhile(*(partial(self._ask, number, False) for number in numbers), partial(self._ask, keeping, True))
 
-    def _ask(self, number: int, keeping: bool) -> None:
-        while not self._end.is_set():
+    def _ask(self, number: int, keeping: bool, ended: threading.Event) -> None:
+        while not ended.is_set():
             began = time.monotonic()
             try:
                 with KeepAlive(self.lab.guests[f"vm{number}"], timeout=PATIENCE) as connection:
-                    while self._answer(connection, number, began) and keeping and not self._end.is_set():
+                    while self._answer(connection, number, began) and keeping and not ended.is_set():
                         time.sleep(0.02)
                         began = time.monotonic()
             except (OSError, ValueError) as error:

@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 
 from guests import BPFFS, Guest
 from pump import open_tap
+from tests.guest.asking import meanwhile
 from tests.guest.scene import Hosts, Identity, Scene, domain, eventually, proc_status, scene, uuid_of
 
 NAME = "emg-churn"
@@ -62,27 +63,15 @@ class Asking:
     took: list[float] = field(factory=list)
     failures: list[str] = field(factory=list)
 
-    @contextlib.contextmanager
-    def going_on(self) -> Iterator[None]:
-        end = threading.Event()
-
-        def ask() -> None:
-            while not end.wait(0.02):
-                began = time.monotonic()
-                try:
-                    if (told := Identity.asked_by(self.guest)) != Identity.of(NEIGHBOUR):
-                        self.failures.append(str(told))
-                except (OSError, AssertionError) as error:
-                    self.failures.append(repr(error))
-                self.took.append(time.monotonic() - began)
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        try:
-            yield
-        finally:
-            end.set()
-            thread.join()
+    def ask(self, ended: threading.Event) -> None:
+        while not ended.wait(0.02):
+            began = time.monotonic()
+            try:
+                if (told := Identity.asked_by(self.guest)) != Identity.of(NEIGHBOUR):
+                    self.failures.append(str(told))
+            except (OSError, AssertionError) as error:
+                self.failures.append(repr(error))
+            self.took.append(time.monotonic() - began)
 
 
 @frozen
@@ -151,7 +140,7 @@ def test_a_hundred_taps_come_and_go_every_second(stage: Stage) -> None:
     asking = Asking(stage.lab.guests["vm0"])
     costs = []
     with contextlib.ExitStack() as undo:
-        undo.enter_context(asking.going_on())
+        undo.enter_context(meanwhile(asking.ask))
         began = time.monotonic()
         for _ in range(GENERATIONS):
             come_and_go(stage)

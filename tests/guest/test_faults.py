@@ -7,6 +7,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from itertools import cycle
 
 import pytest
@@ -14,6 +16,7 @@ from attrs import field, frozen
 
 from guests import BPFFS, Guest
 from namespace import Namespace, ip_batch
+from tests.guest.asking import meanwhile
 from tests.guest.scene import META_DATA, Hosts, Identity, Iptables, KeepAlive, Scene, domain, eventually, scene
 
 NAME = "emg-faults"
@@ -44,11 +47,10 @@ class Asking:
 
     told: dict[int, set[str]] = field(factory=lambda: {number: set() for number in range(COUNT)})
     last: dict[int, float] = field(factory=dict)
-    end: threading.Event = field(factory=threading.Event)
 
-    def ask(self, number: int, guest: Guest) -> None:
+    def ask(self, number: int, guest: Guest, ended: threading.Event) -> None:
         for port in cycle(range(20_000, 20_200)):
-            if self.end.is_set():
+            if ended.is_set():
                 return
             began = time.monotonic()
             # No answer is no lie.
@@ -58,19 +60,8 @@ class Asking:
                 self.last[number] = began
             time.sleep(0.01)
 
-    @contextlib.contextmanager
-    def going_on(self, stage: Scene) -> Iterator[None]:
-        threads = [
-            threading.Thread(target=self.ask, args=(number, stage.lab.guests[f"vm{number}"])) for number in range(COUNT)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self.end.set()
-            for thread in threads:
-                thread.join()
+    def going_on(self, stage: Scene) -> AbstractContextManager[None]:
+        return meanwhile(*(partial(self.ask, number, stage.lab.guests[f"vm{number}"]) for number in range(COUNT)))
 
     def answered_since(self, moment: float) -> bool:
         return all(self.last.get(number, 0) > moment for number in range(COUNT))

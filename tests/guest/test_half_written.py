@@ -15,6 +15,7 @@ import pytest
 from attrs import field, frozen
 
 from guests import Guest
+from tests.guest.asking import meanwhile
 from tests.guest.scene import META_DATA, USER_DATA, Scene, domain, eventually, scene, uuid_of
 
 AT_ONCE = 1.0
@@ -61,27 +62,9 @@ class Asking:
                 assert plain["uuid"] == uuid_of(self.number)
                 self.told.add(plain.get("meta", {}).get("version", "no version"))
 
-    @contextlib.contextmanager
-    def going_on(self) -> Iterator[None]:
-        end = threading.Event()
-        failed: list[BaseException] = []
-
-        def ask() -> None:
-            try:
-                while not end.is_set():
-                    self.ask()
-                    time.sleep(0.02)
-            except BaseException as error:
-                failed.append(error)
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        try:
-            yield
-        finally:
-            end.set()
-            thread.join()
-        assert not failed, failed
+    def ask_on(self, ended: threading.Event) -> None:
+        while not ended.wait(0.02):
+            self.ask()
 
 
 @frozen
@@ -210,7 +193,7 @@ def test_a_file_that_is_not_whole_changes_nothing_until_it_is(
     stage.file.write_text(text_of(0, "old", "vnet0"))
     stage.knows("old")
     victim, neighbour = Asking(stage.victim, 0), Asking(stage.neighbour, 1)
-    with victim.going_on(), neighbour.going_on():
+    with meanwhile(victim.ask_on, neighbour.ask_on):
         with fault(stage):
             stage.hold()
             (problem,) = stage.daemon.status()["problems"]
@@ -230,7 +213,7 @@ def test_a_new_file_is_nobodys_until_it_is_whole(stage: Stage) -> None:
     stage.file.unlink()
     eventually(lambda: stage.domain_is("vnet0", None), AT_ONCE)
     asking = Asking(stage.victim, 0)
-    with asking.going_on():
+    with meanwhile(asking.ask_on):
         with written_in_place(stage):
             stage.hold()
             assert asking.told in ({"503"}, {"404"})
