@@ -17,7 +17,7 @@ would outlive the worker that attached it and drop what it likes, unseen."""
 
 
 class Listeners:
-    """The sockets that all workers accept on: *sockets* at first.
+    """The sockets that workers accept on, each on its own: *sockets* at first.
 
     :param listen: makes them anew; it raises :class:`~eve_meta.errors.Problem` where that is impossible.
     :param keep: called with them, now and when they are others.
@@ -42,7 +42,7 @@ class Listeners:
         :raises Problem: as *listen* does; the next call tries again.
         """
         if not all(map(_listens, self._sockets)):
-            self.give_up("a worker shut the socket that guests connect to")
+            self.give_up("a worker shut a socket that guests connect to")
             broken()
         if not self._sockets:
             self._take(self._listen())
@@ -50,7 +50,7 @@ class Listeners:
 
     def give_up(self, why: str) -> None:
         """Ends them, for whoever has them; the next who asks gets others."""
-        self._log.error("{why}; it is made anew and all workers start again", why=why)
+        self._log.error("{why}; all these sockets are made anew, and all workers start again", why=why)
         for each in self._sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)  # for those too who hold a copy, and so the port

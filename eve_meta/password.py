@@ -16,7 +16,7 @@ class Outcome(enum.Enum):
     """What became of a password that a guest posted."""
 
     STORED = "stored"
-    """It is on the disk, and every worker knows it."""
+    """It is on the disk, and every worker that answers the domain knows it."""
 
     ALREADY_SET = "already set"
     """There was one before."""

@@ -1,4 +1,4 @@
-"""The sockets that all workers share, and what becomes of them when a guest that took a worker over shuts one."""
+"""The sockets that guests connect to, and what becomes of them when a guest that took a worker over shuts one."""
 
 from __future__ import annotations
 
