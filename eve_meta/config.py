@@ -32,7 +32,8 @@ MAX_SOCKET_PATH = 107
 """Bytes of a unix socket's path (``sun_path`` of ``linux/un.h`` has 108, with its final NUL)."""
 
 MAX_WORKERS = 64
-"""Workers. One serves thousands of guests; more than this many is a slip of the key."""
+"""Workers. One serves thousands of guests; more than this many is a slip of the key. The service manager keeps two
+sockets for each (``FileDescriptorStoreMax=`` of the unit)."""
 
 _NAMESPACE = re.compile(rf"[A-Za-z0-9_.-]{{1,{IFNAMSIZ - 1}}}\Z")
 
@@ -109,9 +110,10 @@ class SteeringConfig:
 class WebConfig:
     """What guests get.
 
-    *workers* is the number of processes, 0 for one a core; *tokens* holds where a domain says nothing; *hop_limit* is
-    the IP TTL and IPv6 hop limit of answers to who wants a token; *domain_wait* is how long, in seconds, a tap whose
-    domain is unknown is told to come back; *hosts* are names by which guests may call us, beside our addresses.
+    *workers* is the number of processes, 0 for one a core, up to :data:`MAX_WORKERS`; *tokens* holds where a domain
+    says nothing; *hop_limit* is the IP TTL and IPv6 hop limit of answers to who wants a token; *domain_wait* is how
+    long, in seconds, a tap whose domain is unknown is told to come back; *hosts* are names by which guests may call us,
+    beside our addresses.
     """
 
     workers: int = field(default=1, validator=_whole("a number of workers", 0, MAX_WORKERS))

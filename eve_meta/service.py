@@ -10,14 +10,14 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -25,14 +25,16 @@ from eve_meta.admin.domain import list_domains, show_domain
 from eve_meta.admin.password import clear_password, read_password
 from eve_meta.admin.server import AdminFactory
 from eve_meta.admin.status import status
-from eve_meta.config import Config, load_config, split_address
+from eve_meta.config import MAX_WORKERS, Config, load_config, split_address
 from eve_meta.confine import find_user, workers_root
 from eve_meta.errors import Problem
 from eve_meta.events import Events
+from eve_meta.handover import HandOver
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.log import complain, log_to_stderr
 from eve_meta.notify import ServiceManager
 from eve_meta.reactor import reactor
+from eve_meta.signals import ToldToEnd, end_reactor, ended_by_signals, on_signals
 from eve_meta.state import tokenkeys
 from eve_meta.state.files import make_directory
 from eve_meta.state.passwords import Passwords
@@ -65,19 +67,21 @@ def serve(config: Config) -> None:
     # One file descriptor for each QEMU process that is watched (a pidfd): a shell's soft limit is 1,024.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    with contextlib.suppress(_ToldToEnd), contextlib.ExitStack() as undo, _ended_by_signals() as end_if_told:
+    with contextlib.suppress(ToldToEnd), contextlib.ExitStack() as undo, ended_by_signals() as end_if_told:
         # At last. Python, when it ends, gives signals with a function back to the kernel, which would kill us.
-        undo.callback(_on_signals, signal.SIG_IGN)
+        undo.callback(on_signals, signal.SIG_IGN)
         undo.callback(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
         worker_config = _worker_config(config)
         _make_run_directory(config.paths.run, undo)
         inventory = Inventory(config.inventory, reactor)
         make_directory(config.paths.state)
         _hold(config.paths.state, "state", undo)
+        workers = config.web.workers or min(os.cpu_count() or 1, MAX_WORKERS)
         supervisor = Supervisor(
             reactor,
             inventory,
             worker_config,
+            workers,
             tokens=config.web.tokens,
             token_keys=tokenkeys.load(config.paths.state),
             passwords=Passwords(config.paths.state, _in_thread, reactor.seconds),
@@ -85,7 +89,7 @@ def serve(config: Config) -> None:
             keep=manager.keep,
         )
         steering = Steering(reactor, config.steering, supervisor)
-        hand_over = _HandOver(manager, supervisor, steering)
+        hand_over = HandOver(manager, supervisor, steering)
         signal.signal(signal.SIGUSR1, hand_over.told)
         # It waits until we have started, and kills none of the programs that we run until then: the service manager
         # sends it to these, too.
@@ -96,62 +100,20 @@ def serve(config: Config) -> None:
         _listen_metrics(config, supervisor, steering, inventory)
         undo.callback(hand_over.or_take_down)
         undo.callback(manager.stopping)
-        workers = config.web.workers or os.cpu_count() or 1
         listeners = _started(steering, end_if_told, workers, manager.kept)
         # From here on there are workers, whose end takes a reactor that runs. When it starts it brings a handler of its
         # own for SIGTERM, which complains of a second one.
-        _on_signals(_end_reactor)
+        on_signals(end_reactor)
         end_if_told()
-        reactor.callWhenRunning(_on_signals, _end_reactor)
+        reactor.callWhenRunning(on_signals, end_reactor)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
-        supervisor.start(steering, listeners, workers)
+        supervisor.start(steering, listeners)
         reactor.addSystemEventTrigger("before", "shutdown", manager.stopping)
         reactor.addSystemEventTrigger("before", "shutdown", supervisor.stop)
         reactor.callWhenRunning(manager.beat, reactor, supervisor.summary)
         reactor.callWhenRunning(_log.info, "serving; {path} answers 'eve-meta status'", path=config.admin.socket)
         reactor.run()
     _log.info("ended; {left}", left="the way to guests stays" if hand_over.done else "the host is as it was")
-
-
-class _HandOver:
-    """The end in which the way to guests stays as it is, for a daemon that starts next.
-
-    :ivar done: whether this is how it ends.
-    """
-
-    def __init__(self, manager: ServiceManager, supervisor: Supervisor, steering: Steering) -> None:
-        self._manager = manager
-        self._supervisor = supervisor
-        self._steering = steering
-        self._begun = False
-        self.done = False
-
-    def told(self, *_: object) -> None:
-        """Takes the signal for it, which is obeyed when the reactor runs."""
-        reactor.callFromThread(self._begin)
-
-    def or_take_down(self) -> None:
-        """Removes everything from the host, unless it is handed over."""
-        if not self.done:
-            self._manager.keep(())
-            self._steering.stop()
-
-    def _begin(self) -> None:
-        if self._begun or self._supervisor.stopping:
-            return
-        self._begun = True
-        self._manager.stopping("handing over to the next daemon")
-        _log.info(
-            "handing over to the next daemon; until it has started, new connections {fate}",
-            fate="wait" if self._manager.listens else "are refused: no service manager keeps their sockets",
-        )
-        self._supervisor.drain().addCallback(self._leave)
-
-    def _leave(self, _: object) -> None:
-        if not self._supervisor.stopping:  # told to end meanwhile
-            self.done = True
-            self._steering.leave()
-            _stop_reactor()
 
 
 def _started(
@@ -163,55 +125,6 @@ def _started(
         # Of a program that we ran, and that the service manager told to end as it told us.
         end_if_told()
         raise
-
-
-class _ToldToEnd(Exception):
-    """A signal came while the daemon was starting."""
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[Callable[[], None]]:
-    """Gives a function that raises :class:`_ToldToEnd` when a signal has said that the daemon is to end.
-
-    It is for the start's own steps to call. What is raised out of a handler, wherever the daemon is just then, leaves
-    half done what libraries do in one go: pyroute2's event loop, a destructor. Signals that come later, also after this
-    context, are nothing: what has begun to be undone must be undone.
-    """
-    told = False
-
-    def end(*_: object) -> None:
-        nonlocal told
-        told = True
-
-    def end_if_told() -> None:
-        if told:
-            raise _ToldToEnd
-
-    _on_signals(end)
-    try:
-        yield end_if_told
-    finally:
-        _on_signals(_ignore)
-
-
-def _on_signals(handle: Callable[..., None] | signal.Handlers) -> None:
-    # SIGHUP too: a terminal that closes must not leave the host half taken apart.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, handle)
-
-
-def _ignore(*_: object) -> None:
-    # Not SIG_IGN, which the programs that we run would inherit.
-    pass
-
-
-def _end_reactor(*_: object) -> None:
-    reactor.callFromThread(_stop_reactor)
-
-
-def _stop_reactor() -> None:
-    with contextlib.suppress(ReactorNotRunning):  # told so twice
-        reactor.stop()
 
 
 def _in_thread(change: Callable[[], T]) -> Deferred[T]:

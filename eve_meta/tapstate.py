@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
+from typing import Any
 
 from eve_meta.domain import Domain
 from eve_meta.latency import Histogram, Times
 from eve_meta.ledger import Label, Record, Row
 from eve_meta.reports import Report, What
-from eve_meta.steering.steering import Tap
+from eve_meta.steering.tap import Tap
 
 GENERATIONS = 4
 """Meanings of a tag that are remembered, for what workers still have to tell of the last but one."""
@@ -53,10 +55,10 @@ class TapState:
         "times",
     )
 
-    def __init__(self, tap: Tap, domain: Domain | None, *, password_failed: float) -> None:
+    def __init__(self, tap: Tap, domain: Domain | None) -> None:
         self.tap = tap
         self.domain = domain
-        self.password_failed = password_failed
+        self.password_failed = -math.inf
         self.generation = 0
         self._domains = {0: domain}
         # A dict for a set, and a list for a deque: empty ones take 0.7 KB less of each of thousands of taps.
@@ -117,3 +119,11 @@ class TapState:
             return None
         self._fetched[fetch] = None
         return domain
+
+
+def event_fields(tap: Tap, domain: Domain | None) -> dict[str, Any]:
+    """What an event says of *tap*, and of *domain* behind it."""
+    fields: dict[str, Any] = {"tap": tap.name, "tag": tap.tag, "ifindex": tap.ifindex}
+    if domain is not None:
+        fields |= {"uuid": str(domain.instance_uuid), "name": domain.display_name}
+    return fields

@@ -1,8 +1,8 @@
 """A worker: the process that answers guests. Started by the supervisor within the private network namespace.
 
 It imports what it needs, gives up every privilege, and only then accepts connections: everything that parses what
-guests send is here. All it knows is the table that the supervisor pushes; all it tells are counts, and the passwords
-that guests post.
+guests send is here. All it knows is what the supervisor tells it of the taps whose guests it answers; all it tells is
+what those asked for and how often, how long that took, and what they post.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ PIECE = 32 * 1024
 
 PASSWORD_RETRY_TIME = 2.0
 """Seconds after a password could not be kept in which its tap's next fails without the supervisor: by passwords alone
-guests must not make a worker say more than the supervisor suffers (:data:`eve_meta.worker_process.SAY_RATE`)."""
+guests must not make a worker say more than the supervisor suffers (:data:`eve_meta.worker_link.SAY_RATE`)."""
 
 END_TIME = 2.0
 """Seconds in which guests can read what they asked for, when this worker ends and the way to them stays."""
@@ -103,7 +103,7 @@ class Worker:
         self._resting: set[int] = set()  # tags whose last password failed
 
     def start(self) -> None:
-        """Takes the channel; the listening socket follows when the supervisor says so."""
+        """Takes the channel; connections are accepted when the supervisor says so."""
         self._channel.adopt(self._reactor, CHANNEL_FD)
         os.close(CHANNEL_FD)
 

@@ -1,4 +1,4 @@
-"""A worker as the supervisor sees it: started, told, asked, and started again when it dies."""
+"""A worker as the supervisor sees it: its process, which is started, ended, and started again when it dies."""
 
 from __future__ import annotations
 
@@ -8,51 +8,22 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IProcessTransport,
-    IReactorProcess,
-    IReactorSocket,
-    IReactorTime,
-)
+from twisted.internet.interfaces import IDelayedCall, IProcessTransport, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eve_meta import password
-from eve_meta.channel import (
-    CHANNEL_FD,
-    FIRST_LISTENER_FD,
-    MAX_TO_SUPERVISOR,
-    Asked,
-    Begin,
-    Channel,
-    Counts,
-    Drain,
-    Drained,
-    PasswordDone,
-    PutTap,
-    RemoveTap,
-    Report,
-    Reported,
-    SetPassword,
-    Timed,
-    ToSupervisor,
-    ToWorker,
-)
+from eve_meta import worker_link
+from eve_meta.channel import CHANNEL_FD, FIRST_LISTENER_FD, PutTap, RemoveTap
 from eve_meta.errors import Problem
-from eve_meta.feed import Content, Feed
-from eve_meta.latency import Times, unpack_times
-from eve_meta.ledger import Row, unpack
-from eve_meta.password import Outcome
+from eve_meta.feed import Content
+from eve_meta.worker_link import Hearers, WorkerLink
 from eve_meta.worker_log import WorkerLog
-
-T = TypeVar("T")
 
 RESTART_DELAYS = (0.0, 0.1, 0.5, 1.0, 5.0)
 """Seconds until a worker that died is started again: the n-th time in a row after the n-th of these."""
@@ -60,28 +31,14 @@ RESTART_DELAYS = (0.0, 0.1, 0.5, 1.0, 5.0)
 STEADY_TIME = 10.0
 """Seconds that a worker must live for its next death to be the first in a row."""
 
-REPORT_TIMEOUT = 1.0
-"""Seconds that whoever asks for a worker's counts waits."""
-
 DRAIN_TIMEOUT = 4.0
 """Seconds that a worker has to say that its guests are done: it gives them two (:data:`eve_meta.worker.END_TIME`)."""
 
 STOP_TIMEOUT = 3.0
 """Seconds that a worker has to end when told to; then it is killed."""
 
-SAY_RATE = 2 * 1024 * 1024
-"""Bytes a second that a worker may say in the long run; one that says more is killed. The 20,000 answers that it gives
-at most come to 500 KB when no two are of one kind, 1,000 tags with all counts there are to 230 KB; 1,000 guests that
-post passwords to a full disk as fast as the worker lets them, to 1 MB. More would keep the supervisor from the taps."""
 
-SAY_BURST = 8 * 1024 * 1024
-"""Bytes that a worker may say at once: after a second in which it was not scheduled, or the supervisor was not."""
-
-FRAME_COST = 1024
-"""Bytes that a frame counts for beside its own: what small frames cost is their number."""
-
-
-class IReactor(IReactorProcess, IReactorSocket, IReactorTime):
+class IReactor(IReactorProcess, worker_link.IReactor):
     """What a worker's process needs of the reactor."""
 
 
@@ -104,11 +61,7 @@ class WorkerProcess(ProcessProtocol):
     :param entered: a context within which a child is born in the private namespace.
     :param started: called with a new worker, to tell it the table.
     :param accepting: called when it accepts connections.
-    :param counted: called with what it counted.
-    :param asked: called with what its guests asked for.
-    :param reported: called with what its guests reported of themselves.
-    :param timed: called with how long their answers took.
-    :param posted: called with a tag, the password that its guest posted, and a function that takes what became of it.
+    :param hearers: hear what it says of its guests.
     :ivar pid: the process, or None between two.
     :ivar accepts: whether it has said that it accepts connections.
     :ivar restarts: how often it died.
@@ -126,11 +79,7 @@ class WorkerProcess(ProcessProtocol):
         entered: Callable[[], AbstractContextManager[None]],
         started: Callable[[WorkerProcess], None],
         accepting: Callable[[], None],
-        counted: Callable[[Counts], None],
-        asked: Callable[[list[Row]], None],
-        timed: Callable[[list[Times]], None],
-        reported: Callable[[Reported], None],
-        posted: Callable[[int, str, Callable[[Outcome], None]], None],
+        hearers: Hearers,
     ) -> None:
         self._reactor = reactor
         self._config = config
@@ -139,23 +88,13 @@ class WorkerProcess(ProcessProtocol):
         self._entered = entered
         self._started = started
         self._accepting = accepting
-        self._counted = counted
-        self._asked = asked
-        self._timed = timed
-        self._reported_by_guests = reported
-        self._posted = posted
+        self._hearers = hearers
         self._process: IProcessTransport | None = None
-        self._channel: Channel | None = None
-        self._feed: Feed | None = None
+        self._link: WorkerLink | None = None
         self._output: WorkerLog | None = None
-        self._distrusted = False
-        self._may_say = float(SAY_BURST)
-        self._said_at = 0.0
         self._born = 0.0
         self._deaths_in_a_row = 0
         self._restart: IDelayedCall | None = None
-        self._reports: dict[int, Deferred[None]] = {}
-        self._report_number = 0
         self._drained: Deferred[None] | None = None
         self._stopped: Deferred[None] | None = None
         self.pid: int | None = None
@@ -180,9 +119,15 @@ class WorkerProcess(ProcessProtocol):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)
-            channel = Channel(self._received, lambda: self._channel_closed(channel), MAX_TO_SUPERVISOR, self._admit)
             # Before there is a process, which would have to be ended again.
-            channel.adopt(self._reactor, ours.fileno())
+            link = WorkerLink(
+                self._reactor,
+                ours.fileno(),
+                self._hearers,
+                drained=self._drain_ended,
+                distrusted=self._distrust,
+                closed=lambda: self._link_closed(link),
+            )
             arguments = (
                 *(sys.executable, "-I", "-m", "eve_meta.worker"),  # -I: nothing from the current directory
                 *("--root", str(self._config.root)),
@@ -205,20 +150,17 @@ class WorkerProcess(ProcessProtocol):
                         childFDs=files,
                     )
             except BaseException:
-                channel.abort()
+                link.abort()
                 raise
         self.pid = self._process.pid
-        self._born = self._said_at = self._reactor.seconds()
-        self._may_say = float(SAY_BURST)
-        self._distrusted = False
+        self._born = self._reactor.seconds()
         self._output = WorkerLog(
             self._reactor,
             self._number,
             pause=lambda: self._read_output(False),
             resume=lambda: self._read_output(True),
         )
-        self._channel = channel
-        self._feed = Feed(self._reactor, channel)
+        self._link = link
         self._started(self)
 
     def drain(self) -> Deferred[None]:
@@ -230,10 +172,10 @@ class WorkerProcess(ProcessProtocol):
         drained = self._drained
         self.accepts = False
         self._start_no_more()
-        if self._process is None or self._channel is None:
+        if self._process is None or self._link is None:
             self._drain_ended()
         else:
-            self._channel.send(Drain())
+            self._link.drain()
             timeout = self._reactor.callLater(DRAIN_TIMEOUT, self._drain_ended)
             drained.addCallback(lambda _: timeout.cancel() if timeout.active() else None)
         return drained
@@ -254,11 +196,11 @@ class WorkerProcess(ProcessProtocol):
         self._start_no_more()
         if self._process is None:
             stopped.callback(None)
-        elif self._channel is not None:
+        elif self._link is not None:
             # It finishes what it says to guests where only the channel ends, as when we die.
             with contextlib.suppress(ProcessExitedAlready, PermissionError):
                 self._process.signalProcess("HUP")
-            self._channel.abort()
+            self._link.abort()
             kill = self._reactor.callLater(STOP_TIMEOUT, self.kill)
             stopped.addCallback(lambda _: kill.cancel() if kill.active() else None)
         return stopped
@@ -267,116 +209,42 @@ class WorkerProcess(ProcessProtocol):
 
     def at_once(self, message: PutTap | RemoveTap) -> None:
         """Tells the worker *message*, as :meth:`eve_meta.feed.Feed.at_once`."""
-        if self._feed is not None:
-            self._feed.at_once(message)
+        if self._link is not None:
+            self._link.feed.at_once(message)
 
     def put(self, tag: int, content: Content) -> None:
         """Tells the worker of *tag*, as :meth:`eve_meta.feed.Feed.put`."""
-        if self._feed is not None:
-            self._feed.put(tag, content)
+        if self._link is not None:
+            self._link.feed.put(tag, content)
 
     def begin(self) -> None:
         """Lets the worker accept connections when it knows all that it is being told."""
-        if self._feed is None:
+        link = self._link
+        if link is None:
             return
-        self._feed.afterwards(Begin())
-        feed = self._feed
 
-        def answered(_: object) -> None:
-            # Not when the channel closed instead.
-            if self._feed is feed:
+        def begun(_: None) -> None:
+            # Not when it closed instead.
+            if self._link is link:
                 self.accepts = True
                 self._accepting()
 
-        # It does one thing after the other: when it answers this it has begun.
-        self._ask_for_report(feed).addCallback(answered)
+        link.begin().addCallback(begun)
 
     def report(self) -> Deferred[None]:
-        """The result comes when the worker has told its counts, or has not within :data:`REPORT_TIMEOUT`.
-
-        It knows then all that it was being told.
-        """
-        if self._feed is None:
-            return succeed(None)
-        done = self._ask_for_report(self._feed)
-        timeout = self._reactor.callLater(REPORT_TIMEOUT, self._reported, self._report_number)
-        done.addCallback(lambda _: timeout.cancel() if timeout.active() else None)
-        return done
-
-    def _ask_for_report(self, feed: Feed) -> Deferred[None]:
-        self._report_number += 1
-        done = self._reports[self._report_number] = Deferred()
-        feed.afterwards(Report(number=self._report_number))
-        return done
-
-    def _reported(self, number: int) -> None:
-        waiting = self._reports.pop(number, None)
-        if waiting is not None:
-            waiting.callback(None)
-
-    def _received(self, message: ToWorker | ToSupervisor, payload: bytes) -> None:
-        match message:
-            case Counts():
-                self._counted(message)
-                self._reported(message.number)
-            case Asked():
-                self._told(unpack, self._asked, payload)
-            case Timed():
-                self._told(unpack_times, self._timed, payload)
-            case Reported():
-                self._reported_by_guests(message)
-            case Drained():
-                self._drain_ended()
-            case SetPassword():
-                self._password_posted(message.tag, payload)
-            case _:
-                self._distrust("only the supervisor says")
-
-    def _told(self, read: Callable[[bytes], T], tell: Callable[[T], None], payload: bytes) -> None:
-        try:
-            told = read(payload)
-        except ValueError:
-            self._distrust("no sound worker says")
-            return
-        tell(told)
-
-    def _password_posted(self, tag: int, posted: bytes) -> None:
-        try:
-            text = password.read(posted)
-        except ValueError:
-            self._distrust("no sound worker says")
-            return
-        # To this very process: the next one does not wait for it.
-        channel = self._channel
-
-        def answer(outcome: Outcome) -> None:
-            if channel is not None and channel is self._channel:
-                channel.send(PasswordDone(tag=tag, outcome=outcome))
-
-        self._posted(tag, text, answer)
-
-    def _admit(self, size: int) -> bool:
-        now = self._reactor.seconds()
-        self._may_say = min(SAY_BURST, self._may_say + (now - self._said_at) * SAY_RATE) - size - FRAME_COST
-        self._said_at = now
-        if self._may_say < 0:
-            self._distrust("is more than any sound worker says")
-        return not self._distrusted
+        """The result comes as that of :meth:`eve_meta.worker_link.WorkerLink.report`; at once where there is none."""
+        return succeed(None) if self._link is None else self._link.report()
 
     def _distrust(self, which: str) -> None:
-        if not self._distrusted:
-            self._distrusted = True
-            self._log.error("worker {number} said what {which}; it is killed", number=self._number, which=which)
-            self.kill()
+        self._log.error("worker {number} said what {which}; it is killed", number=self._number, which=which)
+        self.kill()
 
-    def _channel_closed(self, channel: Channel) -> None:
-        if channel is not self._channel:
+    def _link_closed(self, link: WorkerLink) -> None:
+        if link is not self._link:
             return  # that of a process that is gone, or never was
-        self._channel = self._feed = None
+        self._link = None
         self.accepts = False
-        for number in list(self._reports):
-            self._reported(number)
-        # Without its channel it would serve what is no longer true.
+        # Without its link it would serve what is no longer true.
         if self._stopped is None:
             self.kill()
 

@@ -20,7 +20,7 @@ def read_password(supervisor: Supervisor, inventory: Inventory, name: str) -> di
     :raises Problem: when it means none.
     """
     uuid = _uuid(supervisor, inventory, name)
-    return {"uuid": str(uuid), "password": supervisor.password(uuid)}
+    return {"uuid": str(uuid), "password": supervisor.passwords.get(uuid)}
 
 
 def clear_password(supervisor: Supervisor, inventory: Inventory, name: str) -> Deferred[Any]:
@@ -28,7 +28,7 @@ def clear_password(supervisor: Supervisor, inventory: Inventory, name: str) -> D
 
     :raises Problem: when *name* means no domain; the result fails with one when the password cannot be removed.
     """
-    return supervisor.clear_password(_uuid(supervisor, inventory, name))
+    return supervisor.passwords.clear(_uuid(supervisor, inventory, name))
 
 
 def _uuid(supervisor: Supervisor, inventory: Inventory, name: str) -> UUID:
@@ -40,7 +40,7 @@ def _uuid(supervisor: Supervisor, inventory: Inventory, name: str) -> UUID:
         uuid = UUID(name)
     except ValueError:
         uuid = None
-    if uuid is None or supervisor.password(uuid) is None:
+    if uuid is None or supervisor.passwords.get(uuid) is None:
         raise Problem(f"no domain {name!r}: 'eve-meta status' shows those with a tap, 'eve-meta check' all files")
     return uuid
 

@@ -34,7 +34,7 @@ def status(
             "workers": [{"pid": worker.pid, "restarts": worker.restarts} for worker in supervisor.workers],
             "domains": len(list(inventory.domains())),
             "unsteered": {
-                "requests": dict(supervisor.unsteered),
+                "requests": dict(supervisor.accounting.unsteered),
                 "drops": drops(steering.counters(0)),
             },
             "overruns": steering.overruns,

@@ -1,7 +1,7 @@
 """Steering as a whole: makes the path, gives every tap that appears its tag and filter, and takes all of it away again.
 
-The law: a tap's tag is told to whoever serves it (:meth:`Observer.tap_appeared`) before the first frame can pass, and a
-tag that is taken back is told after the last one has.
+The law: a tap's tag is told to whoever serves it (:class:`~eve_meta.steering.tap.Observer`) before the first frame can
+pass, and a tag that is taken back is told after the last one has.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import evolve
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from twisted.internet.task import Cooperator
@@ -25,9 +24,10 @@ from eve_meta.steering import filters
 from eve_meta.steering.guard import PERIOD, Guard, IReactor, Mended
 from eve_meta.steering.links import Link, LinkMonitor
 from eve_meta.steering.maps import Reason, Sightings
-from eve_meta.steering.namespace import PrivateNamespace, host_link
+from eve_meta.steering.namespace import PrivateNamespace
 from eve_meta.steering.pins import Pins
 from eve_meta.steering.tags import TagAllocator
+from eve_meta.steering.tap import Observer, Tap, is_tap
 from eve_meta.steering.tapfilter import TapFilter
 
 if TYPE_CHECKING:
@@ -36,56 +36,6 @@ if TYPE_CHECKING:
 MEND_DELAY = 0.2
 """Seconds from the loss of a tap's filter to its return, where nobody adds a qdisc first. libvirt changes a bandwidth
 limit with two commands, "del" and "add"; a qdisc of ours between them would make its "add" fail."""
-
-NEVER_TAPS = frozenset({"bridge", "bond", "team", "vlan", "vxlan", "ifb"})
-"""Kinds of links that are no domain's end, whatever their name: what they carry is many guests' traffic."""
-
-
-@frozen
-class Tap:
-    """A tap that is steered.
-
-    :ivar since: when it was seen first, in seconds of the monotonic clock.
-    :ivar losses: :attr:`Link.losses` when the carrier that it has came.
-    """
-
-    name: str
-    ifindex: int
-    tag: int
-    since: float
-    carrier: bool
-    losses: int = 0
-
-
-class Observer(Protocol):
-    """Who serves the taps."""
-
-    def tap_appeared(self, tap: Tap) -> None:
-        """*tap* has its tag; its first frame may follow as soon as this returns."""
-
-    def taps_complete(self) -> None:
-        """All taps that there are have appeared; called again where messages were lost."""
-
-    def tap_gone(self, tap: Tap) -> None:
-        """*tap* is no more, and nothing that came from it is on its way any longer."""
-
-    def carrier_changed(self, tap: Tap) -> None:
-        """What is at the other end of *tap* went or came: perhaps it is another domain now."""
-
-    def healed(self, piece: str, name: str) -> None:
-        """A *piece* of the way was gone and is back: the "filter" of the tap *name*; or of the "programs", the
-        "namespace", the "rules" or the "routes" that all taps share what *name* says.
-        """
-
-
-def is_tap(link: Link, config: SteeringConfig) -> bool:
-    """Whether *config* says that *link* is a tap."""
-    return (
-        link.ethernet
-        and link.kind not in NEVER_TAPS
-        and link.name != host_link(config.namespace)
-        and any(fnmatchcase(link.name, pattern) for pattern in config.taps)
-    )
 
 
 def _is_still(link: Link) -> bool:

@@ -16,6 +16,8 @@ from eve_meta.channel import (
     Begin,
     Channel,
     Counts,
+    Drain,
+    Drained,
     PasswordDone,
     PutNode,
     PutTap,
@@ -63,6 +65,8 @@ MESSAGES: list[ToWorker | ToSupervisor] = [
     RemoveTap(tag=7),
     PutNode(node=Node(location=b'{"a":"\\n"}', wwan_metrics=b"{}")),
     Begin(),
+    Drain(),
+    Drained(),
     Report(number=3),
     Counts(counts={"7": {"no_token": 3, "malformed": 1}, "0": {"timeout": 1}}, number=3),
     Asked(),
@@ -146,6 +150,12 @@ def test_no_json_at_all_raises(value: object) -> None:
         end.feed(frame(content.encode() + b"\n"))
         assert end.received == []
         assert end.transport.disconnecting
+
+
+def test_no_password_is_in_what_a_message_shows_of_itself() -> None:
+    message = PutTap(tag=7, tap="vnet0", since=1.0, token_key=b"key", password="secret")
+    assert "secret" not in repr(message)
+    assert "b'key'" not in repr(message)
 
 
 def test_the_end_of_the_other_side_is_told_once() -> None:

@@ -24,7 +24,7 @@ from eve_meta.reports import (
     read_phone_home,
     read_report,
 )
-from eve_meta.steering.steering import Tap
+from eve_meta.steering.tap import Tap
 from eve_meta.tapstate import MAX_REPORTS, TapState
 from eve_meta.web.reports import MAX_BYTES, MAX_TAP_BYTES, Reports
 from tests.unit.web.asking import UNKNOWN, known, tell
@@ -174,7 +174,7 @@ def test_the_site_keeps_what_is_posted_for_the_supervisor() -> None:
 
 def test_of_each_tap_the_latest_reports_are_kept() -> None:
     domain = Domain(uuid=UUID(int=1))
-    state = TapState(Tap("vnet1", 7, 1, 10.0, True), domain, password_failed=0.0)
+    state = TapState(Tap("vnet1", 7, 1, 10.0, True), domain)
     for number in range(MAX_REPORTS + 10):
         state.add_report(0, Report(at=20.0, what=What.START, name=str(number)), 50.0)
     state.add_report(0, Report(at=20.0, what=What.PHONE_HOME, fields={"fqdn": "x"}), 50.0)

@@ -1,4 +1,4 @@
-"""A worker's process, with a reactor that starts none: what happens when it cannot start, and how much it may say."""
+"""A worker's process, with a reactor that starts none: what happens when it cannot start, and when it is to end."""
 
 from __future__ import annotations
 
@@ -18,18 +18,8 @@ from twisted.python.failure import Failure
 
 from eve_meta.channel import Channel, Counts, PutTap
 from eve_meta.errors import Problem
-from eve_meta.latency import Times
-from eve_meta.ledger import Label, Row, pack
-from eve_meta.worker_process import (
-    DRAIN_TIMEOUT,
-    FRAME_COST,
-    RESTART_DELAYS,
-    SAY_BURST,
-    SAY_RATE,
-    STOP_TIMEOUT,
-    WorkerConfig,
-    WorkerProcess,
-)
+from eve_meta.worker_link import SAY_BURST, Hearers
+from eve_meta.worker_process import DRAIN_TIMEOUT, RESTART_DELAYS, STOP_TIMEOUT, WorkerConfig, WorkerProcess
 
 CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
 
@@ -44,6 +34,7 @@ class Reactor(Clock):
         self.killed = 0
         self.told: list[str] = []
         self.transports: list[StringTransport] = []
+        self.channels: list[Channel] = []
         self.pid = 7
         self.pipes: dict[int, object] = {}
 
@@ -55,7 +46,8 @@ class Reactor(Clock):
 
     def adoptStreamConnection(self, _fd: int, _family: int, factory: Any) -> None:  # noqa: N802
         self.transports.append(StringTransport())
-        factory.buildProtocol(None).makeConnection(self.transports[-1])
+        self.channels.append(factory.buildProtocol(None))
+        self.channels[-1].makeConnection(self.transports[-1])
 
     def signalProcess(self, signal: str) -> None:  # noqa: N802
         if signal == "KILL":
@@ -70,8 +62,6 @@ class Scene:
         self.reactor = Reactor()
         self.gone = False
         self.counted: list[Counts] = []
-        self.asked: list[list[Row]] = []
-        self.timed: list[list[Times]] = []
         self.new = 0
         self.accepted = 0
         self.worker = WorkerProcess(
@@ -82,11 +72,13 @@ class Scene:
             entered=self._entered,
             started=self._started,
             accepting=self._accepting,
-            counted=self.counted.append,
-            asked=self.asked.append,
-            timed=self.timed.append,
-            reported=lambda _: None,
-            posted=cast(Callable[..., None], None),
+            hearers=Hearers(
+                counted=self.counted.append,
+                asked=lambda _: None,
+                timed=lambda _: None,
+                reported=lambda _: None,
+                posted=cast(Callable[..., None], None),
+            ),
         )
 
     @contextlib.contextmanager
@@ -105,17 +97,13 @@ class Scene:
     def lines(self) -> list[str]:
         return [eventAsText(event, includeTimestamp=False, includeSystem=False) for event in self._events]
 
-    def say(self, size: int) -> None:
-        channel = self.worker._channel
-        assert isinstance(channel, Channel)
-        frame = b'{"message": "Counts", "counts": {}}\n'
-        channel.stringReceived(frame + b"x" * (size - len(frame)))
+    def says(self, message: str) -> None:
+        """The process that was started last says *message*, a line of JSON."""
+        self.reactor.channels[-1].stringReceived(message.encode() + b"\n")
 
-    def tell(self, *payloads: bytes) -> None:
-        channel = self.worker._channel
-        assert isinstance(channel, Channel)
-        for payload in payloads:
-            channel.stringReceived(b'{"message": "Asked"}\n' + payload)
+    def says_much(self) -> None:
+        """Counts in a frame of 100 KB."""
+        self.reactor.channels[-1].stringReceived(b'{"message": "Counts", "counts": {}}\n' + b"x" * 100_000)
 
 
 @pytest.fixture
@@ -137,9 +125,7 @@ def test_it_accepts_when_it_says_so_and_not_when_it_is_gone(scene: Scene) -> Non
     scene.reactor.advance(0)
     scene.reactor.advance(0)
     assert (scene.worker.accepts, scene.accepted) == (False, 0)
-    channel = scene.worker._channel
-    assert isinstance(channel, Channel)
-    channel.stringReceived(b'{"message": "Counts", "counts": {}, "number": 1}\n')
+    scene.says('{"message": "Counts", "counts": {}, "number": 1}')
     assert (scene.worker.accepts, scene.accepted) == (True, 1)
     scene.worker.processEnded(Failure(RuntimeError()))
     assert not scene.worker.accepts
@@ -148,9 +134,7 @@ def test_it_accepts_when_it_says_so_and_not_when_it_is_gone(scene: Scene) -> Non
 def test_one_that_dies_before_it_accepts_never_did(scene: Scene) -> None:
     scene.worker.start()
     scene.worker.begin()
-    channel = scene.worker._channel
-    assert channel is not None
-    channel.connectionLost()
+    scene.reactor.channels[-1].connectionLost()
     assert (scene.worker.accepts, scene.accepted) == (False, 0)
 
 
@@ -199,20 +183,21 @@ def test_one_that_cannot_start_can_be_stopped(scene: Scene) -> None:
 
 def test_the_channel_of_one_that_died_does_not_end_the_next(scene: Scene) -> None:
     scene.worker.start()
-    old = scene.worker._channel
-    assert old is not None
     scene.worker.processEnded(Failure(RuntimeError()))
     scene.reactor.advance(0)
     assert scene.new == 2
-    old.connectionLost()
-    assert (scene.reactor.killed, scene.worker._channel is None) == (0, False)
+    scene.reactor.channels[0].connectionLost()
+    assert scene.reactor.killed == 0
+    scene.worker.put(1, lambda: (PutTap(tag=1, tap="a", since=0.0), b""))
+    assert b'"PutTap"' in sent(scene)
 
 
 def test_it_is_stopped_while_it_does_not_read(scene: Scene) -> None:
     scene.worker.start()
     scene.worker.put(1, lambda: (PutTap(tag=1, tap="a", since=0.0), b"x"))
-    assert scene.worker._feed is not None
-    scene.worker._feed.pauseProducing()
+    producer = scene.reactor.transports[0].producer
+    assert producer is not None
+    producer.pauseProducing()
     scene.worker.stop()
     assert scene.reactor.transports[0].disconnected  # which waits for no producer
 
@@ -244,10 +229,8 @@ def test_one_that_drains_says_when_it_has(scene: Scene) -> None:
     done = drained(scene)
     assert b'"Drain"' in sent(scene)
     assert done == []
-    channel = scene.worker._channel
-    assert isinstance(channel, Channel)
     for _ in range(2):
-        channel.stringReceived(b'{"message": "Drained"}\n')
+        scene.says('{"message": "Drained"}')
     assert done == [None]
     assert scene.reactor.getDelayedCalls() == []
     scene.worker.stop()
@@ -271,9 +254,7 @@ def test_one_that_dies_instead_is_not_started_again(scene: Scene, when: str) -> 
         scene.worker.processEnded(Failure(RuntimeError()))
     done = drained(scene)
     if when == "meanwhile":
-        channel = scene.worker._channel
-        assert channel is not None
-        channel.connectionLost()
+        scene.reactor.channels[-1].connectionLost()
         scene.worker.processEnded(Failure(RuntimeError()))
     assert done == [None]
     scene.reactor.advance(DRAIN_TIMEOUT)
@@ -283,59 +264,21 @@ def test_one_that_dies_instead_is_not_started_again(scene: Scene, when: str) -> 
 
 def test_nobody_asked_it_to_drain(scene: Scene) -> None:
     scene.worker.start()
-    channel = scene.worker._channel
-    assert isinstance(channel, Channel)
-    channel.stringReceived(b'{"message": "Drained"}\n')
+    scene.says('{"message": "Drained"}')
     assert drained(scene) == []
 
 
 # -- how much it may say --
 
 
-def test_what_guests_asked_for_comes_as_it_was_told_and_no_row_but_a_sound_one(scene: Scene) -> None:
+def test_one_that_says_too_much_is_killed_once_and_the_next_begins_anew(scene: Scene) -> None:
     scene.worker.start()
-    rows = [Row(7, Label.TOKEN, 200, 3, 1.5, 2.5), Row(0, Label.UNREAD, 403, 1, 0.0, 0.0)]
-    scene.tell(*pack(rows))
-    assert (scene.asked, scene.reactor.killed) == ([rows], 0)
-    scene.tell(b"x" * 7)
-    assert (scene.asked, scene.reactor.killed) == ([rows], 1)
-    assert scene.lines == ["worker 0 said what no sound worker says; it is killed"]
-
-
-def test_one_that_says_too_much_is_killed_once_and_no_more_of_it_heard(scene: Scene) -> None:
-    scene.worker.start()
-    size = 100_000
-    enough = SAY_BURST // (size + FRAME_COST)
-    for _ in range(enough):
-        scene.say(size)
-    assert (len(scene.counted), scene.reactor.killed) == (enough, 0)
-    for _ in range(10):
-        scene.say(size)
-    assert (len(scene.counted), scene.reactor.killed) == (enough, 1)
-    assert scene.lines == ["worker 0 said what is more than any sound worker says; it is killed"]
-
-
-def test_small_frames_cost_by_their_number(scene: Scene) -> None:
-    scene.worker.start()
-    for _ in range(SAY_BURST // FRAME_COST):
-        scene.say(36)
+    for _ in range(SAY_BURST // 100_000 + 10):
+        scene.says_much()
     assert scene.reactor.killed == 1
-
-
-def test_what_a_busy_worker_says_for_ever_is_heard(scene: Scene) -> None:
-    scene.worker.start()
-    for _ in range(1000):
-        scene.say(SAY_RATE // 2)
-        scene.reactor.advance(1)
-    assert (len(scene.counted), scene.reactor.killed) == (1000, 0)
-
-
-def test_the_next_one_begins_anew(scene: Scene) -> None:
-    scene.worker.start()
-    for _ in range(100):
-        scene.say(100_000)
+    assert scene.lines == ["worker 0 said what is more than any sound worker says; it is killed"]
     scene.worker.processEnded(Failure(RuntimeError()))
     scene.reactor.advance(0)
     scene.counted.clear()
-    scene.say(1000)
-    assert (len(scene.counted), scene.worker.restarts) == (1, 1)
+    scene.says_much()
+    assert (len(scene.counted), scene.worker.restarts, scene.reactor.killed) == (1, 1, 1)

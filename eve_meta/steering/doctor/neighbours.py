@@ -17,7 +17,7 @@ from eve_meta.steering.doctor.finding import Finding, ok, warning, wrong
 from eve_meta.steering.libbpf import tcx_programs
 from eve_meta.steering.links import link_of
 from eve_meta.steering.namespace import ALIAS, host_link
-from eve_meta.steering.steering import is_tap
+from eve_meta.steering.tap import is_tap
 
 RT_SCOPE_UNIVERSE = 0
 """Of linux/rtnetlink.h: the scope of addresses by which a host is known to others than its next neighbours."""

@@ -124,7 +124,7 @@ class _Nothing:
         self.heals: dict[str, int] = {}
         self.asked: list[Deferred[None]] = []
         self.problems: Any = dict
-        self.namespace = self
+        self.namespace = self.accounting = self
 
     def current_counts(self) -> Deferred[None]:
         self.asked.append(Deferred())
