@@ -136,9 +136,10 @@ class FileSource:
         return number
 
     def rescan(self) -> None:
-        """Scan soon: what was read before now is not enough."""
+        """Scan soon: what was read before now is not enough. *changed* is called when that has ended, news or none."""
         self._suspects = None
         self._schedule(0.0)
+        self.due()
 
     def _schedule(self, delay: float = DEBOUNCE) -> None:
         due = self._reactor.seconds() + delay
