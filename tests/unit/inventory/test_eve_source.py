@@ -86,6 +86,20 @@ def test_an_application_comes_changes_and_goes(watched: Watched, tree: Tree, unt
     until(lambda: watched.data() == {})
 
 
+def test_the_answer_about_a_tap_is_told_also_where_it_is_the_one_before(
+    watched: Watched, tree: Tree, until: Until
+) -> None:
+    tree.app(1, b"data")
+    watched.start()
+    watched.source.taps_changed({TAP})
+    until(lambda: TAP in watched.source.answers())
+    told = watched.changes
+    watched.source.carrier_changed(TAP)
+    assert TAP not in watched.source.answers()
+    until(lambda: watched.changes > told)
+    assert list(watched.source.answers()) == [TAP]
+
+
 def test_a_temporary_file_is_no_change(watched: Watched, tree: Tree, until: Until, turn: Turn) -> None:
     tree.app(1, b"data")
     watched.start()
