@@ -294,7 +294,9 @@ static __always_inline int from_tap_nd(struct __sk_buff *skb, const struct exten
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-static __always_inline int from_tap_ipv6(struct __sk_buff *skb, const struct ipv6hdr *header, int tagged, __u32 offset)
+/* `fixed` is what must_not_change6() says, which does not look behind extension headers. */
+static __always_inline int from_tap_ipv6(struct __sk_buff *skb, const struct ipv6hdr *header, int tagged, __u32 offset,
+					 __u32 *fixed)
 {
 	__u32 behind = offset + sizeof(*header), tag;
 	int from_service, to_service, verdict;
@@ -317,6 +319,9 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, const struct ipv
 		/* To whomever it is addressed: it may hide an advertisement to a neighbour. */
 		if (parse_extensions(skb, &ext) < 0)
 			return drop(tag_of(skb), DROP_EXTENSION);
+		/* By a change of one of them, too, what follows could become an advertisement. */
+		if (ext.any)
+			*fixed = ext.offset + ND_FIXED_SIZE;
 		if (ext.next == IPPROTO_ICMPV6 && !ext.later) {
 			verdict = from_tap_nd(skb, &ext, ip.hop_limit, tagged);
 			if (verdict != TC_ACT_UNSPEC)
@@ -410,7 +415,7 @@ int tap_in(struct __sk_buff *skb)
 		ip6 = ipv6_at(skb, offset);
 		if (ip6) {
 			fixed = must_not_change6(ip6, offset);
-			verdict = from_tap_ipv6(skb, ip6, tagged, offset);
+			verdict = from_tap_ipv6(skb, ip6, tagged, offset, &fixed);
 		}
 	} else if (proto == bpf_htons(ETH_P_ARP)) {
 		if (pull(skb, offset + sizeof(*arp)) < 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6ND_NA, IPv6
+from scapy.layers.inet6 import ICMPv6ND_NA, IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -106,6 +106,20 @@ TO_NEIGHBOUR = Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC)
         (TO_NEIGHBOUR / IPv6(src="fe80::", dst="fe80::6") / UDP() / Raw(bytes(18)), (30, 6)),
         (TO_NEIGHBOUR / IPv6(src="fe80::a9fe:1", dst="fe80::6") / UDP() / Raw(bytes(18)), (30, 6)),
         (TO_NEIGHBOUR / IPv6(src="fe80::6", dst="fe80::5") / ICMPv6ND_NA(tgt="fe80::a9fe:0") / Raw(bytes(18)), (70, 6)),
+        # Behind an extension header; and one that says itself what follows it, and how far behind.
+        (
+            TO_NEIGHBOUR
+            / IPv6(src="fe80::6", dst="fe80::5", hlim=255)
+            / IPv6ExtHdrDestOpt()
+            / ICMPv6ND_NA(tgt="fe80::a9fe:0"),
+            (78, 6),
+        ),
+        (
+            TO_NEIGHBOUR
+            / IPv6(src="fe80::6", dst="fe80::5", hlim=255, nh=60)
+            / Raw(bytes([59, 0, 1, 4, 0, 0, 0, 0]) + bytes(ICMPv6ND_NA(tgt="fe80::a9fe:a9fe"))),
+            (54, 0),
+        ),
         # Older kernels let the checksum go into the EtherType as well, so frames of any other are looked at, too.
         (Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC, type=0x88B6) / Raw(bytes(46)), (20, 8)),
     ],
