@@ -65,6 +65,10 @@ def read(path: str, limit: int) -> Read:
     try:
         # Without O_NONBLOCK, a FIFO of this name would hold up the reactor until somebody writes to it.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except BlockingIOError:
+        # A lease for writing, which file servers take for their clients (Samba's oplocks, NFS' delegations) and give
+        # back now; nothing of the file changes by that.
+        return Read(None, why=f"{path!r} is held by another program: what it says counts when that has let it go")
     except OSError as error:
         return Read(stamp(path), why=f"cannot read {path!r}: {error.strerror}")
     mark: Stamp = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -50,6 +51,28 @@ def test_who_opens_it_for_writing_meanwhile_waits_and_ends_nobody(path: Path) ->
         os.close(descriptor)
         assert writer.wait(5) == 0
     assert path.read_text() == "name: b\n"
+
+
+def test_a_file_that_a_file_server_holds_for_a_client_is_read_when_that_lets_it_go(path: Path) -> None:
+    """By a lease for writing. Nothing of the file tells afterwards that it can be read now."""
+    holder = (
+        "import fcntl, os, signal, sys\n"
+        "file = os.open(sys.argv[1], os.O_RDWR)\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})\n"
+        "fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n"
+        "print(flush=True)\n"
+        "signal.sigwait({signal.SIGIO})\n"
+    )
+    os.utime(path, (1, 1))
+    with subprocess.Popen([sys.executable, "-c", holder, path], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        found = reading.read(str(path), LIMIT)
+        assert found.content is None
+        assert found.why == f"{str(path)!r} is held by another program: what it says counts when that has let it go"
+        assert server.wait(5) == 0
+    assert found.stamp != reading.stamp(str(path))
+    assert reading.read(str(path), LIMIT).content == b"name: a\n"
 
 
 def test_a_file_whose_leases_another_machine_gives_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
