@@ -68,7 +68,7 @@ enum reason {
 struct tap {
 	__u32 ifindex; /* 0: no tap has this tag */
 	__u8 mac[6];   /* the guest's, from its last segment to the service; zero until then */
-	__u16 pad;
+	__u16 losses;  /* how often the tap had lost its carrier; the programs don't use it */
 };
 
 /* What a guest may send to the service, IPv4 and IPv6 together: so many a second in the long run, and so many in one

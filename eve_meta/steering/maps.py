@@ -7,7 +7,7 @@ import enum
 import struct
 from pathlib import Path
 
-from attrs import fields, frozen
+from attrs import astuple, evolve, fields, frozen
 
 from eve_meta.steering.libbpf import Map
 
@@ -48,7 +48,7 @@ class Reason(enum.IntEnum):
 
 
 U32 = struct.Struct("=I")
-TAP = struct.Struct("=I6sxx")
+TAP = struct.Struct("=I6sH")
 COUNTERS = struct.Struct(f"={len(Reason)}Q")
 SETTINGS = struct.Struct("=IIQ")
 BUCKETS = struct.Struct("=QQ")
@@ -56,13 +56,17 @@ SIGHTING = struct.Struct("=QQQ")
 
 SECOND = 1_000_000_000
 
+MAX_LOSSES = 0xFFFF
+"""The kernel counts losses of a carrier in 32 bits; of these so many are kept."""
+
 
 @frozen
 class TapEntry:
-    """Where the answers of a tag go."""
+    """Where the answers of a tag go; *losses*, modulo 65536, as :meth:`Maps.add_tap` was told."""
 
     ifindex: int
     mac: bytes
+    losses: int = 0
 
 
 @frozen
@@ -165,12 +169,15 @@ class Maps(LastingMaps):
         self._guests = Map(pins / "guests", U32.size, GUEST_SIZE)
         undo.callback(self._guests.close)
 
-    def add_tap(self, tag: int, ifindex: int) -> None:
-        """Gives the tap *ifindex* its *tag*. From here on its frames are counted, and answers find their way."""
+    def add_tap(self, tag: int, ifindex: int, losses: int = 0) -> None:
+        """Gives the tap *ifindex* its *tag*. From here on its frames are counted, and answers find their way.
+
+        :param losses: how often it has lost its carrier: so a later daemon knows whether it still means the same.
+        """
         # In this order: tap_in must not pass a frame whose answer host_in could not return.
         self._counters.set(U32.pack(tag), bytes(COUNTERS.size))
         self._guests.set(U32.pack(tag), bytes(GUEST_SIZE))
-        self._taps.set(U32.pack(tag), TAP.pack(ifindex, bytes(6)))
+        self._taps.set(U32.pack(tag), TAP.pack(ifindex, bytes(6), losses & MAX_LOSSES))
         self._tags.set(U32.pack(ifindex), U32.pack(tag))
 
     def remove_tap(self, tag: int, ifindex: int) -> None:
@@ -179,6 +186,10 @@ class Maps(LastingMaps):
         self._taps.set(U32.pack(tag), bytes(TAP.size))
         self._guests.delete(U32.pack(tag))
         self._counters.delete(U32.pack(tag))
+
+    def write_losses(self, tag: int, losses: int) -> None:
+        """Takes note that the tap of *tag* has lost its carrier so often; from now on it is whoever holds it now."""
+        self._taps.set(U32.pack(tag), TAP.pack(*astuple(evolve(self.tap(tag), losses=losses & MAX_LOSSES))))
 
     def learn(self, tag: int, known: TapEntry) -> None:
         """Lets *tag* have the guest's MAC that an earlier build has *known*, where the tap is the same.
@@ -189,7 +200,7 @@ class Maps(LastingMaps):
         nobody = bytes(6)
         entry = self.tap(tag)
         if entry.ifindex == known.ifindex and entry.mac == nobody != known.mac:
-            self._taps.set(U32.pack(tag), TAP.pack(known.ifindex, known.mac))
+            self._taps.set(U32.pack(tag), TAP.pack(known.ifindex, known.mac, entry.losses))
 
     def count_untagged(self) -> None:
         """Makes the counters of tag 0, which is nobody's: frames that no tap can be made responsible for."""

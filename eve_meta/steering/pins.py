@@ -65,7 +65,7 @@ class Pins:
                 if old is not None:
                     maps.write_settings(evolve(maps.settings(), next_tag=old.settings().next_tag))
                     for ifindex, tag in old.tags().items():
-                        maps.add_tap(tag, ifindex)
+                        maps.add_tap(tag, ifindex, old.tap(tag).losses)
                         maps.learn(tag, old.tap(tag))
             for name in (*PROGRAMS, *MAPS):
                 self._held[name] = open_pin(self.directory / name)

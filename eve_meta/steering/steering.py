@@ -23,7 +23,7 @@ from eve_meta.errors import Problem
 from eve_meta.steering import filters
 from eve_meta.steering.guard import PERIOD, Guard, IReactor, Mended
 from eve_meta.steering.links import Link, LinkMonitor
-from eve_meta.steering.maps import Reason, Sightings
+from eve_meta.steering.maps import MAX_LOSSES, Reason, Sightings
 from eve_meta.steering.namespace import PrivateNamespace
 from eve_meta.steering.pins import Pins
 from eve_meta.steering.tags import TagAllocator
@@ -181,9 +181,11 @@ class Steering:
                 self._add(link)
             return
         if tap.carrier and (not link.carrier or link.losses != tap.losses):
-            self._retag(tap)
+            self._retag(tap, link.losses)
             tap = self._taps.get(link.ifindex)
         if tap is not None and link.carrier and not tap.carrier:
+            if link.losses != tap.losses:
+                self._maps.write_losses(tap.tag, link.losses)
             tap = self._taps[tap.ifindex] = evolve(tap, carrier=True, losses=link.losses)
             self._observer.carrier_changed(tap)
 
@@ -221,29 +223,37 @@ class Steering:
             return
         self._problems.pop(tap.name, None)
 
-    def _retag(self, tap: Tap) -> None:
+    def _retag(self, tap: Tap, losses: int) -> None:
         """What was at the other end of *tap* is gone; what comes next may be another domain.
 
         With the old tag goes all that was said of it, at once: the worker may still have much to read until it hears.
         """
         self._forget(tap)
         try:
-            tag = self._new_tag(tap.ifindex)
+            tag = self._new_tag(tap.ifindex, losses)
         except Problem as problem:
             self._failed(tap.name, str(problem))
             return
-        tap = self._taps[tap.ifindex] = evolve(tap, tag=tag, since=time.monotonic(), carrier=False)
+        tap = self._taps[tap.ifindex] = evolve(tap, tag=tag, since=time.monotonic(), carrier=False, losses=losses)
         self._observer.tap_appeared(tap)
 
     def _tag_for(self, link: Link) -> int:
-        """The tag that *link* has already, from before a restart, else a new one."""
-        tag = self._adoptable.pop(link.ifindex, None)
-        return tag if tag is not None else self._new_tag(link.ifindex)
+        """The tag that *link* has already, from before a restart, else a new one.
 
-    def _new_tag(self, ifindex: int) -> int:
+        Also where its carrier went meanwhile: what was at the other end left connections that nobody has accepted yet.
+        """
+        tag = self._adoptable.pop(link.ifindex, None)
+        if tag is not None:
+            if self._maps.tap(tag).losses == link.losses & MAX_LOSSES:
+                return tag
+            self._maps.remove_tap(tag, link.ifindex)
+            self._tags.release(tag)
+        return self._new_tag(link.ifindex, link.losses)
+
+    def _new_tag(self, ifindex: int, losses: int) -> int:
         tag = self._tags.take()
         self._maps.write_settings(evolve(self._maps.settings(), next_tag=self._tags.following))
-        self._maps.add_tap(tag, ifindex)
+        self._maps.add_tap(tag, ifindex, losses)
         return tag
 
     def _remove(self, tap: Tap) -> None:

@@ -25,6 +25,7 @@ from service_manager import ServiceManager
 from tests.guest.asking import PATIENCE, Asking
 from tests.guest.scene import (
     META_DATA,
+    SERVICE,
     USER_DATA,
     Hosts,
     Identity,
@@ -42,6 +43,8 @@ COUNT = 4
 WORKERS = 2
 SOCKETS = 2 * WORKERS
 """For IPv4 and IPv6."""
+
+PASSWORD = "/openstack/latest/password"
 
 LARGE = "0123456789abcdef" * 65536
 """User data of 1 MiB, of which the kernel takes a part off the worker's hands."""
@@ -335,6 +338,39 @@ def test_without_a_service_manager_it_leaves_all_but_its_sockets(stage: Stage) -
     stage.settled()
     assert stage.tags() == tags
     assert Identity.asked_by(stage.scene.lab.guests["vm1"]) == Identity.of(1)
+
+
+def test_a_tap_whose_holder_is_another_when_the_next_daemon_starts_gets_another_tag(stage: Stage) -> None:
+    """One that outlives who holds it. What the old one asked, and nobody had heard, is not the new one's: else it could
+    set the other's password."""
+    lab, daemon = stage.scene.lab, stage.scene.daemon
+    with contextlib.ExitStack() as undo:
+        lab.host.ip("tuntap add vnet9 mode tap vnet_hdr")
+        undo.callback(lab.host.ip, "link delete vnet9")
+        guest = lab.guest("swaps", tap="vnet9", bridge="br0")
+        undo.callback(lab.remove, guest)
+        daemon.write_domain("vm9", domain(9, "vnet9"))
+        undo.callback((daemon.domains / "vm9.yaml").unlink)
+        stage.scene.settled(vnet9=9)
+        tags = stage.tags()
+        daemon.hand_over()
+        stage.start()
+        assert stage.tags() == tags  # as long as it stays whose it is
+        daemon.hand_over()
+        late = undo.enter_context(KeepAlive(guest, timeout=PATIENCE))
+        late.socket.sendall(f"POST {PASSWORD} HTTP/1.1\r\nHost: {SERVICE}\r\nContent-Length: 6\r\n\r\nstolen".encode())
+        time.sleep(0.1)
+        guest.unplug()
+        daemon.write_domain("vm9", domain(8, "vnet9"))
+        guest.plug("vnet9")
+        stage.start()
+        stage.scene.settled(vnet9=8)
+        assert guest.get(PASSWORD).body == b""
+        late.socket.sendall(b"more")  # to the old one there is no way any more by which it could be told
+        assert late.rest() == b""
+        vnet9 = stage.tags()["vnet9"]
+        assert vnet9 not in tags.values()
+        assert stage.tags() == tags | {"vnet9": vnet9}
 
 
 # -- sockets that are kept and not sound --

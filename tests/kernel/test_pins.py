@@ -56,12 +56,15 @@ def test_programs_and_tags_of_a_daemon_that_died_are_taken_over() -> None:
 
 def test_programs_of_other_sources_are_replaced_and_the_taps_keep_their_tags() -> None:
     with opened() as maps:
-        maps.add_tap(7, 4711)
+        maps.add_tap(7, 4711, 0x10003)
         maps.write_settings(evolve(maps.settings(), build=1, next_tag=8))
         first = program_id()
     with opened() as maps:
         assert maps.tags() == {4711: 7}
-        assert maps.tap(7).ifindex == 4711
+        assert maps.tap(7) == TapEntry(4711, bytes(6), 3)
+        maps.write_losses(7, 4)
+        maps.learn(7, TapEntry(4711, b"\2\0\0\0\0\1"))
+        assert maps.tap(7) == TapEntry(4711, b"\2\0\0\0\0\1", 4)
         assert maps.settings().next_tag == 8
         assert program_id() != first
 
