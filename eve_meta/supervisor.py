@@ -169,9 +169,9 @@ class Supervisor:
         """The result comes when every worker has said its counts, or has not in time (:meth:`WorkerProcess.report`)."""
         return DeferredList([worker.report() for worker in self.workers])
 
-    def _kill_all(self) -> None:
-        for worker in self.workers:
-            worker.kill()
+    def _kill_all(self, blamed: int | None = None) -> None:
+        for number, worker in enumerate(self.workers):
+            worker.kill(blameless=number != blamed)
 
     # -- steering's observer --
 
@@ -297,7 +297,7 @@ class Supervisor:
         """
         if self._listeners is not None and not self.stopping:
             self._listeners.give_up(f"worker {number} was connected with the guest of tag {tag}, which is another's")
-            self._kill_all()
+            self._kill_all(number)
 
     def _password_changed(self, domain: UUID) -> Deferred[Any]:
         """The result comes when all workers know it: each hears of it before it is asked for its counts."""

@@ -112,6 +112,10 @@ class WorkerLink:
         """Has the process accept no more, answer what was asked, and then say so."""
         self._channel.send(Drain())
 
+    def ignore(self) -> None:
+        """Hears no more of what the process says."""
+        self._is_distrusted = True
+
     def abort(self) -> None:
         """Closes the link at once."""
         self._channel.abort()

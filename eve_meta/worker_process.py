@@ -28,6 +28,10 @@ from eve_meta.worker_log import WorkerLog
 RESTART_DELAYS = (0.0, 0.1, 0.5, 1.0, 5.0)
 """Seconds until a worker that died is started again: the n-th time in a row after the n-th of these."""
 
+BLAMELESS_DELAY = 1.0
+"""Seconds at most until one is started again that was killed for what another did: a worker that was taken over again
+and again is not to keep the guests of the others without an answer for as long as its own."""
+
 STEADY_TIME = 10.0
 """Seconds that a worker must live for its next death to be the first in a row."""
 
@@ -92,6 +96,7 @@ class WorkerProcess(ProcessProtocol):
         self._process: IProcessTransport | None = None
         self._link: WorkerLink | None = None
         self._output: WorkerLog | None = None
+        self._killed = self._blameless = False
         self._born = 0.0
         self._deaths_in_a_row = 0
         self._restart: IDelayedCall | None = None
@@ -153,6 +158,7 @@ class WorkerProcess(ProcessProtocol):
                 link.abort()
                 raise
         self.pid = self._process.pid
+        self._killed = self._blameless = False
         self._born = self._reactor.seconds()
         self._output = WorkerLog(
             self._reactor,
@@ -160,6 +166,8 @@ class WorkerProcess(ProcessProtocol):
             pause=lambda: self._read_output(False),
             resume=lambda: self._read_output(True),
         )
+        if self._link is not None:
+            self._link.ignore()  # that of the one before, of which not all has been read
         self._link = link
         self._started(self)
 
@@ -248,8 +256,15 @@ class WorkerProcess(ProcessProtocol):
         if self._stopped is None:
             self.kill()
 
-    def kill(self) -> None:
-        """Ends the process at once; another one follows."""
+    def kill(self, *, blameless: bool = False) -> None:
+        """Ends the process at once, and hears no more of it; another one follows.
+
+        :param blameless: whether that is for what another one did.
+        """
+        if not self._killed:
+            self._killed, self._blameless = True, blameless
+        if self._link is not None:
+            self._link.ignore()
         if self._process is not None:
             with contextlib.suppress(ProcessExitedAlready):
                 self._process.signalProcess("KILL")
@@ -300,5 +315,7 @@ class WorkerProcess(ProcessProtocol):
         """Has it started again; gives the seconds until then."""
         self._deaths_in_a_row = 1 if lived >= STEADY_TIME else self._deaths_in_a_row + 1
         delay = RESTART_DELAYS[min(self._deaths_in_a_row, len(RESTART_DELAYS)) - 1]
+        if self._blameless:
+            delay = min(delay, BLAMELESS_DELAY)
         self._restart = self._reactor.callLater(delay, self.start)
         return delay

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from eve_meta.ledger import Label, Row, pack
 from eve_meta.tag import share_of
 from eve_meta.web.limits import DEFAULT_BURST, DEFAULT_MAX_CONNECTIONS, DEFAULT_RATE
+from eve_meta.worker_process import RESTART_DELAYS
 from tests.guest.scene import (
     META_DATA,
     Identity,
@@ -66,6 +68,12 @@ def all_answered(stage: Scene) -> bool:
         return False
     assert found == [Identity.of(number) for number in range(COUNT)]
     return True
+
+
+def is_answered(stage: Scene, number: int) -> bool:
+    with contextlib.suppress(OSError):
+        return stage.lab.guests[f"vm{number}"].get(META_DATA, timeout=0.5).status == 200
+    return False
 
 
 def test_every_worker_answers_guests_and_only_its_own(stage: Scene) -> None:
@@ -171,3 +179,27 @@ def test_a_worker_that_was_taken_over_and_mixes_up_the_guests_gives_them_nothing
         assert all_answered(stage)
     time.sleep(1.5)  # the workers tell within a second
     assert [worker["restarts"] for worker in stage.daemon.status()["workers"]] == restarts
+
+
+def test_a_worker_that_is_taken_over_again_and_again_takes_little_from_the_guests_of_the_others(stage: Scene) -> None:
+    """It says that it was asked by another's guest, so that all start anew; and as often as it can, to fill the log."""
+    number = next(number for number in range(COUNT) if worker_of(stage, number) != worker_of(stage, 0))
+    liar, tag = worker_of(stage, 0), stage.status_of(f"vnet{number}")["tag"]
+    said = stage.daemon.log.read_text().count("which is another's")
+    lied: set[int] = set()
+    while len(lied) < len(RESTART_DELAYS):
+        pid = eventually(lambda: stage.daemon.status()["workers"][liar]["pid"], RESTART_DELAYS[-1] + HEAL_TIME)
+        if pid in lied:
+            continue
+        now = time.monotonic()
+        (rows,) = pack([Row(tag, Label.META_DATA, 503, 1, now, now)])
+        frame = b'{"message": "Asked"}\n' + rows
+        (channel,) = (copy.dup() for copy in taken_sockets(pid) if copy.family == socket.AF_UNIX)
+        with channel:
+            channel.sendall((len(frame).to_bytes(4, "big") + frame) * 200)
+        lied.add(pid)
+        eventually(lambda: stage.daemon.log.read_text().count("which is another's") >= said + len(lied), HEAL_TIME)
+        began = time.monotonic()
+        eventually(lambda: is_answered(stage, number), RESTART_DELAYS[-1])
+        assert time.monotonic() - began < RESTART_DELAYS[-1] - 1
+    assert stage.daemon.log.read_text().count("which is another's") == said + len(lied)

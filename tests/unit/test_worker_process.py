@@ -19,7 +19,14 @@ from twisted.python.failure import Failure
 from eve_meta.channel import Channel, Counts, PutTap
 from eve_meta.errors import Problem
 from eve_meta.worker_link import SAY_BURST, Hearers
-from eve_meta.worker_process import DRAIN_TIMEOUT, RESTART_DELAYS, STOP_TIMEOUT, WorkerConfig, WorkerProcess
+from eve_meta.worker_process import (
+    BLAMELESS_DELAY,
+    DRAIN_TIMEOUT,
+    RESTART_DELAYS,
+    STOP_TIMEOUT,
+    WorkerConfig,
+    WorkerProcess,
+)
 
 CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
 
@@ -269,6 +276,49 @@ def test_nobody_asked_it_to_drain(scene: Scene) -> None:
 
 
 # -- how much it may say --
+
+
+def test_of_one_that_is_being_killed_no_more_is_heard_nor_of_one_that_was(scene: Scene) -> None:
+    """It may have said as much as it could before it died, and the supervisor have read a part."""
+    scene.worker.start()
+    scene.says_much()
+    scene.worker.kill(blameless=True)
+    scene.says_much()
+    assert len(scene.counted) == 1
+    scene.worker.processEnded(Failure(RuntimeError()))
+    scene.reactor.advance(0)
+    old, new = scene.reactor.channels
+    new.stringReceived(b'{"message": "Counts", "counts": {}}')
+    for _ in range(100):
+        old.stringReceived(b"x" * 100_000)
+    assert (scene.new, len(scene.counted), scene.reactor.killed) == (2, 2, 1)
+
+
+@pytest.mark.parametrize("how", ["exit", "kill"])
+def test_what_one_that_is_gone_said_ends_not_the_next(scene: Scene, how: str) -> None:
+    scene.worker.start()
+    if how == "kill":
+        scene.worker.kill()
+    killed = scene.reactor.killed
+    scene.worker.processEnded(Failure(RuntimeError()))
+    scene.reactor.advance(0)
+    scene.reactor.channels[0].stringReceived(b'{"message": "Asked"}\nno rows')
+    assert (scene.new, scene.reactor.killed) == (2, killed)
+
+
+def test_one_that_is_killed_for_what_another_did_is_soon_back(scene: Scene) -> None:
+    scene.worker.start()
+    for _ in range(10):
+        scene.worker.kill(blameless=True)
+        scene.reactor.channels[-1].connectionLost()  # which alone would be its own fault
+        scene.worker.processEnded(Failure(RuntimeError()))
+        scene.reactor.advance(BLAMELESS_DELAY)
+    assert scene.new == 11
+    scene.worker.kill()  # for what it did itself, and then for another as well
+    scene.worker.kill(blameless=True)
+    scene.worker.processEnded(Failure(RuntimeError()))
+    scene.reactor.advance(BLAMELESS_DELAY)
+    assert scene.new == 11
 
 
 def test_one_that_says_too_much_is_killed_once_and_the_next_begins_anew(scene: Scene) -> None:
