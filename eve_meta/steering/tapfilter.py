@@ -6,9 +6,11 @@ kernel takes a tenth of that. So pyroute2 writes each request once, and here onl
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import struct
+from collections.abc import Iterator
 
 from pyroute2 import IPBatch
 from pyroute2.netlink.exceptions import NetlinkError
@@ -72,7 +74,9 @@ class TapFilter:
         :raises NetlinkError: as the kernel says.
         """
         self._unless_gone(ifindex, self._delete)
-        if not self._is_filtered(ifindex):
+        with _without_memory():
+            filtered = self._is_filtered(ifindex)
+        if not filtered:
             # A clsact is not ours, and refuses to be deleted by this name (EINVAL).
             self._unless_gone(ifindex, self._delete_qdisc)
 
@@ -83,14 +87,24 @@ class TapFilter:
 
     def _do(self, ifindex: int, *requests: bytearray) -> list[int]:
         """What the kernel says to *requests* about a link: 0, or an error number, for each."""
+        sequences = []
         for request in requests:
             self._sequence += 1
+            sequences.append(self._sequence)
             size, kind, flags, _, _ = MESSAGE.unpack_from(request)
             MESSAGE.pack_into(request, 0, size, kind, flags, self._sequence, 0)
             ERROR.pack_into(request, MESSAGE.size + 4, ifindex)
-        # The kernel does all of it, and says so, before this returns (netlink_rcv_skb()).
-        self._socket.send(b"".join(requests))
-        return [-ERROR.unpack_from(self._socket.recv(RECEIVE_SIZE), MESSAGE.size)[0] for _ in requests]
+        with _without_memory():
+            # The kernel does all of it, and says so, before this returns (netlink_rcv_skb()).
+            self._socket.send(b"".join(requests))
+            return [self._said(sequence) for sequence in sequences]
+
+    def _said(self, sequence: int) -> int:
+        while True:
+            data = self._socket.recv(RECEIVE_SIZE)
+            # What was not read when something failed is nobody's any more.
+            if MESSAGE.unpack_from(data)[3] == sequence:
+                return -int(ERROR.unpack_from(data, MESSAGE.size)[0])
 
     def _is_filtered(self, ifindex: int) -> bool:
         self._sequence += 1
@@ -102,7 +116,9 @@ class TapFilter:
             data = self._socket.recv(RECEIVE_SIZE)
             offset = 0
             while offset < len(data):
-                length, kind, _, _, _ = MESSAGE.unpack_from(data, offset)
+                length, kind, _, sequence, _ = MESSAGE.unpack_from(data, offset)
+                if sequence != self._sequence:
+                    break
                 if kind in (NLMSG_DONE, NLMSG_ERROR):
                     return found
                 if kind == RTM_NEWTFILTER:
@@ -110,6 +126,15 @@ class TapFilter:
                     _, _, handle, _, _ = TCMSG.unpack_from(data, offset + MESSAGE.size)
                     found |= handle != 0
                 offset += (length + 3) & ~3
+
+
+@contextlib.contextmanager
+def _without_memory() -> Iterator[None]:
+    """That the kernel cannot take a request, or say what became of it (ENOBUFS), is an answer like others."""
+    try:
+        yield
+    except OSError as error:
+        raise NetlinkError(error.errno, error.strerror) from None
 
 
 def _written(batch: IPBatch, *arguments: object, **more: object) -> bytearray:

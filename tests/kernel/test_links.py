@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from eve_meta.steering.libbpf import open_pin
 from eve_meta.steering.links import Link, LinkMonitor, link_of
@@ -162,3 +164,39 @@ def test_a_qdisc_of_ours_is_no_news(lab: Lab, pins: Path) -> None:
         ours.attach(told.named("vnet0").ifindex)
         told.read()
         assert told.qdiscs == []
+
+
+def test_what_the_kernel_said_and_nobody_read_is_not_taken_for_another_answer(lab: Lab, pins: Path) -> None:
+    program = open_pin(pins / "tap_in")
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, program)
+        with inside(lab.host.name):
+            ours = undo.enter_context(contextlib.closing(TapFilter(program, "tap_in")))
+        lab.host.ip("tuntap add vnet1 mode tap")
+        told = Told(lab)
+        undo.callback(told.monitor.stop)
+        first, second = (told.named(f"vnet{number}").ifindex for number in range(2))
+        ours.attach(first)
+        # As when there was no memory for reading it.
+        ours._socket.send(bytes(ours._delete))
+        with pytest.raises(NetlinkError) as refused:
+            ours.attach(999_999)
+        assert refused.value.code == errno.ENODEV
+        ours._socket.send(bytes(ours._add_qdisc))
+        ours.attach(second)
+        assert "tap_in" in lab.host.run("tc", "filter", "show", "dev", "vnet1", "ingress").stdout
+        ours._socket.send(bytes(ours._add_qdisc))
+        ours.detach(second)
+        assert "ingress" not in lab.host.run("tc", "qdisc", "show", "dev", "vnet1").stdout
+
+
+def test_a_kernel_without_memory_is_an_answer(lab: Lab, pins: Path) -> None:
+    program = open_pin(pins / "tap_in")
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, program)
+        with inside(lab.host.name):
+            ours = undo.enter_context(contextlib.closing(TapFilter(program, "tap_in")))
+        ours._socket.close()  # EBADF, in place of an ENOBUFS that no test can bring about
+        for change in (ours.attach, ours.detach):
+            with pytest.raises(NetlinkError):
+                change(1)
