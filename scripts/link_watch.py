@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
 
 from attrs import field, frozen
 
+from eve_meta.steering.rtnetlink import (
+    IFINDEX,
+    MESSAGE,
+    RTM_NEWLINK,
+    RTM_NEWTFILTER,
+    RTMGRP_LINK,
+    RTMGRP_TC,
+    SO_RCVBUFFORCE,
+    messages,
+)
 from namespace import Namespace
-
-# linux/rtnetlink.h, linux/netlink.h
-RTM_NEWLINK, RTM_NEWTFILTER = 16, 44
-RTMGRP_LINK, RTMGRP_TC = 0x1, 0x8
-SOL_NETLINK_BUFFER = 33  # SO_RCVBUFFORCE
-HEADER = struct.Struct("=IHHII")
-IFINDEX = struct.Struct("=4xi")
-"""Where ``struct ifinfomsg`` and ``struct tcmsg`` alike have it."""
 
 
 @frozen
@@ -33,15 +34,12 @@ class Watch:
         while True:
             data = netlink.recv(65536)
             now = time.monotonic()
-            offset = 0
-            while offset < len(data):
-                length, kind, _, _, _ = HEADER.unpack_from(data, offset)
+            for kind, _, _, offset in messages(data):
                 if kind in (RTM_NEWLINK, RTM_NEWTFILTER):
                     seen = self.links if kind == RTM_NEWLINK else self.filters
-                    seen.setdefault(IFINDEX.unpack_from(data, offset + HEADER.size)[0], now)
+                    seen.setdefault(IFINDEX.unpack_from(data, offset + MESSAGE.size)[0], now)
                 elif not kind:  # we have told ourselves: the end
                     return
-                offset += (length + 3) & ~3
 
 
 @contextlib.contextmanager
@@ -49,7 +47,7 @@ def watching(where: Namespace) -> Iterator[Watch]:
     """Listen to the kernel meanwhile, in a thread that does nothing else."""
     watch = Watch()
     with where.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
-        netlink.setsockopt(socket.SOL_SOCKET, SOL_NETLINK_BUFFER, 8 * 1024 * 1024)
+        netlink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 * 1024 * 1024)
         netlink.bind((0, RTMGRP_LINK | RTMGRP_TC))
         address = netlink.getsockname()
         thread = threading.Thread(target=watch.run, args=(netlink,), daemon=True)
@@ -58,5 +56,5 @@ def watching(where: Namespace) -> Iterator[Watch]:
             yield watch
         finally:
             with where.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as telling:
-                telling.sendto(HEADER.pack(HEADER.size, 0, 0, 0, 0), address)
+                telling.sendto(MESSAGE.pack(MESSAGE.size, 0, 0, 0, 0), address)
             thread.join(5)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from attrs import frozen
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -18,25 +18,35 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
-# linux/rtnetlink.h, linux/netlink.h, linux/if_arp.h, linux/if_link.h, linux/if.h
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_NEWQDISC, RTM_DELQDISC, RTM_DELTFILTER = 36, 37, 45
-RTMGRP_LINK, RTMGRP_TC = 0x1, 0x8
-NLMSG_DONE = 3
-NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
+from eve_meta.steering.rtnetlink import (
+    IFINDEX,
+    MESSAGE,
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    RTM_DELLINK,
+    RTM_DELQDISC,
+    RTM_DELTFILTER,
+    RTM_GETLINK,
+    RTM_NEWLINK,
+    RTM_NEWQDISC,
+    RTMGRP_LINK,
+    RTMGRP_TC,
+    SO_RCVBUFFORCE,
+    messages,
+)
+
+# linux/if_link.h, linux/netlink.h, linux/rtnetlink.h, linux/if_arp.h, linux/if.h
 IFLA_IFNAME, IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_CARRIER_DOWN_COUNT = 3, 18, 1, 48
 IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 29, 8
 NLA_TYPE_MASK = 0x3FFF
 ARPHRD_ETHER = 1
 IFF_LOWER_UP = 0x10000
-SO_RCVBUFFORCE = 33
 
-MESSAGE = struct.Struct("=IHHII")
 LINK = struct.Struct("=BxHiI4x")
 ATTRIBUTE = struct.Struct("=HH")
 COUNT = struct.Struct("=I")
 LINK_REQUEST = struct.Struct("=BxHiIIHHI")
-TC_IFINDEX = struct.Struct("=4xi")
 
 RECEIVE_BUFFER = 8 * 1024 * 1024
 """Bytes of messages that may wait while the reactor is busy: some 5,000 links' worth."""
@@ -148,7 +158,7 @@ class LinkMonitor:
             self._log.warn("netlink messages were lost; asking for all links anew")
             self.resync()
             return
-        for kind, sequence, port, offset in _messages(data):
+        for kind, sequence, port, offset in messages(data):
             try:
                 self._message(kind, sequence, port, data, offset)
             except Exception:
@@ -169,9 +179,9 @@ class LinkMonitor:
         elif kind == RTM_DELLINK:
             self._forget(read_link(data, offset).ifindex)
         elif kind in (RTM_DELQDISC, RTM_DELTFILTER):
-            self._filter_lost(TC_IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
+            self._filter_lost(IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
         elif kind == RTM_NEWQDISC and port != self._ours:
-            self._qdisc_added(TC_IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
+            self._qdisc_added(IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
         elif kind == NLMSG_DONE and self._dumped is not None and sequence == self._sequence:
             missing = self._known - self._dumped
             self._dumped = None
@@ -188,17 +198,6 @@ class LinkMonitor:
         if self._dumped is not None:
             self._dumped.discard(ifindex)
         self._gone(ifindex)
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """(type, sequence, port of who asked for it, offset) of each netlink message in *data*."""
-    offset = 0
-    while offset + MESSAGE.size <= len(data):
-        length, kind, _flags, sequence, port = MESSAGE.unpack_from(data, offset)
-        if length < MESSAGE.size:
-            return
-        yield kind, sequence, port, offset
-        offset += (length + 3) & ~3
 
 
 def read_link(data: bytes, offset: int) -> Link:

@@ -78,7 +78,7 @@ class Steering:
         return self._problems
 
     def start(
-        self, end_if_told: Callable[[], None], workers: int = 1, kept: Sequence[socket.socket] = ()
+        self, end_if_told: Callable[[], None], workers: int, kept: Sequence[socket.socket]
     ) -> tuple[socket.socket, ...]:
         """Makes the path and begins to watch for taps; returns the sockets on which workers accept guests' connections.
 

@@ -16,12 +16,17 @@ from pyroute2 import IPBatch
 from pyroute2.netlink.exceptions import NetlinkError
 
 from eve_meta.steering.filters import ETH_P_ALL, GONE, HANDLE, INGRESS, PRIORITY, filter_arguments
+from eve_meta.steering.rtnetlink import (
+    MESSAGE,
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    RTM_GETTFILTER,
+    RTM_NEWTFILTER,
+    messages,
+)
 
-# linux/netlink.h, linux/rtnetlink.h
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
-RTM_NEWTFILTER, RTM_GETTFILTER = 44, 46
-MESSAGE = struct.Struct("=IHHII")
 TCMSG = struct.Struct("=BxxxiIII")
 """``struct tcmsg``: family, link, handle, parent, info."""
 
@@ -114,18 +119,15 @@ class TapFilter:
         found = False
         while True:
             data = self._socket.recv(RECEIVE_SIZE)
-            offset = 0
-            while offset < len(data):
-                length, kind, _, sequence, _ = MESSAGE.unpack_from(data, offset)
+            for kind, sequence, _, offset in messages(data):
                 if sequence != self._sequence:
-                    break
+                    continue
                 if kind in (NLMSG_DONE, NLMSG_ERROR):
                     return found
                 if kind == RTM_NEWTFILTER:
                     # A dump names each chain's priority once more, without a handle.
                     _, _, handle, _, _ = TCMSG.unpack_from(data, offset + MESSAGE.size)
                     found |= handle != 0
-                offset += (length + 3) & ~3
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import select
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -152,51 +153,48 @@ def test_what_is_read_by_hand_is_what_pyroute2_reads(lab: Lab, told: Told) -> No
     assert {"lo", "überall", "peer.7@x", "br0", "vnet0"} <= {link.name for link in links.values()}
 
 
-def test_a_qdisc_of_ours_is_no_news(lab: Lab, pins: Path) -> None:
-    """Or each tap that gets its filter would be looked at once more."""
-    program = open_pin(pins / "tap_in")
+@pytest.fixture
+def ours(lab: Lab, pins: Path) -> Iterator[TapFilter]:
+    """What attaches our filter on the lab's host."""
     with contextlib.ExitStack() as undo:
+        program = open_pin(pins / "tap_in")
         undo.callback(os.close, program)
         with inside(lab.host.name):
             ours = undo.enter_context(contextlib.closing(TapFilter(program, "tap_in")))
-        told = Told(lab, ours.port)
-        undo.callback(told.monitor.stop)
+        yield ours
+
+
+def test_a_qdisc_of_ours_is_no_news(lab: Lab, ours: TapFilter) -> None:
+    """Or each tap that gets its filter would be looked at once more."""
+    told = Told(lab, ours.port)
+    try:
         ours.attach(told.named("vnet0").ifindex)
         told.read()
         assert told.qdiscs == []
+    finally:
+        told.monitor.stop()
 
 
-def test_what_the_kernel_said_and_nobody_read_is_not_taken_for_another_answer(lab: Lab, pins: Path) -> None:
-    program = open_pin(pins / "tap_in")
-    with contextlib.ExitStack() as undo:
-        undo.callback(os.close, program)
-        with inside(lab.host.name):
-            ours = undo.enter_context(contextlib.closing(TapFilter(program, "tap_in")))
-        lab.host.ip("tuntap add vnet1 mode tap")
-        told = Told(lab)
-        undo.callback(told.monitor.stop)
-        first, second = (told.named(f"vnet{number}").ifindex for number in range(2))
-        ours.attach(first)
-        # As when there was no memory for reading it.
-        ours._socket.send(bytes(ours._delete))
-        with pytest.raises(NetlinkError) as refused:
-            ours.attach(999_999)
-        assert refused.value.code == errno.ENODEV
-        ours._socket.send(bytes(ours._add_qdisc))
-        ours.attach(second)
-        assert "tap_in" in lab.host.run("tc", "filter", "show", "dev", "vnet1", "ingress").stdout
-        ours._socket.send(bytes(ours._add_qdisc))
-        ours.detach(second)
-        assert "ingress" not in lab.host.run("tc", "qdisc", "show", "dev", "vnet1").stdout
+def test_what_the_kernel_said_and_nobody_read_is_not_taken_for_another_answer(lab: Lab, ours: TapFilter) -> None:
+    lab.host.ip("tuntap add vnet1 mode tap")
+    with inside(lab.host.name):
+        first, second = (socket.if_nametoindex(f"vnet{number}") for number in range(2))
+    ours.attach(first)
+    # As when there was no memory for reading it.
+    ours._socket.send(bytes(ours._delete))
+    with pytest.raises(NetlinkError) as refused:
+        ours.attach(999_999)
+    assert refused.value.code == errno.ENODEV
+    ours._socket.send(bytes(ours._add_qdisc))
+    ours.attach(second)
+    assert "tap_in" in lab.host.run("tc", "filter", "show", "dev", "vnet1", "ingress").stdout
+    ours._socket.send(bytes(ours._add_qdisc))
+    ours.detach(second)
+    assert "ingress" not in lab.host.run("tc", "qdisc", "show", "dev", "vnet1").stdout
 
 
-def test_a_kernel_without_memory_is_an_answer(lab: Lab, pins: Path) -> None:
-    program = open_pin(pins / "tap_in")
-    with contextlib.ExitStack() as undo:
-        undo.callback(os.close, program)
-        with inside(lab.host.name):
-            ours = undo.enter_context(contextlib.closing(TapFilter(program, "tap_in")))
-        ours._socket.close()  # EBADF, in place of an ENOBUFS that no test can bring about
-        for change in (ours.attach, ours.detach):
-            with pytest.raises(NetlinkError):
-                change(1)
+def test_a_kernel_without_memory_is_an_answer(ours: TapFilter) -> None:
+    ours._socket.close()  # EBADF, in place of an ENOBUFS that no test can bring about
+    for change in (ours.attach, ours.detach):
+        with pytest.raises(NetlinkError):
+            change(1)
