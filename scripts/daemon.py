@@ -40,13 +40,14 @@ class Daemon:
         self.log = self.directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self.domains.mkdir(parents=True, mode=0o700)
-        self.config.write_text(
+        self._config = (
             f"[inventory]\ndirectory = {json.dumps(str(self.domains))}\n{inventory}"
             f"[steering]\nnamespace = {json.dumps(lab.name)}\ntaps = {json.dumps(list(taps))}\n"
             f"[admin]\nsocket = {json.dumps(str(self.directory / 'admin.sock'))}\n"
             f"[paths]\nrun = {json.dumps(str(self.directory / 'run'))}\n"
             f"state = {json.dumps(str(self.directory / 'state'))}\n{settings}"
         )
+        self.set_admin("")
 
     def __enter__(self) -> Daemon:
         try:
@@ -103,6 +104,10 @@ class Daemon:
         assert self.process is not None
         self.process.send_signal(signal.SIGUSR1)
         self.process.wait(STOP_TIME)
+
+    def set_admin(self, lines: str) -> None:
+        """From the next start on, have *lines* in the table ``[admin]``, beside the socket."""
+        self.config.write_text(self._config.replace("[admin]\n", f"[admin]\n{lines}"))
 
     def command(self, *arguments: str) -> list[str]:
         """``eve-meta ARGUMENTS`` with this daemon's configuration."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmark import cost, http, observing, scale, storm
 from eve_meta import __version__
+from tell import columns
 
 KINDS: Mapping[str, tuple[Callable[[int], list[dict[str, Any]]], str]] = {
     "http": (
@@ -107,11 +108,9 @@ def machine() -> dict[str, Any]:
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """The *rows* in columns of numbers, aligned at the right."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [columns, *([str(row.get(name, "")) for name in columns] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
+    print("\n".join(columns(cells, str.rjust)))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,6 @@ class Field:
         self.daemon = daemon
         self.private = Namespace(lab.name)
         self._load = load
-        self._config = daemon.config.read_text()
         self.guests: list[str] = []
 
     def add_guests(self, count: int) -> None:
@@ -118,7 +117,7 @@ class Field:
     def restart(self, admin: str) -> None:
         """Have the daemon begin anew, with *admin* as further lines of that table of its configuration."""
         self.daemon.stop()
-        self.daemon.config.write_text(self._config.replace("[admin]\n", f"[admin]\n{admin}"))
+        self.daemon.set_admin(admin)
         self.daemon.start()
         self.pin_workers()
         self.settle()

@@ -53,7 +53,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     with Lab(NAME) as lab:
         lab.bridge("br0", "10.0.0.1/24")
         daemon = Daemon(lab)
-        daemon.config.write_text(daemon.config.read_text().replace("[admin]\n", f'[admin]\nmetrics = "{METRICS}"\n'))
+        daemon.set_admin(f'metrics = "{METRICS}"\n')
         daemon.write_domain("vm0", domain(0))
         with daemon:
             ground = _Ground(lab, daemon, lab.guest("vm0", tap="vnet0", bridge="br0"))

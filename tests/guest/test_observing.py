@@ -32,10 +32,7 @@ def stage() -> Iterator[Scene]:
     """Guests of web1 and web2, of which the second needs tokens."""
     domains = {"vm1": domain(1, "vnet1"), "vm2": domain(2, "vnet2", tokens="required"), "vm3": domain(3, "vnet3")}
     with scene(NAME, domains, started=False) as stage:
-        config = stage.daemon.config
-        config.write_text(
-            config.read_text().replace("[admin]\n", f'[admin]\nmetrics = "{METRICS}"\naudit = "{audit(stage)}"\n')
-        )
+        stage.daemon.set_admin(f'metrics = "{METRICS}"\naudit = "{audit(stage)}"\n')
         stage.daemon.start()
         for number in (1, 2, 3):
             stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0", gateway=ROUTER)
