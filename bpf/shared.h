@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /* What the programs and the daemon agree on.
  *
- * eve_meta/steering/maps.py and eve_meta/tag.py hold the same numbers; tests/kernel/test_programs.py compares them.
+ * eve_meta/steering/bpf/maps.py and eve_meta/values/tag.py hold the same numbers; tests/kernel/test_programs.py compares them.
  */
 #ifndef EVE_META_SHARED_H
 #define EVE_META_SHARED_H
@@ -23,7 +23,7 @@
 
 /* A tag is 16 bits wide because a conntrack zone is. 0 is nobody's. */
 #define MAX_TAG 0xffffU
-/* skb->mark = STEERED | tag; see eve_meta/tag.py. */
+/* skb->mark = STEERED | tag; see eve_meta/values/tag.py. */
 #define STEERED 0x10000U
 
 /* The MAC addresses in use, all locally administered. A frame between the two namespaces carries its tag in the last

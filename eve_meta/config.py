@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 from cattrs.errors import BaseValidationError
 
-from eve_meta.codec import faults, make_converter
-from eve_meta.domain import IFNAMSIZ, TokenPolicy, is_hostname
-from eve_meta.errors import Problem
-from eve_meta.validators import check, quote, whole
+from eve_meta.values.checks import check, quote, whole
+from eve_meta.values.domain import IFNAMSIZ, TokenPolicy, is_hostname
+from eve_meta.values.plain import faults, make_converter
+from eve_meta.values.problem import Problem
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from attrs import field, frozen
 
-from eve_meta.steering.rtnetlink import (
+from eve_meta.steering.taps.rtnetlink import (
     IFINDEX,
     MESSAGE,
     RTM_NEWLINK,

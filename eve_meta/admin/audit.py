@@ -20,8 +20,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eve_meta.errors import Problem
-from eve_meta.events import Event, Events, Kind, rfc3339
+from eve_meta.supervisor.events import Event, Events, Kind, rfc3339
+from eve_meta.values.problem import Problem
 
 MAX_FILE = 16 * 1024 * 1024
 """Bytes of a file, some 60,000 lines; then it is named ``.1`` and another begins."""

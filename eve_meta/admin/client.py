@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eve_meta.errors import Problem
+from eve_meta.values.problem import Problem
 
 TIMEOUT = 10.0
 """Seconds that the daemon has to answer."""
@@ -39,7 +39,7 @@ def ask(path: Path, question: str, **arguments: str) -> Any:
 
 
 def follow(path: Path) -> Iterator[dict[str, Any]]:
-    """The latest events, and then each as it happens, as :attr:`eve_meta.events.Event.plain` has them.
+    """The latest events, and then each as it happens, as :attr:`eve_meta.supervisor.events.Event.plain` has them.
 
     :raises NotRunning: when no daemon listens on *path*.
     :raises Problem: when this user may not ask, or when the daemon ends or cuts off who reads too slowly.

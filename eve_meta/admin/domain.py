@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from eve_meta.codec import make_converter
-from eve_meta.domain import Domain
-from eve_meta.errors import Problem
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.values.domain import Domain
+from eve_meta.values.plain import make_converter
+from eve_meta.values.problem import Problem
 
 _CONVERTER = make_converter()
 

@@ -12,10 +12,7 @@ from attrs import asdict
 from twisted.internet.defer import Deferred
 
 from eve_meta.admin.status import asked, drops, seen
-from eve_meta.codec import make_converter
 from eve_meta.config import Config
-from eve_meta.domain import TokenPolicy
-from eve_meta.errors import Problem
 from eve_meta.explain.facts import (
     AskedFacts,
     DomainFacts,
@@ -28,15 +25,18 @@ from eve_meta.explain.facts import (
     WayFacts,
 )
 from eve_meta.explain.finding import find, near
-from eve_meta.inventory import links
 from eve_meta.inventory.inventory import Inventory
-from eve_meta.inventory.process import Owner
-from eve_meta.steering.inspect import Inspection
-from eve_meta.steering.maps import Reason
+from eve_meta.inventory.qemu.process import Owner
+from eve_meta.machine import links
+from eve_meta.steering.bpf.maps import Reason
+from eve_meta.steering.path.inspection import Inspection
 from eve_meta.steering.steering import Steering
-from eve_meta.supervisor import Supervisor
-from eve_meta.tapstate import TapState
-from eve_meta.web.counts import Note
+from eve_meta.supervisor.supervisor import Supervisor
+from eve_meta.supervisor.tap_state import TapState
+from eve_meta.values.domain import TokenPolicy
+from eve_meta.values.plain import make_converter
+from eve_meta.values.problem import Problem
+from eve_meta.wire.counts import Note
 
 CONVERTER = make_converter()
 

@@ -28,13 +28,13 @@ from eve_meta import __version__
 from eve_meta.admin.status import drops
 from eve_meta.admin.turns import in_turns
 from eve_meta.inventory.inventory import Inventory
-from eve_meta.latency import BOUNDS
-from eve_meta.ledger import Label
-from eve_meta.steering.maps import Reason
+from eve_meta.steering.bpf.maps import Reason
 from eve_meta.steering.steering import Steering
-from eve_meta.supervisor import Supervisor
-from eve_meta.tapstate import TapState
-from eve_meta.web.counts import Drop, Note
+from eve_meta.supervisor.supervisor import Supervisor
+from eve_meta.supervisor.tap_state import TapState
+from eve_meta.wire.counts import Drop, Note
+from eve_meta.wire.latency import BOUNDS
+from eve_meta.wire.requests import RequestKind
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 """Of Prometheus' text format, which every scraper reads."""
@@ -66,7 +66,7 @@ class TapNumbers:
     names: tuple[str, str]
     uuid: str
     tag: int
-    asked: tuple[tuple[Label, int, int], ...]
+    asked: tuple[tuple[RequestKind, int, int], ...]
     buckets: tuple[int, ...]
     total: float
     counts: Mapping[str, int]
@@ -200,7 +200,7 @@ def _add(family: CounterMetricFamily, tap: TapNumbers, counts: Mapping[str, int]
 
 def _tokens(tap: TapNumbers) -> dict[str, int]:
     return {
-        "issued": sum(count for label, status, count in tap.asked if (label, status) == (Label.TOKEN, 200)),
+        "issued": sum(count for label, status, count in tap.asked if (label, status) == (RequestKind.TOKEN, 200)),
         **{note.value: tap.counts.get(note.value, 0) for note in (Note.NO_TOKEN, Note.INVALID_TOKEN)},
     }
 

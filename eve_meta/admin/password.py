@@ -8,10 +8,10 @@ from uuid import UUID
 
 from twisted.internet.defer import Deferred
 
-from eve_meta.domain import Domain
-from eve_meta.errors import Problem
 from eve_meta.inventory.inventory import Inventory
-from eve_meta.supervisor import Supervisor
+from eve_meta.supervisor.supervisor import Supervisor
+from eve_meta.values.domain import Domain
+from eve_meta.values.problem import Problem
 
 
 def read_password(supervisor: Supervisor, inventory: Inventory, name: str) -> dict[str, str | None]:

@@ -25,8 +25,8 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eve_meta.errors import Problem
-from eve_meta.events import KEPT, Event, Events
+from eve_meta.supervisor.events import KEPT, Event, Events
+from eve_meta.values.problem import Problem
 
 FOLLOW = "follow"
 

@@ -14,11 +14,11 @@ from twisted.internet.interfaces import IReactorTime
 from eve_meta import __version__
 from eve_meta.admin.turns import in_turns
 from eve_meta.inventory.inventory import Inventory
-from eve_meta.steering.maps import Reason
+from eve_meta.steering.bpf.maps import Reason
 from eve_meta.steering.steering import Steering
-from eve_meta.supervisor import Supervisor
-from eve_meta.tapstate import TapState
-from eve_meta.web.counts import Drop, Note
+from eve_meta.supervisor.supervisor import Supervisor
+from eve_meta.supervisor.tap_state import TapState
+from eve_meta.wire.counts import Drop, Note
 
 
 def status(
@@ -83,7 +83,7 @@ def asked(state: TapState) -> list[dict[str, Any]]:
 
 
 def seen(steering: Steering, state: TapState) -> dict[str, dict[str, Any] | None]:
-    """What the guest of a tap was seen doing (:class:`eve_meta.steering.maps.Sightings`), as :func:`asked`."""
+    """What the guest of a tap was seen doing (:class:`eve_meta.steering.bpf.maps.Sightings`), as :func:`asked`."""
     # The programs' clock goes on while the host sleeps.
     began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return {

@@ -9,18 +9,18 @@ from typing import Any
 from attrs import asdict
 
 from eve_meta.admin.status import since_epoch
-from eve_meta.errors import Problem
-from eve_meta.events import rfc3339
-from eve_meta.ledger import Label
 from eve_meta.steering.steering import Steering
-from eve_meta.supervisor import Supervisor
-from eve_meta.tapstate import TapState
+from eve_meta.supervisor.events import rfc3339
+from eve_meta.supervisor.supervisor import Supervisor
+from eve_meta.supervisor.tap_state import TapState
+from eve_meta.values.problem import Problem
+from eve_meta.wire.requests import RequestKind
 
 SEEN = {"dhcp": "first DHCP", "dhcp6": "first DHCPv6", "arp": "first ARP", "nd": "first ND", "connection": "first SYN"}
 
 DOCUMENTS = {
-    "meta_data": (Label.META_DATA, Label.EC2_META_DATA, Label.NOCLOUD_META_DATA),
-    "user_data": (Label.USER_DATA, Label.EC2_USER_DATA, Label.NOCLOUD_USER_DATA),
+    "meta_data": (RequestKind.META_DATA, RequestKind.EC2_META_DATA, RequestKind.NOCLOUD_META_DATA),
+    "user_data": (RequestKind.USER_DATA, RequestKind.EC2_USER_DATA, RequestKind.NOCLOUD_USER_DATA),
 }
 
 

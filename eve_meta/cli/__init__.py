@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from eve_meta.errors import Problem
+from eve_meta.values.problem import Problem
 
 COMMANDS = (
     "check",

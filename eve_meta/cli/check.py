@@ -11,9 +11,9 @@ import click
 
 from eve_meta.cli.options import PATH, config_option, read_directory
 from eve_meta.config import DEFAULT_PATH, load_config
-from eve_meta.errors import Problem
-from eve_meta.inventory.domainfile import DomainFile
-from eve_meta.inventory.interface import FileProblem
+from eve_meta.inventory.files.domain_file import DomainFile
+from eve_meta.inventory.source import InventoryProblem
+from eve_meta.values.problem import Problem
 
 EXAMPLES = """\
 \b
@@ -37,12 +37,12 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
     """
     path = config or DEFAULT_PATH
     configured = None
-    problems: list[FileProblem] = []
+    problems: list[InventoryProblem] = []
     try:
         configured = load_config(config).inventory.directory
     except Problem as error:
         lines = (line.removeprefix(f"{path}: ") for line in str(error).splitlines())
-        problems += [FileProblem(file=str(path), message=line) for line in lines]
+        problems += [InventoryProblem(file=str(path), message=line) for line in lines]
     directory = directory or configured
     files: Mapping[str, DomainFile] = {}
     # A broken configuration does not say where the files are.

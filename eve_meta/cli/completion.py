@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from eve_meta.errors import Problem
+from eve_meta.values.problem import Problem
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -12,11 +12,11 @@ import click
 
 from eve_meta.cli.options import config_option
 from eve_meta.config import DEFAULT_PATH, Config, load_config
-from eve_meta.confine import MAKE_USER, USER, find_user
-from eve_meta.errors import Problem
+from eve_meta.steering.bpf.packages import install
 from eve_meta.steering.doctor.examination import examine
 from eve_meta.steering.doctor.finding import Finding, State, ok, wrong
-from eve_meta.steering.packages import install
+from eve_meta.supervisor.worker_home import MAKE_USER, USER, find_user
+from eve_meta.values.problem import Problem
 
 EXAMPLES = """\
 \b

@@ -13,19 +13,19 @@ import attrs
 import cattrs
 
 from eve_meta.admin.client import NotRunning, ask
-from eve_meta.cli.libvirtdomain import domain_of, inactive_xml
 from eve_meta.cli.options import read_directory
-from eve_meta.codec import make_converter
 from eve_meta.config import DEFAULT_PATH, Config, load_config
-from eve_meta.errors import Problem
 from eve_meta.explain.facts import DiskFacts, DomainFacts, Facts, HostFacts, MachineFacts, ProcessFacts, TapFacts
 from eve_meta.explain.finding import find, near
-from eve_meta.inventory import links
-from eve_meta.inventory.disks import read_disks
-from eve_meta.inventory.domainfile import read_domain_file
-from eve_meta.inventory.libvirtmachine import hardware_of
-from eve_meta.inventory.process import MAX_CMDLINE, ProcessTable
-from eve_meta.inventory.qemu import Hardware, hardware
+from eve_meta.inventory.files.domain_file import read_domain_file
+from eve_meta.inventory.qemu.process import MAX_CMDLINE, ProcessTable
+from eve_meta.machine import links
+from eve_meta.machine.disks import read_disks
+from eve_meta.machine.libvirt import hardware_of
+from eve_meta.machine.libvirt_domain import domain_of, inactive_xml
+from eve_meta.machine.qemu import Hardware, hardware
+from eve_meta.values.plain import make_converter
+from eve_meta.values.problem import Problem
 
 PROC = Path("/proc")
 

@@ -12,13 +12,13 @@ from click.shell_completion import CompletionItem
 
 from eve_meta.admin.client import NotRunning, ask
 from eve_meta.cli.options import read_directory
-from eve_meta.codec import make_converter
 from eve_meta.config import load_config
-from eve_meta.domain import Domain
-from eve_meta.errors import Problem
-from eve_meta.inventory.directory import Directory
-from eve_meta.inventory.domainfile import lines_of
+from eve_meta.inventory.files.directory import Directory
+from eve_meta.inventory.files.domain_file import lines_of
 from eve_meta.inventory.merge import Merged
+from eve_meta.values.domain import Domain
+from eve_meta.values.plain import make_converter
+from eve_meta.values.problem import Problem
 
 MAX_NAMES = 20
 """Domains that an error lists: what fits on a screen."""

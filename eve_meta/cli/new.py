@@ -15,7 +15,7 @@ import click
 from eve_meta.admin.client import NotRunning, ask
 from eve_meta.cli.options import config_option, domains_directory, domains_option, read_directory
 from eve_meta.config import load_config
-from eve_meta.errors import Problem
+from eve_meta.values.problem import Problem
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from eve_meta.config import DEFAULT_PATH, load_config
-from eve_meta.errors import Problem
-from eve_meta.inventory.directory import Directory
+from eve_meta.inventory.files.directory import Directory
+from eve_meta.values.problem import Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,7 +12,7 @@ from eve_meta.admin.client import ask
 from eve_meta.cli.known import complete_domain
 from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
-from eve_meta.errors import Problem
+from eve_meta.values.problem import Problem
 
 EXAMPLES = """\
 \b

@@ -14,9 +14,9 @@ import click
 from eve_meta.cli.known import complete_domain, find_domain, known_domains, with_lines
 from eve_meta.cli.options import config_option, domains_option
 from eve_meta.documents.document import SEED_BYTES, Document
+from eve_meta.documents.path import BadPath, normalise
 from eve_meta.documents.tree import Tree
-from eve_meta.errors import Problem
-from eve_meta.web.path import BadPath, normalise
+from eve_meta.values.problem import Problem
 
 NO_PEER = str(IPv4Address(0))
 """The address that asks: nobody does."""

@@ -34,4 +34,4 @@ def serve(config: Path | None, domains: Path | None) -> None:
     ]
     # In this process's place: what commands are made of would stay in the daemon's memory for as long as it lives.
     # -I: as root, nothing is imported from the current directory.
-    os.execv(sys.executable, [sys.executable, "-I", "-m", "eve_meta.service", *options])
+    os.execv(sys.executable, [sys.executable, "-I", "-m", "eve_meta.daemon.main", *options])

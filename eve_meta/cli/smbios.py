@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from eve_meta.cli.known import complete_domain
-from eve_meta.cli.libvirtdomain import domain_of, inactive_xml
 from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
-from eve_meta.errors import Problem
-from eve_meta.inventory.smbios import SETTINGS, Setting, argument, snippet, with_setting
+from eve_meta.machine.libvirt_domain import domain_of, inactive_xml
+from eve_meta.machine.smbios_xml import SETTINGS, Setting, argument, snippet, with_setting
+from eve_meta.values.problem import Problem
 
 AFTERWARDS = "It takes effect when the guest is stopped and started again; a reboot from within is not enough."
 

@@ -19,13 +19,13 @@ from functools import partial
 from ipaddress import ip_address
 from types import MappingProxyType
 
-from eve_meta.documents.directory import Directory, Entry, in_order, listing
 from eve_meta.documents.document import Document, lines, text
 from eve_meta.documents.ec2_identity import dynamic
 from eve_meta.documents.ec2_meta_data import meta_data
 from eve_meta.documents.ec2_network import first_ipv4
+from eve_meta.documents.listing import Entry, Listing, in_order, listing
 from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS, LATEST, resolve
-from eve_meta.domain import Domain
+from eve_meta.values.domain import Domain
 
 SINCE: Mapping[tuple[str, ...], Mapping[str, str]] = MappingProxyType(
     {
@@ -73,7 +73,7 @@ class Ec2:
     """What one domain reads below ``/`` and ``/ec2``."""
 
     def __init__(self, domain: Domain) -> None:
-        self._root = Directory(partial(_root, domain))
+        self._root = Listing(partial(_root, domain))
 
     def find(self, path: tuple[str, ...], peer: str) -> Document | None:
         """The document at *path* below ``/`` or ``/ec2``, None where there is none.
@@ -93,7 +93,7 @@ class Ec2:
         return found
 
 
-def _find(root: Directory, path: tuple[str, ...], served: str, listed: str) -> Document | None:
+def _find(root: Listing, path: tuple[str, ...], served: str, listed: str) -> Document | None:
     """The document at *path* below *root*.
 
     :param served: what is newer is not there.
@@ -101,7 +101,7 @@ def _find(root: Directory, path: tuple[str, ...], served: str, listed: str) -> D
     """
     entry: Entry = root
     for depth, name in enumerate(path):
-        if not isinstance(entry, Directory) or name not in entry.entries:
+        if not isinstance(entry, Listing) or name not in entry.entries:
             return None
         since = _since(path[:depth], name)
         if since > served:
@@ -121,8 +121,8 @@ def _since(directory: tuple[str, ...], name: str) -> str:
 
 def _root(domain: Domain) -> dict[str, Entry]:
     entries: dict[str, Entry] = {
-        "dynamic": Directory(partial(dynamic, domain)),
-        "meta-data": Directory(partial(meta_data, domain)),
+        "dynamic": Listing(partial(dynamic, domain)),
+        "meta-data": Listing(partial(meta_data, domain)),
     }
     if domain.user_data is not None:
         entries["user-data"] = Document(domain.user_data)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from functools import partial
 
-from eve_meta.documents.directory import Directory, Entry
 from eve_meta.documents.document import Document
 from eve_meta.documents.ec2_meta_data import image_id, instance_id, region
 from eve_meta.documents.ec2_network import first_ipv4, fixed_addresses
-from eve_meta.domain import Domain
+from eve_meta.documents.listing import Entry, Listing
+from eve_meta.values.domain import Domain
 
 FORMAT = "2017-09-30"
 """AWS's version of the document's form."""
@@ -21,7 +21,7 @@ FORMAT = "2017-09-30"
 
 def dynamic(domain: Domain) -> dict[str, Entry]:
     """What is below ``dynamic``."""
-    return {"instance-identity": Directory(partial(_instance_identity, domain))}
+    return {"instance-identity": Listing(partial(_instance_identity, domain))}
 
 
 def _instance_identity(domain: Domain) -> dict[str, Entry]:

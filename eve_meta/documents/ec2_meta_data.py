@@ -12,16 +12,16 @@ from functools import partial
 from types import MappingProxyType
 from uuid import uuid5
 
-from eve_meta.documents.directory import Directory, Entry, in_order
 from eve_meta.documents.document import lines, text
 from eve_meta.documents.ec2_network import first_ipv4, fixed_addresses, floating_addresses, network, nics_by_mac
+from eve_meta.documents.listing import Entry, Listing, in_order
 from eve_meta.documents.network import plain
-from eve_meta.domain import Domain
+from eve_meta.values.domain import Domain
 
 DEFAULT_BLOCK_DEVICES: Mapping[str, str] = MappingProxyType({"ami": "vda", "root": "/dev/vda"})
 """What nova says of a server on KVM with one virtio disk; clients expect at least these two names."""
 
-SERVICES = Directory(lambda: {"domain": text("amazonaws.com"), "partition": text("aws")})
+SERVICES = Listing(lambda: {"domain": text("amazonaws.com"), "partition": text("aws")})
 """Where AWS's services are: what its clients take for granted when nobody tells them. It is about AWS, not about us.
 Nothing else would be safe: agents of AWS images make host names of it and send them signed requests, and any other name
 is one that somebody else might own."""
@@ -39,7 +39,7 @@ def meta_data(domain: Domain) -> dict[str, Entry]:
         "ami-id": text(image_id(domain)),
         "ami-launch-index": text(domain.launch_index or 0),
         "ami-manifest-path": text("FIXME"),  # nova's constant
-        "block-device-mapping": Directory(partial(_block_devices, domain)),
+        "block-device-mapping": Listing(partial(_block_devices, domain)),
         "hostname": hostname,
         "instance-action": text("none"),  # nova's constant
         "instance-id": text(instance_id(domain)),
@@ -49,7 +49,7 @@ def meta_data(domain: Domain) -> dict[str, Entry]:
         "local-hostname": hostname,
         # Ec2.find() fills in an unknown one.
         "local-ipv4": text(first_ipv4(fixed_addresses(domain))),
-        "placement": Directory(partial(_placement, domain)),
+        "placement": Listing(partial(_placement, domain)),
         "public-hostname": hostname,
         "public-ipv4": text(ec2.public_ipv4 or first_ipv4(floating_addresses(domain))),
         "reservation-id": text(ec2.reservation_id or _made_id(domain, "r")),
@@ -57,7 +57,7 @@ def meta_data(domain: Domain) -> dict[str, Entry]:
         "services": SERVICES,
     }
     if domain.public_keys:
-        entries["public-keys"] = Directory(partial(_public_keys, domain))
+        entries["public-keys"] = Listing(partial(_public_keys, domain))
     if ec2.kernel_id is not None:
         entries["kernel-id"] = text(ec2.kernel_id)
     if ec2.ramdisk_id is not None:
@@ -65,12 +65,12 @@ def meta_data(domain: Domain) -> dict[str, Entry]:
     macs = nics_by_mac(domain)
     if macs:
         entries["mac"] = text(next(iter(macs)))
-        entries["network"] = Directory(partial(network, domain))
+        entries["network"] = Listing(partial(network, domain))
     ipv6 = [address for address in fixed_addresses(domain) if address.version == 6]
     if ipv6:
         entries["ipv6"] = text(plain(ipv6[0]))
     if any(map(_TAG_KEY.match, domain.meta)):
-        entries["tags"] = Directory(partial(_tags, domain))
+        entries["tags"] = Listing(partial(_tags, domain))
     return in_order(entries)
 
 
@@ -113,7 +113,7 @@ def _placement(domain: Domain) -> dict[str, Entry]:
 def _public_keys(domain: Domain) -> dict[str, Entry]:
     # The one listing that is not made of the names below it: "0=alice" stands for the directory "0".
     return {
-        str(number): Directory(partial(_public_key, key), line=f"{number}={name}")
+        str(number): Listing(partial(_public_key, key), line=f"{number}={name}")
         for number, (name, key) in enumerate(domain.public_keys.items())
     }
 
@@ -123,7 +123,7 @@ def _public_key(key: str) -> dict[str, Entry]:
 
 
 def _tags(domain: Domain) -> dict[str, Entry]:
-    return {"instance": Directory(partial(_instance_tags, domain))}
+    return {"instance": Listing(partial(_instance_tags, domain))}
 
 
 def _instance_tags(domain: Domain) -> dict[str, Entry]:

@@ -12,10 +12,10 @@ from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from uuid import uuid5
 
-from eve_meta.documents.directory import Directory, Entry, in_order
 from eve_meta.documents.document import lines, text
+from eve_meta.documents.listing import Entry, Listing, in_order
 from eve_meta.documents.network import plain
-from eve_meta.domain import Address, Domain, Interface, Nic
+from eve_meta.values.domain import Address, Domain, Interface, Nic
 
 
 def fixed_addresses(domain: Domain) -> list[Address]:
@@ -44,17 +44,17 @@ def nics_by_mac(domain: Domain) -> dict[str, Nic]:
 
 def network(domain: Domain) -> dict[str, Entry]:
     """What is below ``meta-data/network``. There must be a NIC with a MAC address."""
-    return {"interfaces": Directory(partial(_interfaces_directory, domain))}
+    return {"interfaces": Listing(partial(_interfaces_directory, domain))}
 
 
 def _interfaces_directory(domain: Domain) -> dict[str, Entry]:
-    return {"macs": Directory(partial(_macs, domain))}
+    return {"macs": Listing(partial(_macs, domain))}
 
 
 def _macs(domain: Domain) -> dict[str, Entry]:
     return in_order(
         {
-            mac: Directory(partial(_nic, domain, mac, nic, number))
+            mac: Listing(partial(_nic, domain, mac, nic, number))
             for number, (mac, nic) in enumerate(nics_by_mac(domain).items())
         }
     )
@@ -80,7 +80,7 @@ def _nic(domain: Domain, mac: str, nic: Nic, number: int) -> dict[str, Entry]:
     entries: dict[str, Entry] = {name: lines(values) for name, values in told.items() if values}
     associations = _associations(nic)
     if associations:
-        entries["ipv4-associations"] = Directory(partial(_texts, associations))
+        entries["ipv4-associations"] = Listing(partial(_texts, associations))
     return in_order(entries)
 
 

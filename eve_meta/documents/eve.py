@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import Any
 
 from eve_meta.documents.document import JSON, Document, dump, text
-from eve_meta.domain import Domain
-from eve_meta.eve import Adapter, Application, Node
+from eve_meta.values.domain import Domain
+from eve_meta.values.eve_node import Adapter, Application, Node
 
 NO_CONTENT = Document(b"", status=204)
 """It is not known, now."""

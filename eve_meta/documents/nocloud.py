@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from eve_meta.documents.directory import Directory, Entry, listing
 from eve_meta.documents.document import Document, text
+from eve_meta.documents.listing import Entry, Listing, listing
 from eve_meta.documents.network_config import network_config
-from eve_meta.domain import Domain
+from eve_meta.values.domain import Domain
 
 _NOT_IN_YAML = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
@@ -25,7 +25,7 @@ class NoCloud:
     """What one domain reads below ``/nocloud``."""
 
     def __init__(self, domain: Domain) -> None:
-        self._files = Directory(partial(_files, domain))
+        self._files = Listing(partial(_files, domain))
 
     def find(self, path: tuple[str, ...]) -> Document | None:
         """The document at *path* below ``/nocloud``, None where there is none."""

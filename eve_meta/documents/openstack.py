@@ -25,7 +25,7 @@ from eve_meta.documents.versions import (
     OPENSTACK_VERSIONS,
     resolve,
 )
-from eve_meta.domain import Domain
+from eve_meta.values.domain import Domain
 
 
 @frozen

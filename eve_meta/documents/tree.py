@@ -9,8 +9,8 @@ from eve_meta.documents.ec2 import Ec2
 from eve_meta.documents.eve import Eve
 from eve_meta.documents.nocloud import NoCloud
 from eve_meta.documents.openstack import OpenStack
-from eve_meta.domain import Domain
-from eve_meta.eve import UNKNOWN_NODE, Node
+from eve_meta.values.domain import Domain
+from eve_meta.values.eve_node import UNKNOWN_NODE, Node
 
 
 class Tree:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from eve_meta.domain import TokenPolicy
 from eve_meta.explain.facts import AskedFacts, DomainFacts, Facts, SeenFacts, TapFacts
 from eve_meta.explain.host import start
 from eve_meta.explain.steps import Step, Verdict, ago, command, edit, listed, restart
+from eve_meta.values.domain import TokenPolicy
 
 BOOT_TIME = 30.0
 """Seconds that a guest may take from its DHCP, or its ARP for the service, to the next sign of life: cloud-init asks

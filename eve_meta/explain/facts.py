@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from eve_meta.datasource import Dmi
-from eve_meta.domain import TokenPolicy
+from eve_meta.explain.ds_identify import Dmi
+from eve_meta.values.domain import TokenPolicy
 
 
 @frozen(kw_only=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from eve_meta.addresses import SERVICE_IPV4, SERVICE_IPV6
-from eve_meta.datasource import (
+from eve_meta.explain.ds_identify import (
     NONE,
     OPENSTACK_ASSET_TAGS,
     OPENSTACK_PRODUCTS,
@@ -18,6 +17,7 @@ from eve_meta.datasource import (
 )
 from eve_meta.explain.facts import DiskFacts, Facts, MachineFacts
 from eve_meta.explain.steps import Step, Verdict, command, listed
+from eve_meta.values.addresses import SERVICE_IPV4, SERVICE_IPV6
 
 OUR_HOSTS = (SERVICE_IPV4, *SERVICE_IPV6)
 

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eve_meta.config import InventoryConfig
-from eve_meta.domain import Domain
-from eve_meta.eve import UNKNOWN_NODE, Node
-from eve_meta.inventory.directory import Directory
-from eve_meta.inventory.interface import FileProblem, Hypervisor, Source
-from eve_meta.inventory.join import Joined, Said, written_taps
+from eve_meta.inventory.files.directory import Directory
+from eve_meta.inventory.files.watch import FileSource
 from eve_meta.inventory.merge import Merged, Merging
-from eve_meta.inventory.owners import ProcessOwners
-from eve_meta.inventory.process import Owner
-from eve_meta.inventory.watch import FileSource
+from eve_meta.inventory.qemu.owners import ProcessOwners
+from eve_meta.inventory.qemu.process import Owner
+from eve_meta.inventory.source import Hypervisor, InventoryProblem, Source
+from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
+from eve_meta.values.domain import Domain
+from eve_meta.values.eve_node import UNKNOWN_NODE, Node
 
 if TYPE_CHECKING:
-    from eve_meta.inventory.eve import EveSource
+    from eve_meta.inventory.eve.source import EveSource
 
 
 class Inventory:
@@ -53,7 +53,7 @@ class Inventory:
         self._unread: dict[str, int] = {}
         self._taps: set[str] = set()
         self._merging = Merging()
-        self._joined = Joined((), {}, (), {})
+        self._joined = TapDomains((), {}, (), {})
         # What both have not heard of yet: that sources changed, and taps whose process is another.
         self._sources_moved = True
         self._owners_moved: set[str] = set()
@@ -90,7 +90,7 @@ class Inventory:
         if self._owners is not None:
             self._owners.taps_changed(there, gone)
 
-    def carrier_changed(self, tap: str) -> None:
+    def holder_may_have_changed(self, tap: str) -> None:
         """*tap* is new, or its carrier has changed, so another process may hold it."""
         # A file that was changed before that may say so, and not have been read yet.
         due = self._files.due()
@@ -98,17 +98,17 @@ class Inventory:
             self._unread[tap] = due
         self._sources_moved |= bool(self._hypervisors)
         for hypervisor in self._hypervisors:
-            hypervisor.carrier_changed(tap)
+            hypervisor.holder_may_have_changed(tap)
         if self._owners is not None:
-            self._owners.kick(tap)
+            self._owners.search_again(tap)
 
     def domain_of(self, tap: str) -> Domain | None:
         """The domain behind *tap*.
 
         None, too, until its process has been looked for and hypervisors have been asked, which begins with
         :meth:`taps_changed` and takes milliseconds: a file that names the tap may be wrong about it. And until files
-        have been read that were changed before :meth:`carrier_changed`. And as long as the tap is on its way to a QEMU,
-        see :meth:`ProcessOwners.looked`.
+        have been read that were changed before :meth:`holder_may_have_changed`. And as long as the tap is on
+        its way to a QEMU, see :meth:`ProcessOwners.looked`.
         """
         if not self.is_settled(tap):
             return None
@@ -168,7 +168,7 @@ class Inventory:
                 return {**merged.sources(), **completed}
         return {}
 
-    def problems(self) -> tuple[FileProblem, ...]:
+    def problems(self) -> tuple[InventoryProblem, ...]:
         """What is wrong at present, in files, between files and processes, and with the processes behind taps."""
         of_sources = tuple(problem for source in self._sources for problem in source.problems())
         of_taps = () if self._owners is None else self._owners.problems()
@@ -189,7 +189,7 @@ class Inventory:
         if self._changed is not None:
             self._changed()
 
-    def _up_to_date(self) -> Joined:
+    def _up_to_date(self) -> TapDomains:
         """What sources and processes say together, now."""
         moved, self._owners_moved = self._owners_moved, set()
         if self._sources_moved:
@@ -202,14 +202,14 @@ class Inventory:
     def _follow_sources(self) -> None:
         layers = [layer for source in self._sources for layer in source.layers()]
         hypervisors = [
-            Said({origin for layer in each.layers() for origin in layer.domains}, dict(each.answers()))
+            HypervisorAnswers({origin for layer in each.layers() for origin in layer.domains}, dict(each.answers()))
             for each in self._hypervisors
         ]
         away = tuple(each.away for each in self._hypervisors)
         replaced = self._merging.update(layers)
         if replaced is None or away != self._away:
             owners = {} if self._owners is None else self._owners.owners()
-            self._joined = Joined(self._merging.merged, written_taps(layers), hypervisors, owners)
+            self._joined = TapDomains(self._merging.merged, written_taps(layers), hypervisors, owners)
             self._concerned = None
             self._away = away
             return
@@ -229,7 +229,7 @@ def _eve(config: InventoryConfig, reactor: Any) -> EveSource | None:
     if not config.eve:
         return None
     # Only now: what reads EVE's files takes memory that the others need not pay for.
-    from eve_meta.inventory.eve import EveSource  # noqa: PLC0415
+    from eve_meta.inventory.eve.source import EveSource  # noqa: PLC0415
 
     return EveSource(Path(config.eve), config.eve_all, reactor)
 
@@ -237,7 +237,7 @@ def _eve(config: InventoryConfig, reactor: Any) -> EveSource | None:
 def _libvirt(uri: str, reactor: Any) -> Iterator[Hypervisor]:
     if uri:
         # Only now: libvirt's module takes memory that the others need not pay for.
-        from eve_meta.inventory.libvirtlink import LibvirtLink  # noqa: PLC0415
-        from eve_meta.inventory.libvirtsource import LibvirtSource  # noqa: PLC0415
+        from eve_meta.inventory.libvirt.connection import LibvirtLink  # noqa: PLC0415
+        from eve_meta.inventory.libvirt.source import LibvirtSource  # noqa: PLC0415
 
         yield LibvirtSource(LibvirtLink(uri, reactor.callFromThread), uri, reactor)

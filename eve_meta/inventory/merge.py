@@ -17,8 +17,8 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from eve_meta.domain import Disk, Domain, Ec2, Nic
-from eve_meta.inventory.interface import FileProblem, Layer
+from eve_meta.inventory.source import InventoryProblem, Layer
+from eve_meta.values.domain import Disk, Domain, Ec2, Nic
 
 _Said = tuple[Any, str]
 """A value, and where it is said."""
@@ -58,7 +58,9 @@ class Merged:
         return dict(_origins(_overlaid(self.parts, self._unidentified), ""))
 
 
-def merge(layers: Sequence[Layer], before: Iterable[Merged] = ()) -> tuple[tuple[Merged, ...], tuple[FileProblem, ...]]:
+def merge(
+    layers: Sequence[Layer], before: Iterable[Merged] = ()
+) -> tuple[tuple[Merged, ...], tuple[InventoryProblem, ...]]:
     """The domains that *layers*, from the most important to the least, make together, and what keeps some from being
     served.
 
@@ -88,7 +90,7 @@ class Merging:
 
     def __init__(self) -> None:
         self.merged: list[Merged] = []
-        self.problems: tuple[FileProblem, ...] = ()
+        self.problems: tuple[InventoryProblem, ...] = ()
         self._layers: Sequence[Layer] = ()
         self._at: dict[str, int] = {}
 
@@ -144,14 +146,14 @@ def _same(one: Mapping[str, Domain], other: Mapping[str, Domain]) -> bool:
 # -- which are one --
 
 
-def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int], list[FileProblem]]:
+def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int], list[InventoryProblem]]:
     """What is said of each domain, which of them must not be served, and why."""
     groups: list[list[tuple[int, str, Domain]]] = []
     by_uuid: dict[Any, int] = {}
     by_name: dict[str, list[int]] = {}
     alone: list[tuple[int, str, Domain]] = []
     refused: set[int] = set()
-    problems: list[FileProblem] = []
+    problems: list[InventoryProblem] = []
     for rank, layer in enumerate(layers):
         for origin, domain in layer.domains.items():
             if domain.uuid is None:
@@ -173,7 +175,7 @@ def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int]
         if named:
             got = f"{domain.name!r}, which {f'{taken[0]} is about' if taken else 'several have'}"
             message = f"expected the name of a domain of which nobody else says this, got {got}: it is not served"
-            problems.append(FileProblem(file=origin, field="name", message=message))
+            problems.append(InventoryProblem(file=origin, field="name", message=message))
             refused.add(len(groups))
         else:
             named.append(len(groups))
@@ -182,7 +184,7 @@ def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int]
     return [{origin: domain for _, origin, domain in group} for group in ordered], refused, problems
 
 
-def _clashes(groups: Sequence[Mapping[str, Domain]], problems: list[FileProblem]) -> set[int]:
+def _clashes(groups: Sequence[Mapping[str, Domain]], problems: list[InventoryProblem]) -> set[int]:
     """The domains that have a name together, though not a uuid: one of them is out of date, and nobody knows which."""
     seen: dict[str, dict[int, str]] = {}
     for index, parts in enumerate(groups):
@@ -198,7 +200,7 @@ def _clashes(groups: Sequence[Mapping[str, Domain]], problems: list[FileProblem]
             for index, other in others:
                 got = f"{other} has {groups[index][other].uuid}"
                 message = f"expected the domain {name!r} to have one uuid, got {uuid} here and {got}: none is served"
-                problems.append(FileProblem(file=origin, field="uuid", message=message))
+                problems.append(InventoryProblem(file=origin, field="uuid", message=message))
     return refused
 
 

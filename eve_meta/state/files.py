@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from eve_meta.errors import Problem
+from eve_meta.values.problem import Problem
 
 UNFINISHED = ".new"
 """What the name of a file ends with until it is whole."""

@@ -19,10 +19,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eve_meta import password
-from eve_meta.errors import Problem
-from eve_meta.password import Outcome
 from eve_meta.state import files
+from eve_meta.values.problem import Problem
+from eve_meta.wire import password
+from eve_meta.wire.password import Outcome
 
 DIRECTORY = "passwords"
 

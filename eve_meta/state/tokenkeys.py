@@ -23,8 +23,8 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from eve_meta.errors import Problem
 from eve_meta.state import files
+from eve_meta.values.problem import Problem
 
 FILE = "token.key"
 

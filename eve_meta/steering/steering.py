@@ -1,7 +1,7 @@
 """Steering as a whole: makes the path, gives every tap that appears its tag and filter, and takes all of it away again.
 
-The law: a tap's tag is told to whoever serves it (:class:`~eve_meta.steering.tap.Observer`) before the first frame can
-pass, and a tag that is taken back is told after the last one has.
+The law: a tap's tag is told to whoever serves it (:class:`~eve_meta.steering.taps.tap.TapObserver`) before the first
+frame can pass, and a tag that is taken back is told after the last one has.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from twisted.internet.task import Cooperator
 from twisted.logger import Logger
 
 from eve_meta.config import SteeringConfig
-from eve_meta.errors import Problem
-from eve_meta.steering import filters
-from eve_meta.steering.guard import PERIOD, Guard, IReactor, Mended
-from eve_meta.steering.links import Link, LinkMonitor
-from eve_meta.steering.maps import MAX_LOSSES, Reason, Sightings
-from eve_meta.steering.namespace import PrivateNamespace
-from eve_meta.steering.pins import Pins
-from eve_meta.steering.tags import TagAllocator
-from eve_meta.steering.tap import Observer, Tap, is_tap
-from eve_meta.steering.tapfilter import TapFilter
+from eve_meta.steering.bpf.maps import MAX_LOSSES, Reason, Sightings
+from eve_meta.steering.bpf.pins import Pins
+from eve_meta.steering.path import filters
+from eve_meta.steering.path.guard import PERIOD, GuardReactor, PathGuard, Restored
+from eve_meta.steering.path.namespace import PrivateNamespace
+from eve_meta.steering.taps.links import Link, LinkMonitor
+from eve_meta.steering.taps.tags import TagAllocator
+from eve_meta.steering.taps.tap import Tap, TapObserver, is_tap
+from eve_meta.steering.taps.tapfilter import TapFilter
+from eve_meta.values.problem import Problem
 
 if TYPE_CHECKING:
-    from eve_meta.steering.inspect import Inspection
+    from eve_meta.steering.path.inspection import Inspection
 
 MEND_DELAY = 0.2
 """Seconds from the loss of a tap's filter to its return, where nobody adds a qdisc first. libvirt changes a bandwidth
@@ -58,7 +58,7 @@ class Steering:
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactor, config: SteeringConfig, observer: Observer) -> None:
+    def __init__(self, reactor: GuardReactor, config: SteeringConfig, observer: TapObserver) -> None:
         self._reactor = reactor
         self._config = config
         self._observer = observer
@@ -78,19 +78,19 @@ class Steering:
         return self._problems
 
     def start(
-        self, end_if_told: Callable[[], None], workers: int, kept: Sequence[socket.socket]
+        self, raise_if_terminated: Callable[[], None], workers: int, kept: Sequence[socket.socket]
     ) -> tuple[socket.socket, ...]:
         """Makes the path and begins to watch for taps; returns the sockets on which workers accept guests' connections.
 
         Blocks for the two seconds that compiling takes, so it is called before the reactor runs.
 
-        :param end_if_told: called now and then meanwhile; what it raises ends the start.
-        :param workers: how many there will be; see :meth:`eve_meta.steering.namespace.PrivateNamespace.listen`.
+        :param raise_if_terminated: called now and then meanwhile; what it raises ends the start.
+        :param workers: how many there will be; see :meth:`eve_meta.steering.path.namespace.PrivateNamespace.listen`.
         :param kept: such sockets of an earlier daemon; those that are as they should be are taken.
         :raises Problem: when that is impossible; then the host is as it was.
         """
         with contextlib.ExitStack() as undo:
-            maps = self._maps = self._pins.open(end_if_told)
+            maps = self._maps = self._pins.open(raise_if_terminated)
             undo.callback(self._pins.remove)
             undo.callback(maps.close)
             self._ipr = undo.enter_context(IPRoute())
@@ -108,7 +108,7 @@ class Steering:
             for tag in self._adoptable.values():
                 self._tags.adopt(tag)
             maps.write_settings(evolve(settings, host_ifindex=self._host_ifindex))
-            self._guard = Guard(
+            self._guard = PathGuard(
                 self._reactor,
                 self.namespace,
                 self._pins,
@@ -154,9 +154,9 @@ class Steering:
     def inspect(self, names: Collection[str]) -> Inspection:
         """What is in place, of the path and on links of these *names*. Takes some time: call it in a thread.
 
-        :raises Problem: as :func:`eve_meta.steering.inspect.inspect`.
+        :raises Problem: as :func:`eve_meta.steering.path.inspection.inspect`.
         """
-        from eve_meta.steering.inspect import inspect  # noqa: PLC0415  # only for who asks
+        from eve_meta.steering.path.inspection import inspect  # noqa: PLC0415  # only for who asks
 
         return inspect(self.namespace, self._pins, names)
 
@@ -187,7 +187,7 @@ class Steering:
             if link.losses != tap.losses:
                 self._maps.write_losses(tap.tag, link.losses)
             tap = self._taps[tap.ifindex] = evolve(tap, carrier=True, losses=link.losses)
-            self._observer.carrier_changed(tap)
+            self._observer.holder_may_have_changed(tap)
 
     def _link_gone(self, ifindex: int) -> None:
         tap = self._taps.get(ifindex)
@@ -302,7 +302,7 @@ class Steering:
             # The loss of a filter may have been among the lost messages.
             self._cooperator.cooperate(self._mend_all())
 
-    def _path_mended(self, mended: Mended) -> None:
+    def _path_mended(self, mended: Restored) -> None:
         if mended.host_ifindex != self._host_ifindex:
             self._host_ifindex = mended.host_ifindex
             self._maps.write_settings(evolve(self._maps.settings(), host_ifindex=self._host_ifindex))

@@ -14,17 +14,17 @@ from typing import NamedTuple
 
 from attrs import field, frozen
 
-from eve_meta import password
 from eve_meta.documents.document import HTML, SEED_BYTES, Document
-from eve_meta.domain import TokenPolicy
-from eve_meta.eve import Node
-from eve_meta.reports import MAX_REPORT, Report, read_phone_home, read_report
+from eve_meta.values.domain import TokenPolicy
+from eve_meta.values.eve_node import Node
 from eve_meta.web import session
-from eve_meta.web.counts import Note
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.request import Request
 from eve_meta.web.response import RETRY_AFTER, Response, not_allowed, refusal
 from eve_meta.web.table import Entry
+from eve_meta.wire import password
+from eve_meta.wire.boot_reports import MAX_REPORT, BootReport, read_phone_home, read_report
+from eve_meta.wire.counts import Note
 
 READABLE = (b"GET", b"HEAD")
 
@@ -107,7 +107,7 @@ class StorePassword:
     password: str = field(repr=False)
 
 
-class Asking(NamedTuple):
+class RequestContext(NamedTuple):
     """What an answer depends on beside the request and the table.
 
     :ivar peer: the IP address that asks.
@@ -132,7 +132,7 @@ class Asking(NamedTuple):
     node: Node
 
 
-def objection(entry: Entry | None, request: Request, asking: Asking) -> Note | None:
+def objection(entry: Entry | None, request: Request, asking: RequestContext) -> Note | None:
     """What speaks against *request* of the tap whose tag means *entry*, wherever it leads."""
     if not asking.hosts.known(request.host):
         return Note.WRONG_HOST
@@ -140,8 +140,8 @@ def objection(entry: Entry | None, request: Request, asking: Asking) -> Note | N
 
 
 def answer(
-    entry: Entry | None, request: Request, asking: Asking, objected: Note | None
-) -> Response | StorePassword | Report:
+    entry: Entry | None, request: Request, asking: RequestContext, objected: Note | None
+) -> Response | StorePassword | BootReport:
     """The answer to *request* of the tap whose tag means *entry*.
 
     :param objected: what :func:`objection` says.
@@ -168,7 +168,7 @@ def answer(
     return NOT_ALLOWED
 
 
-def _unknown_domain(entry: Entry, request: Request, asking: Asking) -> Response:
+def _unknown_domain(entry: Entry, request: Request, asking: RequestContext) -> Response:
     # 404 is final to cloud-init, Ignition and Afterburn alike, and 503 makes them retry; all that they need first is
     # below /openstack or /nocloud. A 404 for a token is final as well: to the AWS SDKs it says that this service has
     # none, and they go on without. Everywhere else a 503 would hold up guests that only look what is there.
@@ -177,7 +177,7 @@ def _unknown_domain(entry: Entry, request: Request, asking: Asking) -> Response:
     return UNKNOWN_DOMAIN if waits and asking.now - entry.since < asking.domain_wait else NOT_FOUND
 
 
-def _read(document: Document, headers: Mapping[bytes, bytes], asking: Asking) -> Response:
+def _read(document: Document, headers: Mapping[bytes, bytes], asking: RequestContext) -> Response:
     if document.status != _OK:
         return Response(HTTPStatus(document.status), document.body, document.content_type)
     validator = "" if document.etag is None else f"ETag: {document.etag}\r\n"
@@ -195,13 +195,13 @@ def _is_among(etag: str | None, value: bytes) -> bool:
     return value == b"*" or (etag is not None and etag.encode("ascii") in _ENTITY_TAG.findall(value))
 
 
-_REPORTS: Mapping[tuple[str, ...], Callable[[bytes, float], Report]] = {
+_REPORTS: Mapping[tuple[str, ...], Callable[[bytes, float], BootReport]] = {
     ("eve-meta", "v1", "report"): read_report,
     ("eve-meta", "v1", "phone-home"): read_phone_home,
 }
 
 
-def _report(request: Request, asking: Asking) -> Response | Report:
+def _report(request: Request, asking: RequestContext) -> Response | BootReport:
     """What a guest posts where no document is."""
     read = _REPORTS.get(request.path)
     if read is None:

@@ -24,17 +24,17 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eve_meta.ledger import Label, label_of
 from eve_meta.web.answer import NO_TAP, PASSWORD_NOT_KEPT, REFUSED
-from eve_meta.web.counts import Drop
-from eve_meta.web.hops import limit_hops
 from eve_meta.web.limits import SLICE
 from eve_meta.web.request import Need, Refusal, Request, RequestReader
 from eve_meta.web.response import Response
+from eve_meta.web.sockets import limit_hops
+from eve_meta.wire.counts import Drop
+from eve_meta.wire.requests import RequestKind, label_of
 
 if TYPE_CHECKING:
     from eve_meta.web.site import Site
-    from eve_meta.web.tap import Tap
+    from eve_meta.web.tap import GuestAllowance
 
 NO_TAG = 0
 """Counts and limits connections from no tap; no tap has this tag."""
@@ -100,7 +100,7 @@ class Connection(TwistedProtocol):
     """
 
     _wire: Wire
-    _tap: Tap | None = None
+    _tap: GuestAllowance | None = None
     _peer: Peer
 
     def __init__(self, site: Site) -> None:
@@ -230,7 +230,7 @@ class Connection(TwistedProtocol):
 
     # -- what follows --
 
-    def _advance(self, tap: Tap) -> None:
+    def _advance(self, tap: GuestAllowance) -> None:
         """Do all that can be done now, then wait for the one thing that is missing."""
         limits = self._site.limits
         answered = False
@@ -278,7 +278,7 @@ class Connection(TwistedProtocol):
         if not (self._blocked or self._eof or self._asked is not None):
             self._wire.resumeProducing()
 
-    def _next_request(self, tap: Tap) -> Request | None:
+    def _next_request(self, tap: GuestAllowance) -> Request | None:
         try:
             while (found := self._reader.next()) is Need.CONTINUE:
                 self._wire.write(_CONTINUE)
@@ -293,16 +293,16 @@ class Connection(TwistedProtocol):
             self._last = True
         return None
 
-    def _refuse(self, tap: Tap, why: Drop, status: HTTPStatus) -> None:
+    def _refuse(self, tap: GuestAllowance, why: Drop, status: HTTPStatus) -> None:
         self._site.counts.add(tap.tag, why.value)
         self._send(tap, REFUSED[status])
         self._linger = True
 
-    def _send(self, tap: Tap, response: Response, request: Request | None = None) -> None:
+    def _send(self, tap: GuestAllowance, response: Response, request: Request | None = None) -> None:
         self._last = response.close or request is None or not request.keep_alive or self._site.draining
         if response.hop_limited:
             limit_hops(self._wire.getHandle(), self._site.hop_limit)
-        label = Label.UNREAD if request is None else label_of(request.path)
+        label = RequestKind.UNREAD if request is None else label_of(request.path)
         head = response.head(date=self._site.now().date, close=self._last)
         body = b"" if request is not None and request.method == b"HEAD" else response.body
         if len(body) <= SLICE:
@@ -317,7 +317,7 @@ class Connection(TwistedProtocol):
         if not self._body and request is not None:
             self._answered(tap, now)
 
-    def _write_body(self, tap: Tap) -> None:
+    def _write_body(self, tap: GuestAllowance) -> None:
         # Twisted copies what it has not sent yet: the whole of a large body for each of a tap's connections would be
         # much. While more than 64 KiB are in its buffer it has us blocked.
         piece = self._body[self._sent : self._sent + SLICE]
@@ -328,7 +328,7 @@ class Connection(TwistedProtocol):
         if not self._body:
             self._answered(tap, self._site.monotonic())
 
-    def _answered(self, tap: Tap, now: float) -> None:
+    def _answered(self, tap: GuestAllowance, now: float) -> None:
         self._site.ledger.time(tap.tag, now - self._began)
         self._began = now  # of a request that is here already
 

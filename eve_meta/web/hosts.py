@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import AddressValueError, IPv6Address
 
-from eve_meta.addresses import SERVICE_IPV4, SERVICE_IPV6
+from eve_meta.values.addresses import SERVICE_IPV4, SERVICE_IPV6
 
 IPV4 = SERVICE_IPV4.encode("ascii")
 IPV6 = frozenset(map(IPv6Address, SERVICE_IPV6))

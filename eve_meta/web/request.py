@@ -25,8 +25,8 @@ from typing import NamedTuple
 from attrs import frozen
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
+from eve_meta.documents.path import BadPath, normalise
 from eve_meta.web.limits import Limits
-from eve_meta.web.path import BadPath, normalise
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 
@@ -79,7 +79,7 @@ class Request:
 
     :ivar method: as it was sent; llhttp knows it.
     :ivar target: the request target as it was sent.
-    :ivar path: the segments that *target* names (:mod:`eve_meta.web.path`).
+    :ivar path: the segments that *target* names (:mod:`eve_meta.documents.path`).
     :ivar version: ``b"1.0"`` or ``b"1.1"``.
     :ivar host: the authority of an absolute *target*, else the Host field; None where HTTP/1.0 has neither. It never
         chooses whose data are answered.

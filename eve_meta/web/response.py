@@ -29,7 +29,7 @@ class Response:
     :ivar content_type: the value of ``Content-Type``.
     :ivar extra: further header fields, each ended by CRLF.
     :ivar close: whether the connection ends with it.
-    :ivar hop_limited: whether it leaves with the configured hop limit (:mod:`eve_meta.web.hops`). Such a one closes.
+    :ivar hop_limited: whether it leaves with the configured hop limit (:mod:`eve_meta.web.sockets`). Such a one closes.
     """
 
     status: HTTPStatus

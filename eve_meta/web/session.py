@@ -11,11 +11,11 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from eve_meta.documents.tokens import MAX_TTL, NONCE_BYTES, is_valid, seal
-from eve_meta.domain import TokenPolicy
-from eve_meta.web.counts import Note
+from eve_meta.values.domain import TokenPolicy
 from eve_meta.web.request import Request
 from eve_meta.web.response import Response, not_allowed, refusal
 from eve_meta.web.table import Entry
+from eve_meta.wire.counts import Note
 
 TOKEN_PATH = ("latest", "api", "token")
 

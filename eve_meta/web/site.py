@@ -1,7 +1,7 @@
 """All connections of a worker: who may have another one, what each tap is answered, and when the slow ones end.
 
 Connections come from :mod:`eve_meta.web.accept`; this module opens nothing. No guest's bytes reach a log: guests move
-counters (:mod:`eve_meta.web.counts`).
+counters (:mod:`eve_meta.wire.counts`).
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from eve_meta.eve import UNKNOWN_NODE
-from eve_meta.latency import Times
-from eve_meta.ledger import Ledger, Row
-from eve_meta.password import Outcome
-from eve_meta.reports import Report, Told
-from eve_meta.web.answer import DEFECT, REPORT_TAKEN, STORED, TOO_MANY, Asking, answer, objection
-from eve_meta.web.counts import Counts
+from eve_meta.values.eve_node import UNKNOWN_NODE
+from eve_meta.web.answer import DEFECT, REPORT_TAKEN, STORED, TOO_MANY, RequestContext, answer, objection
 from eve_meta.web.hosts import Hosts
-from eve_meta.web.identity import tag_of_socket
 from eve_meta.web.limits import Limits
-from eve_meta.web.reports import Reports
 from eve_meta.web.request import Memo, Request
 from eve_meta.web.response import Response
-from eve_meta.web.table import NO_EXTRAS, Extras, Table
-from eve_meta.web.tap import Tap
+from eve_meta.web.sockets import tag_of_socket
+from eve_meta.web.table import NO_GRANTS, Grants, Table
+from eve_meta.web.tally import Counts, Reports, RequestTally
+from eve_meta.web.tap import GuestAllowance
+from eve_meta.wire.boot_reports import BootReport, TaggedReport
+from eve_meta.wire.latency import Times
+from eve_meta.wire.password import Outcome
+from eve_meta.wire.requests import Row
 
 if TYPE_CHECKING:
     from eve_meta.web.connection import Connection
@@ -124,7 +123,7 @@ class Site:
         self.draining = False
         self.counted: Callable[[], None] = _nothing
         self.counts = Counts(self._counts_began)
-        self.ledger = Ledger(self._counts_began)
+        self.ledger = RequestTally(self._counts_began)
         self.reports = Reports(self._counts_began)
         self.store_password: Callable[[int, str], Deferred[Outcome]] = _cannot_store
         self._clock = clock
@@ -133,14 +132,14 @@ class Site:
         self._wall = wall
         self._domain_wait = domain_wait
         self._now = Now.of(0)
-        self._taps: dict[int, Tap] = {}
+        self._taps: dict[int, GuestAllowance] = {}
         self._sweeping = False
         self._ageing = False
         self._defect_logged = -DEFECT_LOG_EVERY
 
     # -- for the worker --
 
-    def put(self, tag: int, tap: str, since: float, domain: bytes | None, extras: Extras = NO_EXTRAS) -> None:
+    def put(self, tag: int, tap: str, since: float, domain: bytes | None, extras: Grants = NO_GRANTS) -> None:
         """Let *tag* mean *tap*, which appeared at *since* (``time.monotonic()``), and *domain* (JSON, None: unknown).
 
         Where it meant another tap or domain, its connections are cut.
@@ -186,7 +185,7 @@ class Site:
         """How long answers took since the last call."""
         return self.ledger.take_times()
 
-    def take_reports(self) -> list[Told]:
+    def take_reports(self) -> list[TaggedReport]:
         """What guests reported of themselves since the last call."""
         return self.reports.take()
 
@@ -205,11 +204,11 @@ class Site:
 
     # -- for connections --
 
-    def tap(self, tag: int) -> Tap:
+    def tap(self, tag: int) -> GuestAllowance:
         """What the tap of *tag* holds of this worker."""
         tap = self._taps.get(tag)
         if tap is None:
-            tap = self._taps[tag] = Tap(tag, self.limits, self.monotonic())
+            tap = self._taps[tag] = GuestAllowance(tag, self.limits, self.monotonic())
             if not self._sweeping:
                 self._sweeping = True
                 self._clock.callLater(SWEEP_EVERY, self._sweep)
@@ -222,13 +221,13 @@ class Site:
             self._now = Now.of(second)
         return self._now
 
-    def respond(self, tap: Tap, request: Request, peer: str, port: int) -> Response | Deferred[Response]:
+    def respond(self, tap: GuestAllowance, request: Request, peer: str, port: int) -> Response | Deferred[Response]:
         """The answer to *request*, which came through *tap* from IP address *peer* and *port*; it may come later."""
         now = self.monotonic()
         if not tap.take(now):
             return TOO_MANY
         try:
-            asking = Asking(
+            asking = RequestContext(
                 peer=peer,
                 port=port,
                 now=now,
@@ -249,7 +248,7 @@ class Site:
             found = answer(entry, request, asking, objected)
             if isinstance(found, Response):
                 return found
-            if isinstance(found, Report):
+            if isinstance(found, BootReport):
                 kept = self.reports.add(tap.tag, self.ledger.generation(tap.tag), found)
                 return REPORT_TAKEN if kept else TOO_MANY
             return self.store_password(tap.tag, found.password).addCallback(STORED.__getitem__)
@@ -285,7 +284,7 @@ class Site:
             if connection.deadline <= now:
                 connection.expire()
         for tap in tuple(self._taps.values()):
-            if tap.rests(now):
+            if tap.is_idle(now):
                 del self._taps[tap.tag]
         self._sweeping = bool(self._taps)
         if self._sweeping:

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from attrs import define, field, frozen
 
-from eve_meta.codec import make_converter
 from eve_meta.documents.tree import Tree
-from eve_meta.domain import Domain, TokenPolicy
+from eve_meta.values.domain import Domain, TokenPolicy
+from eve_meta.values.plain import make_converter
 
 MAX_TREES = 2048
 """Domains that are kept ready for answers. Each takes some 12 KB beside its JSON, so that a boot storm of a thousand
@@ -27,7 +27,7 @@ quarters of it. The domain that asked last is kept whatever its size."""
 
 
 @frozen(kw_only=True)
-class Extras:
+class Grants:
     """What the supervisor knows of a domain behind a tap, beside its documents.
 
     :ivar tokens: whether its requests need a session token.
@@ -40,7 +40,7 @@ class Extras:
     password: str | None = field(default=None, repr=False)
 
 
-NO_EXTRAS = Extras()
+NO_GRANTS = Grants()
 """Those of a tap whose domain is unknown."""
 
 
@@ -50,15 +50,15 @@ class Entry:
 
     :ivar tap: the tap's name.
     :ivar since: when the tap appeared, in seconds of ``time.monotonic()``.
-    :ivar domain: the JSON of its :class:`~eve_meta.domain.Domain`, or None while it is unknown.
-    :ivar extras: see :class:`Extras`.
+    :ivar domain: the JSON of its :class:`~eve_meta.values.domain.Domain`, or None while it is unknown.
+    :ivar extras: see :class:`Grants`.
     :ivar tree: *domain* made ready for answers, or None.
     """
 
     tap: str
     since: float
     domain: bytes | None = field(repr=False)
-    extras: Extras = NO_EXTRAS
+    extras: Grants = NO_GRANTS
     tree: Tree | None = None
 
 
@@ -74,7 +74,7 @@ class Table:
         self._ready_bytes = 0
         self._unused: set[int] = set()
 
-    def put(self, tag: int, tap: str, since: float, domain: bytes | None, extras: Extras = NO_EXTRAS) -> bool:
+    def put(self, tag: int, tap: str, since: float, domain: bytes | None, extras: Grants = NO_GRANTS) -> bool:
         """Let *tag* mean *tap* and *domain* from now on.
 
         :return: whether it meant another tap or domain before, so that no connection may go from the one to the other.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from eve_meta.web.connection import Connection
 
 
-class Tap:
+class GuestAllowance:
     """The connections of one tag, and a token bucket for its requests.
 
     It outlives its connections until the bucket is full again; otherwise a guest would get a full one by closing them
@@ -42,7 +42,7 @@ class Tap:
         self._tokens -= 1
         return True
 
-    def rests(self, now: float) -> bool:
+    def is_idle(self, now: float) -> bool:
         """Whether there is nothing to remember."""
         self._fill(now)
         return not self.connections and self._tokens >= self._limits.burst

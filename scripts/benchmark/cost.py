@@ -23,9 +23,9 @@ from pyroute2 import IPRoute
 
 from benchmark.field import LOAD_CPU, NAME, SERVER_CPU, until
 from daemon import Daemon
-from eve_meta.steering import filters
-from eve_meta.steering.libbpf import open_pin
-from eve_meta.steering.loader import import_bcc, kernel_headers
+from eve_meta.steering.bpf.libbpf import open_pin
+from eve_meta.steering.bpf.loader import import_bcc, kernel_headers
+from eve_meta.steering.path import filters
 from guests import BPFFS, Lab
 from namespace import Namespace, inside, ip_batch
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from benchmark.field import META_DATA, NAME, cpu_seconds, domain, until
 from daemon import Daemon
-from eve_meta.steering.libbpf import open_pin
-from eve_meta.steering.tapfilter import TapFilter
+from eve_meta.steering.bpf.libbpf import open_pin
+from eve_meta.steering.taps.tapfilter import TapFilter
 from guests import BPFFS, Guest, Lab
 from link_watch import watching
 from namespace import inside

@@ -190,7 +190,7 @@ MARK = b"guests-words"
 
 
 def test_nothing_that_a_guest_sends_reaches_the_log(stage: Scene, asking: Guest) -> None:
-    """Neither its words nor a line for each request: only who was refused, once a minute (eve_meta.refusals)."""
+    """Neither its words nor a line for each request: only who was refused, once a minute."""
     before = stage.daemon.log.stat().st_size
     refused = stage.status_of("vnet1")["requests"].get("malformed", 0)
     sent = [

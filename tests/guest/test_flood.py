@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from eve_meta.steering.iptables import MAX_TRACKED
-from eve_meta.steering.sysctls import LISTEN_BACKLOG
+from eve_meta.steering.path.iptables import MAX_TRACKED
+from eve_meta.steering.path.sysctls import LISTEN_BACKLOG
 from guests import ZEROCONF, Guest
 from namespace import Namespace, ip_batch
 from tests.guest.flooder import ACK, HEADER, HOST_ADDRESS, SOURCES, SYN, segments

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from attrs import define, evolve
 
-from eve_meta.steering.maps import Maps
+from eve_meta.steering.bpf.maps import Maps
 from guests import BPFFS, Guest
 from namespace import RUN_NETNS, ip_batch
 from service_manager import ServiceManager

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from eve_meta.inventory.libvirtlink import LibvirtLink
+from eve_meta.inventory.libvirt.connection import LibvirtLink
 from guests import Lab
 from tests.guest.libvirtd import Libvirtd, interface
 from tests.unit.inventory.libvirtcontract import LinkContract

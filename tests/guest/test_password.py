@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from eve_meta.tag import share_of
+from eve_meta.values.tag import worker_of_tag
 from guests import Guest, Lab
 from tests.guest.scene import Identity, Scene, domain, eventually, scene, uuid_of
 
@@ -113,7 +113,7 @@ def test_a_password_is_posted_once_and_kept(stage: Scene, disk: Path) -> None:
 def test_a_password_is_posted_once_and_every_worker_knows_it_at_once(stage: Scene) -> None:
     """Also the one that answers another tap of the same domain."""
     tags = {stage.status_of(tap)["tag"] for tap in ("vnet3", "vnet33")}
-    assert {share_of(tag, WORKERS) for tag in tags} == set(range(WORKERS))
+    assert {worker_of_tag(tag, WORKERS) for tag in tags} == set(range(WORKERS))
     for posting, reading in ((3, 33), (33, 3)) * 5:
         assert post(guest(stage, posting), b"secret") == 200
         assert read(guest(stage, reading)) == {b"secret"}

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from attrs import define, evolve
 
-from eve_meta.steering.maps import Maps
+from eve_meta.steering.bpf.maps import Maps
 from guests import BPFFS
 from namespace import RUN_NETNS, Namespace, ip_batch
 from tests.guest.scene import META_DATA, Hosts, Identity, KeepAlive, Scene, domain, eventually, is_alive, scene, uuid_of

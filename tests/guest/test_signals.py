@@ -66,7 +66,7 @@ def test_a_signal_removes_everything_also_under_open_connections(stage: Stage, n
                 connection.socket.sendall(b"GET / HTTP/1.1\r\nHost: ")
             elif index % 4 == 2:  # between two
                 assert connection.get(META_DATA).status == 200
-            # Of the others, which say nothing, only the kernel has heard (eve_meta.web.listener.SILENT_TIME).
+            # Of the others, which say nothing, only the kernel has heard (eve_meta.web.sockets.SILENT_TIME).
         process.send_signal(number)
         assert process.wait(END_TIME) == 0
         assert not is_alive(worker["pid"])

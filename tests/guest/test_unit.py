@@ -191,7 +191,9 @@ def test_without_it_the_daemon_says_that_it_cannot_start(stage: Stage, capabilit
 @pytest.mark.parametrize("capability", [None, *WORKER_FAILS])
 def test_without_it_a_worker_cannot_be_confined(capability: str | None, tmp_path: Path) -> None:
     """A worker's first deed; test_worker.py shows that it serves nobody before."""
-    confine = f"from eve_meta.confine import confine; from pathlib import Path; confine(Path({str(tmp_path)!r}), 9, 9)"
+    confine = (
+        f"from eve_meta.web.confine import confine; from pathlib import Path; confine(Path({str(tmp_path)!r}), 9, 9)"
+    )
     done = subprocess.run(
         [*bounded(capability), sys.executable, "-c", confine],
         capture_output=True,

@@ -258,7 +258,7 @@ def test_its_memory_is_in_no_core_file_and_it_has_no_children(stage: Scene) -> N
 TRY = """
 import os, resource, socket, sys
 from pathlib import Path
-from eve_meta.confine import confine
+from eve_meta.web.confine import confine
 
 def outcome(what):
     try:

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from eve_meta.ledger import Label, Row, pack
-from eve_meta.tag import share_of
+from eve_meta.supervisor.worker_process import RESTART_DELAYS
+from eve_meta.values.tag import worker_of_tag
 from eve_meta.web.limits import DEFAULT_BURST, DEFAULT_MAX_CONNECTIONS, DEFAULT_RATE
-from eve_meta.worker_process import RESTART_DELAYS
+from eve_meta.wire.requests import RequestKind, Row, pack
 from tests.guest.scene import (
     META_DATA,
     Identity,
@@ -58,7 +58,7 @@ def pids(stage: Scene) -> list[int]:
 
 def worker_of(stage: Scene, number: int) -> int:
     """Which worker answers guest *number*."""
-    return share_of(stage.status_of(f"vnet{number}")["tag"], WORKERS)
+    return worker_of_tag(stage.status_of(f"vnet{number}")["tag"], WORKERS)
 
 
 def all_answered(stage: Scene) -> bool:
@@ -192,7 +192,7 @@ def test_a_worker_that_is_taken_over_again_and_again_takes_little_from_the_guest
         if pid in lied:
             continue
         now = time.monotonic()
-        (rows,) = pack([Row(tag, Label.META_DATA, 503, 1, now, now)])
+        (rows,) = pack([Row(tag, RequestKind.META_DATA, 503, 1, now, now)])
         frame = b'{"message": "Asked"}\n' + rows
         (channel,) = (copy.dup() for copy in taken_sockets(pid) if copy.family == socket.AF_UNIX)
         with channel:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from eve_meta.steering.maps import COUNTERS, Reason, Settings
-from eve_meta.tag import MAX_TAG, STEERED
+from eve_meta.steering.bpf.maps import COUNTERS, Reason, Settings
+from eve_meta.values.tag import MAX_TAG, STEERED
 from tests import fuzzing
 from tests.kernel import law, wires
 from tests.kernel.frames import GUEST_MAC, META0_MAC, SERVICE_MAC, Frames, ones_sum

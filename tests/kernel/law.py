@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from attrs import frozen
 
-from eve_meta.steering.maps import Reason
+from eve_meta.steering.bpf.maps import Reason
 
 SERVICE = IPv4Address("169.254.169.254")
 SERVICES6 = (IPv6Address("fe80::a9fe:a9fe"), IPv6Address("fd00:ec2::254"))

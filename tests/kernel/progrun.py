@@ -6,7 +6,7 @@ import ctypes
 
 from attrs import frozen
 
-from eve_meta.steering.libbpf import _libbpf
+from eve_meta.steering.bpf.libbpf import _libbpf
 
 TC_ACT_UNSPEC, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_REDIRECT = -1, 0, 2, 7
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from scapy.packet import Packet
 
-from eve_meta.steering.libbpf import open_pin
-from eve_meta.steering.loader import unpin
-from eve_meta.steering.maps import PROGRAMS, U32, Maps, Reason, Settings
+from eve_meta.steering.bpf.libbpf import open_pin
+from eve_meta.steering.bpf.loader import unpin
+from eve_meta.steering.bpf.maps import PROGRAMS, U32, Maps, Reason, Settings
 from tests.kernel.progrun import LOOPBACK, Run, run
 
 TAG = 0x1234
@@ -24,7 +24,7 @@ _LOAD = """
 import sys
 import tempfile
 from pathlib import Path
-from eve_meta.steering import loader
+from eve_meta.steering.bpf import loader
 if sources := sys.argv[2:]:
     loader.source_directory = lambda: Path(sources[0])
 sys.exit(loader.main())

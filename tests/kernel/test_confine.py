@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eve_meta.confine import workers_root
-from eve_meta.errors import Problem
+from eve_meta.supervisor.worker_home import workers_root
+from eve_meta.values.problem import Problem
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o777, 0])

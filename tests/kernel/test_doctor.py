@@ -19,11 +19,11 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from eve_meta.config import SteeringConfig
-from eve_meta.errors import Problem
-from eve_meta.steering import filters
+from eve_meta.steering.bpf.libbpf import BPF_TCX_INGRESS, open_pin
 from eve_meta.steering.doctor import kernel, neighbours, rehearsal, software
 from eve_meta.steering.doctor.finding import Finding
-from eve_meta.steering.libbpf import BPF_TCX_INGRESS, open_pin
+from eve_meta.steering.path import filters
+from eve_meta.values.problem import Problem
 from guests import HERE, Lab
 from host_state import HostState
 from namespace import inside

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eve_meta.steering.loader import source_directory
+from eve_meta.steering.bpf.loader import source_directory
 from tests import fuzzing
 from tests.kernel.fuzz import bench
 from tests.kernel.steer import loaded_pins

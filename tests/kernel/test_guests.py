@@ -19,8 +19,8 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from eve_meta.steering.loader import kernel_headers, source_directory
-from eve_meta.steering.maps import Sightings
+from eve_meta.steering.bpf.loader import kernel_headers, source_directory
+from eve_meta.steering.bpf.maps import Sightings
 from tests.kernel.progrun import LOOPBACK, TC_ACT_REDIRECT, TC_ACT_UNSPEC, run
 from tests.kernel.steer import TAG, Steer
 from tests.kernel.test_programs import GUEST, LINK, SERVICE, solicits, syn, to6, who_has

@@ -15,8 +15,8 @@ from scapy.layers.inet6 import ICMPv6ND_NA, IPv6, IPv6ExtHdrDestOpt, PadN
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from eve_meta.steering import filters
-from eve_meta.steering.loader import kernel_headers
+from eve_meta.steering.bpf.loader import kernel_headers
+from eve_meta.steering.path import filters
 from tests.kernel.wires import GUEST_MAC, Wires, open_wires
 
 LINK = Ether(src=GUEST_MAC, dst="52:54:00:00:00:06")

@@ -14,9 +14,9 @@ import pytest
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from eve_meta.steering.libbpf import open_pin
-from eve_meta.steering.links import Link, LinkMonitor, link_of
-from eve_meta.steering.tapfilter import TapFilter
+from eve_meta.steering.bpf.libbpf import open_pin
+from eve_meta.steering.taps.links import Link, LinkMonitor, link_of
+from eve_meta.steering.taps.tapfilter import TapFilter
 from guests import Lab
 from namespace import inside
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from eve_meta.errors import Problem
-from eve_meta.steering.namespace import PrivateNamespace
-from eve_meta.steering.sysctls import CONNTRACK_SYSCTLS
-from eve_meta.steering.tags import QUARANTINE
-from eve_meta.tag import mark_of_tag, share_of
+from eve_meta.steering.path.namespace import PrivateNamespace
+from eve_meta.steering.path.sysctls import CONNTRACK_SYSCTLS
+from eve_meta.steering.taps.tags import QUARANTINE
+from eve_meta.values.problem import Problem
+from eve_meta.values.tag import mark_of_tag, worker_of_tag
 from guests import Lab
 from host_state import HostState
 from namespace import Namespace, inside
@@ -256,7 +256,9 @@ def test_each_worker_has_the_connections_of_its_own_tags(private: PrivateNamespa
                 # Through lo a packet keeps the mark that its sender gave it.
                 guest.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark_of_tag(tag) if tag else 0)
                 guest.connect((address, 8775))
-                assert [number for number in range(workers) if _has_one(of_one[number])] == [share_of(tag, workers)]
+                assert [number for number in range(workers) if _has_one(of_one[number])] == [
+                    worker_of_tag(tag, workers)
+                ]
     for listener in listeners:
         listener.close()
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from eve_meta.errors import Problem
-from eve_meta.steering import loader
-from eve_meta.steering.libbpf import Map
-from eve_meta.steering.maps import PROGRAMS, Maps, Sightings, TapEntry
-from eve_meta.steering.pins import Pins
+from eve_meta.steering.bpf import loader
+from eve_meta.steering.bpf.libbpf import Map
+from eve_meta.steering.bpf.maps import PROGRAMS, Maps, ReturnPath, Sightings
+from eve_meta.steering.bpf.pins import Pins
+from eve_meta.values.problem import Problem
 
 NAME = "emtest-pins"
 DIRECTORY = Path("/sys/fs/bpf") / NAME
@@ -61,10 +61,10 @@ def test_programs_of_other_sources_are_replaced_and_the_taps_keep_their_tags() -
         first = program_id()
     with opened() as maps:
         assert maps.tags() == {4711: 7}
-        assert maps.tap(7) == TapEntry(4711, bytes(6), 3)
+        assert maps.tap(7) == ReturnPath(4711, bytes(6), 3)
         maps.write_losses(7, 4)
-        maps.learn(7, TapEntry(4711, b"\2\0\0\0\0\1"))
-        assert maps.tap(7) == TapEntry(4711, b"\2\0\0\0\0\1", 4)
+        maps.learn(7, ReturnPath(4711, b"\2\0\0\0\0\1"))
+        assert maps.tap(7) == ReturnPath(4711, b"\2\0\0\0\0\1", 4)
         assert maps.settings().next_tag == 8
         assert program_id() != first
 
@@ -74,7 +74,7 @@ def test_what_guests_macs_are_is_known_to_other_programs_at_once_and_what_was_le
     mac, other = bytes.fromhex("525400000001"), bytes.fromhex("525400000002")
 
     def learns(maps: Maps, tag: int, mac: bytes) -> None:
-        maps.learn(tag, TapEntry(4700 + tag, mac))
+        maps.learn(tag, ReturnPath(4700 + tag, mac))
 
     with opened() as old:
         for tag in range(1, 5):
@@ -90,9 +90,9 @@ def test_what_guests_macs_are_is_known_to_other_programs_at_once_and_what_was_le
         maps.remove_tap(4, 4704)
         owner.forget_old(maps)
         assert [maps.tap(tag) for tag in (2, 3, 4)] == [
-            TapEntry(4702, mac),
-            TapEntry(4703, other),
-            TapEntry(0, bytes(6)),
+            ReturnPath(4702, mac),
+            ReturnPath(4703, other),
+            ReturnPath(0, bytes(6)),
         ]
         learns(old, 2, other)
         owner.forget_old(maps)

@@ -26,7 +26,7 @@ import json, sys, time
 from pathlib import Path
 from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
-from eve_meta.reactor import reactor
+from eve_meta.runtime.reactor import reactor
 
 def say():
     domains = {tap: inventory.domain_of(tap) for tap in taps}
@@ -67,8 +67,8 @@ time.sleep(100)
 
 WATCH = """
 import json, sys, time
-from eve_meta.inventory.owners import ProcessOwners
-from eve_meta.reactor import reactor
+from eve_meta.inventory.qemu.owners import ProcessOwners
+from eve_meta.runtime.reactor import reactor
 
 def say(taps):
     told = {tap: [str(owner.uuid), owner.name] for tap, owner in owners.owners().items()}

@@ -24,9 +24,9 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from eve_meta.steering.loader import source_directory
-from eve_meta.steering.maps import Reason, Settings
-from eve_meta.tag import MAX_TAG, STEERED
+from eve_meta.steering.bpf.loader import source_directory
+from eve_meta.steering.bpf.maps import Reason, Settings
+from eve_meta.values.tag import MAX_TAG, STEERED
 from tests.kernel.progrun import LOOPBACK, TC_ACT_OK, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC
 from tests.kernel.steer import TAG, Steer
 

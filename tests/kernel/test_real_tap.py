@@ -16,8 +16,8 @@ from scapy.layers.inet6 import ICMPv6ND_NA, IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from eve_meta.steering import filters
-from eve_meta.steering.libbpf import open_pin
+from eve_meta.steering.bpf.libbpf import open_pin
+from eve_meta.steering.path import filters
 from tests.kernel.wires import GUEST_MAC, Wires, open_wires
 
 SERVICE = "169.254.169.254"

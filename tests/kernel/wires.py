@@ -18,9 +18,9 @@ from pyroute2 import IPRoute
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from eve_meta.steering.libbpf import open_pin
-from eve_meta.steering.maps import Maps, Settings
-from eve_meta.steering.tapfilter import TapFilter
+from eve_meta.steering.bpf.libbpf import open_pin
+from eve_meta.steering.bpf.maps import Maps, Settings
+from eve_meta.steering.taps.tapfilter import TapFilter
 from guests import Lab
 from namespace import inside
 

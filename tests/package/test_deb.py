@@ -73,7 +73,7 @@ def outer_pid(machine: Machine) -> int:
                 pids = proc_status(int(entry.name))["NSpid"].split()
             except (OSError, KeyError):
                 continue
-            if len(pids) > 1 and pids[-1] == inner and "eve_meta.service" in (entry / "cmdline").read_text():
+            if len(pids) > 1 and pids[-1] == inner and "eve_meta.daemon.main" in (entry / "cmdline").read_text():
                 return int(entry.name)
     return 0
 

@@ -83,7 +83,7 @@ def test_it_installs_runs_and_goes(chroot: Machine, checkout: Path, run: Run) ->
     assert run("eve-meta", "--version").stdout.startswith("eve-meta ")
     assert run("eve-meta", "check").stdout == "1 file, 1 good, 0 problems\n"
     # The BPF sources are where the loader looks.
-    where = "from eve_meta.steering.loader import source_directory; print(source_directory())"
+    where = "from eve_meta.steering.bpf.loader import source_directory; print(source_directory())"
     shown = run("/usr/local/lib/eve-meta/bin/python3", "-I", "-c", where)
     assert shown.stdout == "/usr/local/lib/eve-meta/share/eve-meta/bpf\n"
     assert run("systemd-analyze", "verify", "--man=no", "eve-meta.service").stderr.count("eve-meta") == 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from eve_meta.domain import Domain
-from eve_meta.eve import UNKNOWN_NODE, Node
+from eve_meta.values.domain import Domain
+from eve_meta.values.eve_node import UNKNOWN_NODE, Node
 
 
 class FakeInventory:
@@ -32,7 +32,7 @@ class FakeInventory:
     def taps_changed(self, there: Iterable[str], gone: Iterable[str]) -> None:
         self.told.append((set(there), set(gone)))
 
-    def carrier_changed(self, tap: str) -> None:
+    def holder_may_have_changed(self, tap: str) -> None:
         pass
 
     def is_settled(self, tap: str) -> bool:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies of the project's values: any domain that :class:`~eve_meta.domain.Domain` accepts."""
+"""Hypothesis strategies of the project's values: any domain that :class:`~eve_meta.values.domain.Domain` accepts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from eve_meta import eve
-from eve_meta.domain import Disk, Domain, Ec2, File, Nic, Route, Share, Subnet, SubnetType, TokenPolicy
+from eve_meta.values import eve_node as eve
+from eve_meta.values.domain import Disk, Domain, Ec2, File, Nic, Route, Share, Subnet, SubnetType, TokenPolicy
 
 # str.isprintable() refuses these categories, controls and the like and separators, but for the space.
 PRINTABLE = st.characters(exclude_categories=("C", "Z"), include_characters=" ")

@@ -10,8 +10,8 @@ import pytest
 
 from eve_meta import config as module
 from eve_meta.config import Config, load_config
-from eve_meta.domain import TokenPolicy
-from eve_meta.errors import Problem
+from eve_meta.values.domain import TokenPolicy
+from eve_meta.values.problem import Problem
 
 
 def load(tmp_path: Path, text: str) -> Config:

@@ -19,15 +19,15 @@ from eve_meta.documents import eve
 from eve_meta.documents.document import Document
 from eve_meta.documents.tokens import MAX_TTL
 from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS, OPENSTACK_VERSIONS
-from eve_meta.domain import MAX_USER_DATA, OF_A_SOURCE, Domain
-from eve_meta.eve import Application
-from eve_meta.inventory.domainfile import read_domain_file
-from eve_meta.password import MAX_PASSWORD
-from eve_meta.steering.maps import Reason
+from eve_meta.inventory.files.domain_file import read_domain_file
+from eve_meta.steering.bpf.maps import Reason
+from eve_meta.values.domain import MAX_USER_DATA, OF_A_SOURCE, Domain
+from eve_meta.values.eve_node import Application
 from eve_meta.web import answer, session
-from eve_meta.web.counts import NAMES
 from eve_meta.web.limits import SLICE, Limits
 from eve_meta.web.response import Response
+from eve_meta.wire.counts import NAMES
+from eve_meta.wire.password import MAX_PASSWORD
 from tests import texts
 from tests.unit.documents.reading import FULL, find
 

@@ -6,9 +6,9 @@ import platform
 import re
 from pathlib import Path
 
+from eve_meta.steering.bpf.packages import install
+from eve_meta.steering.bpf.pins import BPFFS
 from eve_meta.steering.doctor.finding import Finding, ok, warning, wrong
-from eve_meta.steering.packages import install
-from eve_meta.steering.pins import BPFFS
 
 OLDEST = (5, 15)
 """The oldest kernel that is supported, Ubuntu 22.04's. From 5.11 on BPF is not counted against RLIMIT_MEMLOCK."""

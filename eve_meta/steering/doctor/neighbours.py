@@ -10,14 +10,14 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from eve_meta.addresses import SERVICE_IPV4
 from eve_meta.config import SteeringConfig, split_address
-from eve_meta.steering import filters
+from eve_meta.steering.bpf.libbpf import tcx_programs
 from eve_meta.steering.doctor.finding import Finding, ok, warning, wrong
-from eve_meta.steering.libbpf import tcx_programs
-from eve_meta.steering.links import link_of
-from eve_meta.steering.namespace import ALIAS, host_link
-from eve_meta.steering.tap import is_tap
+from eve_meta.steering.path import filters
+from eve_meta.steering.path.namespace import ALIAS, host_link
+from eve_meta.steering.taps.links import link_of
+from eve_meta.steering.taps.tap import is_tap
+from eve_meta.values.addresses import SERVICE_IPV4
 
 RT_SCOPE_UNIVERSE = 0
 """Of linux/rtnetlink.h: the scope of addresses by which a host is known to others than its next neighbours."""

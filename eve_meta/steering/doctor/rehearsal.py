@@ -22,13 +22,13 @@ import attrs
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from eve_meta.errors import Problem
-from eve_meta.steering import filters, iptables
+from eve_meta.steering.bpf.pins import BPFFS, LOAD_TIMEOUT, Pins
 from eve_meta.steering.doctor.finding import Finding, State, ok, wrong
-from eve_meta.steering.namespace import PrivateNamespace
-from eve_meta.steering.pins import BPFFS, LOAD_TIMEOUT, Pins
-from eve_meta.steering.sysctls import SYSCTLS
-from eve_meta.tag import STEERED
+from eve_meta.steering.path import filters, iptables
+from eve_meta.steering.path.namespace import PrivateNamespace
+from eve_meta.steering.path.sysctls import SYSCTLS
+from eve_meta.values.problem import Problem
+from eve_meta.values.tag import STEERED
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000  # linux/sched.h
 NAME = "eve-meta-try"

@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 
-from eve_meta.errors import Problem
+from eve_meta.steering.bpf.loader import import_bcc, kernel_headers
+from eve_meta.steering.bpf.packages import install
 from eve_meta.steering.doctor.finding import Finding, ok, wrong
-from eve_meta.steering.loader import import_bcc, kernel_headers
-from eve_meta.steering.packages import install
+from eve_meta.values.problem import Problem
 
 
 def iptables() -> Finding:

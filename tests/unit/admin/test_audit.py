@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import capturedLogs, eventAsText
 
 from eve_meta.admin.audit import LOG_EVERY, MAX_WAITING, OLD_FILES, Audit, AuditFile
-from eve_meta.errors import Problem
-from eve_meta.events import Events, Kind
+from eve_meta.supervisor.events import Events, Kind
+from eve_meta.values.problem import Problem
 
 READ: dict[str, Any] = {
     "tap": "vnet1",

@@ -15,20 +15,20 @@ from twisted.internet.task import Clock
 from twisted.web.test.requesthelper import DummyRequest
 
 from eve_meta.admin.metrics import FRESH_TIME, Exposition, MetricsSite, Numbers, TapNumbers, read, text_of
-from eve_meta.latency import BUCKETS
-from eve_meta.ledger import Label
-from eve_meta.steering.maps import Reason
+from eve_meta.steering.bpf.maps import Reason
+from eve_meta.wire.latency import BUCKETS
+from eve_meta.wire.requests import RequestKind
 
 WEB = TapNumbers(
     names=("vnet1", "web1"),
     uuid="1a831fa7-c50b-4693-a16e-fb8171f1b69e",
     tag=7,
     asked=(
-        (Label.META_DATA, 200, 3),
-        (Label.META_DATA, 429, 2),
-        (Label.UNREAD, 431, 4),
-        (Label.TOKEN, 200, 5),
-        (Label.TOKEN, 400, 6),
+        (RequestKind.META_DATA, 200, 3),
+        (RequestKind.META_DATA, 429, 2),
+        (RequestKind.UNREAD, 431, 4),
+        (RequestKind.TOKEN, 200, 5),
+        (RequestKind.TOKEN, 400, 6),
     ),
     buckets=(1, 2, *[0] * (BUCKETS - 3), 3),
     total=31.5,
@@ -207,7 +207,8 @@ def test_one_who_goes_before_the_text_comes_harms_nobody(host: _Nothing) -> None
 
 def test_a_daemon_without_metrics_imports_nothing_of_them() -> None:
     code = (
-        "import sys, eve_meta.service; print([m for m in sys.modules if m.startswith(('prometheus', 'twisted.web'))])"
+        "import sys, eve_meta.daemon.main; "
+        "print([m for m in sys.modules if m.startswith(('prometheus', 'twisted.web'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -11,8 +11,8 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 
 from eve_meta.admin.server import AdminFactory
-from eve_meta.errors import Problem
-from eve_meta.events import KEPT, Events, Kind
+from eve_meta.supervisor.events import KEPT, Events, Kind
+from eve_meta.values.problem import Problem
 
 
 def _fail(failure: Exception) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eve_meta.cli.smbios import smbios
-from eve_meta.errors import Problem
+from eve_meta.values.problem import Problem
 
 UUID = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from eve_meta.documents.tree import Tree
-from eve_meta.domain import Domain
+from eve_meta.values.domain import Domain
 from tests.unit.documents.reading import SEED, find
 
 url_helper = pytest.importorskip("cloudinit.url_helper", reason="cloud-init is not installed")

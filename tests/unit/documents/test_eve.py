@@ -13,8 +13,8 @@ import pytest
 
 from eve_meta.documents.document import Document
 from eve_meta.documents.tree import Tree
-from eve_meta.domain import Domain
-from eve_meta.eve import Adapter, Application, Device, Node, Port
+from eve_meta.values.domain import Domain
+from eve_meta.values.eve_node import Adapter, Application, Device, Node, Port
 
 OTHER = str(UUID(int=2))
 

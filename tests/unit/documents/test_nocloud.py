@@ -9,7 +9,7 @@ import pytest
 import yaml
 from attrs import evolve
 
-from eve_meta.domain import Domain
+from eve_meta.values.domain import Domain
 from tests.unit.documents.reading import BARE, FULL, find, read
 
 

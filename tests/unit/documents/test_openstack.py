@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from eve_meta.documents.tree import Tree
-from eve_meta.domain import Domain, File
+from eve_meta.values.domain import Domain, File
 from tests.unit.documents.reading import BARE, FULL, TODAY, find, load, read
 
 VERSIONS = [

@@ -9,7 +9,7 @@ from hypothesis import given
 from eve_meta.documents.document import Document
 from eve_meta.documents.tree import Tree
 from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS, OPENSTACK_VERSIONS
-from eve_meta.domain import Domain
+from eve_meta.values.domain import Domain
 from tests.unit.documents import network_rules, test_meta_data
 from tests.unit.documents.reading import SEED, crawl, find, read
 from tests.unit.strategies import domains

@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from eve_meta.documents.tree import Tree
-from eve_meta.domain import Domain
+from eve_meta.values.domain import Domain
 from tests.unit.documents.reading import BARE, FULL, TODAY
 
 ROOTS: list[tuple[str, ...]] = [

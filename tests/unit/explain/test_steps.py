@@ -9,8 +9,7 @@ import attrs
 import pytest
 
 import eve_meta
-from eve_meta.datasource import Dmi
-from eve_meta.domain import TokenPolicy
+from eve_meta.explain.ds_identify import Dmi
 from eve_meta.explain.facts import (
     AskedFacts,
     DiskFacts,
@@ -27,6 +26,7 @@ from eve_meta.explain.facts import (
 )
 from eve_meta.explain.report import any_wrong, plain, steps
 from eve_meta.explain.steps import State, Step, Verdict, ago
+from eve_meta.values.domain import TokenPolicy
 
 NOW = 1_780_000_000.0
 FILE = "/etc/eve-meta/domains.d/web1.yaml"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eve_meta.reactor import reactor as the_reactor
+from eve_meta.runtime.reactor import reactor as the_reactor
 
 Until = Callable[[Callable[[], bool]], None]
 LongestTurn = Callable[[Callable[[], bool]], float]

@@ -9,8 +9,8 @@ from xml.sax.saxutils import escape
 from attrs import define, field
 from twisted.internet.task import Clock
 
-from eve_meta.inventory.libvirtlink import RETRY_TIME, Observer
-from eve_meta.inventory.libvirtxml import NAMESPACE, describe
+from eve_meta.inventory.libvirt.connection import RETRY_TIME, LibvirtObserver
+from eve_meta.inventory.libvirt.domain_xml import NAMESPACE, describe
 
 MAC = "52:54:00:00:00:{:02x}"
 
@@ -51,7 +51,7 @@ class FakeLibvirt:
         self.hanging = False
         self.broken: set[UUID] = set()
         self.asked: list[str] = []
-        self._observer: Observer | None = None
+        self._observer: LibvirtObserver | None = None
         self._open = False
         self._questions: dict[UUID | None, int] = {}
         self._numbers = iter(range(1, 1000))
@@ -103,7 +103,7 @@ class FakeLibvirt:
 
     # -- the link --
 
-    def start(self, observer: Observer) -> None:
+    def start(self, observer: LibvirtObserver) -> None:
         self._observer = observer
         self.clock.callLater(0, self._connect)
 
@@ -131,7 +131,7 @@ class FakeLibvirt:
         self._later(lambda observer: observer.lost(why))
         self.clock.callLater(RETRY_TIME, self._connect)
 
-    def _later(self, tell: Callable[[Observer], None]) -> None:
+    def _later(self, tell: Callable[[LibvirtObserver], None]) -> None:
         self.clock.callLater(0, lambda: None if self._observer is None else tell(self._observer))
 
     def _event(self, uuid: UUID) -> None:

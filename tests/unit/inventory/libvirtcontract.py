@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from eve_meta.inventory.libvirtlink import Link
+from eve_meta.inventory.libvirt.connection import LibvirtConnection
 
 UUID1 = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
 UUID2 = "2a831fa7-c50b-4693-a16e-fb8171f1b69e"
@@ -31,7 +31,7 @@ class Recorder:
 class Hypervisor(Protocol):
     """A libvirtd, real or not, with a link to it."""
 
-    link: Link
+    link: LibvirtConnection
 
     def until(self, what: Callable[[], object]) -> None:
         """Let time pass until *what* holds."""

@@ -14,16 +14,16 @@ from attrs import evolve, field, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eve_meta.domain import Domain, Nic
-from eve_meta.inventory.directory import Directory
-from eve_meta.inventory.domainfile import DomainFile
-from eve_meta.inventory.interface import Layer
-from eve_meta.inventory.join import Joined, Said, written_taps
+from eve_meta.inventory.files.directory import Directory
+from eve_meta.inventory.files.domain_file import DomainFile
+from eve_meta.inventory.files.watch import FEW, FileSource
 from eve_meta.inventory.merge import Merged, Merging, merge
-from eve_meta.inventory.process import Owner
-from eve_meta.inventory.watch import FEW, FileSource
+from eve_meta.inventory.qemu.process import Owner
+from eve_meta.inventory.source import Layer
+from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
+from eve_meta.values.domain import Domain, Nic
 from tests.unit.inventory.conftest import Until
-from tests.unit.inventory.files import write
+from tests.unit.inventory.writing import write
 
 TAPS = ("t0", "t1", "t2", "t3")
 UUIDS = tuple(UUID(int=number) for number in range(1, 4))
@@ -78,20 +78,24 @@ class World:
     def layers(self) -> list[Layer]:
         return [Layer(domains=dict(self.files), written=True), Layer(domains=dict(self.xml), written=False)]
 
-    def said(self) -> list[Said]:
-        return [Said(set(self.xml), {t: [o for o in origins if o in self.xml] for t, origins in self.taps.items()})]
+    def said(self) -> list[HypervisorAnswers]:
+        return [
+            HypervisorAnswers(
+                set(self.xml), {t: [o for o in origins if o in self.xml] for t, origins in self.taps.items()}
+            )
+        ]
 
-    def anew(self) -> Joined:
+    def anew(self) -> TapDomains:
         merged, _ = merge(self.layers())
-        return Joined(merged, written_taps(self.layers()), self.said(), self.processes)
+        return TapDomains(merged, written_taps(self.layers()), self.said(), self.processes)
 
 
-def result(joined: Joined) -> tuple[dict[str, Domain], list[str]]:
+def result(joined: TapDomains) -> tuple[dict[str, Domain], list[str]]:
     taps = {tap: found[1] for tap in TAPS if (found := joined.get(tap)) is not None}
     return taps, sorted(str(problem) for problem in joined.problems)
 
 
-def told(joined: Joined) -> dict[str, Domain | None]:
+def told(joined: TapDomains) -> dict[str, Domain | None]:
     return {tap: None if (found := joined.get(tap)) is None else found[1] for tap in TAPS}
 
 
@@ -107,7 +111,7 @@ def test_whatever_changes_is_decided_as_if_all_were(
     world = World(files, {f"xml {origin}": domain for origin, domain in xml.items()}, taps, processes)
     merging = Merging()
     merging.update(world.layers())
-    joined = Joined(merging.merged, written_taps(world.layers()), world.said(), world.processes)
+    joined = TapDomains(merging.merged, written_taps(world.layers()), world.said(), world.processes)
     for kind, which, what in changes:
         before = told(joined)
         concerned: set[str] = set()
@@ -136,15 +140,15 @@ def test_one_domain_that_says_something_else_is_merged_and_decided_alone(monkeyp
     domains = {f"{n}": Domain(uuid=UUID(int=n + 1), nics=(Nic(tap=f"t{n}"),)) for n in range(500)}
     merging = Merging()
     merging.update([Layer(domains=domains, written=True)])
-    joined = Joined(merging.merged, written_taps([Layer(domains=domains, written=True)]), [], {})
+    joined = TapDomains(merging.merged, written_taps([Layer(domains=domains, written=True)]), [], {})
     decided: list[str] = []
-    decide = Joined._decision
+    decide = TapDomains._decision
 
-    def counting(self: Joined, tap: str) -> object:
+    def counting(self: TapDomains, tap: str) -> object:
         decided.append(tap)
         return decide(self, tap)
 
-    monkeypatch.setattr(Joined, "_decision", counting)
+    monkeypatch.setattr(TapDomains, "_decision", counting)
     before = list(merging.merged)
     changed = {**domains, "7": evolve(domains["7"], hostname="changed")}
     replaced = merging.update([Layer(domains=changed, written=True)])
@@ -253,7 +257,7 @@ def place(tmp_path: Path) -> Path:
 def test_a_file_that_changes_is_looked_at_alone(
     place: Path, reactor: Any, until: Until, listings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eve_meta.inventory.reading.RACY_NS", 0)
+    monkeypatch.setattr("eve_meta.inventory.files.reading.RACY_NS", 0)
     looked: list[str] = []
     unchanged = DomainFile.unchanged
 

@@ -13,12 +13,12 @@ from uuid import UUID
 import pytest
 
 from eve_meta.config import InventoryConfig
-from eve_meta.domain import Domain, Nic
 from eve_meta.inventory import Inventory
-from eve_meta.inventory.interface import FileProblem, Layer
+from eve_meta.inventory.source import InventoryProblem, Layer
+from eve_meta.values.domain import Domain, Nic
 from tests.unit.inventory.conftest import Until
 from tests.unit.inventory.fakeproc import FakeProc
-from tests.unit.inventory.files import write
+from tests.unit.inventory.writing import write
 
 UUID1 = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
 UUID2 = "2a831fa7-c50b-4693-a16e-fb8171f1b69e"
@@ -82,23 +82,23 @@ def test_a_tap_that_comes_back_waits_for_a_file_that_was_changed_before(
     write(directory / "web.yaml", f"uuid: {UUID1}\nnics: [{{tap: tap0}}]\n")
     told: list[str | None] = []
     inventory.start(lambda: told.append(uuid_of(inventory, "tap0")))
-    inventory.carrier_changed("tap0")
+    inventory.holder_may_have_changed("tap0")
     inventory.taps_changed(["tap0"])
     until(lambda: uuid_of(inventory, "tap0") == UUID1)
     inventory.taps_changed([])
     write(directory / "web.yaml", f"uuid: {UUID2}\nnics: [{{tap: tap0}}]\n")
     told.clear()
-    inventory.carrier_changed("tap0")
+    inventory.holder_may_have_changed("tap0")
     inventory.taps_changed(["tap0"])
     until(lambda: uuid_of(inventory, "tap0") == UUID2)
     assert UUID1 not in told
     # One of another name, or the same content again: no news, and yet the tap has waited long enough.
     write(directory / "web.yaml", f"uuid: {UUID2}\nnics: [{{tap: tap0}}]\n")
     told.clear()
-    inventory.carrier_changed("tap0")
+    inventory.holder_may_have_changed("tap0")
     assert inventory.domain_of("tap0") is None
     until(lambda: UUID2 in told)
-    inventory.carrier_changed("tap0")
+    inventory.holder_may_have_changed("tap0")
     write(directory / "web.yaml", f"uuid: {UUID1}\nnics: [{{tap: tap0}}]\n")
     until(lambda: uuid_of(inventory, "tap0") == UUID2)  # its process was looked for; the file came after it
 
@@ -166,7 +166,7 @@ def test_a_carrier_that_changes_stops_the_serving_until_looked_again(
     inventory.start(lambda: None)
     inventory.taps_changed(["tap0"])
     until(lambda: uuid_of(inventory, "tap0") == UUID1)
-    inventory.carrier_changed("tap0")
+    inventory.holder_may_have_changed("tap0")
     assert inventory.domain_of("tap0") is None
     until(lambda: uuid_of(inventory, "tap0") == UUID1)
 
@@ -176,7 +176,7 @@ def test_without_processes_the_file_alone_counts(directory: Path, reactor: Any, 
     inventory = Inventory(InventoryConfig(directory=directory, process=False), reactor, Path("/nonexistent"))
     inventory.start(lambda: None)
     inventory.taps_changed(["tap0"])
-    inventory.carrier_changed("tap0")
+    inventory.holder_may_have_changed("tap0")
     until(lambda: uuid_of(inventory, "tap0") == UUID1)
     assert inventory.owner_of("tap0") is None
     inventory.stop()
@@ -216,13 +216,13 @@ class FakeHypervisor:
     def layers(self) -> tuple[Layer, ...]:
         return (Layer(domains=dict(self.domains), written=False),)
 
-    def problems(self) -> tuple[FileProblem, ...]:
-        return (FileProblem(file="XML", message="away", warning=True),) if self.away else ()
+    def problems(self) -> tuple[InventoryProblem, ...]:
+        return (InventoryProblem(file="XML", message="away", warning=True),) if self.away else ()
 
     def taps_changed(self, names: Iterable[str]) -> None:
         self.told.append(" ".join(sorted(names)))
 
-    def carrier_changed(self, tap: str) -> None:
+    def holder_may_have_changed(self, tap: str) -> None:
         self.told.append(f"carrier {tap}")
         self.claims.pop(tap, None)
 
@@ -276,7 +276,7 @@ def test_a_tap_waits_for_the_hypervisors_answer(
     assert inventory.domain_of("vnet0") is None
     hypervisor.answer("vnet0", "XML")
     assert uuid_of(inventory, "vnet0") == UUID1
-    inventory.carrier_changed("vnet0")
+    inventory.holder_may_have_changed("vnet0")
     assert inventory.domain_of("vnet0") is None
     hypervisor.answer("vnet0", "XML")
     assert uuid_of(inventory, "vnet0") == UUID1

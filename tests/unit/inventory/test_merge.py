@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 
-from eve_meta.domain import Disk, Domain, Ec2, Nic, Subnet, SubnetType
-from eve_meta.inventory.interface import Layer
 from eve_meta.inventory.merge import Merged, merge
+from eve_meta.inventory.source import Layer
+from eve_meta.values.domain import Disk, Domain, Ec2, Nic, Subnet, SubnetType
 from tests.unit.strategies import domains as any_domains
 
 UUID1 = UUID("1a831fa7-c50b-4693-a16e-fb8171f1b69e")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from eve_meta.errors import Problem
 from eve_meta.state import files
+from eve_meta.values.problem import Problem
 
 
 def fail(number: int) -> Callable[..., Any]:

@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from eve_meta.errors import Problem
-from eve_meta.password import MAX_PASSWORD, Outcome
 from eve_meta.state import files
 from eve_meta.state.passwords import DIRECTORY, FAILURE_LOG_EVERY, Passwords
+from eve_meta.values.problem import Problem
+from eve_meta.wire.password import MAX_PASSWORD, Outcome
 
 DOMAIN, OTHER = UUID(int=1), UUID(int=2)
 

@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 
 from eve_meta.documents.tokens import KEY_BYTES
-from eve_meta.errors import Problem
 from eve_meta.state import tokenkeys
 from eve_meta.state.tokenkeys import FILE, SECRET_BYTES, TokenKeys, load
+from eve_meta.values.problem import Problem
 
 DOMAIN, OTHER = UUID(int=1), UUID(int=2)
 KEYS = TokenKeys(bytes(range(SECRET_BYTES)), UUID(int=7))

@@ -8,16 +8,16 @@ from attrs import frozen
 
 from eve_meta.documents.tokens import KEY_BYTES
 from eve_meta.documents.tree import Tree
-from eve_meta.domain import Domain, TokenPolicy
-from eve_meta.eve import Node
-from eve_meta.reports import Report
-from eve_meta.web.answer import Asking, StorePassword, answer, objection
-from eve_meta.web.counts import Note
+from eve_meta.values.domain import Domain, TokenPolicy
+from eve_meta.values.eve_node import Node
+from eve_meta.web.answer import RequestContext, StorePassword, answer, objection
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.limits import Limits
 from eve_meta.web.request import Memo, Request, RequestReader
 from eve_meta.web.response import Response
-from eve_meta.web.table import Entry, Extras
+from eve_meta.web.table import Entry, Grants
+from eve_meta.wire.boot_reports import BootReport
+from eve_meta.wire.counts import Note
 from tests.unit.web.guest import get
 
 SINCE = 1000.0
@@ -35,7 +35,7 @@ def known(tokens: TokenPolicy = TokenPolicy.OFF, *, password: str | None = None)
     """What a tag means whose domain is known."""
     domain = Domain(name="web1", user_data=b"\x1f\x8b\0\xff")
     return Entry(
-        "vnet0", SINCE, b"", Extras(tokens=tokens, token_key=KEY, password=password), Tree(domain, password=password)
+        "vnet0", SINCE, b"", Grants(tokens=tokens, token_key=KEY, password=password), Tree(domain, password=password)
     )
 
 
@@ -43,7 +43,7 @@ def known(tokens: TokenPolicy = TokenPolicy.OFF, *, password: str | None = None)
 class Told:
     """A response, and what was noted."""
 
-    response: Response | StorePassword | Report
+    response: Response | StorePassword | BootReport
     note: Note | None
 
 
@@ -53,7 +53,7 @@ def tell(entry: Entry | None, data: bytes, *, now: float = SINCE) -> Told:
     reader.receive(data)
     request = reader.next()
     assert isinstance(request, Request)
-    asking = Asking(
+    asking = RequestContext(
         peer="10.0.0.5",
         port=40000,
         now=now,

@@ -18,17 +18,17 @@ from typing import cast
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from eve_meta.codec import make_converter
-from eve_meta.domain import Domain
-from eve_meta.password import Outcome
-from eve_meta.web import counts
+from eve_meta.values.domain import Domain
+from eve_meta.values.plain import make_converter
 from eve_meta.web.answer import REFUSED
 from eve_meta.web.connection import Connection
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.limits import SLICE, Limits
 from eve_meta.web.request import Memo
 from eve_meta.web.site import SWEEP_EVERY, Site
-from eve_meta.web.table import Extras
+from eve_meta.web.table import Grants
+from eve_meta.wire import counts
+from eve_meta.wire.password import Outcome
 from tests import fuzzing
 from tests.unit.web.guest import BUFFER, TODAY, FakeWire, Guest
 from tests.unit.web.traffic import MANY_KINDS, NEW_OWNER, NO_TAP, NOT_YET, Requests, Tap
@@ -171,7 +171,7 @@ class Bench:
             tap.name,
             self._clock.seconds(),
             self._json[whose.tag] if whose.known else None,
-            Extras(tokens=tap.tokens, token_key=tap.key),
+            Grants(tokens=tap.tokens, token_key=tap.key),
         )
 
     def try_one(self, random: Random) -> str:

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from eve_meta.web.connection import Connection, Peer
 from eve_meta.web.limits import Limits
 from eve_meta.web.site import Site
-from eve_meta.web.table import NO_EXTRAS, Extras
+from eve_meta.web.table import NO_GRANTS, Grants
 
 TAG = 7
 TAP = "vnet7"
@@ -223,7 +223,7 @@ def make_site(
     *,
     limits: Limits | None = None,
     known: bytes | None = None,
-    extras: Extras = NO_EXTRAS,
+    extras: Grants = NO_GRANTS,
     hop_limit: int = 1,
 ) -> Site:
     """A site where the tap of :data:`TAG` has the domain *known*, by default :func:`domain`'s."""

@@ -14,8 +14,8 @@ from twisted.internet.epollreactor import EPollReactor
 
 from eve_meta.web.accept import Acceptor
 from eve_meta.web.limits import SLICE, Limits
-from eve_meta.web.listener import prepare
 from eve_meta.web.site import Site
+from eve_meta.web.sockets import prepare
 from tests.unit.web.guest import TAG, TAP, answers, counted, get
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from random import Random
 import h11
 from attrs import field, frozen
 
+from eve_meta.documents.path import BadPath, normalise
 from eve_meta.web.limits import Limits
-from eve_meta.web.path import BadPath, normalise
 from eve_meta.web.request import Memo, Need, Refusal, Request, RequestReader
 
 ANY_SIZE = 1 << 30

@@ -9,13 +9,13 @@ from email.message import Message
 import pytest
 from twisted.internet.task import Clock
 
-from eve_meta.codec import make_converter
 from eve_meta.documents.tokens import KEY_BYTES
 from eve_meta.documents.tree import Tree
 from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS, LATEST, OPENSTACK_VERSIONS
-from eve_meta.domain import Domain, TokenPolicy
+from eve_meta.values.domain import Domain, TokenPolicy
+from eve_meta.values.plain import make_converter
 from eve_meta.web.limits import Limits
-from eve_meta.web.table import Extras
+from eve_meta.web.table import Grants
 from tests.unit.documents.reading import FULL, crawl
 from tests.unit.web.guest import Answer, Guest, get, make_site
 
@@ -40,7 +40,7 @@ def asking(tokens: TokenPolicy) -> Ask:
     """How to ask a site whose only guest has a domain with everything."""
     known = json.dumps(make_converter().unstructure(FULL, Domain)).encode()
     limits = Limits(burst=1e9)
-    site = make_site(Clock(), known=known, extras=Extras(tokens=tokens, token_key=bytes(KEY_BYTES)), limits=limits)
+    site = make_site(Clock(), known=known, extras=Grants(tokens=tokens, token_key=bytes(KEY_BYTES)), limits=limits)
 
     def ask(path: str, *fields: str, method: str = "GET") -> Answer:
         guest = Guest(site)

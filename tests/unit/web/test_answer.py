@@ -7,13 +7,13 @@ from http import HTTPStatus
 import pytest
 
 from eve_meta.documents.tree import Tree
-from eve_meta.domain import Domain, TokenPolicy
-from eve_meta.eve import Adapter, Application
-from eve_meta.password import MAX_PASSWORD
+from eve_meta.values.domain import Domain, TokenPolicy
+from eve_meta.values.eve_node import Adapter, Application
 from eve_meta.web import answer as answers
 from eve_meta.web.answer import StorePassword
-from eve_meta.web.counts import Note
-from eve_meta.web.table import Entry, Extras
+from eve_meta.web.table import Entry, Grants
+from eve_meta.wire.counts import Note
+from eve_meta.wire.password import MAX_PASSWORD
 from tests.unit.web.asking import NODE, SINCE, UNKNOWN, WAIT, ask, known, tell
 from tests.unit.web.guest import get
 
@@ -202,7 +202,7 @@ def test_an_application_without_openstack_metadata_has_eves_endpoints_and_nothin
 
 def test_eves_endpoints_need_a_token_where_one_is_required() -> None:
     entry = eve_entry(True)
-    entry.extras = Extras(tokens=TokenPolicy.REQUIRED)
+    entry.extras = Grants(tokens=TokenPolicy.REQUIRED)
     assert ask(entry, f"{EVE}/hostname").status is HTTPStatus.UNAUTHORIZED
 
 

@@ -13,8 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from eve_meta.documents.tokens import KEY_BYTES
-from eve_meta.domain import TokenPolicy
-from eve_meta.password import Outcome
+from eve_meta.values.domain import TokenPolicy
 from eve_meta.web.limits import (
     DEFAULT_ANSWER_TIME,
     DEFAULT_IDLE_TIME,
@@ -26,14 +25,15 @@ from eve_meta.web.limits import (
     Limits,
 )
 from eve_meta.web.site import AGE_EVERY, SWEEP_EVERY, Site
-from eve_meta.web.table import Extras
+from eve_meta.web.table import Grants
+from eve_meta.wire.password import Outcome
 from tests.unit.web.guest import BUFFER, OTHER_UUID, TAG, TAP, Guest, counted, domain, get, make_site
 
 USER_DATA = "/openstack/latest/user_data"
 MIB = bytes(range(256)) * 4096
 CLOSED_SET = {100, 200, 304, 400, 401, 403, 404, 405, 408, 409, 411, 413, 414, 417, 429, 431, 501, 503, 505}
 PASSWORD = "/openstack/latest/password"
-TOKENS = Extras(tokens=TokenPolicy.OPTIONAL, token_key=bytes(KEY_BYTES))
+TOKENS = Grants(tokens=TokenPolicy.OPTIONAL, token_key=bytes(KEY_BYTES))
 
 
 @pytest.fixture

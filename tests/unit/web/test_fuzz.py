@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from eve_meta.web import path, request
+from eve_meta.documents import path
+from eve_meta.web import request
 from eve_meta.web.connection import Connection
 from eve_meta.web.site import Site
 from eve_meta.web.table import Entry, Table

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eve_meta.web import answer as answers
-from eve_meta.web.counts import Note
 from eve_meta.web.hosts import Hosts
+from eve_meta.wire.counts import Note
 from tests.unit.web.asking import UNKNOWN, known, tell
 
 HOSTS = Hosts(["Metadata.example.org", "instance-data"])

@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from eve_meta.tag import mark_of_tag
-from eve_meta.web.identity import tag_of_socket
+from eve_meta.values.tag import mark_of_tag
+from eve_meta.web.sockets import tag_of_socket
 
 
 class Marked:

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from eve_meta.web.listener import SEND_BUFFER, SILENT_TIME, prepare
+from eve_meta.web.sockets import SEND_BUFFER, SILENT_TIME, prepare
 
 
 def test_an_accepted_socket_holds_little_and_delays_nothing() -> None:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eve_meta.documents.tokens import MAX_TTL, is_valid
-from eve_meta.domain import TokenPolicy
+from eve_meta.values.domain import TokenPolicy
 from eve_meta.web import session
-from eve_meta.web.counts import Note
 from eve_meta.web.response import Response
 from eve_meta.web.table import Entry
+from eve_meta.wire.counts import Note
 from tests.unit.web.asking import KEY, SINCE, Told, ask, known, tell
 from tests.unit.web.guest import get
 

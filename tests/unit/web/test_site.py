@@ -8,9 +8,9 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from eve_meta.ledger import Label, Row
 from eve_meta.web.limits import Limits
 from eve_meta.web.site import DEFECT_LOG_EVERY, Now, Site
+from eve_meta.wire.requests import RequestKind, Row
 from tests.unit.web.guest import TAG, Guest, counted, get, make_site
 
 
@@ -61,9 +61,9 @@ def test_what_was_asked_for_is_kept_with_its_times(site: Site, clock: Clock) -> 
         clock.advance(0.5)
     guest.send(b"\0\n")
     assert site.take_rows() == [
-        Row(TAG, Label.META_DATA, 200, 2, 10.0, 10.5),
-        Row(TAG, Label.USER_DATA, 404, 1, 11.0, 11.0),
-        Row(TAG, Label.UNREAD, 400, 1, 11.5, 11.5),
+        Row(TAG, RequestKind.META_DATA, 200, 2, 10.0, 10.5),
+        Row(TAG, RequestKind.USER_DATA, 404, 1, 11.0, 11.0),
+        Row(TAG, RequestKind.UNREAD, 400, 1, 11.5, 11.5),
     ]
     assert site.take_rows() == []
 

@@ -11,8 +11,8 @@ from attrs import frozen
 
 from eve_meta.documents.tokens import KEY_BYTES, NONCE_BYTES, seal
 from eve_meta.documents.tree import Tree
-from eve_meta.domain import Domain, File, TokenPolicy
-from eve_meta.eve import Adapter, Application, Device, Port
+from eve_meta.values.domain import Domain, File, TokenPolicy
+from eve_meta.values.eve_node import Adapter, Application, Device, Port
 from tests.unit.documents.reading import FULL, crawl
 from tests.unit.web import oracle
 

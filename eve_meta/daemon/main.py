@@ -1,0 +1,272 @@
+"""The daemon: puts steering, inventory, supervisor and admin socket together, and takes them apart again."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from eve_meta.admin.domain import list_domains, show_domain
+from eve_meta.admin.password import clear_password, read_password
+from eve_meta.admin.server import AdminFactory
+from eve_meta.admin.status import status
+from eve_meta.config import MAX_WORKERS, Config, load_config, split_address
+from eve_meta.daemon.handover import HandOver
+from eve_meta.inventory.inventory import Inventory
+from eve_meta.runtime.log import complain, log_to_stderr
+from eve_meta.runtime.reactor import reactor
+from eve_meta.runtime.service_manager import ServiceManager
+from eve_meta.runtime.signals import Terminated, end_reactor, ended_by_signals, on_signals
+from eve_meta.state import tokenkeys
+from eve_meta.state.files import make_directory
+from eve_meta.state.passwords import Passwords
+from eve_meta.steering.steering import Steering
+from eve_meta.supervisor.events import Events
+from eve_meta.supervisor.supervisor import Supervisor
+from eve_meta.supervisor.worker_home import find_user, workers_root
+from eve_meta.supervisor.worker_process import WorkerConfig
+from eve_meta.values.problem import Problem
+
+T = TypeVar("T")
+
+# As a process this module's name is "__main__", of which the log shows warnings only.
+_log = Logger("eve_meta.daemon.main")
+
+
+def serve(config: Config) -> None:
+    """Runs the daemon until SIGTERM, SIGINT or SIGHUP; then the host is as it was before.
+
+    Or until SIGUSR1; then the way to guests stays as it is, for the next daemon.
+
+    :raises Problem: when it cannot begin; then too.
+    """
+    if os.geteuid() != 0:
+        raise Problem("serve needs root: it loads BPF programs and makes a network namespace; run it with sudo")
+    log_to_stderr()
+    manager = ServiceManager(os.environ)
+    manager.status("compiling the programs and making the way for guests")
+    # Metrics are written by a thread. The reactor's thread gives way at each of its system calls, and would then wait
+    # this long until it has its turn again: 5 ms by default, so that a tap would wait for its filter until all is done.
+    sys.setswitchinterval(0.0005)
+    os.umask(0o022)  # what workers may see they must see, whoever starts the daemon
+    # One file descriptor for each QEMU process that is watched (a pidfd): a shell's soft limit is 1,024.
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    with contextlib.suppress(Terminated), contextlib.ExitStack() as undo, ended_by_signals() as raise_if_terminated:
+        # At last. Python, when it ends, gives signals with a function back to the kernel, which would kill us.
+        undo.callback(on_signals, signal.SIG_IGN)
+        undo.callback(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
+        worker_config = _worker_config(config)
+        _make_run_directory(config.paths.run, undo)
+        inventory = Inventory(config.inventory, reactor)
+        make_directory(config.paths.state)
+        _hold(config.paths.state, "state", undo)
+        workers = config.web.workers or min(os.cpu_count() or 1, MAX_WORKERS)
+        supervisor = Supervisor(
+            reactor,
+            inventory,
+            worker_config,
+            workers,
+            tokens=config.web.tokens,
+            token_keys=tokenkeys.load(config.paths.state),
+            passwords=Passwords(config.paths.state, _in_thread, reactor.seconds),
+            ready=lambda: manager.ready(supervisor.summary()),
+            keep=manager.keep,
+        )
+        steering = Steering(reactor, config.steering, supervisor)
+        hand_over = HandOver(manager, supervisor, steering)
+        signal.signal(signal.SIGUSR1, hand_over.told)
+        # It waits until we have started, and kills none of the programs that we run until then: the service manager
+        # sends it to these, too.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        _listen_admin(config, _questions(supervisor, steering, inventory, config), supervisor.events, undo)
+        _begin_audit(config, supervisor, undo)
+        _listen_metrics(config, supervisor, steering, inventory)
+        undo.callback(hand_over.or_take_down)
+        undo.callback(manager.stopping)
+        listeners = _started(steering, raise_if_terminated, workers, manager.kept)
+        # From here on there are workers, whose end takes a reactor that runs. When it starts it brings a handler of its
+        # own for SIGTERM, which complains of a second one.
+        on_signals(end_reactor)
+        raise_if_terminated()
+        reactor.callWhenRunning(on_signals, end_reactor)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        supervisor.start(steering, listeners)
+        reactor.addSystemEventTrigger("before", "shutdown", manager.stopping)
+        reactor.addSystemEventTrigger("before", "shutdown", supervisor.stop)
+        reactor.callWhenRunning(manager.beat, reactor, supervisor.summary)
+        reactor.callWhenRunning(_log.info, "serving; {path} answers 'eve-meta status'", path=config.admin.socket)
+        reactor.run()
+    _log.info("ended; {left}", left="the way to guests stays" if hand_over.done else "the host is as it was")
+
+
+def _started(
+    steering: Steering, raise_if_terminated: Callable[[], None], workers: int, kept: Sequence[socket.socket]
+) -> Sequence[socket.socket]:
+    try:
+        return steering.start(raise_if_terminated, workers, kept)
+    except Problem:
+        # Of a program that we ran, and that the service manager told to end as it told us.
+        raise_if_terminated()
+        raise
+
+
+def _in_thread(change: Callable[[], T]) -> Deferred[T]:
+    return deferToThreadPool(reactor, reactor.getThreadPool(), change)
+
+
+def _questions(
+    supervisor: Supervisor, steering: Steering, inventory: Inventory, config: Config
+) -> dict[str, Callable[..., Any]]:
+    def ask_status() -> Deferred[Any]:
+        counted = supervisor.current_counts()
+        return counted.addCallback(lambda _: status(reactor, supervisor, steering, inventory))
+
+    def ask_explain(asked_for: str) -> Deferred[Any]:
+        # Only for who asks: it takes most of a megabyte.
+        from eve_meta.admin.explain import Explanation  # noqa: PLC0415
+
+        return Explanation(supervisor, steering, inventory, config, _in_thread).ask(asked_for)
+
+    def ask_timeline(name: str) -> Deferred[Any]:
+        from eve_meta.admin.timeline import timeline  # noqa: PLC0415
+
+        return supervisor.current_counts().addCallback(lambda _: timeline(supervisor, steering, name))
+
+    return {
+        "status": ask_status,
+        "timeline": ask_timeline,
+        "events": lambda: [event.plain for event in supervisor.events.latest],
+        "explain": ask_explain,
+        "list_domains": partial(list_domains, inventory),
+        "show_domain": partial(show_domain, inventory),
+        "password": partial(read_password, supervisor, inventory),
+        "clear_password": partial(clear_password, supervisor, inventory),
+    }
+
+
+def _worker_config(config: Config) -> WorkerConfig:
+    user = find_user()
+    return WorkerConfig(
+        uid=user.pw_uid,
+        gid=user.pw_gid,
+        root=config.paths.run / "root",
+        domain_wait=config.web.domain_wait,
+        hop_limit=config.web.hop_limit,
+        hosts=config.web.hosts,
+    )
+
+
+def _make_run_directory(run: Path, undo: contextlib.ExitStack) -> None:
+    """Makes the run directory, and in it the workers' root."""
+    try:
+        # It may be there: systemd's RuntimeDirectory=, or left by a daemon that died. 0711: workers pass through it.
+        run.mkdir(mode=0o711, exist_ok=True)
+    except OSError as error:
+        raise Problem(f"cannot make the directory {run}: {error.strerror}") from None
+    # A second daemon would take the workers' root away when it gives up.
+    _hold(run, "run", undo)
+    undo.callback(_remove_if_empty, run)
+    undo.enter_context(workers_root(run / "root"))
+
+
+def _hold(directory: Path, key: str, undo: contextlib.ExitStack) -> None:
+    """Keeps *directory*, which ``[paths]`` names by *key*, from other daemons until *undo*."""
+    lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    undo.callback(os.close, lock)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Problem(
+            f"another eve-meta runs with the directory {directory}: stop it, or give this one another [paths] {key}"
+        ) from None
+
+
+def _remove_if_empty(directory: Path) -> None:
+    with contextlib.suppress(OSError):  # kept where something else lies in it
+        directory.rmdir()
+
+
+def _listen_admin(
+    config: Config, questions: dict[str, Callable[[], Any]], events: Events, undo: contextlib.ExitStack
+) -> None:
+    path = config.admin.socket
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)  # left by a daemon that died
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise Problem(f"cannot use the admin socket {path}: {error.strerror}") from None
+        else:
+            raise Problem(f"another eve-meta answers on {path}: stop it, or give this one another [admin] socket")
+    try:
+        reactor.listenUNIX(str(path), AdminFactory(questions, events), mode=0o600)
+    except CannotListenError as error:
+        raise Problem(f"cannot listen on the admin socket {path}: {error.socketError.strerror}") from None
+    undo.callback(path.unlink, missing_ok=True)
+
+
+def _begin_audit(config: Config, supervisor: Supervisor, undo: contextlib.ExitStack) -> None:
+    if not config.admin.audit:
+        return
+    from eve_meta.admin.audit import Audit, AuditFile  # noqa: PLC0415
+
+    write = None if config.admin.audit == "log" else AuditFile(Path(config.admin.audit)).append
+    audit = Audit(supervisor.events, write, _in_thread, reactor.seconds)
+    undo.callback(audit.finish)
+
+
+def _listen_metrics(config: Config, supervisor: Supervisor, steering: Steering, inventory: Inventory) -> None:
+    address = split_address(config.admin.metrics)
+    if address is None:
+        return
+    # Only for who wants them: they bring twisted.web and prometheus_client, 9 MB.
+    from eve_meta.admin.metrics import Exposition, MetricsSite  # noqa: PLC0415
+
+    exposition = Exposition(reactor, supervisor, steering, inventory, _in_thread)
+    try:
+        reactor.listenTCP(address[1], MetricsSite(exposition), interface=address[0])
+    except CannotListenError as error:
+        raise Problem(
+            f"cannot listen on {config.admin.metrics} ([admin] metrics): {error.socketError.strerror}"
+        ) from None
+
+
+def main() -> int:
+    """The process that ``eve-meta serve`` becomes."""
+    parser = argparse.ArgumentParser(description="The daemon; start it by 'eve-meta serve'.")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--domains", type=Path)
+    arguments = parser.parse_args()
+    try:
+        config = load_config(arguments.config)
+        if arguments.domains is not None:
+            config = attrs.evolve(config, inventory=attrs.evolve(config.inventory, directory=arguments.domains))
+        serve(config)
+    except Problem as problem:
+        complain(f"eve-meta: {problem}")
+        return problem.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

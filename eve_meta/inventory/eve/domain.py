@@ -1,0 +1,154 @@
+"""An application of EVE-OS as a domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, ip_interface
+from uuid import UUID
+
+from attrs import frozen
+
+from eve_meta.inventory.eve.published import (
+    OPENSTACK,
+    AdapterStatus,
+    AppConfig,
+    AppStatus,
+    AssignedBy,
+    NetworkStatus,
+    NetworkType,
+)
+from eve_meta.values.domain import Address, Domain, Interface, Nic, Subnet, SubnetType, is_hostname
+from eve_meta.values.eve_node import Adapter, Application, Device, Port
+
+IPV6_DHCP = SubnetType.IPV6_DHCPV6_STATEFUL
+
+_TYPES: Mapping[tuple[int, int], SubnetType] = {
+    (AssignedBy.INTERNAL_DHCP, 4): SubnetType.IPV4_DHCP,
+    (AssignedBy.EXTERNAL_DHCP, 4): SubnetType.IPV4_DHCP,
+    (AssignedBy.STATIC, 4): SubnetType.IPV4,
+    (AssignedBy.INTERNAL_DHCP, 6): IPV6_DHCP,
+    (AssignedBy.EXTERNAL_DHCP, 6): IPV6_DHCP,
+    (AssignedBy.SLAAC, 6): SubnetType.IPV6_SLAAC,
+    (AssignedBy.STATIC, 6): SubnetType.IPV6,
+    # Of before EVE said it: in its own networks its DHCP server gives the addresses that it knows, in others it has
+    # seen them given.
+    (AssignedBy.UNDEFINED, 4): SubnetType.IPV4_DHCP,
+    (AssignedBy.UNDEFINED, 6): SubnetType.IPV6_SLAAC,
+}
+"""How a guest gets an address, by who assigned it and its IP version. What EVE uses itself (``EVE``) is no guest's."""
+
+
+@frozen(kw_only=True)
+class Surroundings:
+    """What the applications of a node have in common.
+
+    :ivar networks: the network instances.
+    :ivar device: the node, None while it is unknown.
+    :ivar ports: the addresses of the node's ports, by logical label.
+    :ivar applications: all of them.
+    """
+
+    networks: Mapping[UUID, NetworkStatus]
+    device: Device | None
+    ports: Mapping[str, tuple[IPv4Address, ...]]
+    applications: tuple[AppStatus, ...]
+
+
+def domain(
+    status: AppStatus, config: AppConfig, surroundings: Surroundings, *, name: str | None, everything: bool
+) -> Domain:
+    """The domain that the application of *status* and *config* is.
+
+    :param name: its ``DisplayName``, None where it cannot be a domain's.
+    :param everything: whether its guest gets a domain's documents whatever *config* says.
+    """
+    openstack = everything or config.meta_data_type == OPENSTACK
+    discovers = any(adapter.may_discover for adapter in status.adapters)
+    return Domain(
+        uuid=status.uuid,
+        name=name,
+        # EVE tells the name as the host name as it is. What cannot be one is made one (Domain.guest_hostname).
+        hostname=status.name if status.name is not None and is_hostname(status.name) else None,
+        # EVE's own server says so, too. It knows no SSH keys either.
+        launch_index=0,
+        # Who gets EVE's own endpoints only is not sent what it cannot read.
+        user_data=config.user_data if openstack else None,
+        nics=tuple(_nic(adapter, surroundings) for adapter in status.adapters),
+        eve=Application(
+            openstack=openstack,
+            adapters=tuple(_adapter(adapter, surroundings) for adapter in status.adapters),
+            device=surroundings.device,
+            others=_others(status, surroundings.applications) if discovers else {},
+        ),
+    )
+
+
+def _nic(adapter: AdapterStatus, surroundings: Surroundings) -> Nic:
+    network = None if adapter.network is None else surroundings.networks.get(adapter.network)
+    # AccessVlanID is the bridge's business: a guest behind an access port sees no tag. EVE does not publish where on
+    # the guest's PCI bus a NIC is.
+    return Nic(
+        tap=next(iter(adapter.taps), None),
+        mac=adapter.mac,
+        network_id=adapter.network,
+        mtu=adapter.mtu or (None if network is None else network.mtu),
+        subnets=tuple(_subnets(adapter, network)),
+    )
+
+
+def _subnets(adapter: AdapterStatus, network: NetworkStatus | None) -> Iterator[Subnet]:
+    found = False
+    for address, assigned_by in adapter.addresses:
+        kind = _TYPES.get((assigned_by, address.version))
+        interface = _interface(address, network)
+        # A static address without its prefix's length is none. The guest has it from elsewhere: EVE saw it in use.
+        if kind is not None and not (kind.static and interface is None):
+            found = True
+            yield _subnet(kind, interface, network)
+    if not found and network is not None and network.type == NetworkType.LOCAL:
+        # A network of EVE's own has its DHCP server, whatever address that gave.
+        yield _subnet(SubnetType.IPV4_DHCP if _version(network) == 4 else IPV6_DHCP, None, network)
+
+
+def _version(network: NetworkStatus) -> int:
+    return 4 if network.subnet is None else network.subnet.version
+
+
+def _interface(address: Address, network: NetworkStatus | None) -> Interface | None:
+    if network is None or network.subnet is None or address not in network.subnet:
+        return None
+    return ip_interface(f"{address}/{network.subnet.prefixlen}")
+
+
+def _subnet(kind: SubnetType, interface: Interface | None, network: NetworkStatus | None) -> Subnet:
+    if network is None:
+        return Subnet(type=kind, address=interface)
+    gateway = network.gateway
+    # "If not set we use Gateway as DNS server" (NetworkInstanceConfig).
+    dns = network.dns or (() if gateway is None else (gateway,))
+    return Subnet(
+        type=kind,
+        address=interface,
+        gateway=gateway if gateway is not None and gateway.version == kind.version else None,
+        dns=tuple(each for each in dns if each.version == kind.version),
+    )
+
+
+def _adapter(adapter: AdapterStatus, surroundings: Surroundings) -> Adapter:
+    network = None if adapter.network is None else surroundings.networks.get(adapter.network)
+    external = None
+    if network is not None:
+        labels = sorted(network.ports & surroundings.ports.keys())
+        external = tuple(address for label in labels for address in surroundings.ports[label])
+    return Adapter(taps=adapter.taps, external_ipv4=external, may_discover=adapter.may_discover)
+
+
+def _others(status: AppStatus, applications: Iterable[AppStatus]) -> dict[str, tuple[Port, ...]]:
+    return {str(other.uuid): tuple(_ports(other)) for other in applications if other.uuid != status.uuid}
+
+
+def _ports(status: AppStatus) -> Iterator[Port]:
+    for adapter in status.adapters:
+        for address, assigned_by in adapter.addresses:
+            if assigned_by != AssignedBy.EVE:
+                yield Port(name=next(iter(adapter.taps), ""), address=address)

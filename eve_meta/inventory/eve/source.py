@@ -1,0 +1,255 @@
+"""EVE-OS as a source: its applications are domains, and it says whose a tap is.
+
+What it says of a tap is root's word, but may be old: the number in ``nbu1x1`` is the application's, and another gets it
+when the first is deleted. EVE takes the status of an application away before it gives the number to another, and so
+before the tap comes back. Hence what the files say of a tap counts once they were read after the tap appeared.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from eve_meta.inventory.eve.domain import Surroundings, domain
+from eve_meta.inventory.eve.published import (
+    GLOBAL,
+    AppConfig,
+    AppStatus,
+    app_config,
+    app_status,
+    as_published,
+    device,
+    device_ports,
+    network_status,
+    wwan_status,
+)
+from eve_meta.inventory.eve.pubsub import Topic
+from eve_meta.inventory.files.watch import FileSource
+from eve_meta.inventory.source import InventoryProblem, Layer
+from eve_meta.values.domain import Domain
+from eve_meta.values.eve_node import UNKNOWN_NODE, Node
+
+T = TypeVar("T")
+
+NODE_DELAY = 5.0
+"""Seconds for which what changes all the time may wait: ports, modems, position. EVE's agents publish a position when
+the modem has one, each second if it likes; nothing of it is worth a scan and a message to the workers that often."""
+
+
+class EveFiles:
+    """What EVE's agents have published, as it was at the last :meth:`scan`.
+
+    :param run: ``/run`` of the node.
+    :param everything: whether all applications get a domain's documents, whatever their ``MetaDataType`` says.
+
+    :ivar problems: what is wrong.
+    :ivar node: what all applications are told alike.
+    """
+
+    def __init__(self, run: Path, everything: bool) -> None:
+        self.run = run
+        self._everything = everything
+        self._status = Topic(run / "zedrouter/AppNetworkStatus", app_status)
+        self._networks = Topic(run / "zedrouter/NetworkInstanceStatus", network_status)
+        # The first that has an application counts: zedagent's is what zedmanager has not taken over yet, as EVE's own
+        # server takes it; DomainConfig says the same as both.
+        self._configs = (
+            Topic(run / "zedmanager/AppNetworkConfig", app_config),
+            Topic(run / "zedagent/AppNetworkConfig", app_config),
+            Topic(run / "zedmanager/DomainConfig", app_config),
+        )
+        # Persistent before April 2026.
+        of_device = (run / "zedagent/EdgeNodeInfo", run.parent / "persist/status/zedagent/EdgeNodeInfo")
+        self._device = tuple(Topic(path, device) for path in of_device)
+        self._ports = Topic(run / "nim/DeviceNetworkStatus", device_ports, NODE_DELAY)
+        # The agent "wwan" publishes itself; before there was one, nim did it (pkg/wwan/mmagent/agent/agent.go and
+        # pkg/pillar/cmd/nim/nim.go of lf-edge/eve, as pkg/pillar/cmd/msrv/msrv.go subscribes to them).
+        agents = ("wwan", "nim")
+        self._location = tuple(Topic(run / agent / "WwanLocationInfo", as_published, NODE_DELAY) for agent in agents)
+        self._wwan_status = tuple(Topic(run / agent / "WwanStatus", wwan_status, NODE_DELAY) for agent in agents)
+        self._wwan_metrics = tuple(Topic(run / agent / "WwanMetrics", as_published, NODE_DELAY) for agent in agents)
+        self._topics: tuple[Topic[Any], ...] = (
+            self._status,
+            *self._configs,
+            self._networks,
+            *self._device,
+            self._ports,
+            *self._location,
+            *self._wwan_status,
+            *self._wwan_metrics,
+        )
+        self._domains: Mapping[str, Domain] = {}
+        self._owners: Mapping[str, Collection[str]] = {}
+        self._answers: Mapping[str, Collection[str]] = {}
+        self._taps: set[str] = set()
+        self._unasked: set[str] = set()
+        self._asking: set[str] = set()
+        self.problems: tuple[InventoryProblem, ...] = ()
+        self.node = UNKNOWN_NODE
+
+    def __str__(self) -> str:
+        return str(self.run)
+
+    def scan(self, suspects: Collection[str] | None = None) -> Iterator[None]:
+        """As :meth:`eve_meta.inventory.files.watch.Files.scan`; the files are few, and all looked at."""
+        self._asking = set(self._unasked)
+        for topic in self._topics:
+            yield from topic.scan()
+        domains, problems = self._read()
+        # The same object where nothing changed: what follows compares by that.
+        self._domains = {
+            origin: old if (old := self._domains.get(origin)) == new else new for origin, new in domains.items()
+        }
+        self._owners = self._owners_of_taps()
+        self.problems = (*(problem for topic in self._topics for problem in topic.problems), *problems)
+        self.node = Node(
+            location=_global(self._location),
+            wwan_status=_global(self._wwan_status),
+            wwan_metrics=_global(self._wwan_metrics),
+        )
+        if self._status.readable:
+            self._unasked -= self._asking
+        self._asking = set()
+        self._answer()
+
+    def watched(self) -> Mapping[str, float]:
+        """As :meth:`eve_meta.inventory.files.watch.Files.watched`."""
+        return {str(topic.path): topic.delay for topic in self._topics}
+
+    def layers(self) -> Sequence[Layer]:
+        """As :meth:`eve_meta.inventory.source.Source.layers`, by the paths of AppNetworkStatus."""
+        return (Layer(domains=self._domains, written=False),)
+
+    def content(self) -> object:
+        """As :meth:`eve_meta.inventory.files.watch.Files.content`."""
+        return self._domains, self.node, self.answers()
+
+    # -- whose a tap is --
+
+    def taps_changed(self, names: Iterable[str]) -> bool:
+        """As :meth:`eve_meta.inventory.source.Hypervisor.taps_changed`; whether the files are to be read for it."""
+        taps = set(names)
+        self._forget(taps ^ self._taps)
+        self._unasked &= taps
+        self._taps = taps
+        return bool(self._unasked)
+
+    def holder_may_have_changed(self, tap: str) -> None:
+        """As :meth:`eve_meta.inventory.source.Hypervisor.holder_may_have_changed`; the files are to be read for it."""
+        self._taps.add(tap)
+        self._forget({tap})
+
+    def answers(self) -> Mapping[str, Collection[str]]:
+        """As :meth:`eve_meta.inventory.source.Hypervisor.answers`."""
+        return self._answers
+
+    def _answer(self) -> None:
+        found = {tap: self._owners.get(tap, ()) for tap in self._taps - self._unasked}
+        # An application of which too little is known to serve it may become known.
+        self._answers = {
+            tap: origins for tap, origins in found.items() if all(origin in self._domains for origin in origins)
+        }
+
+    def _forget(self, taps: set[str]) -> None:
+        self._unasked |= taps
+        self._asking -= taps
+        self._answers = {tap: origins for tap, origins in self._answers.items() if tap not in taps}
+
+    def _owners_of_taps(self) -> dict[str, list[str]]:
+        owners: dict[str, list[str]] = {}
+        for key, status in self._status.values.items():
+            # The taps of one that is not activated are gone, or another's.
+            for tap in {tap for adapter in status.adapters for tap in adapter.taps if status.activated}:
+                owners.setdefault(tap, []).append(self._status.file(key))
+        return owners
+
+    # -- domains --
+
+    def _read(self) -> tuple[dict[str, Domain], list[InventoryProblem]]:
+        problems: list[InventoryProblem] = []
+        if not os.path.isdir(self._status.path):
+            message = "no such directory; EVE's applications are read as soon as its zedrouter makes it"
+            problems.append(InventoryProblem(file=str(self._status.path), message=message, warning=True))
+        applications = tuple(self._status.values.values())
+        surroundings = Surroundings(
+            networks={UUID(key): network for key, network in self._networks.values.items()},
+            device=_global(self._device),
+            ports=self._ports.values.get(GLOBAL, {}),
+            applications=applications,
+        )
+        names = Counter(status.name for status in applications)
+        domains = {}
+        for key, status in self._status.values.items():
+            config, file = self._config(key)
+            origin = self._status.file(key)
+            if config is None:
+                message = f"not served while there is no {self._configs[0].file(key)}"
+                problems.append(InventoryProblem(file=origin, message=message, warning=True))
+                continue
+            name, why = _name(status, names)
+            if why:
+                problems.append(InventoryProblem(file=origin, field="DisplayName", message=why, warning=True))
+            made = domain(status, config, surroundings, name=name, everything=self._everything)
+            if config.encrypted and made.eve is not None and made.eve.openstack:
+                message = "the user data is encrypted, only EVE itself can read it: the guest gets none (404)"
+                problems.append(InventoryProblem(file=file, field="IsCipher", message=message, warning=True))
+            domains[origin] = made
+        return domains, problems
+
+    def _config(self, key: str) -> tuple[AppConfig | None, str]:
+        for topic in self._configs:
+            if key in topic.values:
+                return topic.values[key], topic.file(key)
+        return None, ""
+
+
+def _global(topics: Iterable[Topic[T]]) -> T | None:
+    return next((topic.values[GLOBAL] for topic in topics if GLOBAL in topic.values), None)
+
+
+def _name(status: AppStatus, names: Mapping[str | None, int]) -> tuple[str | None, str]:
+    """The name of the domain, and why it is none."""
+    instead = "its uuid is told in its place"
+    if status.name is None:
+        return None, f"expected a name of printable characters: {instead}"
+    if names[status.name] > 1:
+        return None, f"expected a name that no other application has, got {status.name!r}: {instead}"
+    return status.name, ""
+
+
+class EveSource(FileSource):
+    """EVE's applications; as :class:`eve_meta.inventory.source.Hypervisor`.
+
+    :param run: ``/run`` of the node.
+    :param everything: see :class:`EveFiles`.
+    :param reactor: needs IReactorTime and IReactorFDSet.
+    """
+
+    away = False
+    """What it says is read from files."""
+
+    def __init__(self, run: Path, everything: bool, reactor: Any) -> None:
+        self._eve = EveFiles(run, everything)
+        super().__init__(self._eve, reactor)
+
+    def taps_changed(self, names: Iterable[str]) -> None:
+        """As :meth:`eve_meta.inventory.source.Hypervisor.taps_changed`."""
+        if self._eve.taps_changed(names):
+            self.rescan()
+
+    def holder_may_have_changed(self, tap: str) -> None:
+        """As :meth:`eve_meta.inventory.source.Hypervisor.holder_may_have_changed`."""
+        self._eve.holder_may_have_changed(tap)
+        self.rescan()
+
+    def answers(self) -> Mapping[str, Collection[str]]:
+        """As :meth:`eve_meta.inventory.source.Hypervisor.answers`."""
+        return self._eve.answers()
+
+    def node(self) -> Node:
+        """What all applications are told alike."""
+        return self._eve.node

@@ -1,0 +1,234 @@
+"""One file of ``domains.d``: YAML → :class:`~eve_meta.values.domain.Domain`, or everything that is wrong with it.
+
+A file says what a Domain holds, field by field, and writes bytes in the form that suits a person: ``user_data`` as
+text, ``user_data_base64``, or ``user_data_file``, a path relative to the file; ``content`` or ``content_base64`` of
+``files``. A domain's own metadata in libvirt holds the same text, see :func:`read_metadata`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+from attrs import field, frozen
+from cattrs.errors import BaseValidationError
+
+from eve_meta.inventory.files.reading import Stamp, read, stamp
+from eve_meta.inventory.files.yaml_document import BrokenYaml, YamlDocument
+from eve_meta.inventory.source import InventoryProblem
+from eve_meta.values.checks import quote, quote_where_text_belongs
+from eve_meta.values.domain import MAX_USER_DATA, Domain, File
+from eve_meta.values.plain import Fault, decode_base64, faults, make_converter
+
+MAX_FILE = 32 * 1024 * 1024
+"""Bytes of a domain file: the user data of the largest size in base64, and room. A larger one is refused unread."""
+
+_STEPS = re.compile(r"[^.\[\]]+")
+
+_ALIASES: Mapping[type, tuple[str, ...]] = {
+    Domain: ("user_data_file", "user_data_base64"),
+    File: ("content_base64",),
+}
+
+
+@frozen(kw_only=True)
+class DomainFile:
+    """What reading a file gave.
+
+    :ivar domain: None when something is wrong.
+    :ivar lines: where the fields stand that no other file may repeat: uuid, name, taps.
+    :ivar stamps: every file that was read, or should have been, with its stamp.
+    """
+
+    path: str
+    domain: Domain | None
+    problems: tuple[InventoryProblem, ...]
+    lines: Mapping[str, int] = field(repr=False)
+    stamps: Mapping[str, Stamp] = field(repr=False)
+
+    def unchanged(self) -> bool:
+        """Whether reading it again would give the same."""
+        return all(mark is not None and mark == stamp(path) for path, mark in self.stamps.items())
+
+
+def read_domain_file(path: str) -> DomainFile:
+    """Read the file at *path*; whatever is wrong with it is among the result's problems."""
+    reading = _Reading(path)
+    domain = reading.read()
+    problems = sorted(reading.problems, key=lambda problem: problem.line or 0)
+    return DomainFile(path=path, domain=domain, problems=tuple(problems), lines=reading.lines, stamps=reading.stamps)
+
+
+def read_metadata(text: str, origin: str, uuid: UUID, name: str) -> tuple[Domain | None, tuple[InventoryProblem, ...]]:
+    """The domain in *text*, which is what a domain file holds, from the metadata of the domain *uuid* called *name*.
+
+    It need not say whose it is, and cannot say that it is another's. There is no file beside it to be named.
+
+    :returns: None for the domain where something is wrong with it; and what is wrong, by *origin* and line.
+    """
+    reading = _Metadata(origin, uuid, name)
+    domain = reading.parse(text)
+    return domain, tuple(sorted(reading.problems, key=lambda problem: problem.line or 0))
+
+
+def lines_of(path: str, names: Iterable[str]) -> Mapping[str, int]:
+    """The lines of the file at *path* where fields stand, by the way to each: ``nics[0].mac``. None where it is broken.
+
+    Bytes may stand there in another form than under the field's own name.
+    """
+    content = read(path, MAX_FILE).content
+    try:
+        document = YamlDocument((content or b"").decode())
+    except ValueError:
+        return {}
+    lines = {}
+    for name in names:
+        way = tuple(int(step) if step.isdecimal() else step for step in _STEPS.findall(name))
+        ways = [way, *((form,) for form in _ALIASES[Domain] if form.startswith(f"{name}_"))]
+        lines[name] = next(filter(None, map(document.line, ways)), None)
+    return {name: line for name, line in lines.items() if line is not None}
+
+
+def _as_read(value: Any, _kind: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"expected what _Reading put in place, got {value!r}")
+    return value
+
+
+_CONVERTER = make_converter(written=True)
+_CONVERTER.register_structure_hook(bytes, _as_read)
+
+
+class _Reading:
+    """The work on one file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.problems: list[InventoryProblem] = []
+        self.lines: dict[str, int] = {}
+        self.stamps: dict[str, Stamp] = {}
+
+    def read(self) -> Domain | None:
+        try:
+            text = self._content(self.path, MAX_FILE).decode()
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            self._report(f"expected text in UTF-8, got the byte 0x{error.object[error.start]:02x}", line)
+        except ValueError as error:
+            self._report(str(error))
+        else:
+            return self.parse(text)
+        return None
+
+    def parse(self, text: str) -> Domain | None:
+        try:
+            document = YamlDocument(text)
+        except BrokenYaml as error:
+            self._report(str(error), error.line)
+        else:
+            return self._structure(document)
+        return None
+
+    def _structure(self, document: YamlDocument) -> Domain | None:
+        if not isinstance(document.value, dict):
+            got = "nothing" if document.value is None else quote(document.value)
+            self._report(f"expected a domain, which is a mapping with a 'uuid' or a 'name', got {got}")
+            return None
+        found = [fault for _, fault in document.repeated]
+        plain = self._with_bytes(document.value, found)
+        found += self._identify(plain)
+        domain = None
+        try:
+            domain = _CONVERTER.structure(plain, Domain)
+        except BaseValidationError as error:
+            found += faults(error, aliases=_ALIASES)
+        else:
+            taps = [Fault(("nics", index, "tap"), "") for index in range(len(domain.nics))]
+            for unique in (Fault(("uuid",), ""), Fault(("name",), ""), *taps):
+                self.lines[unique.field], _ = document.locate(unique)
+        lines = {fault: line for line, fault in document.repeated}
+        for fault in found:
+            line, message = document.locate(fault)
+            self._report(message, lines.get(fault, line), fault.field)
+        return None if found else domain
+
+    def _with_bytes(self, value: dict[Any, Any], found: list[Fault]) -> dict[Any, Any]:
+        # Copies on the way: YAML's aliases make one object of two places.
+        plain = dict(value)
+        forms = {"user_data": _text, "user_data_file": self._beside, "user_data_base64": decode_base64}
+        found += _take(plain, (), "user_data", forms)
+        if isinstance(plain.get("files"), list):
+            plain["files"] = [dict(item) if isinstance(item, dict) else item for item in plain["files"]]
+            for index, item in enumerate(plain["files"]):
+                if isinstance(item, dict):
+                    forms = {"content": _text, "content_base64": decode_base64}
+                    found += _take(item, ("files", index), "content", forms)
+        return plain
+
+    def _identify(self, plain: dict[Any, Any]) -> Iterator[Fault]:
+        """Complete whose the text is; yield what is wrong about that."""
+        yield from ()
+
+    def _beside(self, value: Any) -> bytes:
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError(f"expected the path of a file, got {quote_where_text_belongs(value)}")
+        return self._content(os.path.join(os.path.dirname(self.path), value), MAX_USER_DATA)
+
+    def _content(self, path: str, limit: int) -> bytes:
+        found = read(path, limit)
+        self.stamps[path] = found.stamp
+        if found.content is None:
+            raise ValueError(found.why)
+        if found.public and os.stat(os.path.dirname(path) or ".").st_mode & stat.S_IXOTH:
+            message = "every user of this host can read it, with the secrets that it may hold: chmod o= it"
+            self.problems.append(InventoryProblem(file=path, message=message, warning=True))
+        return found.content
+
+    def _report(self, message: str, line: int | None = None, name: str = "") -> None:
+        self.problems.append(InventoryProblem(file=self.path, line=line, field=name, message=message))
+
+
+class _Metadata(_Reading):
+    """The work on a domain's metadata."""
+
+    def __init__(self, origin: str, uuid: UUID, name: str) -> None:
+        super().__init__(origin)
+        self._own = {"uuid": str(uuid), "name": name}
+
+    def _identify(self, plain: dict[Any, Any]) -> Iterator[Fault]:
+        for key, own in self._own.items():
+            said = plain.get(key)
+            if said is not None and (said.lower() if key == "uuid" and isinstance(said, str) else said) != own:
+                yield Fault(
+                    (key,), f"expected the domain's own, {own!r}, or none, got {quote_where_text_belongs(said)}"
+                )
+            plain[key] = own
+
+    def _beside(self, value: Any) -> bytes:
+        raise ValueError("expected no file: metadata lies beside none; write user_data or user_data_base64")
+
+
+def _text(value: Any) -> bytes:
+    if not isinstance(value, str):
+        hint = "; write '|' after the colon and indent the text" if isinstance(value, (dict, list)) else ""
+        raise ValueError(f"expected text, got {quote_where_text_belongs(value)}{hint}")
+    return value.encode()
+
+
+def _take(
+    plain: dict[Any, Any], path: tuple[Any, ...], name: str, forms: Mapping[str, Callable[[Any], bytes]]
+) -> Iterator[Fault]:
+    # Put the bytes under the field's name, whichever form they have in the file.
+    written = {form: plain.pop(form) for form in forms if form in plain}
+    given = [form for form, value in written.items() if value is not None]
+    if len(given) > 1:
+        yield Fault((*path, given[1]), f"expected one of {', '.join(forms)}, got {' and '.join(given)}")
+    for form in given:
+        try:
+            plain[name] = forms[form](written[form])
+        except ValueError as error:
+            yield Fault((*path, form), str(error))

@@ -1,0 +1,217 @@
+"""What libvirt's XML says of a domain.
+
+See https://libvirt.org/formatdomain.html. The forms of buses and addresses are those of nova's device metadata
+(``nova/virt/libvirt/driver.py``, ``_prepare_device_bus``). The XML comes from libvirtd, which is root's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+from xml.etree import ElementTree
+
+from attrs import frozen
+
+from eve_meta.inventory.files.domain_file import read_metadata
+from eve_meta.inventory.source import InventoryProblem
+from eve_meta.values.checks import BadValue
+from eve_meta.values.domain import Disk, Domain, Nic
+
+NAMESPACE = "urn:eve-meta:domain:1"
+"""The XML namespace of our element in a domain's ``<metadata>``. No URL: nobody is to look there for anything."""
+
+_ELEMENT = f"{{{NAMESPACE}}}domain"
+
+_BRIDGED = ("bridge", "network")
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class Description:
+    """A domain as libvirt described it.
+
+    :ivar active: whether it runs (or is paused): only then its taps are there.
+    :ivar domain: what the hypervisor knows.
+    :ivar metadata: what they say; None where that is nothing, or wrong.
+    :ivar problems: what is wrong with them.
+    """
+
+    uuid: UUID
+    name: str
+    active: bool
+    domain: Domain
+    metadata: Domain | None = None
+    problems: tuple[InventoryProblem, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Where *domain* is said."""
+        return f"libvirt XML of {self.name}"
+
+    @property
+    def metadata_origin(self) -> str:
+        """Where *metadata* are said."""
+        return _metadata_origin(self.name)
+
+
+def describe(xml: str, network: Callable[[str], UUID | None]) -> Description:
+    """What *xml* says.
+
+    :param network: the uuid of the libvirt network of a name, where there is one.
+    :raises ValueError: when it is not the XML of a domain.
+    """
+    try:
+        root = ElementTree.fromstring(xml)  # noqa: S314  # root's libvirtd wrote it
+        uuid, name = UUID(root.findtext("uuid", "")), root.findtext("name", "")
+    except (ElementTree.ParseError, ValueError) as error:
+        raise ValueError(f"expected the XML of a domain, got what is none: {error}") from None
+    values: dict[str, Any] = {"uuid": uuid, "name": name}
+    values["nics"] = _each_tap_once(_nic(each, network) for each in root.iterfind("devices/interface"))
+    values["disks"] = tuple(
+        _disk(each) for each in root.iterfind("devices/disk") if each.get("device", "disk") in ("disk", "lun")
+    )
+    told = [each for each in root.iterfind("metadata/*") if each.tag.startswith(f"{{{NAMESPACE}}}")]
+    metadata, problems = _metadata(told[0], uuid, name) if told else (None, ())
+    return Description(
+        uuid=uuid,
+        name=name,
+        # libvirt writes it for running domains only. To ask would give the answer of another moment.
+        active="id" in root.attrib,
+        domain=_made(Domain, values),
+        metadata=metadata,
+        problems=problems,
+    )
+
+
+def _made(kind: Callable[..., T], values: dict[str, Any]) -> T:
+    # What a value of ours cannot hold, a serial number with a control character say, is not told.
+    while True:
+        try:
+            return kind(**values)
+        except BadValue as error:
+            if error.field not in values:
+                raise
+            del values[error.field]
+
+
+def _whole(text: str | None, base: int = 10) -> int | None:
+    try:
+        return None if text is None else int(text, base)
+    except ValueError:
+        return None
+
+
+def _attribute(element: ElementTree.Element, path: str, name: str) -> str | None:
+    found = element.find(path)
+    return None if found is None else found.get(name)
+
+
+# -- nics --
+
+
+def _nic(interface: ElementTree.Element, network: Callable[[str], UUID | None]) -> Nic:
+    kind = interface.get("type", "")
+    port = interface.find("virtualport")
+    source = _attribute(interface, "source", "network") if kind == "network" else None
+    bus, address = _place(interface, None)
+    values = {
+        "tap": _attribute(interface, "target", "dev"),
+        "mac": _attribute(interface, "mac", "address"),
+        "mtu": _whole(_attribute(interface, "mtu", "size")),
+        "type": _type(kind, port),
+        "vlan": _vlan(interface, kind),
+        "network_id": None if source is None else network(source),
+        "id": None if port is None else _uuid(_attribute(port, "parameters", "interfaceid")),
+        "bus": bus,
+        "address": address,
+    }
+    return _made(Nic, values)
+
+
+def _each_tap_once(nics: Iterator[Nic]) -> tuple[Nic, ...]:
+    # The configuration of a domain that does not run may name one twice; it would not start so.
+    taps: set[str] = set()
+    found = []
+    for nic in nics:
+        if nic.tap is None or nic.tap not in taps:
+            found.append(nic)
+            taps |= set() if nic.tap is None else {nic.tap}
+    return tuple(found)
+
+
+def _type(kind: str, port: ElementTree.Element | None) -> str | None:
+    if port is not None and port.get("type") == "openvswitch":
+        return "ovs"
+    if kind in _BRIDGED:
+        return "bridge"
+    return {"hostdev": "hw_veb", "vhostuser": "vhostuser"}.get(kind)
+
+
+def _vlan(interface: ElementTree.Element, kind: str) -> int | None:
+    # Our "vlan" tells the guest to tag its frames. libvirt's means that the host does it, unless the port is a trunk;
+    # of a virtual function (hw_veb) the hardware does it, and the guest is only told.
+    vlan = interface.find("vlan")
+    if vlan is None or (vlan.get("trunk") != "yes" and kind != "hostdev"):
+        return None
+    tags = vlan.findall("tag")
+    if len(tags) != 1 or tags[0].get("nativeMode") == "untagged":
+        return None  # several networks on one NIC: which of them a guest is to use, it has to know itself
+    return _whole(tags[0].get("id"))
+
+
+def _uuid(text: str | None) -> UUID | None:
+    try:
+        return None if text is None else UUID(text)
+    except ValueError:
+        return None
+
+
+# -- disks --
+
+
+def _disk(disk: ElementTree.Element) -> Disk:
+    # No path: <source> is one of the host's, which is no guest's business, and <target dev> is a name that guests need
+    # not use (libvirt's documentation says so).
+    bus, address = _place(disk, _attribute(disk, "target", "bus"))
+    return _made(Disk, {"bus": bus, "address": address, "serial": disk.findtext("serial")})
+
+
+def _place(device: ElementTree.Element, target: str | None) -> tuple[str | None, str | None]:
+    """The bus on which the guest sees *device*, and where on it; *target* is the bus that ``<target>`` names."""
+    address = device.find("address")
+    said: Mapping[str, str] = {} if address is None else address.attrib
+    kind = said.get("type")
+    if kind == "pci":
+        domain, bus, slot, function = (_whole(said.get(key), 0) or 0 for key in ("domain", "bus", "slot", "function"))
+        return "pci", f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+    if kind == "drive":
+        # nova's addresses of IDE disks have two parts (its API's example is "0:0"), those of SCSI disks four.
+        keys = ("bus", "unit") if target == "ide" else ("controller", "bus", "target", "unit")
+        return target, ":".join(said.get(key, "0") for key in keys)
+    if kind == "usb":
+        return "usb", f"{said.get('bus', '0')}:{said.get('port', '0')}"
+    # "virtio" names no bus that a guest could look at: virtio devices are on PCI, on CCW (s390) or on none (MMIO).
+    return (None if target == "virtio" else target), None
+
+
+# -- metadata --
+
+
+def _metadata_origin(name: str) -> str:
+    return f"libvirt metadata of {name}"
+
+
+def _metadata(
+    element: ElementTree.Element, uuid: UUID, name: str
+) -> tuple[Domain | None, tuple[InventoryProblem, ...]]:
+    origin = _metadata_origin(name)
+    if element.tag != _ELEMENT or len(element):
+        inner = element if element.tag != _ELEMENT else element[0]
+        got = inner.tag.rpartition("}")[2]
+        message = f"expected one element <domain> with the text of a domain file in it, got <{got}>"
+        return None, (InventoryProblem(file=origin, message=message),)
+    if not (element.text or "").strip():
+        return None, ()
+    return read_metadata(element.text or "", origin, uuid, name)

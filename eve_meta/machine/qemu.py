@@ -1,0 +1,185 @@
+"""What QEMU's command line says of the machine that its guest sees: SMBIOS, disks, the kernel's command line.
+
+What libvirt starts is said there, too: it writes ``<sysinfo>`` as ``-smbios`` and ``<disk>`` as ``-blockdev``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from eve_meta.explain.ds_identify import Dmi
+from eve_meta.inventory.qemu.options import options
+
+MAX_DEPTH = 8
+"""Block devices on top of each other that are followed: format, throttle, copy-on-read, file. A chain of more, or a
+circle, is no disk that starts."""
+
+_DRIVES = {
+    "-hda": {},
+    "-hdb": {},
+    "-hdc": {},
+    "-hdd": {},
+    "-sd": {},
+    "-cdrom": {"media": "cdrom"},
+    "-fda": {},
+    "-fdb": {},
+}
+
+_LOCAL = ("file", "host_device", "host_cdrom")
+
+# block/raw-format.c, block/throttle.c, …: drivers that show what is below them as it is.
+_FILTERS = ("throttle", "copy-on-read", "preallocate", "blkdebug", "compress")
+
+_PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+# dmi-id.c of the kernel: what of SMBIOS is in which file of /sys/class/dmi/id.
+_SMBIOS: Mapping[tuple[str, str], str] = {
+    ("1", "manufacturer"): "sys_vendor",
+    ("1", "product"): "product_name",
+    ("1", "serial"): "product_serial",
+    ("1", "uuid"): "product_uuid",
+    ("2", "product"): "board_name",
+    ("3", "asset"): "chassis_asset_tag",
+}
+
+
+@frozen(kw_only=True)
+class DiskImage:
+    """Where the content of a guest's disk is.
+
+    :ivar path: the file or block device, as QEMU sees it; None where it is neither.
+    :ivar shown: what the command line says of it.
+    :ivar format: "raw", "qcow2", …; None where QEMU is to find out itself.
+    :ivar cd: whether it is in a CD drive.
+    """
+
+    path: str | None
+    shown: str
+    format: str | None = None
+    cd: bool = False
+
+
+@frozen(kw_only=True)
+class Hardware:
+    """What a guest sees of its machine.
+
+    :ivar machine: its architecture as ``uname -m`` says it.
+    :ivar dmi: what the command line says of SMBIOS; QEMU has words of its own for the rest.
+    :ivar command_line: what ``-append`` says; "" where the guest's boot loader does.
+    """
+
+    machine: str
+    dmi: Dmi
+    disks: tuple[DiskImage, ...]
+    command_line: str
+
+
+def hardware(program: str, arguments: Sequence[str]) -> Hardware:
+    """What the *arguments* of QEMU say; *program* is its name, such as ``qemu-system-x86_64``."""
+    dmi: dict[str, str] = {}
+    drives: list[dict[str, str]] = []
+    nodes: dict[str, Mapping[str, Any]] = {}
+    in_cd_drives: set[str] = set()
+    command_line = ""
+    for option, value in _given(arguments):
+        match option:
+            case "-smbios":
+                said = options(value)
+                for (kind, key), name in _SMBIOS.items():
+                    if said.get("type") == kind and key in said:
+                        dmi[name] = said[key]
+            case "-uuid":
+                dmi["product_uuid"] = value
+            case "-append":
+                command_line = value
+            case "-drive":
+                drives.append(options(value))
+            case "-blockdev":
+                node = _node(value)
+                nodes[str(node.get("node-name"))] = node
+            case "-device":
+                device = _node(value, "driver")
+                if str(device.get("driver")).endswith("-cd"):
+                    in_cd_drives.add(str(device.get("drive")))
+            case _:
+                drives.append({"file": value, **_DRIVES[option]})
+    disks = [_of_drive(drive, in_cd_drives) for drive in drives if drive.get("if") != "pflash"]
+    below = {
+        str(each) for node in nodes.values() for key in ("file", "backing") if isinstance(each := node.get(key), str)
+    }
+    # A node on which none stands is a disk's; firmware has no device that is called so.
+    tops = [name for name in nodes if name not in below and "pflash" not in name]
+    disks += [_of_node(nodes, nodes[name], name in in_cd_drives) for name in tops]
+    return Hardware(
+        machine=_machine(program),
+        dmi=Dmi(**dmi),
+        disks=tuple(disk for disk in disks if disk is not None),
+        command_line=command_line,
+    )
+
+
+def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    known = {"-smbios", "-uuid", "-append", "-drive", "-blockdev", "-device", *_DRIVES}
+    remaining = iter(arguments)
+    for argument in remaining:
+        option = argument[1:] if argument.startswith("--") else argument
+        if option in known and (value := next(remaining, None)) is not None:
+            # The value is gone with it: a kernel's command line may look like an option.
+            yield option, value
+
+
+def _machine(program: str) -> str:
+    name = program.rpartition("/")[2].partition("qemu-system-")[2]
+    # "kvm" and "qemu-kvm" run what the host is.
+    return {"i386": "i686", "arm": "armv7l"}.get(name, name) or platform.machine()
+
+
+def _node(value: str, implied: str = "") -> Mapping[str, Any]:
+    if not value.startswith("{"):
+        return options(value, implied)
+    try:
+        node = json.loads(value)
+    except (ValueError, RecursionError):
+        return {}
+    return node if isinstance(node, dict) else {}
+
+
+def _of_drive(drive: Mapping[str, str], in_cd_drives: set[str]) -> DiskImage | None:
+    name = drive.get("file.filename", drive.get("file"))
+    if not name:
+        return None  # a drive without a medium
+    cd = drive.get("media") == "cdrom" or drive.get("id") in in_cd_drives
+    if name.startswith("json:"):
+        return _of_node({}, _node(name.removeprefix("json:")), cd)
+    driver = drive.get("file.driver", "file")
+    name = name.removeprefix("file:")
+    local = driver in _LOCAL and not _PROTOCOL.match(name)
+    image_format = drive.get("format", drive.get("driver"))
+    return DiskImage(path=name if local else None, shown=name, format=image_format, cd=cd)
+
+
+def _of_node(nodes: Mapping[str, Mapping[str, Any]], node: Mapping[str, Any], cd: bool) -> DiskImage | None:
+    image_format = None
+    for _ in range(MAX_DEPTH):
+        driver = str(node.get("driver"))
+        if driver in _LOCAL:
+            name = str(node.get("filename"))
+            return DiskImage(path=name, shown=name, format=image_format or "raw", cd=cd)
+        below = node.get("file")
+        if "file.filename" in node:
+            below = {"driver": node.get("file.driver", "file"), "filename": node["file.filename"]}
+        if isinstance(below, str):
+            below = nodes.get(below)
+        if not isinstance(below, Mapping):
+            break
+        if driver not in _FILTERS:
+            image_format = image_format or driver
+        node = below
+    shown = str(node.get("driver", "something"))
+    return None if shown == "null-co" else DiskImage(path=None, shown=shown, format=image_format, cd=cd)

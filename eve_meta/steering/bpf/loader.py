@@ -1,0 +1,171 @@
+"""Compiles ``bpf/`` with bcc and pins programs and maps: a process of its own that ends at once.
+
+Importing bcc costs 72 MB of resident memory and compiling 127 MB, which no process that lives should carry. Run as
+``python -m eve_meta.steering.bpf.loader PINS``; what goes wrong is one line on standard error and exit status 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import eve_meta
+from eve_meta.steering.bpf.maps import MAPS, PROGRAMS, Maps, Settings
+from eve_meta.steering.bpf.packages import package
+from eve_meta.values.problem import Problem
+from eve_meta.values.tag import MIN_TAG
+
+SOURCES = ("shared.h", "parse.h", "addresses.h", "nd.h", "guest.h", "steer.c")
+
+
+def source_directory() -> Path:
+    """Where ``steer.c`` is: ``bpf/`` beside the package in a checkout, else where pip put it.
+
+    :raises Problem: when it is in neither place.
+    """
+    checkout = Path(eve_meta.__file__).parent.parent / "bpf"
+    installed = Path(sysconfig.get_path("data")) / "share" / "eve-meta" / "bpf"
+    for directory in (checkout, installed):
+        if (directory / "steer.c").is_file():
+            return directory
+    raise Problem(f"the BPF sources are missing: expected steer.c in {checkout} or {installed}; install eve-meta again")
+
+
+def build_id(sources: Path) -> int:
+    """A number that changes with the sources: pins of another build are not adopted."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        digest.update((sources / name).read_bytes())
+    return int.from_bytes(digest.digest()[:8], "big")
+
+
+@contextlib.contextmanager
+def kernel_headers() -> Iterator[str]:
+    """Sees to it that bcc finds kernel headers, for as long as the context lasts; gives where they are.
+
+    bcc looks at ``BCC_KERNEL_SOURCE``, then for those of the running kernel. Any will do for us, because the programs
+    use the stable user API only; so where neither is there, take what the distribution installed. Debian splits its
+    headers over two folders, of which bcc wants one: join them by links.
+
+    :raises Problem: when there are none at all.
+    """
+    release = platform.release()
+    if "BCC_KERNEL_SOURCE" in os.environ:
+        source = Path(os.environ["BCC_KERNEL_SOURCE"])
+        if not (source / "include" / "linux" / "kconfig.h").is_file():
+            raise Problem(
+                f"BCC_KERNEL_SOURCE is {str(source)!r}, where there are no kernel headers: unset it or mend it"
+            )
+        yield str(source)
+        return
+    for running in (Path(f"/lib/modules/{release}/build"), Path("/sys/kernel/kheaders.tar.xz")):
+        if running.exists():
+            yield str(running)
+            return
+    trees = _installed_headers(Path("/usr/src"))
+    if not trees:
+        raise Problem(
+            f"bcc needs kernel headers, and neither those of this kernel ({release}) nor others are installed: "
+            f"install the package {package('headers')}"
+        )
+    with tempfile.TemporaryDirectory(prefix="eve-meta-headers-") as merged:
+        for tree in trees:
+            for folder in (tree / "include", *tree.glob("arch/*/include")):
+                together = Path(merged) / folder.relative_to(tree)
+                together.mkdir(parents=True, exist_ok=True)
+                for child in folder.iterdir():
+                    (together / child.name).symlink_to(child)
+        os.environ["BCC_KERNEL_SOURCE"] = merged
+        try:
+            yield " and ".join(map(str, trees))
+        finally:
+            del os.environ["BCC_KERNEL_SOURCE"]
+
+
+def _installed_headers(source: Path) -> list[Path]:
+    """The trees below ``/usr/src`` that together are the newest kernel headers; empty when there are none."""
+    for generated in sorted(source.glob("linux-headers-*/include/generated/autoconf.h"), reverse=True):
+        tree = generated.parents[2]
+        if (tree / "include" / "linux" / "kconfig.h").exists():  # Ubuntu: links into the common tree
+            return [tree]
+        common = source / f"{tree.name.rpartition('-')[0]}-common"  # Debian
+        if (common / "include" / "linux" / "kconfig.h").is_file():
+            return [common, tree]
+    return []
+
+
+def import_bcc() -> tuple[Any, Any]:
+    """bcc's ``BPF`` and ``lib``.
+
+    :raises Problem: when it is not there.
+    """
+    try:
+        from bcc import BPF, lib  # noqa: PLC0415  # here, where its absence can be said in one line
+    except ImportError as error:
+        raise Problem(
+            f"bcc is not there for {sys.executable} ({error}): install the distribution's package {package('bcc')}, "
+            "and make the virtual environment from /usr/bin/python3 with --system-site-packages "
+            "(PyPI's bcc is another program)"
+        ) from None
+    return BPF, lib
+
+
+def load(pins: Path) -> None:
+    """Compiles, loads, and pins into the directory *pins*, in place of what is there: all of it or nothing.
+
+    The build in the settings is written last: pins without it are not complete.
+
+    :raises Problem: when bcc, headers or the kernel refuse.
+    """
+    BPF, lib = import_bcc()  # noqa: N806  # bcc's name
+    sources = source_directory()
+    with kernel_headers():
+        try:
+            module = BPF(src_file=os.fsencode(sources / "steer.c"), cflags=[f"-I{sources}"])
+            programs = {name: module.load_func(name, BPF.SCHED_CLS) for name in PROGRAMS}
+        except Exception as error:  # bcc raises bare Exceptions; the compiler's words are on standard error already
+            raise Problem(f"the BPF programs in {sources} do not load: {error}") from None
+    unpin(pins)
+    try:
+        for name, program in programs.items():
+            _pin(lib, program.fd, pins / name)
+        for name in MAPS:
+            _pin(lib, module[name].map_fd, pins / name)
+        with contextlib.closing(Maps(pins)) as maps:
+            maps.count_untagged()
+            maps.write_settings(Settings(host_ifindex=0, next_tag=MIN_TAG, build=build_id(sources)))
+    except BaseException:
+        unpin(pins)
+        raise
+
+
+def _pin(lib: Any, fd: int, path: Path) -> None:
+    if lib.bpf_obj_pin(fd, os.fsencode(path)) != 0:
+        raise Problem(f"cannot pin {path}: is a BPF file system mounted there? Try: mount -t bpf bpf /sys/fs/bpf")
+
+
+def unpin(pins: Path) -> None:
+    """Empties the directory *pins*. Programs that are attached stay until they are not."""
+    for name in (*PROGRAMS, *MAPS):
+        (pins / name).unlink(missing_ok=True)
+
+
+def main() -> int:
+    try:
+        load(Path(sys.argv[1]))
+    except Problem as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Which pieces of steering are in place: looked up in the kernel, for whoever explains why a guest gets no answer, and
+for what mends them (:mod:`eve_meta.steering.path.guard`).
+
+Reads only. It takes some ten milliseconds and runs iptables, so a daemon calls it in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Collection, Iterator, Mapping
+
+from attrs import frozen
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from eve_meta.steering.bpf.pins import Pins
+from eve_meta.steering.path import filters, iptables
+from eve_meta.steering.path.namespace import IFF_NOARP, IFF_UP, RULE_PRIORITY, TABLE, PrivateNamespace
+from eve_meta.steering.path.sysctls import META0
+from eve_meta.steering.taps.links import IFF_LOWER_UP
+from eve_meta.values.problem import Problem
+from eve_meta.values.tag import STEERED
+
+LOOPBACK = 1
+"""The ifindex of lo, in each namespace (linux/net_namespace.h)."""
+
+
+@frozen(kw_only=True)
+class LinkState:
+    """Where a link is. *bridge* is the name of the one that it is on, "" for none."""
+
+    ifindex: int
+    up: bool
+    carrier: bool
+    bridge: str
+
+
+@frozen(kw_only=True)
+class Inspection:
+    """What was found.
+
+    :ivar links: those of the links asked about that are there, by name.
+    :ivar filters: on each of them, in the order in which they see a frame.
+    :ivar programs: pins, and filters on the veth pair, that are missing.
+    :ivar namespace: what is missing of the private namespace, its links and its sysctls.
+    :ivar rules: iptables rules that are missing, each as the command that would add it.
+    :ivar routes: policy routing that is missing.
+    """
+
+    links: Mapping[str, LinkState]
+    filters: Mapping[str, tuple[filters.Filter, ...]]
+    programs: tuple[str, ...]
+    namespace: tuple[str, ...]
+    rules: tuple[str, ...]
+    routes: tuple[str, ...]
+
+    def missing(self) -> dict[str, tuple[str, ...]]:
+        """What is missing, by "programs", "namespace", "rules" and "routes"; empty when all of the path is there."""
+        parts = {name: getattr(self, name) for name in ("programs", "namespace", "rules", "routes")}
+        return {name: pieces for name, pieces in parts.items() if pieces}
+
+
+def inspect(namespace: PrivateNamespace, pins: Pins, names: Collection[str]) -> Inspection:
+    """Looks for all pieces.
+
+    :param names: of links to look at.
+    :raises Problem: when iptables cannot be asked.
+    """
+    programs = [f"the pin {path}" for path in pins.missing()]
+    missing: list[str] = []
+    routes: list[str] = []
+    with IPRoute() as host:
+        links = {name: place for name in names if (place := _place(host, name)) is not None}
+        on_links = {name: tuple(filters.on_link(host, link.ifindex)) for name, link in links.items()}
+        outer = _index(host, namespace.host_link)
+        if outer is None:
+            missing.append(f"the link {namespace.host_link}")
+        elif not _has(host, outer, IFF_UP):
+            missing.append(f"the link {namespace.host_link}, which is down")
+        if outer is not None and not filters.is_attached(host, outer):
+            programs.append(f"the filter host_in on {namespace.host_link}")
+        try:
+            with namespace.entered():
+                inside = IPRoute()
+        except (Problem, OSError):
+            missing.append(f"the network namespace {namespace.name}")
+            return Inspection(
+                links=links,
+                filters=on_links,
+                programs=tuple(programs),
+                namespace=tuple(missing),
+                rules=(),
+                routes=(),
+            )
+        named = namespace.is_named()
+        if not named:
+            missing.append(f"the name {namespace.path} of the network namespace")
+        with inside:
+            missing += [f"the sysctl {sysctl}" for sysctl in namespace.changed_sysctls()]
+            if not _has(inside, LOOPBACK, IFF_UP):
+                missing.append(f"the link lo in namespace {namespace.name}, which is down")
+            inner = _index(inside, META0)
+            if inner is None:
+                missing.append(f"the link {META0} in namespace {namespace.name}")
+            else:
+                if not _has(inside, inner, IFF_UP | IFF_NOARP):
+                    missing.append(f"the link {META0} in namespace {namespace.name}, which is down or asks by ARP")
+                for name, parent in (("ns_in", filters.INGRESS), ("ns_out", filters.EGRESS)):
+                    if not filters.is_attached(inside, inner, parent):
+                        programs.append(f"the filter {name} on {META0} in namespace {namespace.name}")
+            routes += _missing_routes(inside, ipv6=namespace.ipv6)
+    return Inspection(
+        links=links,
+        filters=on_links,
+        programs=tuple(programs),
+        namespace=tuple(missing),
+        # iptables enters by the name, which is nobody's or another's.
+        rules=tuple(iptables.missing(namespace.path, ipv6=namespace.ipv6)) if named else (),
+        routes=tuple(routes),
+    )
+
+
+def _place(ipr: IPRoute, name: str) -> LinkState | None:
+    with contextlib.suppress(NetlinkError):  # gone meanwhile
+        if (index := _index(ipr, name)) is not None:
+            (link,) = ipr.get_links(index)
+            master = link.get_attr("IFLA_MASTER")
+            return LinkState(
+                ifindex=index,
+                up=bool(link["flags"] & IFF_UP),
+                carrier=bool(link["flags"] & IFF_LOWER_UP),
+                bridge="" if master is None else ipr.get_links(master)[0].get_attr("IFLA_IFNAME"),
+            )
+    return None
+
+
+def _index(ipr: IPRoute, name: str) -> int | None:
+    found: Collection[int] = ipr.link_lookup(ifname=name)
+    return next(iter(found), None)
+
+
+def _has(ipr: IPRoute, ifindex: int, flags: int) -> bool:
+    """Whether a link is there and has all *flags*."""
+    with contextlib.suppress(NetlinkError):
+        (link,) = ipr.get_links(ifindex)
+        return bool(link["flags"] & flags == flags)
+    return False
+
+
+def _missing_routes(inside: IPRoute, *, ipv6: bool) -> Iterator[str]:
+    families = {"IPv4": socket.AF_INET, **({"IPv6": socket.AF_INET6} if ipv6 else {})}
+    for name, family in families.items():
+        rules = list(inside.get_rules(family=family, match={"priority": RULE_PRIORITY}))
+        if not any(rule.get_attr("FRA_FWMARK") == STEERED and rule.get_attr("FRA_TABLE") == TABLE for rule in rules):
+            yield f"the {name} rule of priority {RULE_PRIORITY}"
+        if not list(inside.get_routes(family=family, table=TABLE)):
+            yield f"the {name} route in table {TABLE}"
+    if ipv6 and not any(
+        address.get_attr("IFA_ADDRESS") == iptables.WORKER6 for address in inside.get_addr(family=socket.AF_INET6)
+    ):
+        yield f"the address {iptables.WORKER6} of {META0}"

@@ -1,0 +1,114 @@
+"""The sysctls of the private namespace: what they are, and whether they still are.
+
+``/proc/sys/net`` shows each thread those of the network namespace that it is in, so a caller enters that first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from eve_meta.values.problem import Problem
+
+META0 = "meta0"
+"""The end of the veth pair within the namespace."""
+
+LISTEN_BACKLOG = 4096
+"""Connections that the kernel completes before a worker accepts them. With Twisted's default of 50 a boot storm loses
+SYNs, which return a second later. The kernel takes no more than ``net.core.somaxconn``, which each namespace has of its
+own."""
+
+SYSCTLS = {
+    # The accepted socket, its answers and the resets of what nobody accepts carry the mark of what they answer.
+    "net/ipv4/tcp_fwmark_accept": "1",
+    "net/ipv4/fwmark_reflect": "1",
+    # DNAT leads from meta0 to 127.0.0.1, which the kernel calls martian anywhere else.
+    f"net/ipv4/conf/{META0}/route_localnet": "1",
+    # A new namespace takes these over from the host. Nothing is forwarded here; and a guest's address has no route
+    # without a mark, so the reverse path filter would drop every packet.
+    "net/ipv4/ip_forward": "0",
+    "net/ipv4/conf/all/rp_filter": "0",
+    f"net/ipv4/conf/{META0}/rp_filter": "0",
+    "net/core/somaxconn": str(LISTEN_BACKLOG),
+    "net/ipv4/tcp_max_syn_backlog": str(LISTEN_BACKLOG),
+    # Where several guests together fill the backlog with connections that they never complete, the others' need no
+    # place in it. The kernel's default, on which much hangs here.
+    "net/ipv4/tcp_syncookies": "1",
+    # A half-open connection is forgotten after 7 seconds, not 63: a guest is one hop away and loses nothing.
+    "net/ipv4/tcp_synack_retries": "2",
+    # And one that the worker closed, but whose guest acknowledges nothing, after 6 seconds, not 100: its answer is the
+    # kernel's memory until then.
+    "net/ipv4/tcp_orphan_retries": "4",
+}
+
+SYSCTLS6 = {
+    # The host may have switched IPv6 off, also for namespaces yet to come (net.core.devconf_inherit_init_net).
+    "net/ipv6/conf/all/disable_ipv6": "0",
+    f"net/ipv6/conf/{META0}/disable_ipv6": "0",
+    "net/ipv6/conf/all/forwarding": "0",
+    "net/ipv6/fwmark_reflect": "1",
+    # No address but the worker's: neither a link-local one nor what a guest would advertise.
+    f"net/ipv6/conf/{META0}/addr_gen_mode": "1",
+    f"net/ipv6/conf/{META0}/accept_ra": "0",
+}
+
+CONNTRACK_SYSCTLS = {
+    # Connections here are short, and the worker ends one on which nothing happens for 15 s: with the defaults (five
+    # days, minutes) a guest would soon have all that it may (iptables.MAX_TRACKED), and its entries would outlive the
+    # rest of a tag (tags.QUARANTINE).
+    "net/netfilter/nf_conntrack_tcp_timeout_established": "60",
+    "net/netfilter/nf_conntrack_tcp_timeout_syn_sent": "10",
+    "net/netfilter/nf_conntrack_tcp_timeout_syn_recv": "10",
+    "net/netfilter/nf_conntrack_tcp_timeout_fin_wait": "20",
+    "net/netfilter/nf_conntrack_tcp_timeout_close_wait": "20",
+    "net/netfilter/nf_conntrack_tcp_timeout_last_ack": "10",
+    "net/netfilter/nf_conntrack_tcp_timeout_time_wait": "5",
+    "net/netfilter/nf_conntrack_tcp_timeout_close": "10",
+    "net/netfilter/nf_conntrack_tcp_timeout_max_retrans": "60",
+    "net/netfilter/nf_conntrack_tcp_timeout_unacknowledged": "60",
+}
+
+
+def wanted(*, ipv6: bool) -> Mapping[str, str]:
+    """The values by name; *ipv6*: whether the kernel has IPv6."""
+    return SYSCTLS | CONNTRACK_SYSCTLS | (SYSCTLS6 if ipv6 else {})
+
+
+def of_host_link(name: str) -> Mapping[str, str]:
+    """What the host's end of the veth pair has, in the host's namespace."""
+    # The host has nothing to say on this link: no link-local address, no router solicitations.
+    return {f"net/ipv6/conf/{name}/disable_ipv6": "1"}
+
+
+def write(sysctls: Mapping[str, str]) -> None:
+    """Sets *sysctls*.
+
+    :raises Problem: when the kernel refuses one.
+    """
+    for name, value in sysctls.items():
+        path = Path("/proc/sys") / name
+        try:
+            path.write_text(value)
+        except FileNotFoundError:
+            if name.startswith("net/ipv6/"):
+                continue  # a kernel without IPv6 has nothing to switch off
+            raise Problem(f"this kernel has no sysctl {name.replace('/', '.')}: eve-meta needs it") from None
+        except OSError as error:
+            raise Problem(f"cannot set the sysctl {name.replace('/', '.')}: {error.strerror}") from None
+
+
+def changed(sysctls: Mapping[str, str]) -> Iterator[str]:
+    """Those of *sysctls* that have another value now, each as ``NAME=VALUE`` that would set it."""
+    for name, value in sysctls.items():
+        try:
+            # Not pathlib: this is done every other second, for some thirty.
+            descriptor = os.open(f"/proc/sys/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # its link is gone, which is told otherwise; or a kernel without IPv6
+        try:
+            now = os.read(descriptor, 64)
+        finally:
+            os.close(descriptor)
+        if now.strip() != value.encode():
+            yield f"{name.replace('/', '.')}={value}"

@@ -1,0 +1,263 @@
+"""How the project's values become plain data and come back: one cattrs converter for files and messages.
+
+Plain data is what JSON holds. Addresses and uuids are their usual text, bytes are base64, enums their value.
+Structuring is strict: a key that a class does not know, and a value of another type than the field's, is an error that
+says so. :func:`faults` turns what structuring raises into one message for each thing that is wrong.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import enum
+import re
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+from operator import attrgetter
+from types import GenericAlias
+from typing import Any, TypeVar, get_args, get_origin
+from uuid import UUID
+
+import attrs
+import cattrs
+from cattrs.errors import (
+    AttributeValidationNote,
+    BaseValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationNote,
+)
+from cattrs.gen import make_dict_structure_fn, override
+
+from eve_meta.values.checks import BadValue, quote, quote_where_text_belongs
+from eve_meta.values.domain import OF_A_SOURCE, Address, Interface, Network, SubnetType, TokenPolicy
+
+T = TypeVar("T")
+E = TypeVar("E", bound=enum.Enum)
+
+
+def _interface(text: str) -> Interface:
+    # ip_interface() takes an address alone for a network of that one address; a guest would then have no neighbours.
+    if "/" not in text:
+        raise ValueError
+    return ip_interface(text)
+
+
+TEXTUAL: tuple[tuple[Any, Callable[[str], Any], str], ...] = (
+    (UUID, UUID, "a uuid such as 1a831fa7-c50b-4693-a16e-fb8171f1b69e"),
+    (Address, ip_address, "an IP address such as 10.1.2.1"),
+    (Interface, _interface, "an address with its prefix length such as 10.1.2.10/24"),
+    (Network, ip_network, "a network such as 192.168.50.0/24"),
+    (IPv4Address, IPv4Address, "an IPv4 address such as 203.0.113.7"),
+)
+"""Types that are written as text: how they are read, and what to tell whoever wrote something else."""
+
+STRICT: tuple[tuple[type, str], ...] = ((str, "a string"), (int, "a whole number"), (bool, "true or false"))
+
+_PLAIN_KEY = re.compile(r"[\w-]+\Z")
+
+
+@attrs.frozen
+class Fault:
+    """One thing that is wrong in plain data: *message* says what; *path*, the keys and list indices that lead there."""
+
+    path: tuple[Any, ...]
+    message: str
+
+    @property
+    def field(self) -> str:
+        """The path as people write it: ``nics[0].subnets[1].address``."""
+        text = ""
+        for step in self.path:
+            plain = isinstance(step, str) and _PLAIN_KEY.match(step)
+            text += ("." if text else "") + step if plain else f"[{step!r}]"
+        return text
+
+
+def make_converter(*, written: bool = False, **options: Any) -> cattrs.Converter:
+    """A converter of the project's values; *options* are :class:`cattrs.Converter`'s.
+
+    :param written: whether it reads what a person wrote, who may not say what only a source of the inventory knows.
+
+    Structuring raises ``cattrs.errors.BaseValidationError``, which :func:`faults` explains.
+    """
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True, **options)
+    for kind, parse, expected in TEXTUAL:
+        structure = _textual(parse, expected)
+        converter.register_structure_hook(kind, structure)
+        # "Address | None" is one flat union to Python, so cattrs does not see the Address in it.
+        converter.register_structure_hook(kind | None, _or_none(structure))
+    for kind in (UUID, IPv4Address, IPv6Address, IPv4Interface, IPv6Interface, IPv4Network, IPv6Network):
+        converter.register_unstructure_hook(kind, str)
+    for union in (Address, Interface, Network):
+        converter.register_unstructure_hook(union, str)
+        converter.register_unstructure_hook(union | None, lambda value: None if value is None else str(value))
+    # cattrs iterates whatever it is given: "tags: public" would become six tags of one letter.
+    converter.register_structure_hook_factory(_is(tuple), lambda kind: _tuple_of_list(kind, converter))
+    converter.register_structure_hook_factory(_is(Mapping), lambda kind: _mapping_of_dict(kind, converter))
+    converter.register_structure_hook_factory(attrs.has, lambda kind: _class_of_dict(kind, converter, written))
+    for choice in (SubnetType, TokenPolicy):
+        converter.register_structure_hook(choice, _one_of(choice))
+        # cattrs would leave an enum of strings as it is, which JSON can hold but YAML cannot.
+        converter.register_unstructure_hook(choice, attrgetter("value"))
+    for kind, expected in STRICT:
+        converter.register_structure_hook(kind, _strict(kind, expected))
+    converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
+    converter.register_structure_hook(bytes, lambda value, _: decode_base64(value))
+    return converter
+
+
+def faults(
+    error: Exception, *, aliases: Mapping[type, tuple[str, ...]] | None = None, path: tuple[Any, ...] = ()
+) -> Iterator[Fault]:
+    """Each thing that is wrong, out of the *error* that a converter of :func:`make_converter` raised.
+
+    :param aliases: keys that a file may hold in place of a class's fields, to be suggested too.
+    :param path: where in the whole the structured data is.
+    """
+    if isinstance(error, BaseValidationError):
+        for part in error.exceptions:
+            yield from faults(part, aliases=aliases, path=path + _step(part))
+    elif isinstance(error, ForbiddenExtraKeysError):
+        fields = [field.name for field in attrs.fields(error.cl) if not _is_of_a_source(field)]
+        known = fields + list((aliases or {}).get(error.cl, ()))
+        for key in sorted(error.extra_fields, key=str):
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            yield Fault((*path, key), f"unknown key; {hint}")
+    elif isinstance(error, KeyError):
+        yield Fault(path, "expected a value, but the key is missing")
+    else:
+        yield Fault(path, str(error))
+
+
+def _step(part: Exception) -> tuple[Any, ...]:
+    # cattrs notes the name of a field and the index of an item; what __attrs_post_init__ raises comes without a note.
+    for note in getattr(part, "__notes__", ()):
+        if isinstance(note, AttributeValidationNote):
+            return (note.name,)
+        if isinstance(note, IterableValidationNote):
+            return (note.index,)
+    return (part.field,) if isinstance(part, BadValue) and part.field is not None else ()
+
+
+def decode_base64(text: Any) -> bytes:
+    """The bytes that *text* encodes; white space, as folded YAML has it, does not matter.
+
+    :raises ValueError: when it is not base64.
+    """
+    if isinstance(text, str):
+        try:
+            return base64.b64decode("".join(text.split()), validate=True)
+        except ValueError:
+            pass
+    raise ValueError(f"expected base64 text, got {quote_where_text_belongs(text)}")
+
+
+def _plain(plain: type, expected: str, hook: Callable[[Any], T]) -> Callable[[Any, Any], T]:
+    def structure(value: Any, _kind: Any) -> T:
+        if not isinstance(value, plain):
+            raise ValueError(f"expected {expected}, got {quote(value)}")
+        return hook(value)
+
+    return structure
+
+
+def _is(origin: Any) -> Callable[[Any], bool]:
+    return lambda kind: get_origin(kind) is origin
+
+
+def _tuple_of_list(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    items: Any = GenericAlias(list, get_args(kind)[:1])
+    hook = converter.get_structure_hook(items)
+    return _plain(list, "a list", lambda value: tuple(hook(value, items)))
+
+
+def _mapping_of_dict(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    items: Any = GenericAlias(dict, get_args(kind))
+    hook = converter.get_structure_hook(items)
+    return _plain(dict, "a mapping of names to values", lambda value: hook(value, items))
+
+
+def _class_of_dict(kind: Any, converter: cattrs.Converter, written: bool) -> Callable[[Any, Any], Any]:
+    attrs.resolve_types(kind)
+    hooks: Any = {
+        each.name: override(omit=True)
+        if written and _is_of_a_source(each)
+        else override(struct_hook=_validated(each, converter))
+        for each in attrs.fields(kind)
+    }
+    hook = make_dict_structure_fn(
+        kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **hooks
+    )
+    return _plain(dict, "a mapping of names to values", lambda value: hook(value, kind))
+
+
+def _is_of_a_source(attribute: attrs.Attribute[Any]) -> bool:
+    return attribute.metadata == OF_A_SOURCE
+
+
+def _validated(attribute: attrs.Attribute[Any], converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    # attrs runs validators one after the other and stops at the first that fails. Run here, as part of structuring each
+    # field, all of a file's mistakes come out at once.
+    hook = converter.get_structure_hook(attribute.type)
+    convert: Any = attribute.converter
+
+    def structure(value: Any, kind: Any) -> Any:
+        structured = hook(value, kind)
+        if convert is not None:
+            structured = convert(structured)
+        if attribute.validator is not None:
+            attribute.validator(None, attribute, structured)
+        return structured
+
+    return structure
+
+
+def _or_none(hook: Callable[[Any, Any], T]) -> Callable[[Any, Any], T | None]:
+    return lambda value, kind: None if value is None else hook(value, kind)
+
+
+def _textual(parse: Callable[[str], Any], expected: str) -> Callable[[Any, Any], Any]:
+    def structure(value: Any, _kind: Any) -> Any:
+        # Not parse(value) of anything: ip_address(1) is 0.0.0.1.
+        if isinstance(value, str):
+            try:
+                return parse(value)
+            except ValueError:
+                pass
+        raise ValueError(f"expected {expected}, got {quote_where_text_belongs(value)}")
+
+    return structure
+
+
+def _one_of(choice: type[E]) -> Callable[[Any, Any], E]:
+    def structure(value: Any, _kind: Any) -> E:
+        try:
+            return choice(value)
+        except ValueError:
+            choices = ", ".join(member.value for member in choice)
+            raise ValueError(f"expected one of {choices}, got {quote_where_text_belongs(value)}") from None
+
+    return structure
+
+
+def _strict(kind: type[T], expected: str) -> Callable[[Any, Any], T]:
+    quoted = quote_where_text_belongs if kind is str else quote
+
+    def structure(value: Any, _kind: Any) -> T:
+        # type(), not isinstance(): to Python, True is an int.
+        if type(value) is not kind:
+            raise ValueError(f"expected {expected}, got {quoted(value)}")
+        return value
+
+    return structure

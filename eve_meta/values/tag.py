@@ -1,0 +1,40 @@
+"""The tag: the number by which a tap is known from the packet to the answer.
+
+A tag is 1..65535. In the private namespace it travels as ``skb->mark = STEERED | tag``, which the accepted socket
+inherits (``net.ipv4.tcp_fwmark_accept``) and the worker reads with ``getsockopt(SO_MARK)``. The bit :data:`STEERED`
+lets one ``ip rule`` match every tag. It lies above the 16 bits that iptables' ``CT --zone-orig mark`` keeps of a mark,
+so that the conntrack zone *is* the tag. ``bpf/shared.h`` holds the same numbers for the programs; a test compares both.
+"""
+
+from __future__ import annotations
+
+STEERED = 0x10000
+"""The bit of a packet mark that says: this packet came through a tap of ours."""
+
+MIN_TAG = 1
+MAX_TAG = 0xFFFF
+"""Tags are 16 bits wide because a conntrack zone is (``struct nf_conntrack_zone.id`` is a u16)."""
+
+
+def tag_of_mark(mark: int) -> int | None:
+    """The tag that the socket mark *mark* carries, or None when the packet came through no tap of ours."""
+    tag = mark & MAX_TAG
+    return tag if mark & STEERED and tag else None
+
+
+def mark_of_tag(tag: int) -> int:
+    """The packet mark of *tag*.
+
+    :raises ValueError: when *tag* is not within :data:`MIN_TAG` … :data:`MAX_TAG`.
+    """
+    if not MIN_TAG <= tag <= MAX_TAG:
+        raise ValueError(f"expected a tag of {MIN_TAG}..{MAX_TAG}, got {tag!r}")
+    return STEERED | tag
+
+
+def worker_of_tag(tag: int, workers: int) -> int:
+    """Which of so many *workers* answers the guest of *tag*; the kernel is told the same (``steering/shares.py``).
+
+    Tags are given one after the other, so that every worker has as many taps.
+    """
+    return tag % workers

@@ -1,0 +1,274 @@
+"""A worker: the process that answers guests. Started by the supervisor within the private network namespace.
+
+It imports what it needs, gives up every privilege, and only then accepts connections: everything that parses what
+guests send is here. All it knows is what the supervisor tells it of the taps whose guests it answers; all it tells is
+what those asked for and how often, how long that took, and what they post.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ReactorNotRunning
+from twisted.internet.interfaces import IReactorCore, IReactorSocket, IReactorTime
+from twisted.logger import Logger
+
+from eve_meta.runtime.log import log_to_stderr
+from eve_meta.runtime.reactor import reactor
+from eve_meta.values.problem import Problem
+from eve_meta.web.accept import Acceptor
+from eve_meta.web.confine import confine
+from eve_meta.web.hosts import Hosts
+from eve_meta.web.site import Site
+from eve_meta.web.sockets import prepare
+from eve_meta.web.table import Grants
+from eve_meta.wire.boot_reports import TaggedReport
+from eve_meta.wire.channel import CHANNEL_FD, FIRST_LISTENER_FD, MAX_TO_WORKER, Channel
+from eve_meta.wire.latency import pack_times
+from eve_meta.wire.messages import (
+    MAX_COUNTED_TAGS,
+    Asked,
+    Begin,
+    BootReports,
+    Counts,
+    CountsRequest,
+    Drain,
+    Drained,
+    PasswordDone,
+    PutNode,
+    PutTap,
+    RemoveTap,
+    SetPassword,
+    Timed,
+    ToSupervisor,
+    ToWorker,
+)
+from eve_meta.wire.password import Outcome
+from eve_meta.wire.requests import pack
+
+COUNT_INTERVAL = 1.0
+"""Seconds at most until the supervisor hears of a request; a worker that dies takes this much of the counts along."""
+
+PIECE = 32 * 1024
+"""Bytes of reports in one frame, roughly; in JSON they may take twice as many."""
+
+PASSWORD_RETRY_TIME = 2.0
+"""Seconds after a password could not be kept in which its tap's next fails without the supervisor: by passwords alone
+guests must not make a worker say more than the supervisor suffers
+(:data:`eve_meta.supervisor.worker_link.SAY_RATE`)."""
+
+END_TIME = 2.0
+"""Seconds in which guests can read what they asked for, when this worker ends and the way to them stays."""
+
+IDLE_TIME = 0.5
+"""Seconds of these in which a request may still come on a connection that is there: a guest that has just connected, or
+has not read yet that it should ask no more."""
+
+LOOK_EVERY = 0.02
+"""Seconds between two looks at whether all guests are done."""
+
+
+class WorkerReactor(IReactorCore, IReactorSocket, IReactorTime):
+    """What a worker needs of the reactor."""
+
+
+class Worker:
+    """Joins the site, which guests talk to, and the channel to the supervisor."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: WorkerReactor, site: Site, listeners: int) -> None:
+        self._reactor = reactor
+        self._listeners = range(FIRST_LISTENER_FD, FIRST_LISTENER_FD + listeners)
+        self._site = site
+        self._channel = Channel(self._received, self._supervisor_gone, MAX_TO_WORKER)
+        site.counted = self._counted
+        site.store_password = self._store_password
+        self._report_due = False
+        self._acceptors: list[Acceptor] = []
+        self._may_accept = True
+        self._passwords: dict[int, Deferred[Outcome]] = {}
+        self._resting: set[int] = set()  # tags whose last password failed
+
+    def start(self) -> None:
+        """Takes the channel; connections are accepted when the supervisor says so."""
+        self._channel.adopt(self._reactor, CHANNEL_FD)
+        os.close(CHANNEL_FD)
+
+    def _received(self, message: ToWorker | ToSupervisor, payload: bytes) -> None:
+        match message:
+            case PutTap():
+                extras = Grants(tokens=message.tokens, token_key=message.token_key, password=message.password)
+                self._site.ledger.begin(message.tag, message.generation)
+                self._site.put(message.tag, message.tap, message.since, payload or None, extras)
+            case RemoveTap():
+                self._site.remove(message.tag)
+                self._site.ledger.begin(message.tag, 0)
+            case PutNode():
+                self._site.node = message.node
+            case Begin():
+                self._accept()
+            case Drain():
+                self._drain()
+            case CountsRequest():
+                self._report(message.number)
+            case PasswordDone():
+                if message.outcome is Outcome.FAILED:
+                    self._resting.add(message.tag)
+                    self._reactor.callLater(PASSWORD_RETRY_TIME, self._resting.discard, message.tag)
+                if (waiting := self._passwords.pop(message.tag, None)) is not None:
+                    waiting.callback(message.outcome)
+
+    def _store_password(self, tag: int, password: str) -> Deferred[Outcome]:
+        if tag in self._passwords or tag in self._resting:
+            return succeed(Outcome.FAILED)
+        waiting = self._passwords[tag] = Deferred()
+        self._channel.send(SetPassword(tag=tag), password.encode())
+        return waiting
+
+    def _counted(self) -> None:
+        """Something was counted: tell it soon. At rest there is nothing to tell and no timer."""
+        if not self._report_due:
+            self._report_due = True
+            self._reactor.callLater(COUNT_INTERVAL, self._report, 0)
+
+    def _report(self, number: int) -> None:
+        if number == 0:
+            self._report_due = False
+        for packed in pack(self._site.take_rows()):
+            self._channel.send(Asked(), packed)
+        for packed in pack_times(self._site.take_times()):
+            self._channel.send(Timed(), packed)
+        for reports in _in_pieces(self._site.take_reports()):
+            self._channel.send(BootReports(reports=reports))
+        counts = [(str(tag), of_tag) for tag, of_tag in self._site.take_counts().items()]
+        while len(counts) > MAX_COUNTED_TAGS:
+            self._channel.send(Counts(counts=dict(counts[:MAX_COUNTED_TAGS])))
+            del counts[:MAX_COUNTED_TAGS]
+        if counts or number:
+            self._channel.send(Counts(counts=dict(counts), number=number))
+
+    def _accept(self) -> None:
+        if not self._may_accept:
+            return
+        for fd in self._listeners:
+            listener = socket.socket(fileno=fd)
+            prepare(listener)
+            self._acceptors.append(Acceptor(self._reactor, listener, self._site))
+            self._acceptors[-1].start()
+
+    def _accept_no_more(self) -> None:
+        self._may_accept = False
+        while self._acceptors:
+            self._acceptors.pop().stop()
+
+    def _drain(self) -> None:
+        self._accept_no_more()
+        self._site.draining = True
+        self._reactor.callLater(IDLE_TIME, self._end_idle)
+        self._when_quiet(partial(self._channel.send, Drained()))
+
+    def _end_idle(self) -> None:
+        # Also those whose last answer was begun before it was known to be the last.
+        self._site.end_idle()
+        self._reactor.callLater(LOOK_EVERY, self._end_idle)
+
+    def _supervisor_gone(self) -> None:
+        # It died, and the way to guests stays. But it held what we were told: without it a tap's new domain would never
+        # be heard of, so nobody is answered any more.
+        self._accept_no_more()
+        self._site.finish()
+        self._when_quiet(self.end)
+
+    def _when_quiet(self, then: Callable[[], None], looks: int = round(END_TIME / LOOK_EVERY)) -> None:
+        """Calls *then* when all guests have read what they were to, or have not within that many *looks*."""
+        if self._site.is_quiet or not looks:
+            then()
+        else:
+            self._reactor.callLater(LOOK_EVERY, self._when_quiet, then, looks - 1)
+
+    def end(self) -> None:
+        """Ends. Guests that are not done with reading hear of it now: the way to them is taken down afterwards."""
+        self._site.cut_all()
+        # Twisted makes the cuts in its next turn.
+        self._reactor.callLater(0, self._stop)
+
+    def _stop(self) -> None:
+        with contextlib.suppress(ReactorNotRunning):  # told so twice
+            self._reactor.stop()
+
+
+def _in_pieces(reports: Iterable[TaggedReport]) -> Iterator[tuple[TaggedReport, ...]]:
+    piece: list[TaggedReport] = []
+    cost = 0
+    for told in reports:
+        piece.append(told)
+        cost += told.report.cost
+        if cost >= PIECE:
+            yield tuple(piece)
+            piece, cost = [], 0
+    if piece:
+        yield tuple(piece)
+
+
+class _Stderr(io.TextIOBase):
+    """Standard error in which a line that finds no room is lost: no worker waits for whoever reads it."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode(errors="backslashreplace"))
+        return len(text)
+
+
+def main() -> int:
+    """Runs a worker; the supervisor gives it its arguments."""
+    parser = argparse.ArgumentParser(description="A worker of eve-meta; only its supervisor can start one.")
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--uid", type=int, required=True)
+    parser.add_argument("--gid", type=int, required=True)
+    parser.add_argument("--listeners", type=int, required=True)
+    parser.add_argument("--domain-wait", type=float, required=True)
+    parser.add_argument("--hop-limit", type=int, required=True)
+    parser.add_argument("--host", action="append", default=[])
+    arguments = parser.parse_args()
+    # Out of the session, and so away from the terminal, where whoever takes this process over could type. And Ctrl-C
+    # there does not come here: ending is the supervisor's to say.
+    os.setsid()
+    # What the service manager says to all processes at once, each time that the supervisor is to end or has.
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGABRT):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.set_blocking(2, False)
+    sys.stderr = _Stderr()
+    log_to_stderr()
+    site = Site(
+        reactor,
+        domain_wait=arguments.domain_wait,
+        hop_limit=arguments.hop_limit,
+        hosts=Hosts(arguments.host),
+    )
+    worker = Worker(reactor, site, arguments.listeners)
+    try:
+        confine(arguments.root, arguments.uid, arguments.gid)
+    except Problem as problem:
+        print(f"eve-meta: {problem}", file=sys.stderr)
+        return 1
+    # What the supervisor says at its own end. Where it only closes the channel, it has died.
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(worker.end))
+    worker.start()
+    reactor.run(installSignalHandlers=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,295 @@
+"""One domain file: what a person gets wrong, told with its line; what would hurt the daemon, refused."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+
+from eve_meta.inventory.files import reading
+from eve_meta.inventory.files.domain_file import MAX_FILE, DomainFile, read_domain_file
+from eve_meta.values.domain import Domain
+from eve_meta.values.plain import make_converter
+from tests.unit.strategies import domains
+
+WORLD = "every user of this host can read it, with the secrets that it may hold: chmod o= it"
+PREFIX = "expected an address with its prefix length such as 10.1.2.10/24"
+FORMS = "user_data, user_data_file, user_data_base64"
+
+
+def read(tmp_path: Path, text: str | bytes) -> DomainFile:
+    path = tmp_path / "web1.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.chmod(0o600)
+    return read_domain_file(str(path))
+
+
+def good(tmp_path: Path, text: str) -> Domain:
+    file = read(tmp_path, text)
+    assert file.problems == ()
+    assert file.domain is not None
+    return file.domain
+
+
+def wrong(tmp_path: Path, text: str | bytes) -> list[str]:
+    """The problems, as they are printed, without the file's path."""
+    file = read(tmp_path, text)
+    assert file.domain is None
+    return [str(problem).removeprefix(f"{tmp_path}/web1.yaml") for problem in file.problems]
+
+
+# -- attacks, and slips that have their effect --
+
+
+@pytest.mark.parametrize("text", ["- " * 100_000, "[" * 100_000, "{a: " * 100_000, "? " * 100_000])
+def test_nesting_that_overflows_libyamls_stack(tmp_path: Path, text: str) -> None:
+    assert wrong(tmp_path, text) == [":1: expected at most 50 levels of nesting, got more"]
+
+
+def test_a_billion_laughs(tmp_path: Path) -> None:
+    bomb = "l0: &l0 [ha, ha, ha, ha, ha, ha, ha, ha, ha, ha]\n"
+    bomb += "".join(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 10)}]\n" for i in range(1, 10))
+    assert wrong(tmp_path, bomb) == [":5: expected at most 50000 values, aliases followed, got more"]
+
+
+def test_an_alias_of_itself(tmp_path: Path) -> None:
+    assert wrong(tmp_path, "vendor_data: &a\n  b: *a\n") == [
+        ":2: expected an alias outside of what it stands for, got *a"
+    ]
+
+
+def test_a_million_values(tmp_path: Path) -> None:
+    assert wrong(tmp_path, "- a\n" * 1_000_000) == [":50000: expected at most 50000 values, aliases followed, got more"]
+
+
+def test_ten_gigabytes_are_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "big.yaml"
+    path.touch(0o600)
+    os.truncate(path, 10 * 1024**3)
+    began = time.monotonic()
+    (problem,) = read_domain_file(str(path)).problems
+    assert str(problem) == f"{path}: expected at most {MAX_FILE} bytes, got more in '{path}'"
+    assert time.monotonic() - began < 1
+
+
+def test_user_data_of_ten_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    (tmp_path / "image").touch(0o600)
+    os.truncate(tmp_path / "image", 10 * 1024**3)
+    assert wrong(tmp_path, "name: a\nuser_data_file: image\n") == [
+        f":2: user_data_file: expected at most 16777216 bytes, got more in '{tmp_path}/image'"
+    ]
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/proc/self/mem", "a directory", "a fifo"])
+def test_what_is_no_file_neither_hangs_nor_is_read(tmp_path: Path, target: str) -> None:
+    path = tmp_path / "web1.yaml"
+    if target == "a directory":
+        path.mkdir()
+    elif target == "a fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(target)
+    (problem,) = read_domain_file(str(path)).problems
+    assert str(path) in str(problem)
+
+
+def test_yaml_that_runs_code_is_refused(tmp_path: Path) -> None:
+    (problem,) = wrong(tmp_path, "name: !!python/object/apply:os.system [id]\n")
+    assert problem.startswith(":1: YAML: could not determine a constructor for the tag")
+
+
+def test_secrets_that_everybody_may_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    path = tmp_path / "web1.yaml"
+    path.write_text("name: a\nuser_data_file: secret\n")
+    path.chmod(0o600)
+    (tmp_path / "secret").write_text("hunter2")
+    (tmp_path / "secret").chmod(0o644)
+    file = read_domain_file(str(path))
+    assert file.domain is not None
+    assert [str(problem) for problem in file.problems] == [f"{tmp_path}/secret: warning: {WORLD}"]
+    tmp_path.chmod(0o700)
+    assert read_domain_file(str(path)).problems == ()
+
+
+# -- slips --
+
+
+def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
+    text = """\
+uid: 5
+name: 007
+meta: {1: x, a: yes, b: 2024-01-01}
+hostname: "-a"
+tokens: off
+nics:
+- tap: vnet0
+  mac: 10:20:30:40:50:50
+  tapp: x
+- mac: zz
+  subnets:
+  - {type: ipv4,
+     address: 10.0.0.300/24}
+shares:
+- tag: home
+user_data_file: missing
+files:
+- {path: /a, content_base64: "**"}
+- path: b
+  content: 5
+"""
+    mac = "10:20:30:40:50:50"
+    sexagesimal = 10 * 60**5 + 20 * 60**4 + 30 * 60**3 + 40 * 60**2 + 50 * 60 + 50
+    assert wrong(tmp_path, text) == [
+        ":1: uid: unknown key; did you mean 'uuid'?",
+        ":2: name: expected a string, got 7: put it in quotes (that is how YAML reads 007)",
+        ":3: meta[1]: expected a string, got 1: put it in quotes",
+        ":3: meta.a: expected a string, got True: put it in quotes (that is how YAML reads yes)",
+        ":3: meta.b: expected a string, got the date 2024-01-01: put it in quotes",
+        ":4: hostname: expected a host name such as web1.example.org, got '-a'",
+        ":5: tokens: expected one of optional, required, off, got False: put it in quotes (that is how YAML reads off)",
+        f":8: nics[0].mac: expected a string, got {sexagesimal}: put it in quotes (that is how YAML reads {mac})",
+        ":9: nics[0].tapp: unknown key; did you mean 'tap'?",
+        ":10: nics[1].mac: expected a MAC address such as fa:16:3e:00:00:01, got 'zz'",
+        f":13: nics[1].subnets[0].address: {PREFIX}, got '10.0.0.300/24'",
+        ":15: shares[0].share_id: expected a value, but the key is missing",
+        f":16: user_data_file: cannot read '{tmp_path}/missing': No such file or directory",
+        ":18: files[0].content_base64: expected base64 text, got '**'",
+        ":19: files[1].path: expected an absolute path, got 'b'",
+        ":20: files[1].content: expected text, got 5: put it in quotes",
+    ]
+
+
+def test_what_only_a_hypervisor_knows_is_an_unknown_key(tmp_path: Path) -> None:
+    (line,) = wrong(tmp_path, "name: a\neve: {openstack: true}\n")
+    assert line.startswith(":2: eve: unknown key; known are uuid, name, ")
+    assert "eve" not in line.partition("known are ")[2]
+    assert wrong(tmp_path, "name: a\nevee: 1\n")[0].startswith(":2: evee: unknown key; known are uuid, ")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", ": expected a domain, which is a mapping with a 'uuid' or a 'name', got nothing"),
+        ("- a\n", ": expected a domain, which is a mapping with a 'uuid' or a 'name', got ['a']"),
+        ("hostname: a\n", ":1: expected a 'uuid' or a 'name', got neither"),
+        ("name: a\n\nname: b\n", ":3: name: the key is given twice, first in line 1"),
+        ("name: a\nmeta: {b: c, b: d}\n", ":2: meta.b: the key is given twice, first in line 2"),
+        ("name: a\nnics:\n- {tap: x, mtu: 70,\n   tap: y}", ":4: nics[0].tap: the key is given twice, first in line 3"),
+        ("name: a\n---\nname: b\n", ":2: YAML: expected a single document in the stream, but found another document"),
+        ("name: a: b\n", ":1: YAML: mapping values are not allowed in this context"),
+        ("name: a\nmeta: [\nx: y\n", ":4: YAML: while parsing a flow sequence, did not find expected ',' or ']'"),
+        ("name: a\nmeta: \x07\n", ":2: YAML: control characters are not allowed"),
+        (b"name: a\nhostname: \xff\n", ":2: expected text in UTF-8, got the byte 0xff"),
+        (
+            "name: 2024-13-45\n",
+            ":1: YAML: '2024-13-45' looks to YAML like type timestamp, but is not: put it in quotes",
+        ),
+        ("name: a\nuser_data: 5\n", ":2: user_data: expected text, got 5: put it in quotes"),
+        (
+            "name: a\nuser_data:\n  packages: [x]\n",
+            ":2: user_data: expected text, got {'packages': ['x']}; write '|' after the colon and indent the text",
+        ),
+        (
+            "name: a\nuser_data: b\nuser_data_base64: Yg==\n",
+            f":3: user_data_base64: expected one of {FORMS}, got user_data and user_data_base64",
+        ),
+        ("name: a\nuser_data_fil: b\n", ":2: user_data_fil: unknown key; did you mean 'user_data_file'?"),
+        ("name: a\nfiles: [{path: /a, contnt: b}]\n", ":2: files[0].contnt: unknown key; did you mean 'content'?"),
+        ("name: a\nuser_data_file: ''\n", ":2: user_data_file: expected the path of a file, got ''"),
+        ('name: a\nuser_data_file: "a\\0b"\n', ":2: user_data_file: expected the path of a file, got 'a\\x00b'"),
+        ("name: a\nuser_data_file: /\n", ":2: user_data_file: expected '/' to be a file, got something else"),
+    ],
+)
+def test_what_is_wrong(tmp_path: Path, text: str | bytes, message: str) -> None:
+    assert wrong(tmp_path, text) == [message]
+
+
+def test_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "web1.yaml"
+    path.symlink_to("nowhere")
+    (problem,) = read_domain_file(str(path)).problems
+    assert str(problem) == f"{path}: cannot read '{path}': No such file or directory"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "web1.yaml"
+    path.touch(0o000)
+    (problem,) = read_domain_file(str(path)).problems
+    assert str(problem) == f"{path}: cannot read '{path}': Permission denied"
+
+
+# -- what is right --
+
+
+def test_user_data_in_its_three_forms(tmp_path: Path) -> None:
+    blob = bytes(range(256))
+    (tmp_path / "ud").mkdir()
+    (tmp_path / "ud/blob").write_bytes(blob)
+    (tmp_path / "ud/blob").chmod(0o600)
+    assert good(tmp_path, "name: a\nuser_data: |\n  #cloud-config\n  é\n").user_data == "#cloud-config\né\n".encode()
+    assert good(tmp_path, "name: a\nuser_data_file: ud/blob\n").user_data == blob
+    assert good(tmp_path, f"name: a\nuser_data_base64: {base64.b64encode(blob).decode()}\n").user_data == blob
+    assert good(tmp_path, "name: a\nuser_data:\n").user_data is None
+
+
+def test_content_in_its_two_forms(tmp_path: Path) -> None:
+    text = "name: a\nfiles:\n- {path: /a, content: é}\n- {path: /b, content_base64: /w==}\n- {path: /c}\n"
+    assert [file.content for file in good(tmp_path, text).files] == ["é".encode(), b"\xff", b""]
+
+
+def test_anchors_and_merges_are_yaml(tmp_path: Path) -> None:
+    domain = good(
+        tmp_path,
+        "name: a\nnics:\n- &nic {tap: x, mtu: 1400}\n- {<<: *nic, tap: y}\nfiles: [&f {path: /a, content: b}, *f]\n",
+    )
+    assert [(nic.tap, nic.mtu) for nic in domain.nics] == [("x", 1400), ("y", 1400)]
+    assert [file.content for file in domain.files] == [b"b", b"b"]
+
+
+def test_what_needs_no_quotes(tmp_path: Path) -> None:
+    domain = good(tmp_path, "uuid: 1a831fa7-c50b-4693-a16e-fb8171f1b69e\nname: web1\nlaunch_index: 2\n")
+    assert (str(domain.uuid), domain.launch_index) == ("1a831fa7-c50b-4693-a16e-fb8171f1b69e", 2)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(domain=domains().filter(lambda domain: domain.tokens is None or domain.tokens.value != "required"))
+def test_every_domain_can_be_written_as_a_file(tmp_path: Path, domain: Domain) -> None:
+    plain = make_converter(omit_if_default=True).unstructure(domain)
+    if "user_data" in plain:
+        plain["user_data_base64"] = plain.pop("user_data")
+    for file in plain.get("files", ()):
+        if "content" in file:
+            file["content_base64"] = file.pop("content")
+    assert good(tmp_path, yaml.safe_dump(plain)) == domain
+
+
+# -- whether it must be read again --
+
+
+def test_an_old_file_is_read_once_and_a_changed_one_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "RACY_NS", 0)
+    (tmp_path / "secret").write_text("1")
+    file = read(tmp_path, "name: a\nuser_data_file: secret\n")
+    assert file.unchanged()
+    (tmp_path / "secret").write_text("2")
+    assert not file.unchanged()
+
+
+def test_a_file_that_was_written_just_now_is_read_again(tmp_path: Path) -> None:
+    # A second write within the same tick of the clock would leave times, size and inode as they are.
+    assert not read(tmp_path, "name: a\n").unchanged()
+
+
+def test_user_data_that_comes_later_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "RACY_NS", 0)
+    file = read(tmp_path, "name: a\nuser_data_file: secret\n")
+    assert file.unchanged()
+    (tmp_path / "secret").touch()
+    assert not file.unchanged()

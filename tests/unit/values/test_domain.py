@@ -1,0 +1,104 @@
+"""Values refuse what no guest could use, where they are made."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eve_meta.values.checks import BadValue
+from eve_meta.values.domain import (
+    MAX_USER_DATA,
+    Domain,
+    Ec2,
+    File,
+    Nic,
+    Route,
+    Subnet,
+    SubnetType,
+    is_device_name,
+    is_hostname,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "field"),
+    [
+        (Domain, {}, None),
+        (Domain, {"name": ""}, "name"),
+        (Domain, {"name": "a\nb"}, "name"),
+        (Domain, {"name": "a" * 256}, "name"),
+        (Domain, {"name": "a", "hostname": "a..b"}, "hostname"),
+        (Domain, {"name": "a", "launch_index": True}, "launch_index"),
+        (Domain, {"name": "a", "meta": {"a": 1}}, "meta"),
+        (Domain, {"name": "a", "meta": {"a\n": "1"}}, "meta"),
+        (Domain, {"name": "a", "public_keys": {"a=b": "ssh-ed25519 AAAA"}}, "public_keys"),
+        (Domain, {"name": "a", "public_keys": {"a": " "}}, "public_keys"),
+        (Domain, {"name": "a", "vendor_data": {"a": float("nan")}}, "vendor_data"),
+        (Domain, {"name": "a", "vendor_data": {"a": b""}}, "vendor_data"),
+        (Domain, {"name": "a", "vendor_data": {"a": [{1: 2}]}}, "vendor_data"),
+        (Domain, {"name": "a", "vendor_data2": [1]}, "vendor_data2"),
+        (Domain, {"name": "a", "user_data": bytes(MAX_USER_DATA + 1)}, "user_data"),
+        (Domain, {"name": "a", "dedicated_cpus": (-1,)}, "dedicated_cpus"),
+        (Domain, {"name": "a", "nics": (Nic(tap="t"), Nic(tap="t"))}, "nics"),
+        (Nic, {"tap": "a/b"}, "tap"),
+        (Nic, {"tap": "a" * 16}, "tap"),
+        (Nic, {"tap": ".."}, "tap"),
+        (Nic, {"mac": "fa:16:3e:00:00"}, "mac"),
+        (Nic, {"mtu": 67}, "mtu"),
+        (Nic, {"vlan": 0}, "vlan"),
+        (Nic, {"tags": ("a,b",)}, "tags"),
+        (File, {"path": "etc/motd"}, "path"),
+        (Ec2, {"instance_id": "x-1"}, "instance_id"),
+        (Ec2, {"block_device_mapping": {"a/b": "vda"}}, "block_device_mapping"),
+        (Subnet, {"type": SubnetType.IPV4}, "address"),
+        (Subnet, {"type": SubnetType.IPV4, "address": ip_interface("fd00::1/64")}, "address"),
+        (Subnet, {"type": SubnetType.IPV6_SLAAC, "gateway": ip_address("10.0.0.1")}, "gateway"),
+        (Route, {"to": ip_network("10.0.0.0/8"), "via": ip_address("fd00::1")}, "via"),
+    ],
+)
+def test_refused(kind: type, values: dict[str, Any], field: str | None) -> None:
+    with pytest.raises(BadValue, match="expected") as caught:
+        kind(**values)
+    assert caught.value.field == field
+
+
+def test_a_route_of_the_other_version_is_refused() -> None:
+    route = Route(to=ip_network("fd00::/8"), via=ip_address("fd00::1"))
+    with pytest.raises(BadValue, match="expected 'routes' of IP version 4"):
+        Subnet(type=SubnetType.IPV4_DHCP, routes=(route,))
+
+
+def test_secrets_do_not_show() -> None:
+    files = (File(path="/etc/key", content=b"hunter2"),)
+    domain = Domain(name="a", user_data=b"hunter2", vendor_data={"password": "hunter2"}, files=files)
+    assert "hunter2" not in repr(domain)
+
+
+def test_a_mac_is_told_in_small_letters() -> None:
+    assert Nic(mac="FA:16:3E:00:00:0A").mac == "fa:16:3e:00:00:0a"
+
+
+def test_cpus_are_told_in_order_once() -> None:
+    assert Domain(name="a", dedicated_cpus=(3, 2, 3)).dedicated_cpus == (2, 3)
+
+
+def test_a_name_alone_makes_the_same_uuid_everywhere() -> None:
+    assert Domain(name="web1").instance_uuid == UUID("5b6b87fa-7e00-5ac2-8c65-a3e1b11926a9")
+    assert Domain(name="web1").instance_uuid != Domain(name="web2").instance_uuid
+
+
+@given(name=st.text(min_size=1, max_size=255).filter(str.isprintable))
+def test_every_name_makes_a_good_hostname(name: str) -> None:
+    assert is_hostname(Domain(name=name).guest_hostname)
+
+
+@given(text=st.text(max_size=20))
+def test_a_device_name_is_what_the_kernel_takes(text: str) -> None:
+    good = is_device_name(text)
+    kernel = 0 < len(text.encode()) <= 15 and text not in (".", "..") and not set(text) & set("/: \t\n\r\v\f")
+    assert not good or kernel

@@ -1,0 +1,186 @@
+"""What guests say of their own boot: what is taken of it, and what no guest brings about by it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+
+from eve_meta.steering.taps.tap import Tap
+from eve_meta.supervisor.tap_state import MAX_REPORTS, TapState
+from eve_meta.values.domain import Domain, TokenPolicy
+from eve_meta.web.tally import MAX_BYTES, MAX_TAP_BYTES, Reports
+from eve_meta.wire.boot_reports import (
+    MAX_DESCRIPTION,
+    MAX_FIELD,
+    MAX_NAME,
+    MAX_REPORT,
+    BootReport,
+    Result,
+    What,
+    read_phone_home,
+    read_report,
+)
+from tests.unit.web.asking import UNKNOWN, known, tell
+from tests.unit.web.guest import Guest, make_site
+
+REPORT = "/eve-meta/v1/report"
+PHONE_HOME = "/eve-meta/v1/phone-home"
+GOOD = {"name": "init-network", "description": "d", "event_type": "finish", "origin": "cloudinit", "timestamp": 1.5}
+
+
+def told(**changed: Any) -> bytes:
+    return json.dumps({**GOOD, **changed}).encode()
+
+
+def test_what_cloud_init_reports() -> None:
+    assert read_report(told(result="WARN"), 5.0) == BootReport(
+        at=5.0, what=What.FINISH, name="init-network", description="d", result=Result.WARN
+    )
+    assert read_report(told(event_type="start"), 5.0).result is None
+
+
+def test_what_a_phone_home_tells() -> None:
+    found = read_phone_home(b"pub_key_rsa=ssh-rsa+AAAA%2B%3D+root%40vm%0A&hostname=vm&other=x", 5.0)
+    assert found.fields == {"pub_key_rsa": "ssh-rsa AAAA+= root@vm", "hostname": "vm"}
+
+
+def test_no_escape_sequence_gets_through_and_nothing_long() -> None:
+    found = read_report(told(name="\x1b[2J" + "n" * 500, description="\u202e\ud800ä\n" + "d" * 500), 5.0)
+    assert found.name == "?[2J" + "n" * (MAX_NAME - 4)
+    assert found.description == "????" + "d" * (MAX_DESCRIPTION - 4)
+    assert read_phone_home(b"fqdn=%1b%00" + b"x" * 5000, 5.0).fields == {"fqdn": "??" + "x" * (MAX_FIELD - 2)}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b"[" * MAX_REPORT,
+        b"1" * MAX_REPORT,
+        told(event_type="phone-home"),
+        told(event_type=["start"]),
+        told(event_type=None),
+        told(name=""),
+        told(name=7),
+        told(result="GREAT"),
+        told(result={}),
+    ],
+)
+def test_what_is_no_report(body: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # whatever it says
+        read_report(body, 5.0)
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b"x=y", b"&" * 100, b"fqdn=x&" * 100])
+def test_what_is_no_form(body: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # whatever it says
+        read_phone_home(body, 5.0)
+
+
+@given(st.binary(max_size=300) | st.builds(json.dumps, st.recursive(st.none() | st.text(), st.lists)).map(str.encode))
+def test_no_bytes_raise_anything_else(body: bytes) -> None:
+    for read in (read_report, read_phone_home):
+        with contextlib.suppress(ValueError):
+            assert isinstance(read(body, 5.0), BootReport)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"at": float("nan")},
+        {"name": "\x1b[2J"},
+        {"name": "n" * (MAX_NAME + 1)},
+        {"description": "ä"},
+        {"fields": {"else": "x"}},
+        {"fields": {"fqdn": "x" * (MAX_FIELD + 1)}},
+    ],
+)
+def test_a_worker_that_was_taken_over_gets_nothing_else_through(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        BootReport(**{"at": 5.0, "what": What.START, "name": "n", **wrong})
+
+
+# -- over HTTP --
+
+
+def post(path: str, body: bytes, *, method: str = "POST", entry: Any = None) -> Any:
+    request = (
+        f"{method} {path} HTTP/1.1\r\nHost: 169.254.169.254\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    )
+    return tell(known() if entry is None else entry, request).response
+
+
+def test_reports_are_posted_to_their_paths() -> None:
+    assert post(REPORT, told()).what is What.FINISH
+    assert post(PHONE_HOME, b"hostname=vm").what is What.PHONE_HOME
+    assert post(REPORT, b"hostname=vm").status == 400
+    assert post(PHONE_HOME, told()).status == 400
+    assert post(REPORT, told(x="x" * MAX_REPORT)).status == 413
+    for path in ("/eve-meta", "/eve-meta/v1", "/eve-meta/v1/report/x", "/eve-meta/v2/report", "/eve-meta/v1/else"):
+        assert post(path, told()).status == 404
+    for method in ("GET", "HEAD", "PUT", "DELETE"):
+        refused = post(REPORT, b"", method=method)
+        assert (refused.status, refused.extra) == (405, "Allow: POST\r\n")
+
+
+def test_whoever_needs_a_token_needs_one_here_too() -> None:
+    assert post(REPORT, told(), entry=known(tokens=TokenPolicy.REQUIRED)).status == 401
+
+
+def test_a_guest_whose_domain_is_unknown_reports_nothing() -> None:
+    assert post(REPORT, told(), entry=UNKNOWN).status == 404
+
+
+def test_a_guest_that_reports_without_end_is_told_so_and_takes_nothing_from_others() -> None:
+    began: list[None] = []
+    reports = Reports(lambda: began.append(None))
+    one = BootReport(at=5.0, what=What.START, name="n")
+    taken = sum(reports.add(1, 0, one) for _ in range(1000))
+    assert taken == MAX_TAP_BYTES // one.cost
+    assert reports.add(2, 0, one)
+    many = sum(reports.add(tag, 0, one) for tag in range(3, 5000))
+    assert (taken + 1 + many) * one.cost <= MAX_BYTES
+    assert len(began) == 1
+    assert len(reports.take()) == taken + 1 + many
+    assert reports.take() == []
+    assert reports.add(1, 0, one)
+
+
+def test_the_site_keeps_what_is_posted_for_the_supervisor() -> None:
+    site = make_site(Clock())
+    site.ledger.begin(7, 3)
+    guest = Guest(site)
+    body = told()
+    head = f"POST {REPORT} HTTP/1.1\r\nHost: 169.254.169.254\r\nContent-Length: {len(body)}\r\n\r\n"
+    guest.send(head.encode() + body)
+    assert guest.answers[0].status == 204
+    (kept,) = site.take_reports()
+    assert (kept.generation, kept.report.name) == (site.ledger.generation(kept.tag), "init-network")
+
+
+# -- kept --
+
+
+def test_of_each_tap_the_latest_reports_are_kept() -> None:
+    domain = Domain(uuid=UUID(int=1))
+    state = TapState(Tap("vnet1", 7, 1, 10.0, True), domain)
+    for number in range(MAX_REPORTS + 10):
+        state.add_report(0, BootReport(at=20.0, what=What.START, name=str(number)), 50.0)
+    state.add_report(0, BootReport(at=20.0, what=What.PHONE_HOME, fields={"fqdn": "x"}), 50.0)
+    for generation, at in ((1, 20.0), (0, 9.0), (0, 51.0)):
+        state.add_report(generation, BootReport(at=at, what=What.START, name="wrong"), 50.0)
+    assert [report.name for report in state.reports] == [str(number) for number in range(10, MAX_REPORTS + 10)]
+    assert state.phone_home is not None
+    state.assign(None)
+    assert [len(state.reports), state.phone_home] == [0, None]

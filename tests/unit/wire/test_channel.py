@@ -1,0 +1,182 @@
+"""What supervisor and worker tell each other, and what a worker that a guest took over may try."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.testing import StringTransport
+
+from eve_meta.values.domain import TokenPolicy
+from eve_meta.values.eve_node import Node
+from eve_meta.wire.boot_reports import BootReport, Result, TaggedReport, What
+from eve_meta.wire.channel import MAX_TO_SUPERVISOR, Channel
+from eve_meta.wire.messages import (
+    Asked,
+    Begin,
+    BootReports,
+    Counts,
+    CountsRequest,
+    Drain,
+    Drained,
+    PasswordDone,
+    PutNode,
+    PutTap,
+    RemoveTap,
+    SetPassword,
+    Timed,
+    ToSupervisor,
+    ToWorker,
+)
+from eve_meta.wire.password import Outcome
+
+
+class End:
+    """One end of a channel, and what came out of it."""
+
+    def __init__(self, max_length: int = MAX_TO_SUPERVISOR) -> None:
+        self.received: list[tuple[ToWorker | ToSupervisor, bytes]] = []
+        self.closed = 0
+        self.channel = Channel(self._received, self._close, max_length)
+        self.transport = StringTransport()
+        self.channel.makeConnection(self.transport)
+
+    def feed(self, data: bytes) -> None:
+        self.channel.dataReceived(data)
+
+    def _received(self, message: ToWorker | ToSupervisor, payload: bytes) -> None:
+        self.received.append((message, payload))
+
+    def _close(self) -> None:
+        self.closed += 1
+
+
+FINISHED = BootReport(at=5.5, what=What.FINISH, name="init", description="d", result=Result.WARN)
+PHONE_HOME = BootReport(at=5.0, what=What.PHONE_HOME, fields={"fqdn": "vm.example.org"})
+
+MESSAGES: list[ToWorker | ToSupervisor] = [
+    PutTap(tag=7, tap="vnet0", since=12.5),
+    PutTap(tag=7, tap="vnet0", since=1.0, tokens=TokenPolicy.REQUIRED, token_key=b"\0\n\xff", password="a\nb"),
+    RemoveTap(tag=7),
+    PutNode(node=Node(location=b'{"a":"\\n"}', wwan_metrics=b"{}")),
+    Begin(),
+    Drain(),
+    Drained(),
+    CountsRequest(number=3),
+    Counts(counts={"7": {"no_token": 3, "malformed": 1}, "0": {"timeout": 1}}, number=3),
+    Asked(),
+    Timed(),
+    BootReports(reports=(TaggedReport(7, 1, FINISHED), TaggedReport(8, 0, PHONE_HOME))),
+    SetPassword(tag=7),
+    *(PasswordDone(tag=7, outcome=outcome) for outcome in Outcome),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+@pytest.mark.parametrize("payload", [b"", b"{}", b"line\nline\n\x00\xff"], ids=["none", "json", "binary"])
+def test_what_is_sent_is_received(message: ToWorker | ToSupervisor, payload: bytes) -> None:
+    sender, receiver = End(), End()
+    sender.channel.send(message, payload)
+    for byte in sender.transport.value():
+        receiver.feed(bytes([byte]))
+    assert receiver.received == [(message, payload)]
+    assert not receiver.transport.disconnecting
+
+
+def frame(content: bytes) -> bytes:
+    return struct.pack("!I", len(content)) + content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"null\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"message": "Shutdown"}\n',
+        b'{"message": null}\n',
+        b'{"message": "Report"}\n',
+        b'{"message": "Report", "number": "1"}\n',
+        b'{"message": "Report", "number": true}\n',
+        b'{"message": "Report", "number": 1, "more": 2}\n',
+        b'{"message": "Counts", "counts": {"7": 3}}\n',
+        b'{"message": "Counts", "counts": {"7": {"200": "many"}}}\n',
+        b'{"message": "Counts", "counts": [["7", {}]]}\n',
+        b'{"message": "Asked", "rows": []}\n',
+        b'{"message": "SetPassword", "tag": "7"}\n',
+        b'{"message": "PasswordDone", "tag": 7, "outcome": "perhaps"}\n',
+        b'{"message": ["Report"], "number": 1}\n',
+        b"[" * 100000 + b"\n",
+        b"\xff\xfe\n",
+    ],
+    ids=repr,
+)
+def test_a_worker_that_says_what_is_no_message_is_cut_off(content: bytes) -> None:
+    end = End()
+    end.feed(frame(content))
+    assert end.received == []
+    assert end.transport.disconnecting
+
+
+def test_a_worker_that_announces_a_frame_too_large_is_cut_off_before_it_is_read() -> None:
+    end = End()
+    end.feed(struct.pack("!I", MAX_TO_SUPERVISOR + 1))
+    assert end.transport.disconnecting
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_at_all_raise(data: bytes) -> None:
+    end = End()
+    end.feed(frame(data))
+    assert end.received == []
+    assert end.transport.disconnecting
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists, max_leaves=5))
+def test_no_json_at_all_raises(value: object) -> None:
+    for content in (
+        json.dumps(value),
+        json.dumps({"message": value}),
+        json.dumps({"message": "Counts", "counts": value}),
+    ):
+        end = End()
+        end.feed(frame(content.encode() + b"\n"))
+        assert end.received == []
+        assert end.transport.disconnecting
+
+
+def test_no_password_is_in_what_a_message_shows_of_itself() -> None:
+    message = PutTap(tag=7, tap="vnet0", since=1.0, token_key=b"key", password="secret")
+    assert "secret" not in repr(message)
+    assert "b'key'" not in repr(message)
+
+
+def test_the_end_of_the_other_side_is_told_once() -> None:
+    end = End()
+    end.channel.connectionLost()
+    assert end.closed == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"what": "\x1b[2J"},
+        {"result": "GREAT"},
+        {"at": "soon"},
+        {"name": "\x1b[2J"},
+        {"fields": {"x": "y"}},
+        {"else": 1},
+    ],
+)
+def test_a_report_that_no_sound_worker_tells_ends_the_channel(wrong: dict[str, object]) -> None:
+    report = {"at": 5.0, "what": "start", "name": "n", **wrong}
+    plain = {"message": "Reported", "reports": [{"tag": 1, "generation": 0, "report": report}]}
+    frame = json.dumps(plain).encode() + b"\n"
+    receiver = End()
+    receiver.feed(struct.pack("!I", len(frame)) + frame)
+    assert (receiver.received, receiver.transport.disconnecting) == ([], True)
