@@ -100,17 +100,17 @@ def frame(content: bytes) -> bytes:
         b"{}\n",
         b'{"message": "Shutdown"}\n',
         b'{"message": null}\n',
-        b'{"message": "Report"}\n',
-        b'{"message": "Report", "number": "1"}\n',
-        b'{"message": "Report", "number": true}\n',
-        b'{"message": "Report", "number": 1, "more": 2}\n',
+        b'{"message": "CountsRequest"}\n',
+        b'{"message": "CountsRequest", "number": "1"}\n',
+        b'{"message": "CountsRequest", "number": true}\n',
+        b'{"message": "CountsRequest", "number": 1, "more": 2}\n',
         b'{"message": "Counts", "counts": {"7": 3}}\n',
         b'{"message": "Counts", "counts": {"7": {"200": "many"}}}\n',
         b'{"message": "Counts", "counts": [["7", {}]]}\n',
         b'{"message": "Asked", "rows": []}\n',
         b'{"message": "SetPassword", "tag": "7"}\n',
         b'{"message": "PasswordDone", "tag": 7, "outcome": "perhaps"}\n',
-        b'{"message": ["Report"], "number": 1}\n',
+        b'{"message": ["CountsRequest"], "number": 1}\n',
         b"[" * 100000 + b"\n",
         b"\xff\xfe\n",
     ],
@@ -175,7 +175,7 @@ def test_the_end_of_the_other_side_is_told_once() -> None:
 )
 def test_a_report_that_no_sound_worker_tells_ends_the_channel(wrong: dict[str, object]) -> None:
     report = {"at": 5.0, "what": "start", "name": "n", **wrong}
-    plain = {"message": "Reported", "reports": [{"tag": 1, "generation": 0, "report": report}]}
+    plain = {"message": "BootReports", "reports": [{"tag": 1, "generation": 0, "report": report}]}
     frame = json.dumps(plain).encode() + b"\n"
     receiver = End()
     receiver.feed(struct.pack("!I", len(frame)) + frame)
