@@ -1,9 +1,8 @@
-"""What guests asked for: the labels, what a worker tells of it, and what is kept."""
+"""The kinds of requests, and the rows of request counts on their path from a worker to the supervisor."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import struct
 from http import HTTPStatus
 
@@ -12,8 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eve_meta.documents.path import normalise
-from eve_meta.supervisor.requests_seen import MAX_KINDS, RequestsSeen, Seen
-from eve_meta.web.tally import RequestTally
 from eve_meta.wire.requests import MAX_COUNT, MAX_ROWS, RequestKind, Row, label_of, pack, unpack
 
 ROW = struct.Struct("=HBHIddI")
@@ -52,71 +49,18 @@ ROW = struct.Struct("=HBHIddI")
         ("/computeMetadata/v1/instance", RequestKind.OTHER),
     ],
 )
-def test_what_a_path_asks_for(path: str, label: RequestKind) -> None:
+def test_a_path_has_the_kind_of_the_document_that_it_leads_to(path: str, label: RequestKind) -> None:
     assert label_of(normalise(path.encode())) is label
 
 
 @given(
     st.lists(st.sampled_from(["openstack", "ec2", "nocloud", "latest", "api", "token", "meta-data", "x"]) | st.text())
 )
-def test_every_path_has_a_label(path: list[str]) -> None:
+def test_every_path_has_a_kind(path: list[str]) -> None:
     assert label_of(tuple(path)) in RequestKind
 
 
-# -- at the worker --
-
-
-def test_the_worker_adds_up_by_kind() -> None:
-    began: list[None] = []
-    ledger = RequestTally(lambda: began.append(None))
-    for now in (1.0, 2.0, 4.0):
-        ledger.add(7, RequestKind.META_DATA, 200, now)
-    ledger.add(7, RequestKind.META_DATA, 503, 5.0)
-    ledger.add(8, RequestKind.META_DATA, 200, 6.0)
-    assert len(began) == 1
-    assert ledger.take() == [
-        Row(7, RequestKind.META_DATA, 200, 3, 1.0, 4.0),
-        Row(7, RequestKind.META_DATA, 503, 1, 5.0, 5.0),
-        Row(8, RequestKind.META_DATA, 200, 1, 6.0, 6.0),
-    ]
-    assert ledger.take() == []
-
-
-def test_what_the_guest_of_one_domain_did_is_never_the_next_ones() -> None:
-    ledger = RequestTally(lambda: None)
-    ledger.add(7, RequestKind.META_DATA, 503, 1.0)
-    ledger.begin(7, 1)
-    ledger.add(7, RequestKind.META_DATA, 200, 2.0)
-    ledger.begin(7, 1)  # the same domain, with another key
-    ledger.add(7, RequestKind.META_DATA, 200, 3.0)
-    ledger.begin(7, 2)
-    ledger.add(7, RequestKind.META_DATA, 200, 4.0)
-    assert ledger.take() == [
-        Row(7, RequestKind.META_DATA, 503, 1, 1.0, 1.0, 0),
-        Row(7, RequestKind.META_DATA, 200, 2, 2.0, 3.0, 1),
-        Row(7, RequestKind.META_DATA, 200, 1, 4.0, 4.0, 2),
-    ]
-    ledger.begin(7, 0)
-    ledger.add(7, RequestKind.META_DATA, 503, 5.0)
-    assert [row.generation for row in ledger.take()] == [0]
-
-
-def test_how_long_answers_took_is_told_by_tag() -> None:
-    began: list[None] = []
-    ledger = RequestTally(lambda: began.append(None))
-    for seconds in (0.0001, 0.00011, 9.9, 11.0):
-        ledger.time(7, seconds)
-    ledger.begin(8, 3)
-    ledger.time(8, 0.0)
-    assert began
-    seven, eight = ledger.take_times()
-    assert (seven.tag, seven.generation, seven.buckets) == (7, 0, (1, 1, *(0,) * 9, 1, 1))
-    assert seven.total == pytest.approx(20.90021)
-    assert (eight.tag, eight.generation, eight.buckets) == (8, 3, (1, *(0,) * 12))
-    assert ledger.take_times() == []
-
-
-# -- on the way --
+# -- rows --
 
 
 rows = st.builds(
@@ -132,11 +76,11 @@ rows = st.builds(
 
 
 @given(st.lists(rows))
-def test_what_is_packed_is_unpacked(rows: list[Row]) -> None:
+def test_rows_that_are_packed_are_unpacked_unchanged(rows: list[Row]) -> None:
     assert [row for packed in pack(rows) for row in unpack(packed)] == rows
 
 
-def test_many_rows_go_in_pieces() -> None:
+def test_many_rows_are_packed_into_several_payloads() -> None:
     many = [Row(tag, RequestKind.OTHER, 404, 1, 0.0, 0.0) for tag in range(MAX_ROWS + 1)]
     assert [len(unpack(packed)) for packed in pack(many)] == [MAX_ROWS, 1]
 
@@ -152,52 +96,12 @@ def test_many_rows_go_in_pieces() -> None:
     ],
     ids=["a piece of a row", "no label", "no status", "no count", "too many"],
 )
-def test_what_no_worker_tells_is_no_row(packed: bytes) -> None:
+def test_bytes_that_no_sound_worker_packs_are_refused(packed: bytes) -> None:
     with pytest.raises(ValueError, match="expected"):
         unpack(packed)
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_raise_anything_else(packed: bytes) -> None:
+def test_bytes_are_unpacked_or_raise_a_value_error(packed: bytes) -> None:
     with contextlib.suppress(ValueError):
         assert len(unpack(packed)) * ROW.size == len(packed)
-
-
-# -- kept --
-
-
-def kept(*rows: Row, since: float = 0.0, now: float = 100.0) -> RequestsSeen:
-    record = RequestsSeen(since)
-    for row in rows:
-        record.add(row, now)
-    return record
-
-
-def test_first_and_last_are_of_all_workers() -> None:
-    record = kept(
-        Row(7, RequestKind.META_DATA, 200, 3, 5.0, 6.0),
-        Row(7, RequestKind.META_DATA, 200, 1, 2.0, 3.0),
-        Row(7, RequestKind.OPENSTACK, 503, 1, 1.0, 1.0),
-    )
-    assert record.kinds == [
-        (RequestKind.OPENSTACK, 503, Seen(1, 1.0, 1.0)),
-        (RequestKind.META_DATA, 200, Seen(4, 2.0, 6.0)),
-    ]
-    assert record.statuses == {"200": 4, "503": 1}
-
-
-@pytest.mark.parametrize(
-    ("first", "last"),
-    [(9.0, 11.0), (11.0, 10.5), (99.0, 101.0), (math.nan, 50.0), (50.0, math.nan), (-math.inf, math.inf)],
-    ids=str,
-)
-def test_times_that_cannot_be_true_are_no_ones(first: float, last: float) -> None:
-    assert kept(Row(7, RequestKind.META_DATA, 200, 1, first, last), since=10.0).kinds == []
-
-
-def test_what_is_kept_of_a_guest_has_an_end() -> None:
-    statuses = [status.value for status in HTTPStatus]
-    every = [Row(7, label, status, 1, 1.0, 1.0) for label in RequestKind for status in statuses]
-    record = kept(*every, *every)
-    assert len(record.kinds) <= MAX_KINDS + len(statuses)
-    assert sum(record.statuses.values()) == 2 * len(every)
