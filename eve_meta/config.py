@@ -16,7 +16,8 @@ from attrs import field, frozen
 from cattrs.errors import BaseValidationError
 
 from eve_meta.values.checks import check, quote, whole
-from eve_meta.values.domain import IFNAMSIZ, TokenPolicy, is_hostname
+from eve_meta.values.domain import TokenPolicy, is_hostname
+from eve_meta.values.nic import IFNAMSIZ
 from eve_meta.values.plain import faults, make_converter
 from eve_meta.values.problem import Problem
 

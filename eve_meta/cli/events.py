@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from eve_meta.admin.client import ask, follow
-from eve_meta.cli.options import config_option, printable
+from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
+from eve_meta.values.text import escape_unprintable
 
 EXAMPLES = """\
 \b
@@ -42,4 +43,4 @@ def _line(event: Mapping[str, Any]) -> str:
     """*event* for people."""
     who = [str(event[name]) for name in ("tap", "name") if event.get(name) is not None]
     more = [f"{name}={value}" for name, value in event.items() if name not in _OWN]
-    return printable(f"{event['time']}  {event['event']:<14}  {' '.join(who):<24}  {' '.join(more)}".rstrip())
+    return escape_unprintable(f"{event['time']}  {event['event']:<14}  {' '.join(who):<24}  {' '.join(more)}".rstrip())

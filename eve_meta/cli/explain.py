@@ -11,9 +11,10 @@ import click
 
 from eve_meta.cli.gather import gather
 from eve_meta.cli.known import complete_domain
-from eve_meta.cli.options import config_option, printable
+from eve_meta.cli.options import config_option
 from eve_meta.explain.report import any_wrong, plain, steps
 from eve_meta.explain.steps import State, Step
+from eve_meta.values.text import escape_unprintable
 
 STYLES = {
     State.OK: {"fg": "green"},
@@ -60,12 +61,12 @@ def _show(found: list[Step]) -> None:
     width = min(WIDEST, shutil.get_terminal_size((WIDEST, 0)).columns)
     for step in found:
         state = step.verdict.state
-        lines = textwrap.wrap(printable(step.text), max(20, width - len(indent)), break_on_hyphens=False)
+        lines = textwrap.wrap(escape_unprintable(step.text), max(20, width - len(indent)), break_on_hyphens=False)
         head = click.style(state.value.ljust(state_width), **STYLES[state])  # type: ignore[arg-type]
         click.echo(f"{head}  {names[id(step)].ljust(name_width)}  {f'{chr(10)}{indent}'.join(lines)}")
         if step.mend is not None:
             # Never wrapped: it is to be copied.
-            click.echo(f"{indent}{click.style('→', bold=True)} {printable(step.mend)}")
+            click.echo(f"{indent}{click.style('→', bold=True)} {escape_unprintable(step.mend)}")
     wrong = sum(step.verdict.state is State.WRONG for step in found)
     if wrong:
         click.echo("\n1 step is wrong." if wrong == 1 else f"\n{wrong} steps are wrong; begin with the first.")

@@ -56,8 +56,3 @@ def read_directory(path: Path) -> Directory:
     for _ in directory.scan():
         pass
     return directory
-
-
-def printable(text: str) -> str:
-    """*text* as a terminal may show it: names of domains, processes and labels may hold escape sequences."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -13,6 +13,7 @@ from eve_meta.cli.known import complete_domain
 from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
 from eve_meta.values.problem import Problem
+from eve_meta.values.text import escape_unprintable
 
 EXAMPLES = """\
 \b
@@ -45,10 +46,8 @@ def password(name: str, clear: bool, as_json: bool, config: Path | None) -> None
         click.echo(json.dumps(said, indent=2))
     elif said["password"] is None:
         raise Problem(f"the guest of {name} has posted no password")
+    elif sys.stdout.isatty():
+        # A guest wrote it, and a terminal obeys escape sequences.
+        click.echo(escape_unprintable(said["password"], keep="\n"))
     else:
-        click.echo(_shown(said["password"]) if sys.stdout.isatty() else said["password"])
-
-
-def _shown(password: str) -> str:
-    # A guest wrote this, and escape sequences of a terminal can do more than look bad.
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in password)
+        click.echo(said["password"])

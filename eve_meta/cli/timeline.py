@@ -13,8 +13,9 @@ from attrs import frozen
 
 from eve_meta.admin.client import ask
 from eve_meta.cli.known import complete_domain
-from eve_meta.cli.options import config_option, printable
+from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
+from eve_meta.values.text import escape_unprintable
 
 WIDEST = 120
 NARROWEST = 20
@@ -61,13 +62,13 @@ def draw(told: Mapping[str, Any], width: int) -> str:
     rows = sorted(_rows(told), key=lambda row: row.start)
     first = min(row.start for row in rows)
     last = max(row.start if row.end is None else row.end for row in rows)
-    texts = [printable(f"{row.text} {row.more}".rstrip()) for row in rows]
+    texts = [escape_unprintable(f"{row.text} {row.more}".rstrip()) for row in rows]
     times = [f"{row.start:+.3f} s" for row in rows]
     text_width, time_width = max(map(len, texts)), max(map(len, times))
     columns = max(NARROWEST, width - text_width - time_width - 6)
     scale = (columns - 1) / (last - first) if last > first else 0.0
     whose = told["tap"] if told["name"] is None else f"{told['name']} ({told['uuid']}) on {told['tap']}"
-    lines = [printable(f"{whose}, up since {told['since']}"), ""]
+    lines = [escape_unprintable(f"{whose}, up since {told['since']}"), ""]
     for row, text, at in zip(rows, texts, times, strict=True):
         begin = round((row.start - first) * scale)
         end = begin if row.end is None else round((row.end - first) * scale)

@@ -15,7 +15,8 @@ from uuid import uuid5
 from eve_meta.documents.document import lines, text
 from eve_meta.documents.listing import Entry, Listing, in_order
 from eve_meta.documents.network import plain
-from eve_meta.values.domain import Address, Domain, Interface, Nic
+from eve_meta.values.domain import Domain
+from eve_meta.values.nic import Address, Interface, Nic
 
 
 def fixed_addresses(domain: Domain) -> list[Address]:

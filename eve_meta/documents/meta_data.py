@@ -11,7 +11,8 @@ from typing import Any
 
 from eve_meta.documents.document import JSON, Document, dump
 from eve_meta.documents.versions import EPOXY, GRIZZLY, LIBERTY, NEWTON_ONE, OCATA, ROCKY, VICTORIA
-from eve_meta.values.domain import Disk, Domain, Nic
+from eve_meta.values.domain import Disk, Domain
+from eve_meta.values.nic import Nic
 
 CONTENT_NAME = "{:04}"
 """The name of a file below ``/openstack/content`` by its number, as nova's ``"%04i"``."""

@@ -6,7 +6,8 @@ from ipaddress import ip_network
 
 from attrs import frozen
 
-from eve_meta.values.domain import Address, Domain, Nic, Route, Subnet, SubnetType
+from eve_meta.values.domain import Domain
+from eve_meta.values.nic import Address, Nic, Route, Subnet, SubnetType
 
 ANY_NETWORK = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from eve_meta.documents.network import DHCP_ONLY, guest_nics, plain, routes_of
-from eve_meta.values.domain import Domain, Route, Subnet, SubnetType
+from eve_meta.values.domain import Domain
+from eve_meta.values.nic import Route, Subnet, SubnetType
 
 
 def network_config(domain: Domain) -> dict[str, Any] | None:

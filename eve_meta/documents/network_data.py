@@ -18,7 +18,8 @@ from uuid import uuid5
 
 from eve_meta.documents.document import Document, dump
 from eve_meta.documents.network import DHCP_ONLY, GuestNic, guest_nics, plain, routes_of
-from eve_meta.values.domain import Domain, Nic, Subnet
+from eve_meta.values.domain import Domain
+from eve_meta.values.nic import Nic, Subnet
 
 EXPOSED_TYPES = frozenset({"bridge", "dvs", "hw_veb", "hyperv", "ovs", "tap", "vhostuser", "vif"})
 """The link types that guests know (nova's ``LEGACY_EXPOSED_VIF_TYPES``); any other is told as "phy"."""

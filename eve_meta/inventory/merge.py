@@ -18,7 +18,8 @@ import attrs
 from attrs import field, frozen
 
 from eve_meta.inventory.source import InventoryProblem, Layer
-from eve_meta.values.domain import Disk, Domain, Ec2, Nic
+from eve_meta.values.domain import Disk, Domain, Ec2
+from eve_meta.values.nic import Nic
 
 _Said = tuple[Any, str]
 """A value, and where it is said."""

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorSocket, IReactorTime
 
 from eve_meta.supervisor.worker_feed import WorkerFeed
+from eve_meta.values.bucket import TokenBucket
 from eve_meta.wire import password
 from eve_meta.wire.channel import MAX_TO_SUPERVISOR, Channel
 from eve_meta.wire.latency import Times, unpack_times
@@ -99,8 +100,7 @@ class WorkerLink:
         self._distrusted = distrusted
         self._closed = closed
         self._is_distrusted = self._is_closed = False
-        self._may_say = float(SAY_BURST)
-        self._said_at = reactor.seconds()
+        self._allowance = TokenBucket(rate=SAY_RATE, burst=SAY_BURST, now=reactor.seconds())
         self._reports: dict[int, Deferred[None]] = {}
         self._report_number = 0
         self._channel = Channel(self._received, self._channel_closed, MAX_TO_SUPERVISOR, self._admit)
@@ -184,10 +184,7 @@ class WorkerLink:
         self._hearers.posted(tag, text, answer)
 
     def _admit(self, size: int) -> bool:
-        now = self._reactor.seconds()
-        self._may_say = min(SAY_BURST, self._may_say + (now - self._said_at) * SAY_RATE) - size - FRAME_COST
-        self._said_at = now
-        if self._may_say < 0:
+        if not self._allowance.take(self._reactor.seconds(), size + FRAME_COST):
             self._distrust("is more than any sound worker says")
         return not self._is_distrusted
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from eve_meta.values.text import escape_unprintable
+
 MAX_LINES = 50
 """Lines that reach the log within :data:`WINDOW`: a traceback or two. A worker in order writes none for days."""
 
@@ -85,4 +87,4 @@ class WorkerLog:
 
 def _printable(line: bytes) -> str:
     text = line[:MAX_LINE].decode(errors="backslashreplace") + ("…" if len(line) > MAX_LINE else "")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return escape_unprintable(text)

@@ -10,6 +10,8 @@ from typing import Any
 
 from attrs import Attribute
 
+from eve_meta.values.text import is_printable
+
 QUOTES = ": put it in quotes"
 """How an error ends where quotes are what is missing."""
 
@@ -68,11 +70,15 @@ def optional(validator: Validator) -> Validator:
     return validate
 
 
-def printable(text: Any, limit: int) -> bool:
-    """Whether *text* is a string of 1..*limit* printable characters."""
-    return isinstance(text, str) and 0 < len(text) <= limit and text.isprintable()
-
-
 def whole(value: Any, low: int, high: int) -> bool:
     """Whether *value* is an integer of *low*..*high*; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+TEXT_LINE = check("a line of printable characters", lambda v: is_printable(v, 1024))
+
+DEVICE_TAGS = check(
+    "tags of printable characters without a comma",
+    lambda v: all(is_printable(tag, 60) and "," not in tag for tag in v),
+)
+"""The tags of a NIC or a disk."""

@@ -39,7 +39,8 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn, override
 
 from eve_meta.values.checks import BadValue, quote, quote_where_text_belongs
-from eve_meta.values.domain import OF_A_SOURCE, Address, Interface, Network, SubnetType, TokenPolicy
+from eve_meta.values.domain import OF_A_SOURCE, TokenPolicy
+from eve_meta.values.nic import Address, Interface, Network, SubnetType
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)

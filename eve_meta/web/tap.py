@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eve_meta.values.bucket import TokenBucket
 from eve_meta.web.limits import Limits
 
 if TYPE_CHECKING:
@@ -23,30 +24,20 @@ class GuestAllowance:
     def __init__(self, tag: int, limits: Limits, now: float) -> None:
         self.tag = tag
         self.connections: set[Connection] = set()
-        self._limits = limits
-        self._tokens = limits.burst
-        self._filled = now
+        self._max_connections = limits.max_connections
+        self._requests = TokenBucket(rate=limits.rate, burst=limits.burst, now=now)
 
     def admit(self, connection: Connection) -> bool:
         """Count *connection* in, unless there are as many as there may be."""
-        if len(self.connections) >= self._limits.max_connections:
+        if len(self.connections) >= self._max_connections:
             return False
         self.connections.add(connection)
         return True
 
     def take(self, now: float) -> bool:
         """Take one request from the allowance at *now* (seconds, monotonic), unless it is used up."""
-        self._fill(now)
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+        return self._requests.take(now)
 
     def is_idle(self, now: float) -> bool:
         """Whether there is nothing to remember."""
-        self._fill(now)
-        return not self.connections and self._tokens >= self._limits.burst
-
-    def _fill(self, now: float) -> None:
-        self._tokens = min(self._limits.burst, self._tokens + (now - self._filled) * self._limits.rate)
-        self._filled = now
+        return not self.connections and self._requests.is_full(now)

@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl
 
 from attrs import field, frozen
 
-from eve_meta.values.checks import check, printable
+from eve_meta.values.checks import check
+from eve_meta.values.text import is_printable, to_printable_ascii
 
 MAX_REPORT = 8 * 1024
 """Bytes of a report: cloud-init's webhook sends 200, phone_home 2 KB with four host keys."""
@@ -62,8 +63,8 @@ class Result(enum.Enum):
     FAIL = "FAIL"
 
 
-def _plain(text: Any, limit: int) -> bool:
-    return text == "" or (printable(text, limit) and text.isascii())
+def _is_plain(text: Any, limit: int) -> bool:
+    return text == "" or (is_printable(text, limit) and text.isascii())
 
 
 @frozen(kw_only=True)
@@ -77,14 +78,14 @@ class BootReport:
 
     at: float = field(validator=check("a time", lambda v: isinstance(v, float) and math.isfinite(v)))
     what: What
-    name: str = field(default="", validator=check("a short name", lambda v: _plain(v, MAX_NAME)))
-    description: str = field(default="", validator=check("a short text", lambda v: _plain(v, MAX_DESCRIPTION)))
+    name: str = field(default="", validator=check("a short name", lambda v: _is_plain(v, MAX_NAME)))
+    description: str = field(default="", validator=check("a short text", lambda v: _is_plain(v, MAX_DESCRIPTION)))
     result: Result | None = None
     fields: Mapping[str, str] = field(
         factory=dict,
         validator=check(
             "the fields of a phone_home",
-            lambda v: all(name in PHONE_HOME_FIELDS and _plain(text, MAX_FIELD) for name, text in v.items()),
+            lambda v: all(name in PHONE_HOME_FIELDS and _is_plain(text, MAX_FIELD) for name, text in v.items()),
         ),
     )
 
@@ -119,8 +120,8 @@ def read_report(body: bytes, at: float) -> BootReport:
     return BootReport(
         at=at,
         what=what,
-        name=_shown(name, MAX_NAME),
-        description=_shown(told.get("description"), MAX_DESCRIPTION),
+        name=_taken(name, MAX_NAME),
+        description=_taken(told.get("description"), MAX_DESCRIPTION),
         result=result,
     )
 
@@ -131,14 +132,12 @@ def read_phone_home(body: bytes, at: float) -> BootReport:
     :raises ValueError: when it is none.
     """
     form = parse_qsl(body.decode("ascii"), max_num_fields=MAX_FIELDS)
-    fields = {name: _shown(value.strip(), MAX_FIELD) for name, value in form if name in PHONE_HOME_FIELDS}
+    fields = {name: _taken(value.strip(), MAX_FIELD) for name, value in form if name in PHONE_HOME_FIELDS}
     if not fields:
         raise ValueError("no form of cloud-init")
     return BootReport(at=at, what=What.PHONE_HOME, fields=fields)
 
 
-def _shown(text: object, limit: int) -> str:
-    """*text* without what a terminal or a reader could take for something else."""
-    if not isinstance(text, str):
-        return ""
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:limit])
+def _taken(text: object, limit: int) -> str:
+    """Return what is kept of a field that a guest sent: its first *limit* characters, or "" where it is no string."""
+    return to_printable_ascii(text[:limit]) if isinstance(text, str) else ""

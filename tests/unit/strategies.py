@@ -8,7 +8,8 @@ from typing import Any, Literal
 from hypothesis import strategies as st
 
 from eve_meta.values import eve_node as eve
-from eve_meta.values.domain import Disk, Domain, Ec2, File, Nic, Route, Share, Subnet, SubnetType, TokenPolicy
+from eve_meta.values.domain import Disk, Domain, Ec2, File, Share, TokenPolicy
+from eve_meta.values.nic import Nic, Route, Subnet, SubnetType
 
 # str.isprintable() refuses these categories, controls and the like and separators, but for the space.
 PRINTABLE = st.characters(exclude_categories=("C", "Z"), include_characters=" ")

@@ -17,8 +17,9 @@ from eve_meta.inventory.eve.published import (
     NetworkStatus,
     NetworkType,
 )
-from eve_meta.values.domain import Address, Domain, Interface, Nic, Subnet, SubnetType, is_hostname
+from eve_meta.values.domain import Domain, is_hostname
 from eve_meta.values.eve_node import Adapter, Application, Device, Port
+from eve_meta.values.nic import Address, Interface, Nic, Subnet, SubnetType
 
 IPV6_DHCP = SubnetType.IPV6_DHCPV6_STATEFUL
 

@@ -19,9 +19,11 @@ from uuid import UUID
 from attrs import field, frozen
 
 from eve_meta.inventory.eve.pubsub import Fields, Unfit
-from eve_meta.values.checks import printable, whole
-from eve_meta.values.domain import MAX_NAME, Address, Network, is_device_name
+from eve_meta.values.checks import whole
+from eve_meta.values.domain import MAX_NAME
 from eve_meta.values.eve_node import Device
+from eve_meta.values.nic import Address, Network, is_device_name
+from eve_meta.values.text import is_printable
 
 GLOBAL = "global"
 """The key of what there is one of."""
@@ -101,7 +103,7 @@ def app_status(key: str, plain: Any) -> AppStatus:
         raise Unfit("AppNetAdapterList", "expected each Vif once, got one twice")
     return AppStatus(
         uuid=_uuid(key, fields),
-        name=name if printable(name, MAX_NAME) else None,
+        name=name if is_printable(name, MAX_NAME) else None,
         activated=fields.flag("Activated"),
         adapters=adapters,
     )

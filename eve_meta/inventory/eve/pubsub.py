@@ -28,7 +28,7 @@ from attrs import frozen
 from eve_meta.inventory.files.reading import DEBOUNCE, Stamp, read, stamp
 from eve_meta.inventory.source import InventoryProblem
 from eve_meta.values.checks import quote
-from eve_meta.values.domain import Address, Network
+from eve_meta.values.nic import Address, Network
 
 T = TypeVar("T")
 

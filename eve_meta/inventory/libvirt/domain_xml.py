@@ -16,7 +16,8 @@ from attrs import frozen
 from eve_meta.inventory.files.domain_file import read_metadata
 from eve_meta.inventory.source import InventoryProblem
 from eve_meta.values.checks import BadValue
-from eve_meta.values.domain import Disk, Domain, Nic
+from eve_meta.values.domain import Disk, Domain
+from eve_meta.values.nic import Nic
 
 NAMESPACE = "urn:eve-meta:domain:1"
 """The XML namespace of our element in a domain's ``<metadata>``. No URL: nobody is to look there for anything."""

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from eve_meta.documents.document import Document
 from eve_meta.documents.tree import Tree
-from eve_meta.values.domain import Disk, Domain, Ec2, File, Nic, Route, Share, Subnet, SubnetType
+from eve_meta.values.domain import Disk, Domain, Ec2, File, Share
+from eve_meta.values.nic import Nic, Route, Subnet, SubnetType
 
 TODAY = datetime.date(2026, 1, 1)
 

@@ -12,7 +12,8 @@ from attrs import evolve
 
 from eve_meta.documents.tree import Tree
 from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS
-from eve_meta.values.domain import Domain, Ec2, Nic, Subnet, SubnetType
+from eve_meta.values.domain import Domain, Ec2
+from eve_meta.values.nic import Nic, Subnet, SubnetType
 from tests.unit.documents import test_ec2
 from tests.unit.documents.reading import BARE, FULL, TODAY, find, nic, read, static
 

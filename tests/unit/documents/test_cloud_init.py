@@ -14,7 +14,8 @@ from hypothesis import given, settings
 
 from eve_meta.documents.tree import Tree
 from eve_meta.documents.versions import OPENSTACK_VERSIONS
-from eve_meta.values.domain import Domain, Nic, Subnet, SubnetType
+from eve_meta.values.domain import Domain
+from eve_meta.values.nic import Nic, Subnet, SubnetType
 from tests.unit.documents.reading import BARE, FULL, SEED, TODAY, network_data_of, nic, static
 from tests.unit.strategies import domains
 

@@ -9,7 +9,8 @@ from attrs import evolve
 from hypothesis import given, settings
 
 from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS
-from eve_meta.values.domain import Domain, Subnet, SubnetType
+from eve_meta.values.domain import Domain
+from eve_meta.values.nic import Subnet, SubnetType
 from tests.unit.documents.booting import plug_in
 from tests.unit.documents.reading import BARE, FULL, nic, static
 from tests.unit.strategies import domains

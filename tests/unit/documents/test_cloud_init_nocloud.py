@@ -15,7 +15,8 @@ import yaml
 from attrs import evolve
 from hypothesis import given
 
-from eve_meta.values.domain import Domain, Nic, Subnet, SubnetType
+from eve_meta.values.domain import Domain
+from eve_meta.values.nic import Nic, Subnet, SubnetType
 from tests.unit.documents.booting import plug_in
 from tests.unit.documents.reading import BARE, FULL, find, nic, routes, static
 from tests.unit.strategies import domains

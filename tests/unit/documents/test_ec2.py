@@ -12,7 +12,8 @@ from attrs import evolve
 from eve_meta.documents.tree import Tree
 from eve_meta.documents.versions import EC2_VERSIONS
 from eve_meta.values.checks import BadValue
-from eve_meta.values.domain import Domain, Ec2, Subnet, SubnetType
+from eve_meta.values.domain import Domain, Ec2
+from eve_meta.values.nic import Subnet, SubnetType
 from tests.unit.documents.reading import BARE, FULL, find, nic, read, static
 
 VERSIONS = "1.0\n2007-01-19\n2007-03-01\n2007-08-29\n2007-10-10\n2007-12-15\n2008-02-01\n2008-09-01\n2009-04-04\nlatest"

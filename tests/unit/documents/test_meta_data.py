@@ -10,7 +10,8 @@ import pytest
 from attrs import evolve
 
 from eve_meta.documents.versions import OPENSTACK_VERSIONS
-from eve_meta.values.domain import Disk, Domain, Nic
+from eve_meta.values.domain import Disk, Domain
+from eve_meta.values.nic import Nic
 from tests.unit.documents.reading import BARE, FULL, SEED, find, load, read
 
 FIRST_SEEN = {

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from eve_meta.values.domain import Domain, Nic, Subnet, SubnetType
+from eve_meta.values.domain import Domain
+from eve_meta.values.nic import Nic, Subnet, SubnetType
 from tests.unit.documents.reading import FULL, load, nic, read, routes, static
 
 DHCP = Subnet(type=SubnetType.IPV4_DHCP)

@@ -10,7 +10,8 @@ import pytest
 from attrs import evolve
 
 from eve_meta.documents.versions import OPENSTACK_VERSIONS
-from eve_meta.values.domain import Domain, Nic, Subnet, SubnetType
+from eve_meta.values.domain import Domain
+from eve_meta.values.nic import Nic, Subnet, SubnetType
 from tests.unit.documents.reading import FULL, find, load, network_data_of, nic, read, routes, static
 
 DHCP = Subnet(type=SubnetType.IPV4_DHCP)

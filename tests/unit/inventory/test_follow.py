@@ -21,7 +21,8 @@ from eve_meta.inventory.merge import Merged, Merging, merge
 from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import Layer
 from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
-from eve_meta.values.domain import Domain, Nic
+from eve_meta.values.domain import Domain
+from eve_meta.values.nic import Nic
 from tests.unit.inventory.conftest import Until
 from tests.unit.inventory.writing import write
 

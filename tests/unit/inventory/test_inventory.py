@@ -15,7 +15,8 @@ import pytest
 from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
 from eve_meta.inventory.source import InventoryProblem, Layer
-from eve_meta.values.domain import Domain, Nic
+from eve_meta.values.domain import Domain
+from eve_meta.values.nic import Nic
 from tests.unit.inventory.conftest import Until
 from tests.unit.inventory.fakeproc import FakeProc
 from tests.unit.inventory.writing import write

@@ -11,7 +11,8 @@ from hypothesis import given
 
 from eve_meta.inventory.merge import Merged, merge
 from eve_meta.inventory.source import Layer
-from eve_meta.values.domain import Disk, Domain, Ec2, Nic, Subnet, SubnetType
+from eve_meta.values.domain import Disk, Domain, Ec2
+from eve_meta.values.nic import Nic, Subnet, SubnetType
 from tests.unit.strategies import domains as any_domains
 
 UUID1 = UUID("1a831fa7-c50b-4693-a16e-fb8171f1b69e")

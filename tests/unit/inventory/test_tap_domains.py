@@ -8,7 +8,8 @@ from eve_meta.inventory.merge import merge
 from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import InventoryProblem, Layer
 from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
-from eve_meta.values.domain import Domain, Nic
+from eve_meta.values.domain import Domain
+from eve_meta.values.nic import Nic
 
 UUID1 = UUID("1a831fa7-c50b-4693-a16e-fb8171f1b69e")
 UUID2 = UUID("2a831fa7-c50b-4693-a16e-fb8171f1b69e")

@@ -10,8 +10,9 @@ import attrs
 import pytest
 from hypothesis import given
 
-from eve_meta.values.domain import Domain, SubnetType
+from eve_meta.values.domain import Domain
 from eve_meta.values.eve_node import Application
+from eve_meta.values.nic import SubnetType
 from eve_meta.values.plain import decode_base64, faults, make_converter
 from tests.unit.strategies import applications, domains, said
 

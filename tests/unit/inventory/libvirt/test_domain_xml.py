@@ -7,7 +7,8 @@ from uuid import UUID
 import pytest
 
 from eve_meta.inventory.libvirt.domain_xml import NAMESPACE, Description, describe
-from eve_meta.values.domain import Disk, Nic
+from eve_meta.values.domain import Disk
+from eve_meta.values.nic import Nic
 
 NETWORK = UUID("aaaaaaaa-c50b-4693-a16e-fb8171f1b69e")
 PORT = UUID("bbbbbbbb-c50b-4693-a16e-fb8171f1b69e")

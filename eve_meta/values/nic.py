@@ -1,0 +1,134 @@
+"""The values: a network interface of a domain, its subnets and their routes.
+
+As those of :mod:`eve_meta.values.domain`, each is frozen and refuses bad input where it is made.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Any
+from uuid import UUID
+
+from attrs import field, frozen
+
+from eve_meta.values.checks import DEVICE_TAGS, TEXT_LINE, BadValue, check, optional, whole
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
+
+IFNAMSIZ = 15
+"""Bytes of a network device's name (``linux/if.h``, without its final NUL)."""
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
+
+
+class SubnetType(str, enum.Enum):
+    """How a guest gets its address: the ``type`` of a network in nova's ``network_data.json``."""
+
+    IPV4 = "ipv4"
+    IPV4_DHCP = "ipv4_dhcp"
+    IPV6 = "ipv6"
+    IPV6_DHCP = "ipv6_dhcp"
+    IPV6_SLAAC = "ipv6_slaac"
+    IPV6_DHCPV6_STATEFUL = "ipv6_dhcpv6-stateful"
+    IPV6_DHCPV6_STATELESS = "ipv6_dhcpv6-stateless"
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return 4 if self.value.startswith("ipv4") else 6
+
+    @property
+    def static(self) -> bool:
+        """Whether the guest has no other way to learn its address than from us."""
+        return self in (SubnetType.IPV4, SubnetType.IPV6)
+
+
+_MTU = check("an MTU of 68..65535 bytes", lambda v: whole(v, 68, 65535))
+_VLAN = check("a VLAN id of 1..4094", lambda v: whole(v, 1, 4094))
+
+
+def is_device_name(text: str) -> bool:
+    """Whether *text* can be a network device's name (``dev_valid_name()`` in the kernel's ``net/core/dev.c``)."""
+    return (
+        0 < len(text.encode()) <= IFNAMSIZ
+        and text not in (".", "..")
+        and not any(c in "/:" or c.isspace() for c in text)
+        and text.isprintable()
+    )
+
+
+_DEVICE = check(f"a network device's name, at most {IFNAMSIZ} bytes without '/', ':' or space", is_device_name)
+
+
+_MAC_ADDRESS = check("a MAC address such as fa:16:3e:00:00:01", lambda v: isinstance(v, str) and bool(_MAC.match(v)))
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+@frozen(kw_only=True)
+class Route:
+    """A route that a guest is told: to the network *to*, through the router *via*."""
+
+    to: Network
+    via: Address
+
+    def __attrs_post_init__(self) -> None:
+        if self.to.version != self.via.version:
+            raise BadValue(f"expected 'via' of IP version {self.to.version} as in 'to', got {str(self.via)!r}", "via")
+
+
+@frozen(kw_only=True)
+class Subnet:
+    """One way by which a NIC gets an address, and what belongs to it.
+
+    A static type needs an *address*; for the others it is what the guest is known to get (EC2's ``local-ipv4``).
+    *floating* are addresses of other networks that lead here (EC2's ``public-ipv4``).
+    """
+
+    type: SubnetType
+    address: Interface | None = None
+    gateway: Address | None = None
+    dns: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    floating: tuple[Address, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        version = self.type.version
+        if self.type.static and self.address is None:
+            raise BadValue(
+                f"expected an 'address' such as 10.1.2.10/24 for type {self.type.value!r}, got none", "address"
+            )
+        for name, value in (("address", self.address), ("gateway", self.gateway)):
+            if value is not None and value.version != version:
+                raise BadValue(f"expected {name!r} of IP version {version}, got {str(value)!r}", name)
+        for route in self.routes:
+            if route.to.version != version:
+                raise BadValue(f"expected 'routes' of IP version {version}, got {str(route.to)!r}", "routes")
+
+
+@frozen(kw_only=True)
+class Nic:
+    """A domain's network interface. *tap* is the host's end of it; *link* its id in ``network_data.json``.
+
+    Guests are told the *type* "tap" where none is said.
+    """
+
+    tap: str | None = field(default=None, validator=optional(_DEVICE))
+    mac: str | None = field(default=None, converter=_lower, validator=optional(_MAC_ADDRESS))
+    id: UUID | None = None
+    network_id: UUID | None = None
+    type: str | None = field(default=None, validator=optional(TEXT_LINE))
+    link: str | None = field(default=None, validator=optional(TEXT_LINE))
+    mtu: int | None = field(default=None, validator=optional(_MTU))
+    vlan: int | None = field(default=None, validator=optional(_VLAN))
+    trusted: bool | None = None
+    bus: str | None = field(default=None, validator=optional(TEXT_LINE))
+    address: str | None = field(default=None, validator=optional(TEXT_LINE))
+    tags: tuple[str, ...] = field(default=(), validator=DEVICE_TAGS)
+    subnets: tuple[Subnet, ...] = ()
