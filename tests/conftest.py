@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from host_state import HostState
+from harness.host_state import HostState
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 

@@ -22,12 +22,12 @@ from attrs import frozen
 from pyroute2 import IPRoute
 
 from benchmark.field import LOAD_CPU, NAME, SERVER_CPU, until
-from daemon import Daemon
 from eve_meta.steering.bpf.libbpf import open_pin
 from eve_meta.steering.bpf.loader import import_bcc, kernel_headers
 from eve_meta.steering.path import filters
-from guests import BPFFS, Lab
-from namespace import Namespace, inside, ip_batch
+from harness.daemon import Daemon
+from harness.guests import BPFFS, Lab
+from harness.namespace import Namespace, inside, ip_batch
 
 TURNS = 8
 """In a round, each with two runs of iperf3 for each bridge. Many short ones, each of some tenths of a second: what else

@@ -18,9 +18,10 @@ from typing import Any
 
 from attrs import frozen
 
-from daemon import Daemon
-from guests import HERE, Lab
-from namespace import RUN_NETNS, Namespace, ip_batch
+from harness import SCRIPTS
+from harness.daemon import Daemon
+from harness.guests import Lab
+from harness.namespace import RUN_NETNS, Namespace, ip_batch
 
 NAME = "embench"
 SERVICE = "169.254.169.254"
@@ -202,7 +203,7 @@ def field(*, name: str = NAME, settings: str = "") -> Iterator[Field]:
     """A field without guests; *settings* are further lines of the daemon's configuration."""
     with Lab(name) as lab:
         load = lab.directory / "load"
-        subprocess.run(["gcc", "-O2", "-o", load, HERE / "benchmark/load.c"], check=True)
+        subprocess.run(["gcc", "-O2", "-o", load, SCRIPTS / "benchmark/load.c"], check=True)
         daemon = Daemon(lab, settings=settings)
         with daemon:
             yield Field(lab, daemon, load)

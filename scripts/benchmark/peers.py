@@ -13,13 +13,13 @@ from pathlib import Path
 from attrs import frozen
 
 from benchmark.field import META_DATA, SERVER_CPU, Field
-from guests import HERE
-from namespace import inside
+from harness import SCRIPTS
+from harness.namespace import inside
 
 START_TIME = 30.0
 """Seconds until a peer answers; Go's compiler is not part of it."""
 
-SERVERS = HERE / "benchmark/servers"
+SERVERS = SCRIPTS / "benchmark/servers"
 
 
 @frozen

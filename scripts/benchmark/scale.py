@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.field import META_DATA, NAME, cpu_seconds, domain, until
-from daemon import Daemon
 from eve_meta.steering.bpf.libbpf import open_pin
 from eve_meta.steering.taps.tapfilter import TapFilter
-from guests import BPFFS, Guest, Lab
-from link_watch import watching
-from namespace import inside
+from harness.daemon import Daemon
+from harness.guests import BPFFS, Guest, Lab
+from harness.link_watch import watching
+from harness.namespace import inside
 
 STEPS = (10, 100, 1000, 4000)
 """Numbers of taps at which the next ones are timed."""

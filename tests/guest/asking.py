@@ -13,7 +13,7 @@ from functools import partial
 
 from attrs import define, field
 
-from guests import Lab
+from harness.guests import Lab
 from tests.guest.scene import META_DATA, KeepAlive, uuid_of
 
 PATIENCE = 30.0

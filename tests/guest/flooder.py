@@ -20,8 +20,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from namespace import Namespace, inside
-from pump import MAX_FRAME, Pump, open_tap
+from harness.namespace import Namespace, inside
+from harness.pump import MAX_FRAME, Pump, open_tap
 from tests.guest.scene import META_DATA, USER_DATA
 
 GUEST_ADDRESS, HOST_ADDRESS = "10.8.0.2", "10.8.0.1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import libvirtd
+from harness import libvirtd
 
 NAMESPACE = "urn:eve-meta:domain:1"
 

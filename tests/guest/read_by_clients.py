@@ -15,7 +15,7 @@ from typing import Any
 
 def cloud_init(platform: str) -> dict[str, Any]:
     """cloud-init's Ec2 datasource; on *platform* "aws" it insists on a token, elsewhere it knows of none."""
-    from guest_cloud_init import AWS, datasource, hostname
+    from harness.guest_cloud_init import AWS, datasource, hostname
 
     with tempfile.TemporaryDirectory() as folder:
         source = datasource("Ec2", folder, AWS if platform == "aws" else {}, max_wait=5)

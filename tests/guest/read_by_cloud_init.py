@@ -1,10 +1,10 @@
-"""Run within a guest: what scripts/guest_cloud_init.py prints, and the vendor data and files too."""
+"""Run within a guest: what scripts/harness/guest_cloud_init.py prints, and the vendor data and files too."""
 
 import json
 import sys
 import tempfile
 
-import guest_cloud_init
+from harness import guest_cloud_init
 
 
 def main() -> None:

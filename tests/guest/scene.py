@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
-from daemon import Daemon
-from guests import Guest, Lab, Response
-from host_state import Change, HostState
-from namespace import Namespace
+from harness.daemon import Daemon
+from harness.guests import Guest, Lab, Response
+from harness.host_state import Change, HostState
+from harness.namespace import Namespace
 
 SERVICE = "169.254.169.254"
 SERVICE_MAC = "02:a9:fe:a9:fe:01"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from guests import Guest
+from harness.guests import Guest
 from tests.guest.scene import META_DATA, SERVICE, USER_DATA, Identity, Scene, domain, scene
 
 MIB = 1024 * 1024

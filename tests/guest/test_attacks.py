@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 from attrs import frozen
 
-from guests import Guest
-from namespace import Namespace
+from harness.guests import Guest
+from harness.namespace import Namespace
 from tests.guest.scene import META_DATA, ROUTER, SERVICE, SERVICE_MAC, Identity, Scene, domain, eventually, scene
 
 ETH_P_ALL = 0x0003

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from attrs import define, field, frozen
 
-from guests import BPFFS, Guest
-from pump import open_tap
+from harness.guests import BPFFS, Guest
+from harness.pump import open_tap
 from tests.guest.asking import meanwhile
 from tests.guest.scene import Hosts, Identity, Scene, domain, eventually, proc_status, scene, uuid_of
 

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from daemon import EVE_META
-from guests import HERE, Guest
+from harness import SCRIPTS
+from harness.daemon import EVE_META
+from harness.guests import Guest
 from tests.guest.scene import ROUTER, Scene, domain, scene, uuid_of
 
 NAME = "emcli"
@@ -93,7 +94,7 @@ def run(asking: Guest, *arguments: str | Path) -> subprocess.CompletedProcess[st
     """Run a client in a guest, as it is where nobody configured anything of AWS or a proxy."""
     foreign = ("AWS_", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    environment["PYTHONPATH"] = str(HERE)
+    environment["PYTHONPATH"] = str(SCRIPTS)
     return asking.run(*arguments, check=False, timeout=60, env=environment)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from guests import Guest
+from harness.guests import Guest
 from tests.guest.scene import META_DATA, Identity, KeepAlive, Scene, domain, eventually, scene
 
 SOURCE = Path(__file__).with_name("jumping_clock.c")

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from daemon import EVE_META
-from guests import HERE
+from harness import SCRIPTS
+from harness.daemon import EVE_META
 from tests.guest.scene import ROUTER, Scene, domain, scene, uuid_of
 
 READER = Path(__file__).with_name("read_by_cloud_init.py")
@@ -78,7 +78,7 @@ def boots() -> Iterator[Boots]:
         }
         stage.settled(**{f"vnet{number}": number for number in ways})
         began = time.monotonic()
-        environment = dict(os.environ, PYTHONPATH=str(HERE))
+        environment = dict(os.environ, PYTHONPATH=str(SCRIPTS))
         running = {
             number: guest.popen(
                 EVE_META.with_name("python"),

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from attrs import frozen
 
-from guests import Guest
-from namespace import Namespace
+from harness.guests import Guest
+from harness.namespace import Namespace
 from tests.guest.scene import META_DATA, ROUTER, USER_DATA, Hosts, Identity, KeepAlive, Scene, domain, eventually, scene
 
 NAME = "emg-crowd"

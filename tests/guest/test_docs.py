@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guests import Guest
+from harness.guests import Guest
 from tests import texts
 from tests.guest.scene import Scene, domain, eventually, scene
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from daemon import EVE_META
-from guests import HERE, Guest, LabError
+from harness import SCRIPTS
+from harness.daemon import EVE_META
+from harness.guests import Guest, LabError
 from tests.evetree import LOCATION, Tree, adapter, mac, uuid
 from tests.guest.scene import META_DATA, USER_DATA, KeepAlive, Scene, domain, eventually, scene
 
@@ -74,7 +75,7 @@ def user_data(number: int) -> bytes:
 
 def read_by_cloud_init(guest: Guest) -> dict[str, Any]:
     """What cloud-init's OpenStack datasource finds in *guest*."""
-    environment = dict(os.environ, PYTHONPATH=str(HERE))
+    environment = dict(os.environ, PYTHONPATH=str(SCRIPTS))
     python = EVE_META.with_name("python")
     process = guest.popen(python, READER, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:

@@ -14,8 +14,8 @@ from itertools import cycle
 import pytest
 from attrs import field, frozen
 
-from guests import BPFFS, Guest
-from namespace import Namespace, ip_batch
+from harness.guests import BPFFS, Guest
+from harness.namespace import Namespace, ip_batch
 from tests.guest.asking import meanwhile
 from tests.guest.scene import META_DATA, Hosts, Identity, Iptables, KeepAlive, Scene, domain, eventually, scene
 

@@ -19,8 +19,8 @@ from attrs import frozen
 
 from eve_meta.steering.path.iptables import MAX_TRACKED
 from eve_meta.steering.path.sysctls import LISTEN_BACKLOG
-from guests import ZEROCONF, Guest
-from namespace import Namespace, ip_batch
+from harness.guests import ZEROCONF, Guest
+from harness.namespace import Namespace, ip_batch
 from tests.guest.flooder import ACK, HEADER, HOST_ADDRESS, SOURCES, SYN, segments
 from tests.guest.scene import META_DATA, SERVICE, USER_DATA, Identity, Scene, domain, eventually, scene
 

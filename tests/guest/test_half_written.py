@@ -14,7 +14,7 @@ from typing import TextIO
 import pytest
 from attrs import field, frozen
 
-from guests import Guest
+from harness.guests import Guest
 from tests.guest.asking import meanwhile
 from tests.guest.scene import META_DATA, USER_DATA, Scene, domain, eventually, scene, uuid_of
 

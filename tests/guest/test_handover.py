@@ -19,9 +19,9 @@ import pytest
 from attrs import define, evolve
 
 from eve_meta.steering.bpf.maps import Maps
-from guests import BPFFS, Guest
-from namespace import RUN_NETNS, ip_batch
-from service_manager import ServiceManager
+from harness.guests import BPFFS, Guest
+from harness.namespace import RUN_NETNS, ip_batch
+from harness.service_manager import ServiceManager
 from tests.guest.asking import PATIENCE, Asking
 from tests.guest.scene import (
     META_DATA,

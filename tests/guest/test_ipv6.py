@@ -12,7 +12,7 @@ from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from guests import Guest
+from harness.guests import Guest
 from tests.guest.scene import META_DATA, SERVICE_MAC, Scene, domain, eventually, scene, uuid_of
 
 LINK_LOCAL, EC2 = "fe80::a9fe:a9fe", "fd00:ec2::254"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 
-import lab_guests
-from guests import HERE, leftovers
-from lab_demo import differences, look, table
-from lab_guests import PLANS
+from harness import SCRIPTS, lab_guests
+from harness.guests import leftovers
+from harness.lab_demo import differences, look, table
+from harness.lab_guests import PLANS
 from tests.guest.scene import META_DATA, USER_DATA, eventually
 
 GUESTS = ["alder", "birch", "cedar", "dogwood", "elder"]
@@ -18,13 +18,13 @@ SWAPPED, TOKENS, IPV6 = PLANS[1], PLANS[3], PLANS[4]
 def lab(*arguments: str, said: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """``scripts/lab ARGUMENTS`` once bootstrap is done."""
     return subprocess.run(
-        ["/usr/bin/python3", "-B", HERE / "lab.py", *arguments],
+        ["/usr/bin/python3", "-B", SCRIPTS / "harness/lab.py", *arguments],
         input=said,
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS), **environment},
     )
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from daemon import STOP_TIME, Daemon
-from guests import Guest, Lab
+from harness.daemon import STOP_TIME, Daemon
+from harness.guests import Guest, Lab
 from tests.guest.libvirtd import NAMESPACE, Libvirtd, interface
 from tests.guest.scene import META_DATA, USER_DATA, Scene, eventually, uuid_of
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from eve_meta.inventory.libvirt.connection import LibvirtLink
-from guests import Lab
+from harness.guests import Lab
 from tests.guest.libvirtd import Libvirtd, interface
 from tests.unit.inventory.libvirtcontract import LinkContract
 

@@ -16,12 +16,12 @@ from typing import IO, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from guests import HERE
-from namespace import inside
+from harness import ROOT, SCRIPTS
+from harness.namespace import inside
 from tests.guest.scene import META_DATA, ROUTER, SERVICE, USER_DATA, Scene, domain, eventually, scene, uuid_of
 
 NAME = "emobserv"
-PYTHON = HERE.parent / ".venv/bin/python"
+PYTHON = ROOT / ".venv/bin/python"
 METRICS = "127.0.0.1:9169"
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -180,7 +180,7 @@ def test_a_boot_is_a_timeline_with_what_cloud_init_tells_of_it(stage: Scene) -> 
     stage.settled(vnet6=6)
     for path in ("/openstack", META_DATA, USER_DATA):
         assert one.get(path).status == 200
-    done = one.run(PYTHON, HERE / "guest_reports.py", check=False)
+    done = one.run(PYTHON, SCRIPTS / "harness/guest_reports.py", check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert one.get("/eve-meta/v1/report").status == 405
     assert stage.lab.guests["vm2"].get("/eve-meta/v1/report", method="POST", body=b"{}").status == 401

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from eve_meta.values.tag import worker_of_tag
-from guests import Guest, Lab
+from harness.guests import Guest, Lab
 from tests.guest.scene import Identity, Scene, domain, eventually, scene, uuid_of
 
 NAME = "empass"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from guests import Guest
+from harness.guests import Guest
 from tests.guest.scene import META_DATA, USER_DATA, Identity, KeepAlive, Scene, domain, eventually, scene
 
 AT_ONCE = 1.0

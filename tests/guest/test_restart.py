@@ -18,8 +18,8 @@ import pytest
 from attrs import define, evolve
 
 from eve_meta.steering.bpf.maps import Maps
-from guests import BPFFS
-from namespace import RUN_NETNS, Namespace, ip_batch
+from harness.guests import BPFFS
+from harness.namespace import RUN_NETNS, Namespace, ip_batch
 from tests.guest.scene import META_DATA, Hosts, Identity, KeepAlive, Scene, domain, eventually, is_alive, scene, uuid_of
 
 COUNT = 4

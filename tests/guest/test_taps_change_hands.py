@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from guests import Guest
+from harness.guests import Guest
 from tests.guest.scene import META_DATA, USER_DATA, Identity, KeepAlive, Scene, domain, eventually, scene
 
 TAP = "vnet0"

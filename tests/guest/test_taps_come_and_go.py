@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from guests import Guest
-from link_watch import watching
-from namespace import Namespace
+from harness.guests import Guest
+from harness.link_watch import watching
+from harness.namespace import Namespace
 from tests.guest.scene import META_DATA, Identity, Scene, domain, eventually, scene
 
 TIMED = 24

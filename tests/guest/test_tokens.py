@@ -14,8 +14,8 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from guests import Guest, Response
-from namespace import Namespace, ip_batch
+from harness.guests import Guest, Response
+from harness.namespace import Namespace, ip_batch
 from tests.guest.scene import META_DATA, SERVICE, Scene, domain, eventually, scene
 
 NAME = "emtok"

@@ -21,10 +21,11 @@ import pytest
 from attrs import frozen
 
 from eve_meta.steering.doctor.kernel import NEEDED
-from guests import HERE, LabError
-from namespace import RUN_NETNS, Namespace
+from harness import ROOT, SCRIPTS
+from harness.guests import LabError
+from harness.namespace import RUN_NETNS, Namespace
+from harness.unit import UNIT, bounded, capabilities, settings
 from tests.guest.scene import META_DATA, USER_DATA, Hosts, Scene, domain, eventually, proc_status, scene, uuid_of
-from unit import UNIT, bounded, capabilities, settings
 
 NAME = "emg-unit"
 QEMU = "qemu-system-x86_64"
@@ -272,7 +273,7 @@ def test_as_the_unit_starts_it_the_hosts_tools_see_everything(stage: Stage) -> N
     stage.scene.settled(vnet0=0)
     assert "meta0" in Namespace(NAME).run("ip", "link", "show", "meta0").stdout
     shown = stage.scene.lab.host.run(
-        *("/usr/bin/python3", HERE / "inspect-steering", "--tap", "vnet0"),
+        *("/usr/bin/python3", SCRIPTS / "inspect-steering", "--tap", "vnet0"),
         *("--namespace", NAME, "--config", stage.scene.daemon.config),
         check=False,
     )
@@ -354,7 +355,7 @@ def unit(tmp_path: Path) -> Path:
     """The unit as it is installed."""
     assert shutil.which("systemd-analyze"), "systemd-analyze is missing: install the package systemd"
     unit = tmp_path / "eve-meta.service"
-    unit.write_text(UNIT.read_text().replace("@BINDIR@", str(HERE.parent / ".venv/bin")))
+    unit.write_text(UNIT.read_text().replace("@BINDIR@", str(ROOT / ".venv/bin")))
     return unit
 
 

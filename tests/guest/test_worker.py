@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon import EVE_META
-from guests import Guest
-from namespace import RUN_NETNS
+from harness.daemon import EVE_META
+from harness.guests import Guest
+from harness.namespace import RUN_NETNS
 from tests.guest.scene import (
     META_DATA,
     USER_DATA,

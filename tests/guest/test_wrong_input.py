@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from attrs import field, frozen
 
-from daemon import EVE_META
-from guests import BPFFS
-from namespace import ip_batch
+from harness.daemon import EVE_META
+from harness.guests import BPFFS
+from harness.namespace import ip_batch
 from tests.guest.scene import Hosts, Identity, Scene, domain, eventually, scene
 
 NAME = "emg-wrong"

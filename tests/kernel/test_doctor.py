@@ -24,12 +24,13 @@ from eve_meta.steering.doctor import kernel, neighbours, rehearsal, software
 from eve_meta.steering.doctor.finding import Finding
 from eve_meta.steering.path import filters
 from eve_meta.values.problem import Problem
-from guests import HERE, Lab
-from host_state import HostState
-from namespace import inside
-from unit import capabilities
+from harness import ROOT
+from harness.guests import Lab
+from harness.host_state import HostState
+from harness.namespace import inside
+from harness.unit import capabilities
 
-EVE_META = HERE.parent / ".venv/bin/eve-meta"
+EVE_META = ROOT / ".venv/bin/eve-meta"
 
 
 def examine(

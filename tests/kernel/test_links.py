@@ -17,8 +17,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from eve_meta.steering.bpf.libbpf import open_pin
 from eve_meta.steering.taps.links import Link, LinkMonitor, link_of
 from eve_meta.steering.taps.tapfilter import TapFilter
-from guests import Lab
-from namespace import inside
+from harness.guests import Lab
+from harness.namespace import inside
 
 
 class Reactor:

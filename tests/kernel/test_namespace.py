@@ -16,9 +16,9 @@ from eve_meta.steering.path.sysctls import CONNTRACK_SYSCTLS
 from eve_meta.steering.taps.tags import QUARANTINE
 from eve_meta.values.problem import Problem
 from eve_meta.values.tag import mark_of_tag, worker_of_tag
-from guests import Lab
-from host_state import HostState
-from namespace import Namespace, inside
+from harness.guests import Lab
+from harness.host_state import HostState
+from harness.namespace import Namespace, inside
 
 NAME = "emnsp"
 

@@ -21,8 +21,8 @@ from scapy.packet import Packet, Raw
 from eve_meta.steering.bpf.libbpf import open_pin
 from eve_meta.steering.bpf.maps import Maps, Settings
 from eve_meta.steering.taps.tapfilter import TapFilter
-from guests import Lab
-from namespace import inside
+from harness.guests import Lab
+from harness.namespace import inside
 
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x2, 0x1000, 0x4000

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from clean_root import clean_root
-from guests import HERE, Lab
-from machine import Machine
+from harness import SCRIPTS
+from harness.clean_root import clean_root
+from harness.guests import Lab
+from harness.machine import Machine
 
 NAME = "emg-host"
 
@@ -19,7 +20,7 @@ NAME = "emg-host"
 def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, as scripts/package makes it."""
     out = tmp_path_factory.mktemp("deb")
-    done = subprocess.run([HERE / "package", out], capture_output=True, text=True, check=False)
+    done = subprocess.run([SCRIPTS / "package", out], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (made,) = out.iterdir()
     assert done.stdout == f"package: made {made}\n"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from guests import Lab
-from machine import Machine
+from harness.guests import Lab
+from harness.machine import Machine
 from tests.guest.asking import PATIENCE, Asking
 from tests.guest.scene import META_DATA, USER_DATA, Identity, KeepAlive, domain, eventually, proc_status, uuid_of
 

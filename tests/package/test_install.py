@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from guests import HERE
-from machine import Machine
+from harness import ROOT
+from harness.machine import Machine
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -31,7 +31,7 @@ def checkout(chroot: Machine) -> Path:
     into = chroot.root / "root/eve-meta"
     into.mkdir()
     for name in ("setup.cfg", "pyproject.toml", "README.rst", "LICENSE", "eve_meta", "bpf", "scripts", "vagrant"):
-        source = HERE.parent / name
+        source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, into / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:

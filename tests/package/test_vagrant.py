@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from guests import HERE
+from harness import ROOT
 
-VAGRANT = HERE.parent / "vagrant"
+VAGRANT = ROOT / "vagrant"
 
 
 def test_it_is_ruby() -> None:
@@ -35,4 +35,4 @@ def test_the_scripts_that_it_names_are_there() -> None:
     assert (VAGRANT / "provision.sh").stat().st_mode & 0o111
     named = set(re.findall(r"scripts/[a-z]+", text))
     assert named == {"scripts/bootstrap", "scripts/install", "scripts/lab", "scripts/test"}
-    assert all((HERE.parent / name).is_file() for name in named)
+    assert all((ROOT / name).is_file() for name in named)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from vm import Booted, running
-from vm_plans import ADDRESS, FIRST, PLANS, SECOND, Plan
+from harness.vm import Booted, running
+from harness.vm_plans import ADDRESS, FIRST, PLANS, SECOND, Plan
 
 ALDER, BIRCH = FIRST
 CEDAR, DOGWOOD = SECOND

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-import manpage
 from eve_meta.cli import COMMANDS, cli
+from harness import manpage
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from namespace import Namespace, names
+from harness.namespace import Namespace, names
 
 BPFFS = "/sys/fs/bpf"
 

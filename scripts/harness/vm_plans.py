@@ -7,7 +7,7 @@ import re
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
-from vm_image import Image
+from harness.vm_image import Image
 
 ADDRESS = "10.0.0.5"
 ROUTER = "10.0.0.1"

@@ -14,7 +14,7 @@ import eve_meta.cli
 from eve_meta.config import DEFAULT_PATH, Config
 
 HEAD = """\
-.\\" Made by scripts/manpage.py from what "eve-meta --help" says.
+.\\" Made by scripts/harness/manpage.py from what "eve-meta --help" says.
 .TH EVE-META 8 "" "eve-meta" "System Administration"
 .nh
 .ad l"""

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TypeVar
 from xml.etree import ElementTree
 
-from guests import Lab, LabError
+from harness.guests import Lab, LabError
 
 Self = TypeVar("Self", bound="Libvirtd")  # typing has none before Python 3.11
 

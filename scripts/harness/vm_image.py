@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from guests import LabError
-from mmdebstrap import built_once, install, release, run
+from harness.guests import LabError
+from harness.mmdebstrap import built_once, install, release, run
 
 DISTRIBUTION = "debian"
 

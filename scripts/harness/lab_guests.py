@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from daemon import Daemon
-from guests import Guest, Lab
+from harness.daemon import Daemon
+from harness.guests import Guest, Lab
 
 NAME = "emlab"
 ADDRESS = "10.0.0.5"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
-UNIT = Path(__file__).resolve().parent / "host/eve-meta.service"
+from harness import SCRIPTS
+
+UNIT = SCRIPTS / "host/eve-meta.service"
 
 
 def settings() -> dict[str, list[str]]:

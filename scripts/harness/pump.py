@@ -26,7 +26,7 @@ import struct
 import sys
 from typing import Any
 
-from namespace import inside
+from harness.namespace import inside
 
 # linux/if_tun.h
 TUNSETIFF = 0x400454CA

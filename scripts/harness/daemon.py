@@ -11,9 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from guests import HERE, Lab, LabError
+from harness import ROOT
+from harness.guests import Lab, LabError
 
-EVE_META = HERE.parent / ".venv/bin/eve-meta"
+EVE_META = ROOT / ".venv/bin/eve-meta"
 
 START_TIME = 60.0
 """Seconds until the daemon answers; compiling the BPF programs takes two, many times that on a busy machine."""

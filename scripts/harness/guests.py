@@ -31,10 +31,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from namespace import Namespace, inodes_of, ip_batch, names, processes_in
-from pump import MAX_MESSAGE
+from harness import SCRIPTS
+from harness.namespace import Namespace, inodes_of, ip_batch, names, processes_in
+from harness.pump import MAX_MESSAGE
 
-HERE = Path(__file__).resolve().parent
 ZEROCONF = "169.254.0.0/16"
 """The route that CentOS and its kin give every interface: 169.254.169.254 is a neighbour there, found by ARP."""
 
@@ -213,7 +213,9 @@ class Lab:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._pump = subprocess.Popen(
-                [sys.executable, HERE / "pump.py", str(theirs.fileno())], pass_fds=[theirs.fileno()]
+                [sys.executable, SCRIPTS / "harness/pump.py", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
             )
 
     def _stop_pump(self) -> None:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from guests import LabError
+from harness.guests import LabError
 
 CACHE = Path("/var/cache/eve-meta-lab")
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from attrs import frozen
 
-from daemon import Daemon
-from guests import HERE, Guest
-from lab_guests import Plan
-from tell import columns
+from harness import ROOT, SCRIPTS
+from harness.daemon import Daemon
+from harness.guests import Guest
+from harness.lab_guests import Plan
+from harness.tell import columns
 
-PYTHON = HERE.parent / ".venv/bin/python"
+PYTHON = ROOT / ".venv/bin/python"
 
 LINK_LOCAL = "fe80::a9fe:a9fe"
 UNAUTHORIZED = 401
@@ -54,7 +55,7 @@ def ask_cloud_init(plan: Plan, guest: Guest) -> subprocess.Popen[str]:
     link_local = [] if plan.ipv4 else ["--link-local", "eth0"]
     return guest.popen(
         PYTHON,
-        HERE / "guest_cloud_init.py",
+        SCRIPTS / "harness/guest_cloud_init.py",
         "--datasource",
         plan.datasource,
         *link_local,

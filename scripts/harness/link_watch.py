@@ -20,7 +20,7 @@ from eve_meta.steering.taps.rtnetlink import (
     SO_RCVBUFFORCE,
     messages,
 )
-from namespace import Namespace
+from harness.namespace import Namespace
 
 
 @frozen

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from daemon import Daemon
-from guests import Lab, LabError
-from libvirtd import Libvirtd
-from tell import columns, say
-from vm_image import Image, image
-from vm_plans import ADDRESS, FIRST, PLANS, ROUTER, SECOND, Boot, Plan, differences
+from harness.daemon import Daemon
+from harness.guests import Lab, LabError
+from harness.libvirtd import Libvirtd
+from harness.tell import columns, say
+from harness.vm_image import Image, image
+from harness.vm_plans import ADDRESS, FIRST, PLANS, ROUTER, SECOND, Boot, Plan, differences
 
 NAME = "emvm"
 

@@ -14,13 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-import vm
-from daemon import EVE_META
-from guests import LabError, clean, directory_of, guest_command, holder_of, leftovers, lock
-from lab_demo import differences, look, table
-from lab_guests import NAME, PLANS, WHO, Plan, running
-from namespace import IpError, Namespace, names
-from tell import say
+from harness import vm
+from harness.daemon import EVE_META
+from harness.guests import LabError, clean, directory_of, guest_command, holder_of, leftovers, lock
+from harness.lab_demo import differences, look, table
+from harness.lab_guests import NAME, PLANS, WHO, Plan, running
+from harness.namespace import IpError, Namespace, names
+from harness.tell import say
 
 DOWN_TIME = 40.0
 """Seconds that ``down`` gives the process that holds the lab; the daemon may take half of it."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from namespace import Namespace
+from harness.namespace import Namespace
 
 BOOT_TIME = 60.0
 """Seconds until systemd has started everything; it takes five."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmdebstrap import built_once, install, own_distribution, release
+from harness.mmdebstrap import built_once, install, own_distribution, release
 
 
 def clean_root(depends: str) -> Path:
