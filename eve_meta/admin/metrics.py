@@ -32,9 +32,9 @@ from eve_meta.steering.bpf.maps import Reason
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.tap_state import TapState
+from eve_meta.values.request_kind import RequestKind
 from eve_meta.wire.counts import Drop, Note
 from eve_meta.wire.latency import BOUNDS
-from eve_meta.wire.requests import RequestKind
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 """Of Prometheus' text format, which every scraper reads."""

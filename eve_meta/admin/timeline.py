@@ -14,7 +14,7 @@ from eve_meta.supervisor.events import rfc3339
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.values.problem import Problem
-from eve_meta.wire.requests import RequestKind
+from eve_meta.values.request_kind import RequestKind
 
 SEEN = {"dhcp": "first DHCP", "dhcp6": "first DHCPv6", "arp": "first ARP", "nd": "first ND", "connection": "first SYN"}
 

@@ -17,7 +17,8 @@ from collections import Counter
 
 from attrs import define
 
-from eve_meta.wire.requests import RequestKind, Row
+from eve_meta.values.request_kind import RequestKind
+from eve_meta.wire.requests import Row
 
 
 @define

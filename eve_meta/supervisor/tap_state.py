@@ -10,9 +10,10 @@ from typing import Any
 from eve_meta.steering.taps.tap import Tap
 from eve_meta.supervisor.requests_seen import RequestsSeen
 from eve_meta.values.domain import Domain
+from eve_meta.values.request_kind import RequestKind
 from eve_meta.wire.boot_reports import BootReport, What
 from eve_meta.wire.latency import Histogram, Times
-from eve_meta.wire.requests import RequestKind, Row
+from eve_meta.wire.requests import Row
 
 GENERATIONS = 4
 """Meanings of a tag that are remembered, for what workers still have to tell of the last but one."""

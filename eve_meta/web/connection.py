@@ -24,13 +24,14 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eve_meta.values.request_kind import RequestKind
 from eve_meta.web.answer import NO_TAP, PASSWORD_NOT_KEPT, REFUSED
 from eve_meta.web.limits import SLICE
 from eve_meta.web.request import Need, Refusal, Request, RequestReader
 from eve_meta.web.response import Response
 from eve_meta.web.sockets import limit_hops
 from eve_meta.wire.counts import Drop
-from eve_meta.wire.requests import RequestKind, label_of
+from eve_meta.wire.requests import label_of
 
 if TYPE_CHECKING:
     from eve_meta.web.site import Site

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from eve_meta.values.request_kind import RequestKind
 from eve_meta.wire.boot_reports import BootReport, TaggedReport
 from eve_meta.wire.latency import Histogram, Times
-from eve_meta.wire.requests import MAX_COUNT, RequestKind, Row
+from eve_meta.wire.requests import MAX_COUNT, Row
 
 MAX_BYTES = 512 * 1024
 """Of all guests between two tellings, which are a second apart: 2,500 reports. A cloud-init boot sends 120."""

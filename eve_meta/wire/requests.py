@@ -11,63 +11,13 @@ taken for the other's: the supervisor gives the number, a worker tells it with w
 
 from __future__ import annotations
 
-import enum
 import struct
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from itertools import islice
 from typing import NamedTuple
 
-
-class RequestKind(str, enum.Enum):
-    """What was asked for."""
-
-    # Enum's own is a Python function, which would run for each answer.
-    __hash__ = str.__hash__
-
-    OPENSTACK = "openstack"
-    """A listing, or what is not there, below ``/openstack``."""
-
-    META_DATA = "openstack/meta_data.json"
-    USER_DATA = "openstack/user_data"
-    VENDOR_DATA = "openstack/vendor_data.json"
-    VENDOR_DATA2 = "openstack/vendor_data2.json"
-    NETWORK_DATA = "openstack/network_data.json"
-    CONTENT = "openstack/content"
-    PASSWORD = "password"  # noqa: S105  # a name
-    """``/openstack/<version>/password``, read or posted."""
-
-    EC2 = "ec2"
-    """A listing of the EC2 tree."""
-
-    EC2_META_DATA = "ec2/meta-data"
-    EC2_USER_DATA = "ec2/user-data"
-    EC2_DYNAMIC = "ec2/dynamic"
-    TOKEN = "token"  # noqa: S105  # a name
-    """``/latest/api/token``."""
-
-    NOCLOUD = "nocloud"
-    """A listing, or what is not there, below ``/nocloud``."""
-
-    NOCLOUD_META_DATA = "nocloud/meta-data"
-    NOCLOUD_USER_DATA = "nocloud/user-data"
-    NOCLOUD_VENDOR_DATA = "nocloud/vendor-data"
-    NOCLOUD_NETWORK_CONFIG = "nocloud/network-config"
-    EVE = "eve"
-    """EVE-OS's own endpoints."""
-
-    REPORT = "report"
-    """``/eve-meta/v1/report``, which cloud-init posts to."""
-
-    PHONE_HOME = "phone-home"
-    """``/eve-meta/v1/phone-home``, likewise."""
-
-    OTHER = "other"
-    """Any other path."""
-
-    UNREAD = "unread"
-    """No request that we take: whatever it was, it was refused before its path was looked at."""
-
+from eve_meta.values.request_kind import RequestKind
 
 _OPENSTACK = {
     "meta_data.json": RequestKind.META_DATA,

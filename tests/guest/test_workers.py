@@ -14,9 +14,10 @@ from collections.abc import Iterator
 import pytest
 
 from eve_meta.supervisor.worker_process import RESTART_DELAYS
+from eve_meta.values.request_kind import RequestKind
 from eve_meta.values.tag import worker_of_tag
 from eve_meta.web.limits import DEFAULT_BURST, DEFAULT_MAX_CONNECTIONS, DEFAULT_RATE
-from eve_meta.wire.requests import RequestKind, Row, pack
+from eve_meta.wire.requests import Row, pack
 from tests.guest.scene import (
     META_DATA,
     Identity,

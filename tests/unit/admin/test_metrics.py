@@ -16,8 +16,8 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from eve_meta.admin.metrics import FRESH_TIME, Exposition, MetricsSite, Numbers, TapNumbers, read, text_of
 from eve_meta.steering.bpf.maps import Reason
+from eve_meta.values.request_kind import RequestKind
 from eve_meta.wire.latency import BUCKETS
-from eve_meta.wire.requests import RequestKind
 
 WEB = TapNumbers(
     names=("vnet1", "web1"),

@@ -8,7 +8,8 @@ from http import HTTPStatus
 import pytest
 
 from eve_meta.supervisor.requests_seen import MAX_KINDS, RequestsSeen, Seen
-from eve_meta.wire.requests import RequestKind, Row
+from eve_meta.values.request_kind import RequestKind
+from eve_meta.wire.requests import Row
 
 
 def requests_seen(*rows: Row, since: float = 0.0, now: float = 100.0) -> RequestsSeen:

@@ -22,9 +22,10 @@ from eve_meta.supervisor.worker_feed import Content
 from eve_meta.supervisor.worker_process import WorkerConfig, WorkerProcess
 from eve_meta.values.domain import Domain, TokenPolicy
 from eve_meta.values.eve_node import Node
+from eve_meta.values.request_kind import RequestKind
 from eve_meta.wire.messages import PutNode, PutTap, RemoveTap, ToWorker
 from eve_meta.wire.password import Outcome
-from eve_meta.wire.requests import RequestKind, Row
+from eve_meta.wire.requests import Row
 from tests.unit.fake_inventory import FakeInventory
 
 CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())

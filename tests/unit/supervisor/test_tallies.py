@@ -18,10 +18,11 @@ from eve_meta.supervisor.tallies import Tallies
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.supervisor.tap_table import TapTable
 from eve_meta.values.domain import Domain
+from eve_meta.values.request_kind import RequestKind
 from eve_meta.wire.boot_reports import BootReport, TaggedReport, What
 from eve_meta.wire.latency import Histogram
 from eve_meta.wire.messages import BootReports, Counts
-from eve_meta.wire.requests import RequestKind, Row
+from eve_meta.wire.requests import Row
 
 WEB = Domain(uuid=UUID(int=1), name="web1")
 DB = Domain(uuid=UUID(int=2), name="db1")

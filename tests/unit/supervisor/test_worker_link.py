@@ -10,11 +10,12 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from eve_meta.supervisor.worker_link import FRAME_COST, REPORT_TIMEOUT, SAY_BURST, SAY_RATE, Hearers, WorkerLink
+from eve_meta.values.request_kind import RequestKind
 from eve_meta.wire.channel import Channel
 from eve_meta.wire.latency import Histogram, Times, pack_times
 from eve_meta.wire.messages import Counts, PutTap
 from eve_meta.wire.password import MAX_PASSWORD, Outcome
-from eve_meta.wire.requests import RequestKind, Row, pack
+from eve_meta.wire.requests import Row, pack
 
 
 class Reactor(Clock):

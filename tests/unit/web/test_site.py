@@ -8,9 +8,10 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
+from eve_meta.values.request_kind import RequestKind
 from eve_meta.web.limits import Limits
 from eve_meta.web.site import DEFECT_LOG_EVERY, Now, Site
-from eve_meta.wire.requests import RequestKind, Row
+from eve_meta.wire.requests import Row
 from tests.unit.web.guest import TAG, Guest, counted, get, make_site
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from eve_meta.values.request_kind import RequestKind
 from eve_meta.web.tally import RequestTally
-from eve_meta.wire.requests import RequestKind, Row
+from eve_meta.wire.requests import Row
 
 
 def test_requests_are_added_up_by_tag_kind_and_status() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eve_meta.documents.path import normalise
-from eve_meta.wire.requests import MAX_COUNT, MAX_ROWS, RequestKind, Row, label_of, pack, unpack
+from eve_meta.values.request_kind import RequestKind
+from eve_meta.wire.requests import MAX_COUNT, MAX_ROWS, Row, label_of, pack, unpack
 
 ROW = struct.Struct("=HBHIddI")
 
