@@ -33,7 +33,6 @@ from eve_meta.steering.path.inspection import Inspection
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.tap_state import TapState
-from eve_meta.values.domain import TokenPolicy
 from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
 from eve_meta.wire.counts import Note
@@ -148,13 +147,8 @@ class Explanation:
             drops=drops(counters),
             asked=tuple(AskedFacts(**kind) for kind in asked(state)),
             notes={note.value: state.counts[note.value] for note in Note if state.counts[note.value]},
-            tokens=self._tokens(state),
+            tokens=None if state.domain is None else state.domain.token_policy(self._config.web.tokens),
         )
-
-    def _tokens(self, state: TapState) -> TokenPolicy | None:
-        if state.domain is None:
-            return None
-        return self._config.web.tokens if state.domain.tokens is None else state.domain.tokens
 
     def _problems(self, tap: str, domain: DomainFacts | None) -> Iterable[str]:
         if tap in self._steering.problems:

@@ -34,7 +34,7 @@ class WorkerEntries:
             tap=tap.name,
             since=tap.since,
             generation=state.generation,
-            tokens=self._tokens if domain.tokens is None else domain.tokens,
+            tokens=domain.token_policy(self._tokens),
             token_key=self._token_keys.of(tap.ifindex, domain.instance_uuid),
             password=self._passwords.get(domain.instance_uuid),
         )

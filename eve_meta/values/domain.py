@@ -243,6 +243,10 @@ class Domain:
         """The taps of its NICs, of those that say one."""
         return tuple(nic.tap for nic in self.nics if nic.tap is not None)
 
+    def token_policy(self, default: TokenPolicy) -> TokenPolicy:
+        """Return the policy in force: the domain's own *tokens*, else *default*, which the configuration gives."""
+        return default if self.tokens is None else self.tokens
+
     @property
     def instance_uuid(self) -> UUID:
         """The uuid that guests are told: *uuid*, else one made from the name."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eve_meta.values.checks import BadValue
-from eve_meta.values.domain import MAX_USER_DATA, Domain, Ec2, File, is_hostname
+from eve_meta.values.domain import MAX_USER_DATA, Domain, Ec2, File, TokenPolicy, is_hostname
 from eve_meta.values.nic import Nic
 
 
@@ -53,6 +53,11 @@ def test_secrets_do_not_show() -> None:
 
 def test_cpus_are_told_in_order_once() -> None:
     assert Domain(name="a", dedicated_cpus=(3, 2, 3)).dedicated_cpus == (2, 3)
+
+
+def test_a_domain_that_has_no_token_policy_gets_the_configurations() -> None:
+    assert Domain(name="a").token_policy(TokenPolicy.OFF) is TokenPolicy.OFF
+    assert Domain(name="a", tokens=TokenPolicy.REQUIRED).token_policy(TokenPolicy.OFF) is TokenPolicy.REQUIRED
 
 
 def test_a_name_alone_makes_the_same_uuid_everywhere() -> None:
