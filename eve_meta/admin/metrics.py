@@ -95,7 +95,7 @@ def read_tap(state: TapState, steering: Steering) -> TapNumbers:
         names=(state.tap.name, "" if domain is None else domain.display_name),
         uuid="" if domain is None else str(domain.instance_uuid),
         tag=state.tap.tag,
-        asked=tuple((label, status, seen.count) for label, status, seen in state.asked.kinds),
+        asked=tuple((kind, status, seen.count) for kind, status, seen in state.asked.kinds),
         buckets=tuple(state.times.buckets),
         total=state.times.total,
         counts=dict(state.counts),
@@ -147,8 +147,8 @@ class _Families(Collector):
         dropped = _counter("dropped_frames", "Frames dropped by the BPF programs", "reason")
         for tap in taps:
             info.add_metric((*tap.names, tap.uuid, str(tap.tag)), 1)
-            for label, status, count in tap.asked:
-                requests.add_metric((*tap.names, label.value, str(status)), count)
+            for kind, status, count in tap.asked:
+                requests.add_metric((*tap.names, kind.value, str(status)), count)
             if any(tap.buckets):
                 times.add_metric(tap.names, _cumulative(tap.buckets), tap.total)
             _add(tokens, tap, _tokens(tap))
@@ -200,7 +200,7 @@ def _add(family: CounterMetricFamily, tap: TapNumbers, counts: Mapping[str, int]
 
 def _tokens(tap: TapNumbers) -> dict[str, int]:
     return {
-        "issued": sum(count for label, status, count in tap.asked if (label, status) == (RequestKind.TOKEN, 200)),
+        "issued": sum(count for kind, status, count in tap.asked if (kind, status) == (RequestKind.TOKEN, 200)),
         **{note.value: tap.counts.get(note.value, 0) for note in (Note.NO_TOKEN, Note.INVALID_TOKEN)},
     }
 

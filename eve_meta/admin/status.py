@@ -72,13 +72,13 @@ def asked(state: TapState) -> list[dict[str, Any]]:
     """What the guest of a tap asked for, in the order of the first times, which are in seconds since the epoch."""
     return [
         {
-            "what": label.value,
+            "what": kind.value,
             "status": status,
             "count": seen.count,
             "first": since_epoch(seen.first),
             "last": since_epoch(seen.last),
         }
-        for label, status, seen in state.asked.kinds
+        for kind, status, seen in state.asked.kinds
     ]
 
 

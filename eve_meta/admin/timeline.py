@@ -80,7 +80,7 @@ def _moments(state: TapState, steering: Steering) -> Iterator[tuple[str, float]]
     if not kinds:
         return
     yield "first request", min(seen.first for _, _, seen in kinds)
-    for what, labels in DOCUMENTS.items():
-        if times := [seen.first for label, status, seen in kinds if label in labels and status == 200]:
-            yield what, min(times)
+    for document, its_kinds in DOCUMENTS.items():
+        if times := [seen.first for kind, status, seen in kinds if kind in its_kinds and status == 200]:
+            yield document, min(times)
     yield "last request", max(seen.last for _, _, seen in kinds)

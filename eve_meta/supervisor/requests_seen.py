@@ -67,7 +67,7 @@ class RequestsSeen:
         """
         if not self._since <= row.first <= row.last <= now:  # also where one is not a number
             return
-        key = _shared_key(row.label, row.status)
+        key = _shared_key(row.kind, row.status)
         if key not in self._seen and len(self._seen) >= MAX_KINDS:
             key = _shared_key(RequestKind.OTHER, row.status)
         seen = self._seen.get(key)

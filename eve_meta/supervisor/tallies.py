@@ -80,7 +80,7 @@ class Tallies:
                 self._refusals.answered(state.tap.name, row.status, row.number)
             if (domain := state.first_fetch(row, now)) is not None:
                 fields = event_fields(state.tap, domain)
-                what = {"document": row.label.value, "status": row.status, "worker": worker}
+                what = {"document": row.kind.value, "status": row.status, "worker": worker}
                 self._events.emit(Kind.FIRST_FETCH, at=time.time() - (now - row.first), **fields, **what)
 
     def timed(self, worker: int, times: Iterable[Times]) -> None:

@@ -115,9 +115,9 @@ class TapState:
     def first_fetch(self, row: Row, now: float) -> Domain | None:
         """The domain that read what *row* tells for the first time, None where that is no news or cannot be true."""
         domain = self._domains.get(row.generation)
-        fetch = (row.generation, row.label)
+        fetch = (row.generation, row.kind)
         sound = self.tap.since <= row.first <= row.last <= now
-        if domain is None or row.status >= _REJECTED or not sound or fetch in self._fetched or row.label in _WRITTEN:
+        if domain is None or row.status >= _REJECTED or not sound or fetch in self._fetched or row.kind in _WRITTEN:
             return None
         self._fetched[fetch] = None
         return domain

@@ -31,7 +31,7 @@ from eve_meta.web.request import Need, Refusal, Request, RequestReader
 from eve_meta.web.response import Response
 from eve_meta.web.sockets import limit_hops
 from eve_meta.wire.counts import Drop
-from eve_meta.wire.requests import label_of
+from eve_meta.wire.requests import kind_of
 
 if TYPE_CHECKING:
     from eve_meta.web.site import Site
@@ -303,7 +303,7 @@ class Connection(TwistedProtocol):
         self._last = response.close or request is None or not request.keep_alive or self._site.draining
         if response.hop_limited:
             limit_hops(self._wire.getHandle(), self._site.hop_limit)
-        label = RequestKind.UNREAD if request is None else label_of(request.path)
+        kind = RequestKind.UNREAD if request is None else kind_of(request.path)
         head = response.head(date=self._site.now().date, close=self._last)
         body = b"" if request is not None and request.method == b"HEAD" else response.body
         if len(body) <= SLICE:
@@ -313,7 +313,7 @@ class Connection(TwistedProtocol):
             self._wire.write(head)
             (self._body, self._sent) = (body, 0)
         now = self._site.monotonic()
-        self._site.ledger.add(tap.tag, label, int(response.status), now)
+        self._site.ledger.add(tap.tag, kind, int(response.status), now)
         # Refusals of what is no request are not timed: they would show how long the guest took.
         if not self._body and request is not None:
             self._answered(tap, now)

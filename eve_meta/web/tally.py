@@ -90,16 +90,16 @@ class RequestTally:
         self._generations: dict[int, int] = {}
         self._closed: list[Row] = []
 
-    def add(self, tag: int, label: RequestKind, status: int, now: float) -> None:
-        """The guest of *tag* is answered *status* to what *label* says, at *now*."""
+    def add(self, tag: int, kind: RequestKind, status: int, now: float) -> None:
+        """The guest of *tag* is answered *status* to what *kind* says, at *now*."""
         rows = self._rows.get(tag)
         if rows is None:
             if not self._rows:
                 self._began()
             rows = self._rows[tag] = {}
-        row = rows.get((label, status))
+        row = rows.get((kind, status))
         if row is None:
-            rows[label, status] = [1, now, now]
+            rows[kind, status] = [1, now, now]
         else:
             row[0] += 1
             row[2] = now
@@ -144,6 +144,6 @@ class RequestTally:
     def _rows_of(self, tag: int, rows: dict[tuple[RequestKind, int], list[float]]) -> list[Row]:
         generation = self._generations.get(tag, 0)
         return [
-            Row(tag, label, status, min(int(count), MAX_COUNT), first, last, generation)
-            for (label, status), (count, first, last) in rows.items()
+            Row(tag, kind, status, min(int(count), MAX_COUNT), first, last, generation)
+            for (kind, status), (count, first, last) in rows.items()
         ]

@@ -1,6 +1,6 @@
-"""What guests asked for: how often, first and last, by a label of what it was and the status of the answer.
+"""What guests asked for: how often, first and last, by a kind of what it was and the status of the answer.
 
-A label says to which kind of document a path leads; none holds a byte that a guest sent. Workers gather requests
+A kind says to which kind of document a path leads; none holds a byte that a guest sent. Workers gather requests
 (:mod:`eve_meta.web.tally`) and send rows of a fixed size; the supervisor keeps them by tap
 (:mod:`eve_meta.supervisor.requests_seen`). All times are seconds of ``CLOCK_MONOTONIC``, which is one clock for all
 processes of a host.
@@ -49,7 +49,7 @@ _REPORTS: dict[tuple[str, ...], RequestKind] = {
 _TOKEN_PATH = ("latest", "api", "token")
 
 
-def label_of(path: tuple[str, ...]) -> RequestKind:
+def kind_of(path: tuple[str, ...]) -> RequestKind:
     """What the normalised *path* asks for, whether or not it is there."""
     # No "match": this runs for each answer.
     length = len(path)
@@ -72,13 +72,13 @@ def label_of(path: tuple[str, ...]) -> RequestKind:
 
 
 class Row(NamedTuple):
-    """The guest of *tag* got an answer of *status* to what *label* says *number* times: at *first*, and at *last*.
+    """The guest of *tag* got an answer of *status* to what *kind* says *number* times: at *first*, and at *last*.
 
     *generation* is the tag's then.
     """
 
     tag: int
-    label: RequestKind
+    kind: RequestKind
     status: int
     number: int
     first: float
@@ -86,8 +86,8 @@ class Row(NamedTuple):
     generation: int = 0
 
 
-_LABELS = tuple(RequestKind)
-_INDEX = {label: index for index, label in enumerate(_LABELS)}
+_KINDS = tuple(RequestKind)
+_INDEX = {kind: index for index, kind in enumerate(_KINDS)}
 _ROW = struct.Struct("=HBHIddI")
 
 _STATUSES = frozenset(status.value for status in HTTPStatus)
@@ -104,7 +104,7 @@ def pack(rows: Iterable[Row]) -> Iterator[bytes]:
     remaining = iter(rows)
     while piece := list(islice(remaining, MAX_ROWS)):
         yield b"".join(
-            _ROW.pack(row.tag, _INDEX[row.label], row.status, row.number, row.first, row.last, row.generation)
+            _ROW.pack(row.tag, _INDEX[row.kind], row.status, row.number, row.first, row.last, row.generation)
             for row in piece
         )
 
@@ -118,7 +118,7 @@ def unpack(packed: bytes) -> list[Row]:
         raise ValueError(f"expected up to {MAX_ROWS} rows of {_ROW.size} bytes, got {len(packed)} bytes")
     rows = []
     for tag, index, status, count, first, last, generation in _ROW.iter_unpack(packed):
-        if index >= len(_LABELS) or status not in _STATUSES or not count:
-            raise ValueError(f"expected a label, a status and a count, got {index}, {status} and {count}")
-        rows.append(Row(tag, _LABELS[index], status, count, first, last, generation))
+        if index >= len(_KINDS) or status not in _STATUSES or not count:
+            raise ValueError(f"expected a kind, a status and a count, got {index}, {status} and {count}")
+        rows.append(Row(tag, _KINDS[index], status, count, first, last, generation))
     return rows

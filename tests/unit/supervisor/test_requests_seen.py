@@ -43,7 +43,7 @@ def test_a_row_with_impossible_times_is_left_out(first: float, last: float) -> N
 
 def test_a_guest_fills_a_bounded_number_of_kinds() -> None:
     statuses = [status.value for status in HTTPStatus]
-    every = [Row(7, label, status, 1, 1.0, 1.0) for label in RequestKind for status in statuses]
+    every = [Row(7, kind, status, 1, 1.0, 1.0) for kind in RequestKind for status in statuses]
     requests = requests_seen(*every, *every)
     assert len(requests.kinds) <= MAX_KINDS + len(statuses)
     assert sum(requests.statuses.values()) == 2 * len(every)

@@ -311,9 +311,9 @@ def test_taps_and_their_domains_come_and_go(scene: Scene) -> None:
 
 
 def test_what_a_guest_read_before_its_tap_went_is_told_for_a_while(scene: Scene) -> None:
-    def read(label: RequestKind) -> None:
+    def read(kind: RequestKind) -> None:
         now = time.monotonic()
-        scene.supervisor.accounting.asked(1, [Row(1, label, 200, 1, now, now)])
+        scene.supervisor.accounting.asked(1, [Row(1, kind, 200, 1, now, now)])
 
     scene.supervisor.tap_gone(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
     scene.clock.advance(LEAVE_TIME - 0.1)

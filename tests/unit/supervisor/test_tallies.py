@@ -117,16 +117,16 @@ def test_what_guests_reported_is_kept_by_tap(scene: Scene) -> None:
 
 
 def test_a_first_fetch_is_told_once_for_each_domain_and_of_the_one_that_read(scene: Scene) -> None:
-    def row(generation: int, label: RequestKind = RequestKind.USER_DATA, status: int = 200, tag: int = 1) -> Row:
+    def row(generation: int, kind: RequestKind = RequestKind.USER_DATA, status: int = 200, tag: int = 1) -> Row:
         now = time.monotonic()
-        return Row(tag, label, status, 1, now, now, generation)
+        return Row(tag, kind, status, 1, now, now, generation)
 
     accounting, one = scene.accounting, scene.tap(1)
     accounting.asked(1, [row(0), row(0), row(0, status=304), row(0, RequestKind.META_DATA, 401)])
     one.assign(DB)
     # The worker gathered some of it before it heard of the other domain.
     accounting.asked(1, [row(0), row(0, RequestKind.META_DATA), row(1), row(9), row(1, tag=99)])
-    assert [(label, seen.count) for label, _, seen in one.asked.kinds] == [(RequestKind.USER_DATA, 1)]
+    assert [(kind, seen.count) for kind, _, seen in one.asked.kinds] == [(RequestKind.USER_DATA, 1)]
     scene.table.remove(1)
     accounting.asked(1, [row(1, RequestKind.META_DATA)])  # told when the tap is gone
     fetches = [event for event in scene.told if event.pop("event") == "first-fetch"]

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from eve_meta.documents.path import normalise
 from eve_meta.values.request_kind import RequestKind
-from eve_meta.wire.requests import MAX_COUNT, MAX_ROWS, Row, label_of, pack, unpack
+from eve_meta.wire.requests import MAX_COUNT, MAX_ROWS, Row, kind_of, pack, unpack
 
 ROW = struct.Struct("=HBHIddI")
 
 
 @pytest.mark.parametrize(
-    ("path", "label"),
+    ("path", "kind"),
     [
         ("/openstack", RequestKind.OPENSTACK),
         ("/openstack/latest/", RequestKind.OPENSTACK),
@@ -50,15 +50,15 @@ ROW = struct.Struct("=HBHIddI")
         ("/computeMetadata/v1/instance", RequestKind.OTHER),
     ],
 )
-def test_a_path_has_the_kind_of_the_document_that_it_leads_to(path: str, label: RequestKind) -> None:
-    assert label_of(normalise(path.encode())) is label
+def test_a_path_has_the_kind_of_the_document_that_it_leads_to(path: str, kind: RequestKind) -> None:
+    assert kind_of(normalise(path.encode())) is kind
 
 
 @given(
     st.lists(st.sampled_from(["openstack", "ec2", "nocloud", "latest", "api", "token", "meta-data", "x"]) | st.text())
 )
 def test_every_path_has_a_kind(path: list[str]) -> None:
-    assert label_of(tuple(path)) in RequestKind
+    assert kind_of(tuple(path)) in RequestKind
 
 
 # -- rows --
@@ -95,7 +95,7 @@ def test_many_rows_are_packed_into_several_payloads() -> None:
         ROW.pack(1, 0, 200, 0, 0.0, 0.0, 0),
         ROW.pack(1, 0, 200, 1, 0.0, 0.0, 0) * (MAX_ROWS + 1),
     ],
-    ids=["a piece of a row", "no label", "no status", "no count", "too many"],
+    ids=["a piece of a row", "no kind", "no status", "no count", "too many"],
 )
 def test_bytes_that_no_sound_worker_packs_are_refused(packed: bytes) -> None:
     with pytest.raises(ValueError, match="expected"):
