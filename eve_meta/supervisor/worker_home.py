@@ -1,6 +1,6 @@
 """The parent's half of a worker's confinement: its user, and the empty folder that is its whole file system.
 
-:mod:`eve_meta.web.confine` is the child's.
+:mod:`eve_meta.web.confine` is the child's half.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from pathlib import Path
 from eve_meta.values.problem import Problem
 
 USER = "eve-meta"
-"""Who workers run as."""
+"""The name of the user that workers run as."""
 
 MAKE_USER = f"useradd --system --no-create-home --shell /usr/sbin/nologin {USER}"
+"""The command that makes this user."""
 
 
 def find_user() -> pwd.struct_passwd:
-    """Who workers run as.
+    """Return the user that workers run as.
 
     :raises Problem: when there is no such user.
     """
@@ -31,20 +32,20 @@ def find_user() -> pwd.struct_passwd:
 
 @contextlib.contextmanager
 def workers_root(root: Path) -> Iterator[None]:
-    """Makes the folder that is a worker's whole file system, for as long as the context lasts. Nothing is in it.
+    """Make the empty folder that is a worker's whole file system, for as long as the context lasts.
 
-    :raises Problem: when it cannot be made, or holds something else.
+    :raises Problem: when the folder cannot be made, or holds something.
     """
     try:
         try:
-            # Also where it is there already: left by a daemon that died, under whatever umask it ran.
+            # Also where it exists: a daemon that died left it, and may have made it under any umask.
             root.mkdir(exist_ok=True)
-            root.chmod(0o755)  # root's: so nobody else writes here
+            root.chmod(0o755)  # it is root's, so nobody else can write there
             if any(root.iterdir()):
                 raise Problem(f"{root} is all that workers may see, but it is not empty: remove what is in it")
         except OSError as error:
             raise Problem(f"cannot make {error.filename}: {error.strerror}") from None
         yield
     finally:
-        with contextlib.suppress(OSError):  # kept where something else lies in it
+        with contextlib.suppress(OSError):  # it stays where something was put into it
             root.rmdir()

@@ -1,4 +1,4 @@
-"""The folder that is a worker's whole file system; what a worker gives up is tests/guest/test_worker.py's."""
+"""The folder that is a worker's whole file system; tests/guest/test_worker.py has what a worker gives up."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from eve_meta.values.problem import Problem
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o777, 0])
-@pytest.mark.parametrize("left", [False, True])
-def test_workers_may_enter_it_and_write_nothing(tmp_path: Path, umask: int, left: bool) -> None:
+@pytest.mark.parametrize("left_behind", [False, True])
+def test_workers_may_enter_the_folder_and_write_nothing(tmp_path: Path, umask: int, left_behind: bool) -> None:
     root = tmp_path / "root"
-    if left:
+    if left_behind:
         root.mkdir()
         root.chmod(0o700)
     old = os.umask(umask)
@@ -28,27 +28,27 @@ def test_workers_may_enter_it_and_write_nothing(tmp_path: Path, umask: int, left
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_goes_wrong_within_is_not_its_to_explain(tmp_path: Path) -> None:
+def test_an_error_of_the_code_that_uses_the_folder_passes_through_unchanged(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="something else"), workers_root(tmp_path / "root"):
         raise OSError("something else")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_half_of_it_is_removed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when the daemon is told to end just then."""
+def test_a_folder_that_is_made_half_way_is_removed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a signal ends the daemon just then."""
     chmod = Path.chmod
 
-    def told_to_end(path: Path, mode: int) -> None:
+    def interrupted(path: Path, mode: int) -> None:
         chmod(path, mode)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "chmod", told_to_end)
+    monkeypatch.setattr(Path, "chmod", interrupted)
     with pytest.raises(KeyboardInterrupt), workers_root(tmp_path / "root"):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_where_it_cannot_be(tmp_path: Path) -> None:
+def test_a_path_where_no_folder_can_be_made_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Problem, match=r"cannot make .*/file/root: "), workers_root(tmp_path / "file" / "root"):
         pass
