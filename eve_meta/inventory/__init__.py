@@ -1,10 +1,9 @@
 """Where domains come from, and which of them is behind which tap.
 
-``domainfile.py`` reads one file, ``directory.py`` all files of a directory; neither needs Twisted. ``pubsub.py`` reads
-what EVE-OS's agents publish, ``evetypes.py`` and ``evedomain.py`` make values and domains of it, and ``eve.py`` says
-whose a tap is. ``watch.py`` keeps files up to date in a daemon. ``process.py`` finds the QEMU process behind a tap,
-``owners.py`` keeps that up to date. ``merge.py`` makes one domain of what several places say, ``join.py`` decides whose
-a tap is, and ``inventory.py`` holds the daemon's pieces together.
+Each source has a room of its own: ``files/`` for domain files, ``libvirt/`` for libvirt, ``eve/`` for EVE-OS, ``qemu/``
+for the QEMU process behind a tap. ``source.py`` says what a source is. ``merge.py`` makes one domain of what several
+sources know, ``tap_domains.py`` decides which domain is behind a tap, and ``inventory.py`` holds the daemon's pieces
+together.
 """
 
 from __future__ import annotations

@@ -33,8 +33,9 @@ def mark_of_tag(tag: int) -> int:
 
 
 def worker_of_tag(tag: int, workers: int) -> int:
-    """Which of so many *workers* answers the guest of *tag*; the kernel is told the same (``steering/shares.py``).
+    """Which of so many *workers* answers the guest of *tag*.
 
-    Tags are given one after the other, so that every worker has as many taps.
+    The kernel is told the same (``steering/path/worker_choice.py``). Tags are given one after the other, so that
+    every worker has as many taps.
     """
     return tag % workers

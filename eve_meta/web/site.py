@@ -173,8 +173,8 @@ class Site:
             connection.revoke()
 
     def take_counts(self) -> dict[int, dict[str, int]]:
-        """What guests did since the last call: by tag (0: no tap), by :class:`~.counts.Drop` and
-        :class:`~.counts.Note`."""
+        """What guests did since the last call: by tag (0: no tap), by :class:`~eve_meta.wire.counts.Drop`
+        and :class:`~eve_meta.wire.counts.Note`."""
         return self.counts.take()
 
     def take_rows(self) -> list[Row]:

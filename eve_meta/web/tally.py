@@ -52,7 +52,9 @@ class Reports:
 
 
 class Counts:
-    """Counters by tag and name, one of :data:`NAMES`. What requests were answered is in :mod:`eve_meta.wire.requests`.
+    """Counters by tag and name, one of :data:`eve_meta.wire.counts.NAMES`.
+
+    What requests were answered is in :mod:`eve_meta.wire.requests`.
 
     :param began: called when there is something to :meth:`take` where there was nothing.
     """

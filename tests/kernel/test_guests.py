@@ -142,7 +142,7 @@ def test_on_several_cpus_at_once_no_more_pass_than_there_may(steer: Steer) -> No
         for thread in threads:
             thread.join()
         took = time.monotonic() - began
-        # One burst too many when a CPU is interrupted at the very moment: see guest.h.
+        # One burst too many when a CPU is interrupted at the very moment: see bpf/guest.h.
         assert steer.counted()["passed_request"] <= 2 * CONNECTION_BURST + took * CONNECTION_RATE + len(cpus)
         assert steer.maps.sightings(TAG).connection.frames == 200_000 * len(cpus)  # type: ignore[union-attr]
 

@@ -7,7 +7,7 @@ A process that holds a tap's tun file descriptor has the line ``iff: NAME`` in i
   a user that runs nothing but QEMU started it.
 * A process can overwrite its own command line, so a QEMU that its guest has taken over could take another's identity.
   Therefore the identity of a process is read once in its life, and one that several processes claim counts for none of
-  them (see ``join.py``).
+  them (see ``inventory/tap_domains.py``).
 * libvirt and QEMU's bridge helper open a tap and hand it to QEMU a moment later, which nothing announces. A tap that
   such a giver holds, or a QEMU of which one cannot tell who it is, is withheld: what comes next may be any domain.
 

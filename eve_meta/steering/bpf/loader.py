@@ -27,7 +27,7 @@ SOURCES = ("shared.h", "parse.h", "addresses.h", "nd.h", "guest.h", "steer.c")
 
 
 def source_directory() -> Path:
-    """Where ``steer.c`` is: ``bpf/`` beside the package in a checkout, else where pip put it.
+    """Where ``bpf/steer.c`` is: in ``bpf/`` beside the package in a checkout, else where pip put it.
 
     :raises Problem: when it is in neither place.
     """

@@ -1,9 +1,10 @@
 """Notices that somebody else took away or changed a piece of the path, and gives it back.
 
 The kernel tells of links, addresses, routes, policy rules and filters within the private namespace, and nf_tables of
-iptables' rules; :class:`LinkMonitor` hears of the veth pair's end on the host. Nobody tells of pins, of the namespace's
-name, of sysctls and of legacy iptables' rules: these are looked at every :data:`PERIOD`. Whatever it was, the whole
-path is looked at then, and mended where a piece is missing; so what we change ourselves leads to one look more.
+iptables' rules; :class:`~eve_meta.steering.taps.links.LinkMonitor` hears of the veth pair's end on the host. Nobody
+tells of pins, of the namespace's name, of sysctls and of legacy iptables' rules: these are looked at every
+:data:`PERIOD`. Whatever it was, the whole path is looked at then, and mended where a piece is missing; so what we
+change ourselves leads to one look more.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ class GuardReactor(IReactorFDSet, IReactorTime, IReactorThreads):
 
 @frozen
 class Restored:
-    """What was missing and is back, by part of the path (:meth:`Inspection.missing`).
+    """What was missing and is back, by part of the path.
 
+    :ivar missing: as :meth:`eve_meta.steering.path.inspection.Inspection.missing` names it.
     :ivar host_ifindex: of the veth pair's end on the host, which may be another one now.
     """
 

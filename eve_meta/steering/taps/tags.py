@@ -1,8 +1,8 @@
 """Tags are never reused while anything could still hold the old one.
 
 They count up through all 65,535 and only then begin again; a tag whose tap went away rests for :data:`QUARANTINE` all
-the same. What can outlive a tap: frames on their way (microseconds), conntrack entries (minutes, see namespace.py) and
-connections that the worker closes when it hears of it.
+the same. What can outlive a tap: frames on their way (microseconds), conntrack entries (a minute, see
+path/sysctls.py) and connections that the worker closes when it hears of it.
 """
 
 from __future__ import annotations
