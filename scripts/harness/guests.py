@@ -1,9 +1,9 @@
 """Guests without a hypervisor: network namespaces behind real tap devices.
 
 A *lab* is a network namespace that plays the hypervisor ("the host"), with bridges and taps in it, and one namespace
-for each guest. A guest's ``eth0`` is a tap too, and :mod:`pump` carries the frames between the two; the host's kernel
-cannot tell a guest from a VM. Nothing is made in the machine's own network namespace, so the lab meets none of its
-links, rules and addresses, and all guests may have the same IP and MAC address.
+for each guest. A guest's ``eth0`` is a tap too, and :mod:`harness.pump` carries the frames between the two; the host's
+kernel cannot tell a guest from a VM. Nothing is made in the machine's own network namespace, so the lab meets none of
+its links, rules and addresses, and all guests may have the same IP and MAC address.
 
 Everything bears the lab's name, by which the next lab knows and removes what a killed one left (:func:`clean`)::
 
