@@ -237,7 +237,7 @@ def _eve(config: InventoryConfig, reactor: Any) -> EveSource | None:
 def _libvirt(uri: str, reactor: Any) -> Iterator[Hypervisor]:
     if uri:
         # Only now: libvirt's module takes memory that the others need not pay for.
-        from eve_meta.inventory.libvirt.connection import LibvirtLink  # noqa: PLC0415
+        from eve_meta.inventory.libvirt.connection import ThreadedLibvirtConnection  # noqa: PLC0415
         from eve_meta.inventory.libvirt.source import LibvirtSource  # noqa: PLC0415
 
-        yield LibvirtSource(LibvirtLink(uri, reactor.callFromThread), uri, reactor)
+        yield LibvirtSource(ThreadedLibvirtConnection(uri, reactor.callFromThread), uri, reactor)

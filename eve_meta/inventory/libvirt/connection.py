@@ -1,11 +1,12 @@
-"""The connection to libvirtd: asks what it is told to ask, tells what happens, and comes back when it is lost.
+"""The connection to libvirtd: it asks on request, reports events, and reopens itself when it is lost.
 
-libvirt's calls block, for ever when libvirtd hangs, and its events need a loop of their own. So two threads do that:
-one runs libvirt's event loop, the other opens the connection and calls. What they learn comes to the observer in the
-reactor's thread. Nobody ever waits for them, also not when the daemon ends: they are daemon threads, and a call that
-does not return ends with the process.
+libvirt's calls block, for ever when libvirtd hangs, and its events need a loop of their own. So two threads do the
+work: one runs libvirt's event loop, the other opens the connection and makes the calls. The observer is called in the
+reactor's thread. Nothing ever waits for the two threads, not even the end of the daemon: they are daemon threads, and a
+call that does not return ends with the process.
 
-The import of libvirt is late: the package python3-libvirt is the distribution's, and needed only by who configures it.
+libvirt is imported late: the package python3-libvirt comes from the distribution, and only hosts that configure
+libvirt need it.
 """
 
 from __future__ import annotations
@@ -20,64 +21,69 @@ from eve_meta.inventory.libvirt.domain_xml import Description, describe
 from eve_meta.values.problem import Problem
 
 RETRY_TIME = 0.5
-"""Seconds from the loss of the connection to the first attempt to open it anew; each time twice as many to the next."""
+"""Seconds from the loss of the connection to the first attempt to reopen it. Each further one waits twice as long."""
 
 MAX_RETRY_TIME = 5.0
-"""Seconds between attempts at most. One takes a millisecond where no libvirtd listens."""
+"""The most seconds between two attempts. An attempt takes a millisecond where no libvirtd listens."""
 
 KEEPALIVE = (5, 3)
-"""Seconds of silence after which libvirtd is asked for a sign of life, and how many of those may stay unanswered: one
-that hangs counts as away after 20 s."""
+"""Seconds of silence after which libvirt sends a keepalive message, and how many of these may stay unanswered: a
+libvirtd that hangs counts as away after 20 s."""
 
 MAX_NETWORKS = 1024
-"""Names of libvirt networks whose uuid is remembered for as long as a connection lasts."""
+"""The most libvirt networks whose uuid is remembered, by name, for as long as one connection lasts."""
 
 
 class LibvirtObserver(Protocol):
-    """Who is told, in the reactor's thread."""
+    """The receiver of what a connection learns. Its methods are called in the reactor's thread."""
 
     def connected(self) -> None:
-        """The connection is open, and events come; what happened before was missed."""
+        """The connection is open, and events arrive from now on. Events from before were missed."""
 
     def lost(self, why: str) -> None:
-        """The connection is lost or could not be opened. What was asked is forgotten."""
+        """The connection is lost or could not be opened. Pending questions are dropped."""
 
     def changed(self, uuid: UUID) -> None:
-        """Something about this domain is, or may be, another."""
+        """Something about the domain *uuid* has changed, or may have."""
 
     def listed(self, number: int, uuids: frozenset[UUID]) -> None:
-        """These are all domains."""
+        """*uuids* are all domains: the answer to :meth:`LibvirtConnection.list_domains` with *number*."""
 
     def described(self, uuid: UUID, number: int, description: Description | None) -> None:
-        """This is the domain now; None where it is no more."""
+        """*description* is the domain now, None where the domain no longer exists: the answer to
+        :meth:`LibvirtConnection.look` with *number*.
+        """
 
     def failed(self, uuid: UUID, why: str) -> None:
-        """libvirtd did not describe the domain."""
+        """libvirtd failed to describe the domain."""
 
 
 class LibvirtConnection(Protocol):
-    """What :class:`LibvirtLink` is, and the tests' fake."""
+    """A connection to libvirtd: :class:`ThreadedLibvirtConnection`, or the tests' fake."""
 
     def start(self, observer: LibvirtObserver) -> None:
-        """Open the connection, and open it anew whenever it is lost."""
+        """Open the connection, and reopen it whenever it is lost."""
 
     def stop(self) -> None:
-        """Close it, without waiting for that. The observer is told nothing any more."""
+        """Close the connection without waiting for the end of that. The observer is not called any more."""
 
     def list_domains(self, number: int) -> None:
-        """Ask for all domains, running or not."""
+        """Ask which domains there are, running or not. The observer's ``listed`` gets the answer with *number*."""
 
     def look(self, uuid: UUID, number: int) -> None:
-        """Ask for a description. One that has not been asked for yet is asked for once, with the last *number*."""
+        """Ask for a description. The observer's ``described`` or ``failed`` gets the answer.
+
+        While a request for the same domain waits for its turn, both become one, with the later *number*.
+        """
 
 
 def load() -> Any:
-    """The module libvirt.
+    """Import and return the module libvirt.
 
-    :raises Problem: where it is missing.
+    :raises Problem: when the module is missing.
     """
     try:
-        import libvirt  # noqa: PLC0415  # only where it is configured
+        import libvirt  # noqa: PLC0415  # only on hosts that configure libvirt
     except ImportError as error:
         raise Problem(
             f"[inventory] libvirt needs libvirt's Python module ({error}): install the package python3-libvirt (on "
@@ -88,8 +94,8 @@ def load() -> Any:
 
 @lru_cache(maxsize=1)
 def _event_loop(libvirt: Any) -> threading.Thread:
-    """libvirt's own event loop, one for the process; before the first connection is opened."""
-    # Otherwise libvirt prints each error, which we tell ourselves.
+    """Start libvirt's own event loop, one for the process. It must run before the first connection is opened."""
+    # Otherwise libvirt prints each error to stderr. eve-meta reports errors itself.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     libvirt.virEventRegisterDefaultImpl()
 
@@ -102,11 +108,11 @@ def _event_loop(libvirt: Any) -> threading.Thread:
     return thread
 
 
-class LibvirtLink:
-    """A :class:`LibvirtConnection` to *uri*.
+class ThreadedLibvirtConnection:
+    """A :class:`LibvirtConnection` to *uri* whose blocking calls run in a thread of their own.
 
     :param call: calls a function in the reactor's thread, from any thread (``reactor.callFromThread``).
-    :raises Problem: where the module libvirt is missing.
+    :raises Problem: when the module libvirt is missing.
     """
 
     def __init__(self, uri: str, call: Callable[..., object]) -> None:
@@ -114,8 +120,8 @@ class LibvirtLink:
         self._uri = uri
         self._call = call
         self._observer: LibvirtObserver | None = None
-        # Shared by the threads, and guarded by this.
-        self._news = threading.Condition()
+        # Guards what follows, which the threads share; notified when any of it changes.
+        self._condition = threading.Condition()
         self._stopped = False
         self._broken: str | None = None
         self._list: int | None = None
@@ -131,32 +137,32 @@ class LibvirtLink:
     def stop(self) -> None:
         """As :meth:`LibvirtConnection.stop`."""
         self._observer = None
-        with self._news:
+        with self._condition:
             self._stopped = True
-            self._news.notify()
+            self._condition.notify()
 
     def list_domains(self, number: int) -> None:
         """As :meth:`LibvirtConnection.list_domains`."""
-        with self._news:
+        with self._condition:
             self._list = number
-            self._news.notify()
+            self._condition.notify()
 
     def look(self, uuid: UUID, number: int) -> None:
         """As :meth:`LibvirtConnection.look`."""
-        with self._news:
+        with self._condition:
             self._looks[uuid] = number
-            self._news.notify()
+            self._condition.notify()
 
-    # -- to the observer --
+    # -- calls of the observer --
 
-    def _tell(self, what: str, *arguments: object) -> None:
-        self._call(self._told, what, arguments)
+    def _notify(self, method: str, *arguments: object) -> None:
+        self._call(self._notify_now, method, arguments)
 
-    def _told(self, what: str, arguments: Iterable[object]) -> None:
+    def _notify_now(self, method: str, arguments: Iterable[object]) -> None:
         if self._observer is not None:
-            getattr(self._observer, what)(*arguments)
+            getattr(self._observer, method)(*arguments)
 
-    # -- the thread that calls --
+    # -- the thread that calls libvirt --
 
     def _work(self) -> None:
         wait = RETRY_TIME
@@ -164,23 +170,23 @@ class LibvirtLink:
             connection = None
             try:
                 connection = self._open()
-                self._tell("connected")
+                self._notify("connected")
                 wait = RETRY_TIME
                 why = self._serve(connection)
             except self._libvirt.libvirtError as error:
                 why = _text(error)
             self._close(connection)
-            self._tell("lost", why)
-            with self._news:
-                self._news.wait_for(lambda: self._stopped, wait)
+            self._notify("lost", why)
+            with self._condition:
+                self._condition.wait_for(lambda: self._stopped, wait)
             wait = min(2 * wait, MAX_RETRY_TIME)
 
     def _open(self) -> Any:
         libvirt = self._libvirt
-        with self._news:
+        with self._condition:
             self._broken, self._list = None, None
             self._looks.clear()
-        # We change nothing, and so ask for no more.
+        # Read-only, because eve-meta changes nothing.
         connection = libvirt.openReadOnly(self._uri)
         connection.registerCloseCallback(self._on_close, None)
         connection.setKeepAlive(*KEEPALIVE)
@@ -194,21 +200,21 @@ class LibvirtLink:
         return connection
 
     def _serve(self, connection: Any) -> str:
-        """Ask what is to be asked, until the connection breaks or is no longer wanted; why."""
+        """Put the pending questions to libvirtd until the connection breaks or is stopped; return why it broke."""
         networks: dict[str, UUID | None] = {}
         while True:
-            with self._news:
-                self._news.wait_for(lambda: self._stopped or self._broken or self._list is not None or self._looks)
+            with self._condition:
+                self._condition.wait_for(lambda: self._stopped or self._broken or self._list is not None or self._looks)
                 if self._stopped or self._broken:
                     return self._broken or ""
                 number, self._list = self._list, None
                 uuid = None if number is not None else next(iter(self._looks))
-                asked = 0 if uuid is None else self._looks.pop(uuid)
+                look_number = 0 if uuid is None else self._looks.pop(uuid)
             if number is not None:
-                found = frozenset(UUID(bytes=domain.UUID()) for domain in connection.listAllDomains())
-                self._tell("listed", number, found)
+                uuids = frozenset(UUID(bytes=domain.UUID()) for domain in connection.listAllDomains())
+                self._notify("listed", number, uuids)
             elif uuid is not None:
-                self._look(connection, uuid, asked, networks)
+                self._look(connection, uuid, look_number, networks)
 
     def _look(self, connection: Any, uuid: UUID, number: int, networks: dict[str, UUID | None]) -> None:
         def network(name: str) -> UUID | None:
@@ -225,13 +231,13 @@ class LibvirtLink:
             if not connection.isAlive():
                 raise
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN:
-                self._tell("described", uuid, number, None)
+                self._notify("described", uuid, number, None)
             else:
-                self._tell("failed", uuid, _text(error))
+                self._notify("failed", uuid, _text(error))
         except ValueError as error:
-            self._tell("failed", uuid, str(error))
+            self._notify("failed", uuid, str(error))
         else:
-            self._tell("described", uuid, number, description)
+            self._notify("described", uuid, number, description)
 
     def _close(self, connection: Any) -> None:
         if connection is not None:
@@ -239,7 +245,7 @@ class LibvirtLink:
                 connection.unregisterCloseCallback()
                 connection.close()
             except self._libvirt.libvirtError:
-                pass  # it is broken, which is why it is closed
+                pass  # the connection is broken, which is why it is closed
 
     # -- the thread of libvirt's event loop --
 
@@ -249,23 +255,23 @@ class LibvirtLink:
             libvirt.VIR_CONNECT_CLOSE_REASON_EOF: "libvirtd closed the connection",
             libvirt.VIR_CONNECT_CLOSE_REASON_KEEPALIVE: "libvirtd does not answer",
         }
-        with self._news:
+        with self._condition:
             self._broken = reasons.get(reason, "the connection to libvirtd broke")
-            self._news.notify()
+            self._condition.notify()
 
     def _on_event(self, _connection: Any, domain: Any, *_details: object) -> None:
-        # A guest can cause events, by suspending itself again and again: however many, there is one call underway.
-        with self._news:
-            told = bool(self._changed)
+        # A guest can cause events by suspending itself again and again: however many, one call is under way at a time.
+        with self._condition:
+            under_way = bool(self._changed)
             self._changed.add(UUID(bytes=domain.UUID()))
-        if not told:
-            self._call(self._tell_changed)
+        if not under_way:
+            self._call(self._notify_changed)
 
-    def _tell_changed(self) -> None:
-        with self._news:
+    def _notify_changed(self) -> None:
+        with self._condition:
             changed, self._changed = self._changed, set()
         for uuid in changed:
-            self._told("changed", (uuid,))
+            self._notify_now("changed", (uuid,))
 
 
 def _text(error: Any) -> str:

@@ -1,13 +1,15 @@
-"""libvirt as a source: its domains, what their metadata say, and whose taps are.
+"""libvirt as a source: its domains, their metadata, and the domain of each tap.
 
-Of a domain of which an event tells, the XML is asked for; all are listed once the connection is open. So there is no
-polling. The order of questions and of what happens to taps is kept by counting both: the XML of a running domain says
-whose a tap is only when it was asked for after the tap appeared or changed its carrier. Two times matter:
+When an event names a domain, its XML is asked for; all domains are listed once the connection is open. So nothing is
+polled. One counter numbers the questions to libvirtd and the changes of taps, so that their order is known: the XML of
+a running domain says which taps are its own only if it was asked for after the tap appeared or last changed its
+carrier. Two times matter:
 
-* A domain that had the tap before may still claim it: libvirtd hears of a QEMU's end a moment later than the kernel,
-  which has given the tap's name to another by then. So it is asked again only after :data:`SETTLE_TIME`.
-* A NIC that is plugged into a running domain is in the XML only when QEMU has it. So nobody's a tap is only after
-  :data:`NOBODY_TIME`, when libvirtd has been asked for all domains once more.
+* The domain that had the tap before may still claim it: libvirtd learns of a QEMU's end a moment later than the kernel,
+  which may have given the tap's name to another domain by then. So that domain is asked again only after
+  :data:`SETTLE_TIME`.
+* A NIC that is plugged into a running domain appears in the XML only once QEMU has it. So a tap counts as nobody's only
+  after :data:`NOBODY_TIME`, and after libvirtd has listed all domains once more.
 """
 
 from __future__ import annotations
@@ -24,82 +26,94 @@ from twisted.internet.interfaces import IDelayedCall
 from eve_meta.inventory.libvirt.connection import LibvirtConnection
 from eve_meta.inventory.libvirt.domain_xml import Description
 from eve_meta.inventory.source import InventoryProblem, Layer
+from eve_meta.runtime.due_queue import DueQueue
 
 SETTLE_TIME = 1.0
-"""Seconds from a tap's appearance, or its carrier's change, until who had it before is asked whether it still has."""
+"""Seconds from a tap's appearance, or a change of its carrier, until the domain that had the tap before is asked again
+whether it has it."""
 
 NOBODY_TIME = 5.0
-"""Seconds from there until a tap that no domain claims is taken for one of no libvirt domain."""
+"""Seconds from the same moment until a tap that no domain claims may count as the tap of no libvirt domain."""
 
 SLOW_TIME = 2.0
-"""Seconds after the start until it is told that libvirtd has not answered yet."""
+"""Seconds after the start until it is reported that libvirtd has not answered yet."""
 
-TELL_TIME = 0.02
-"""Seconds for which changes are collected before they are told."""
+BATCH_TIME = 0.02
+"""Seconds for which changes are collected before *changed* is called."""
 
-MANY_TIME = 0.5
-"""The same while all domains are asked for: each time that is told costs 50 µs for each domain that there is."""
+LISTING_BATCH_TIME = 0.5
+"""The same while all domains are being described: each call costs 50 µs for each domain that there is."""
 
 
 @define(eq=False)
 class _Known:
-    """A domain: as last described, and the number of the question that was answered so."""
+    """A known domain.
+
+    :ivar description: the last one.
+    :ivar asked: the number of the question that *description* answers.
+    """
 
     description: Description
     asked: int
 
 
 class LibvirtSource:
-    """A :class:`~eve_meta.inventory.source.Hypervisor`.
+    """The domains of one libvirtd, as a :class:`~eve_meta.inventory.source.Hypervisor`.
 
-    :param link: what asks libvirtd, see :class:`~eve_meta.inventory.libvirt.connection.LibvirtLink`.
-    :param uri: for what is said to people.
+    :param connection: the connection to libvirtd.
+    :param uri: libvirt's URI, for messages to people.
     :param reactor: needs IReactorTime.
     """
 
-    def __init__(self, link: LibvirtConnection, uri: str, reactor: Any) -> None:
-        self._link = link
+    def __init__(self, connection: LibvirtConnection, uri: str, reactor: Any) -> None:
+        self._connection = connection
         self._uri = uri
         self._reactor = reactor
         self._changed: Callable[[], None] | None = None
         self._numbers = count(1)
+        # Why libvirtd cannot be asked at present.
         self._away: str | None = "has not answered yet"
         self._known: dict[UUID, _Known] = {}
         self._failed: dict[UUID, str] = {}
         self._names: dict[str, UUID] = {}
         self._claims: dict[str, set[UUID]] = {}
-        # Of each tap, the number that nothing may be older than which is said of it.
+        # Tap → the number of its last change: only what was asked for later says anything about the tap.
         self._taps: dict[str, int] = {}
         self._answers: dict[str, Collection[str]] = {}
-        # Domains that have been asked for; the number of a listing, and those that are still to be described after it.
+        # Domains of which a description is asked for. And the number of the last listing, with those of its domains
+        # that are still to be described.
         self._asked: set[UUID] = set()
         self._listing: tuple[int, set[UUID]] | None = None
+        # The number of the last listing whose domains have all been described.
         self._complete = 0
-        # Taps in the order in which they fall due; those that have been due are ripe to be nobody's.
-        self._settling: dict[str, float] = {}
-        self._unclaimed: dict[str, float] = {}
+        self._settling: DueQueue[str] = DueQueue(reactor, self._settled)
+        self._unclaimed: DueQueue[str] = DueQueue(reactor, self._still_unclaimed)
+        # Taps that nobody claimed within NOBODY_TIME; the next complete listing decides.
         self._ripe: set[str] = set()
-        self._timer: IDelayedCall | None = None
-        self._telling: IDelayedCall | None = None
+        self._batch: IDelayedCall | None = None
         self._slow: IDelayedCall | None = None
 
     def start(self, changed: Callable[[], None]) -> None:
         """As :meth:`eve_meta.inventory.source.Source.start`."""
         self._changed = changed
+        self._settling.resume()
+        self._unclaimed.resume()
         self._slow = self._reactor.callLater(SLOW_TIME, self._still_slow)
-        self._link.start(self)
+        self._connection.start(self)
 
     def stop(self) -> None:
         """As :meth:`eve_meta.inventory.source.Source.stop`."""
         self._changed = None
-        self._link.stop()
-        for call in (self._timer, self._telling, self._slow):
+        self._connection.stop()
+        self._settling.pause()
+        self._unclaimed.pause()
+        for call in (self._batch, self._slow):
             if call is not None:
                 call.cancel()
-        self._timer = self._telling = self._slow = None
+        self._batch = self._slow = None
 
     def layers(self) -> Sequence[Layer]:
-        """As :meth:`eve_meta.inventory.source.Source.layers`: metadata, then what the hypervisor knows."""
+        """As :meth:`eve_meta.inventory.source.Source.layers`: the metadata, then what the hypervisor knows."""
         known = [each.description for each in self._known.values()]
         metadata = {each.metadata_origin: each.metadata for each in known if each.metadata is not None}
         return (
@@ -109,13 +123,13 @@ class LibvirtSource:
 
     def problems(self) -> tuple[InventoryProblem, ...]:
         """As :meth:`eve_meta.inventory.source.Source.problems`."""
-        found = [problem for each in self._known.values() for problem in each.description.problems]
+        problems = [problem for each in self._known.values() for problem in each.description.problems]
         for uuid, why in self._failed.items():
-            found.append(InventoryProblem(file=f"libvirt domain {uuid}", message=f"cannot read its XML: {why}"))
+            problems.append(InventoryProblem(file=f"libvirt domain {uuid}", message=f"cannot read its XML: {why}"))
         if self._away is not None:
-            message = f"{self._away}: domains that are known are served as before"
-            found.append(InventoryProblem(file=f"libvirt {self._uri}", message=message, warning=True))
-        return tuple(found)
+            message = f"{self._away}: known domains are served as before"
+            problems.append(InventoryProblem(file=f"libvirt {self._uri}", message=message, warning=True))
+        return tuple(problems)
 
     def taps_changed(self, names: Iterable[str]) -> None:
         """As :meth:`eve_meta.inventory.source.Hypervisor.taps_changed`."""
@@ -131,8 +145,8 @@ class LibvirtSource:
         self._forget(tap)
         self._taps[tap] = next(self._numbers)
         now = self._reactor.seconds()
-        self._settling[tap], self._unclaimed[tap] = now + SETTLE_TIME, now + NOBODY_TIME
-        self._arm()
+        self._settling.put(tap, now + SETTLE_TIME)
+        self._unclaimed.put(tap, now + NOBODY_TIME)
 
     def answers(self) -> Mapping[str, Collection[str]]:
         """As :meth:`eve_meta.inventory.source.Hypervisor.answers`."""
@@ -143,24 +157,24 @@ class LibvirtSource:
         """As :attr:`eve_meta.inventory.source.Hypervisor.away`."""
         return self._away is not None
 
-    # -- what the link tells --
+    # -- the connection's observer --
 
     def connected(self) -> None:
         """As :meth:`eve_meta.inventory.libvirt.connection.LibvirtObserver.connected`."""
         self._away = None
-        self._forget_questions()
+        self._drop_questions()
         self._failed.clear()
-        # Any of them may have changed while nobody told us.
-        self._link.list_domains(next(self._numbers))
+        # Any domain may have changed while no event could arrive.
+        self._connection.list_domains(next(self._numbers))
         for uuid in self._known:
             self._look(uuid)
-        self._tell()
+        self._schedule_changed()
 
     def lost(self, why: str) -> None:
         """As :meth:`eve_meta.inventory.libvirt.connection.LibvirtObserver.lost`."""
         self._away = why
-        self._forget_questions()
-        self._tell()
+        self._drop_questions()
+        self._schedule_changed()
 
     def changed(self, uuid: UUID) -> None:
         """As :meth:`eve_meta.inventory.libvirt.connection.LibvirtObserver.changed`."""
@@ -173,8 +187,8 @@ class LibvirtSource:
         for uuid in uuids - self._known.keys():
             self._look(uuid)
         self._listing = (number, set(self._asked))
-        self._listed_and_described()
-        self._tell()
+        self._finish_listing()
+        self._schedule_changed()
 
     def described(self, uuid: UUID, number: int, description: Description | None) -> None:
         """As :meth:`eve_meta.inventory.libvirt.connection.LibvirtObserver.described`."""
@@ -182,51 +196,53 @@ class LibvirtSource:
         old = self._known.get(uuid)
         if description is not None:
             if old is not None:
-                description = _lasting(old.description, description)
+                description = _keeping(old.description, description)
             self._put(uuid, _Known(description, number))
         elif old is not None:
             self._put(uuid, None)
-        self._found(uuid)
+        self._answered(uuid)
 
     def failed(self, uuid: UUID, why: str) -> None:
-        """As :meth:`eve_meta.inventory.libvirt.connection.LibvirtObserver.failed`. What it was stays."""
+        """As :meth:`eve_meta.inventory.libvirt.connection.LibvirtObserver.failed`. The domain stays as it was."""
         self._failed[uuid] = why
-        self._found(uuid)
+        self._answered(uuid)
 
-    def _forget_questions(self) -> None:
+    def _drop_questions(self) -> None:
         self._asked.clear()
         self._listing = None
 
-    def _found(self, uuid: UUID) -> None:
+    def _answered(self, uuid: UUID) -> None:
         self._asked.discard(uuid)
         if self._listing is not None:
             self._listing[1].discard(uuid)
-            self._listed_and_described()
-        self._tell()
+            self._finish_listing()
+        self._schedule_changed()
 
-    def _listed_and_described(self) -> None:
-        """Taps that nobody claims are nobody's, once all domains are known that there were when that was asked."""
+    def _finish_listing(self) -> None:
+        """Answer for the taps that nobody claims, once every domain that the last listing named is described."""
         if self._listing is not None and not self._listing[1]:
             self._complete, self._listing = self._listing[0], None
             for tap in self._ripe:
                 self._answer(tap)
-            if self._telling is not None:
-                self._telling.cancel()
-                self._telling = None
-            self._tell()
+            # The batch may have begun with LISTING_BATCH_TIME.
+            if self._batch is not None:
+                self._batch.cancel()
+                self._batch = None
+            self._schedule_changed()
 
     def _look(self, uuid: UUID) -> None:
         self._asked.add(uuid)
-        self._link.look(uuid, next(self._numbers))
+        self._connection.look(uuid, next(self._numbers))
 
-    # -- whose taps are --
+    # -- the domain of each tap --
 
     def _put(self, uuid: UUID, known: _Known | None) -> None:
         old = self._known.pop(uuid, None)
         if old is not None:
             self._names.pop(old.description.name, None)
         if known is not None:
-            # No two have one name; where it seems so, the one that had it has lost it, or is gone.
+            # No two domains have one name. Where it seems so, the one that was known by it has another name now, or is
+            # gone.
             other = self._names.get(known.description.name)
             if other is not None:
                 self._put(other, None)
@@ -259,46 +275,36 @@ class LibvirtSource:
 
     def _forget(self, tap: str) -> None:
         self._answers.pop(tap, None)
-        self._settling.pop(tap, None)
-        self._unclaimed.pop(tap, None)
+        self._settling.discard(tap)
+        self._unclaimed.discard(tap)
         self._ripe.discard(tap)
 
-    def _arm(self) -> None:
-        due = [next(iter(waiting.values())) for waiting in (self._settling, self._unclaimed) if waiting]
-        if not due or self._changed is None:
-            return
-        if self._timer is not None and self._timer.getTime() > min(due):
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = self._reactor.callLater(max(0.0, min(due) - self._reactor.seconds()), self._fall_due)
-
-    def _fall_due(self) -> None:
-        self._timer = None
-        for tap in _fallen_due(self._settling, self._reactor.seconds()):
+    def _settled(self, taps: Iterable[str]) -> None:
+        for tap in taps:
             if tap not in self._answers:
                 for uuid in self._claims.get(tap, ()):
                     self._look(uuid)
-        unclaimed = [tap for tap in _fallen_due(self._unclaimed, self._reactor.seconds()) if tap not in self._answers]
-        self._ripe.update(unclaimed)
-        if unclaimed:
-            self._link.list_domains(next(self._numbers))
-        self._arm()
 
-    # -- telling --
+    def _still_unclaimed(self, taps: Iterable[str]) -> None:
+        unanswered = [tap for tap in taps if tap not in self._answers]
+        self._ripe.update(unanswered)
+        if unanswered:
+            self._connection.list_domains(next(self._numbers))
+
+    # -- calls of *changed* --
 
     def _still_slow(self) -> None:
         self._slow = None
         if self.away:
-            self._tell()
+            self._schedule_changed()
 
-    def _tell(self) -> None:
-        if self._telling is None and self._changed is not None:
-            delay = TELL_TIME if self._listing is None else MANY_TIME
-            self._telling = self._reactor.callLater(delay, self._told)
+    def _schedule_changed(self) -> None:
+        if self._batch is None and self._changed is not None:
+            delay = BATCH_TIME if self._listing is None else LISTING_BATCH_TIME
+            self._batch = self._reactor.callLater(delay, self._call_changed)
 
-    def _told(self) -> None:
-        self._telling = None
+    def _call_changed(self) -> None:
+        self._batch = None
         if self._changed is not None:
             self._changed()
 
@@ -309,22 +315,11 @@ def _taps(known: _Known | None) -> set[str]:
     return set(known.description.domain.taps)
 
 
-def _lasting(old: Description, new: Description) -> Description:
-    """*new*, with what *old* said where it said the same or is to be kept: metadata that were right before."""
+def _keeping(old: Description, new: Description) -> Description:
+    """Return *new* with those objects of *old* that are equal, and with the old metadata where the new are broken."""
     broken = new.metadata is None and bool(new.problems)
     return attrs.evolve(
         new,
         metadata=old.metadata if broken or new.metadata == old.metadata else new.metadata,
         domain=old.domain if new.domain == old.domain else new.domain,
     )
-
-
-def _fallen_due(waiting: dict[str, float], now: float) -> list[str]:
-    """Take those off the front of *waiting* whose time has come."""
-    due = []
-    for tap, at in list(waiting.items()):
-        if at > now:
-            break
-        due.append(tap)
-        del waiting[tap]
-    return due

@@ -1,4 +1,4 @@
-"""libvirt as a source: which taps it gives to whom, above all when what it says is out of date."""
+"""libvirt as a source: which tap is which domain's, above all when libvirtd's answer is out of date."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from eve_meta.inventory import Inventory
 from eve_meta.inventory.libvirt.source import NOBODY_TIME, SETTLE_TIME, SLOW_TIME, LibvirtSource
 from eve_meta.runtime.reactor import reactor
 from eve_meta.values.problem import Problem
-from tests.unit.inventory.fakelibvirt import FakeLibvirt
-from tests.unit.inventory.libvirtcontract import UUID1, UUID2
+from tests.contracts.fake_libvirt import FakeLibvirt
+from tests.contracts.libvirt_contract import UUID1, UUID2
 
 XML1, XML2 = "libvirt XML of web1", "libvirt XML of web2"
 
@@ -26,12 +26,12 @@ class Scene:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.virt = FakeLibvirt(self.clock)
-        self.source = LibvirtSource(self.virt, "qemu:///system", self.clock)
+        self.libvirtd = FakeLibvirt(self.clock)
+        self.source = LibvirtSource(self.libvirtd, "qemu:///system", self.clock)
         self.changes = 0
         self.taps: list[str] = []
-        # Everything that it ever said of a tap.
-        self.said: set[tuple[str, tuple[str, ...]]] = set()
+        # Every answer about a tap that there ever was.
+        self.answers: set[tuple[str, tuple[str, ...]]] = set()
 
     def start(self) -> None:
         self.source.start(self._changed)
@@ -44,10 +44,10 @@ class Scene:
         """Let time pass."""
         for _ in range(round(seconds / 0.05)):
             self.clock.advance(0.05)
-            self.said |= {(tap, tuple(origins)) for tap, origins in self.source.answers().items()}
+            self.answers |= {(tap, tuple(origins)) for tap, origins in self.source.answers().items()}
 
     def appear(self, tap: str) -> None:
-        """As the supervisor tells it."""
+        """Let a tap appear, with the calls that the supervisor makes then."""
         self.source.holder_may_have_changed(tap)
         self.taps.append(tap)
         self.source.taps_changed(self.taps)
@@ -59,8 +59,8 @@ class Scene:
         self.rest()
 
     def answer(self, tap: str) -> list[str] | None:
-        found = self.source.answers().get(tap)
-        return None if found is None else list(found)
+        origins = self.source.answers().get(tap)
+        return None if origins is None else list(origins)
 
     def names(self) -> list[str | None]:
         return [domain.name for domain in self.source.layers()[1].domains.values()]
@@ -72,8 +72,8 @@ class Scene:
 @pytest.fixture
 def scene() -> Iterator[Scene]:
     made = Scene()
-    made.virt.define("web1", UUID1)
-    made.virt.define("web2", UUID2)
+    made.libvirtd.define("web1", UUID1)
+    made.libvirtd.define("web2", UUID2)
     yield made
     made.source.stop()
     changes = made.changes
@@ -92,14 +92,14 @@ def test_a_domain_that_starts(scene: Scene) -> None:
     scene.start()
     scene.appear("vnet0")
     assert scene.answer("vnet0") is None
-    scene.virt.begin(UUID1, "vnet0")
+    scene.libvirtd.begin(UUID1, "vnet0")
     scene.rest()
     assert scene.answer("vnet0") == [XML1]
 
 
-def test_domains_that_run_already(scene: Scene) -> None:
-    scene.virt.begin(UUID1, "vnet0")
-    scene.virt.begin(UUID2, "vnet1", "vnet2")
+def test_domains_that_ran_before_the_daemon(scene: Scene) -> None:
+    scene.libvirtd.begin(UUID1, "vnet0")
+    scene.libvirtd.begin(UUID2, "vnet1", "vnet2")
     scene.start()
     for tap in ("vnet0", "vnet1", "vnet2"):
         scene.appear(tap)
@@ -107,9 +107,9 @@ def test_domains_that_run_already(scene: Scene) -> None:
     assert [scene.answer(tap) for tap in ("vnet0", "vnet1", "vnet2")] == [[XML1], [XML2], [XML2]]
 
 
-def test_an_event_that_comes_before_the_news_of_its_tap(scene: Scene) -> None:
+def test_a_domains_event_that_arrives_before_its_tap_appears(scene: Scene) -> None:
     scene.start()
-    scene.virt.begin(UUID1, "vnet0")
+    scene.libvirtd.begin(UUID1, "vnet0")
     scene.rest()
     scene.appear("vnet0")
     assert scene.answer("vnet0") is None
@@ -118,55 +118,55 @@ def test_an_event_that_comes_before_the_news_of_its_tap(scene: Scene) -> None:
 
 
 def test_a_nic_that_is_plugged_in_and_out(scene: Scene) -> None:
-    scene.virt.begin(UUID1, "vnet0")
+    scene.libvirtd.begin(UUID1, "vnet0")
     scene.start()
     scene.appear("vnet5")
-    scene.virt.plug(UUID1, "vnet5")
+    scene.libvirtd.plug(UUID1, "vnet5")
     scene.rest()
     assert scene.answer("vnet5") == [XML1]
-    scene.virt.domains[UUID(UUID1)].taps.remove("vnet5")
+    scene.libvirtd.domains[UUID(UUID1)].taps.remove("vnet5")
     scene.vanish("vnet5")
     assert scene.answer("vnet5") is None
 
 
 def test_a_tap_that_comes_back_as_another_domains(scene: Scene) -> None:
-    """libvirtd has not heard yet that the first QEMU ended, and gives its XML with the tap in it."""
+    """libvirtd has not learned yet that the first QEMU ended, and still describes it with the tap."""
     scene.start()
     scene.appear("vnet0")
-    scene.virt.begin(UUID1, "vnet0")
+    scene.libvirtd.begin(UUID1, "vnet0")
     scene.rest()
     assert scene.answer("vnet0") == [XML1]
-    scene.said.clear()
+    scene.answers.clear()
     scene.vanish("vnet0")
     scene.appear("vnet0")
     assert scene.answer("vnet0") is None
-    # Something else about the old one comes to light meanwhile, and what libvirtd says of it was true a moment ago.
-    scene.virt.destroy(UUID1)
-    scene.virt.begin(UUID2, "vnet0")
+    # Meanwhile an event of the old domain arrives, and libvirtd's description of it was true a moment ago.
+    scene.libvirtd.destroy(UUID1)
+    scene.libvirtd.begin(UUID2, "vnet0")
     scene.rest(NOBODY_TIME)
-    assert scene.said == {("vnet0", (XML2,))}
+    assert scene.answers == {("vnet0", (XML2,))}
 
 
 def test_a_tap_that_changes_hands_within_one_turn(scene: Scene) -> None:
-    """Its name never vanished, as far as anybody saw."""
+    """Nobody saw the name vanish."""
     scene.start()
     scene.appear("vnet0")
-    scene.virt.begin(UUID1, "vnet0")
+    scene.libvirtd.begin(UUID1, "vnet0")
     scene.rest()
     scene.source.holder_may_have_changed("vnet0")
     assert scene.answer("vnet0") is None
-    scene.virt.destroy(UUID1)
-    scene.virt.begin(UUID2, "vnet0")
-    scene.said.clear()
+    scene.libvirtd.destroy(UUID1)
+    scene.libvirtd.begin(UUID2, "vnet0")
+    scene.answers.clear()
     scene.rest(NOBODY_TIME)
-    assert scene.said == {("vnet0", (XML2,))}
+    assert scene.answers == {("vnet0", (XML2,))}
 
 
-def test_an_answer_that_was_asked_for_before_the_tap_changed_does_not_count(scene: Scene) -> None:
+def test_a_description_that_was_asked_for_before_the_tap_changed_does_not_count(scene: Scene) -> None:
     scene.start()
     scene.appear("vnet0")
-    scene.virt.begin(UUID1, "vnet0")
-    scene.clock.advance(0)  # the event is told, and the question asked
+    scene.libvirtd.begin(UUID1, "vnet0")
+    scene.clock.advance(0)  # the event arrives, and the question is put
     scene.clock.advance(0)  # libvirtd answers
     scene.source.holder_may_have_changed("vnet0")
     scene.clock.advance(0.01)
@@ -175,17 +175,17 @@ def test_an_answer_that_was_asked_for_before_the_tap_changed_does_not_count(scen
     assert scene.answer("vnet0") == [XML1]
 
 
-def test_the_old_owner_is_asked_only_when_libvirtd_has_had_time(scene: Scene) -> None:
+def test_the_domain_that_had_the_tap_is_asked_again_only_after_a_while(scene: Scene) -> None:
     scene.start()
     scene.appear("vnet0")
-    scene.virt.begin(UUID1, "vnet0")
+    scene.libvirtd.begin(UUID1, "vnet0")
     scene.rest()
-    scene.virt.asked.clear()
+    scene.libvirtd.asked.clear()
     scene.source.holder_may_have_changed("vnet0")
     scene.rest(SETTLE_TIME - 0.1)
-    assert scene.virt.asked == []
+    assert scene.libvirtd.asked == []
     scene.rest(0.5)
-    assert scene.virt.asked == [UUID1]
+    assert scene.libvirtd.asked == [UUID1]
     assert scene.answer("vnet0") == [XML1]
 
 
@@ -196,7 +196,7 @@ def test_a_tap_of_no_domain(scene: Scene) -> None:
     assert scene.answer("tap9") is None
     scene.rest(2)
     assert scene.answer("tap9") == []
-    scene.virt.begin(UUID1, "tap9")
+    scene.libvirtd.begin(UUID1, "tap9")
     scene.rest()
     assert scene.answer("tap9") == [XML1]
 
@@ -204,14 +204,14 @@ def test_a_tap_of_no_domain(scene: Scene) -> None:
 def test_a_tap_that_two_domains_claim(scene: Scene) -> None:
     scene.start()
     scene.appear("vnet0")
-    scene.virt.begin(UUID1, "vnet0")
-    scene.virt.begin(UUID2, "vnet0")
+    scene.libvirtd.begin(UUID1, "vnet0")
+    scene.libvirtd.begin(UUID2, "vnet0")
     scene.rest()
     assert sorted(scene.answer("vnet0") or []) == [XML1, XML2]
 
 
 def test_a_domain_that_does_not_run_claims_nothing(scene: Scene) -> None:
-    scene.virt.domains[UUID(UUID1)].taps = ["tap0"]
+    scene.libvirtd.domains[UUID(UUID1)].taps = ["tap0"]
     scene.start()
     scene.appear("tap0")
     scene.rest(NOBODY_TIME + 1)
@@ -221,23 +221,21 @@ def test_a_domain_that_does_not_run_claims_nothing(scene: Scene) -> None:
 def test_a_libvirtd_that_restarts(scene: Scene) -> None:
     scene.start()
     scene.appear("vnet0")
-    scene.virt.begin(UUID1, "vnet0")
+    scene.libvirtd.begin(UUID1, "vnet0")
     scene.rest()
-    scene.virt.stop_daemon()
+    scene.libvirtd.stop_daemon()
     scene.rest()
-    assert scene.problems() == [
-        "libvirt qemu:///system: warning: cannot connect: domains that are known are served as before"
-    ]
+    assert scene.problems() == ["libvirt qemu:///system: warning: cannot connect: known domains are served as before"]
     assert scene.source.away
-    # What was known stays; a tap that comes now waits.
+    # Known answers stay; a tap that appears now waits.
     assert scene.answer("vnet0") == [XML1]
     assert scene.names() == ["web2", "web1"]
-    scene.virt.domains[UUID(UUID2)].number, scene.virt.domains[UUID(UUID2)].taps = 7, ["vnet1"]
+    scene.libvirtd.domains[UUID(UUID2)].number, scene.libvirtd.domains[UUID(UUID2)].taps = 7, ["vnet1"]
     scene.appear("vnet1")
     scene.rest(NOBODY_TIME)
     assert scene.answer("vnet1") is None
-    scene.virt.set_metadata(UUID1, "hostname: h")  # which nobody tells us
-    scene.virt.start_daemon()
+    scene.libvirtd.set_metadata(UUID1, "hostname: h")  # no event arrives
+    scene.libvirtd.start_daemon()
     scene.rest(2)
     assert (scene.problems(), scene.source.away) == ([], False)
     assert (scene.answer("vnet0"), scene.answer("vnet1")) == ([XML1], [XML2])
@@ -245,37 +243,37 @@ def test_a_libvirtd_that_restarts(scene: Scene) -> None:
     assert metadata.hostname == "h"
 
 
-def test_a_tap_of_a_known_domain_is_nobodys_only_when_that_was_asked_again(scene: Scene) -> None:
+def test_a_tap_of_a_known_domain_is_nobodys_only_after_another_listing(scene: Scene) -> None:
     """Its NIC was plugged in while libvirtd was away."""
-    scene.virt.begin(UUID1, "vnet0")
+    scene.libvirtd.begin(UUID1, "vnet0")
     scene.start()
-    scene.virt.stop_daemon()
+    scene.libvirtd.stop_daemon()
     scene.rest()
-    scene.virt.domains[UUID(UUID1)].taps.append("vnet1")
+    scene.libvirtd.domains[UUID(UUID1)].taps.append("vnet1")
     scene.appear("vnet1")
     scene.rest(NOBODY_TIME + 1)
-    scene.virt.start_daemon()
+    scene.libvirtd.start_daemon()
     scene.rest(2)
-    assert {said for tap, said in scene.said if tap == "vnet1"} == {(XML1,)}
+    assert {origins for tap, origins in scene.answers if tap == "vnet1"} == {(XML1,)}
 
 
 def test_a_domain_that_is_gone_when_libvirtd_is_back(scene: Scene) -> None:
     scene.start()
-    scene.virt.stop_daemon()
+    scene.libvirtd.stop_daemon()
     scene.rest()
-    del scene.virt.domains[UUID(UUID1)]
-    scene.virt.start_daemon()
+    del scene.libvirtd.domains[UUID(UUID1)]
+    scene.libvirtd.start_daemon()
     scene.rest(2)
     assert scene.names() == ["web2"]
 
 
 def test_a_libvirtd_that_hangs_at_the_start(scene: Scene) -> None:
-    scene.virt.hanging = True
+    scene.libvirtd.hanging = True
     scene.start()
     scene.rest(SLOW_TIME)
     assert scene.changes == 1
     assert scene.problems() == [
-        "libvirt qemu:///system: warning: has not answered yet: domains that are known are served as before"
+        "libvirt qemu:///system: warning: has not answered yet: known domains are served as before"
     ]
 
 
@@ -284,49 +282,49 @@ def test_broken_metadata_keep_the_last_good_ones(scene: Scene) -> None:
         return [domain.hostname for domain in scene.source.layers()[0].domains.values()]
 
     scene.start()
-    scene.virt.set_metadata(UUID1, "hostname: a")
+    scene.libvirtd.set_metadata(UUID1, "hostname: a")
     scene.rest()
     assert hostnames() == ["a"]
-    scene.virt.set_metadata(UUID1, "hostname: '-'")
+    scene.libvirtd.set_metadata(UUID1, "hostname: '-'")
     scene.rest()
     assert hostnames() == ["a"]
     assert scene.problems() == [
         "libvirt metadata of web1:1: hostname: expected a host name such as web1.example.org, got '-'"
     ]
-    scene.virt.set_metadata(UUID1, None)
+    scene.libvirtd.set_metadata(UUID1, None)
     scene.rest()
     assert (hostnames(), scene.problems()) == ([], [])
 
 
-def test_what_did_not_change_is_the_same_object(scene: Scene) -> None:
+def test_a_domain_that_did_not_change_is_the_same_object(scene: Scene) -> None:
     scene.start()
-    scene.virt.set_metadata(UUID1, "hostname: a")
+    scene.libvirtd.set_metadata(UUID1, "hostname: a")
     scene.rest()
     before = [domain for layer in scene.source.layers() for domain in layer.domains.values()]
-    scene.virt.set_metadata(UUID1, "hostname: a")
+    scene.libvirtd.set_metadata(UUID1, "hostname: a")
     scene.rest()
     after = [domain for layer in scene.source.layers() for domain in layer.domains.values()]
     assert {id(domain) for domain in before} == {id(domain) for domain in after}
 
 
-def test_a_domain_that_cannot_be_read_stays_what_it_was(scene: Scene) -> None:
+def test_a_domain_that_cannot_be_described_stays_as_it_was(scene: Scene) -> None:
     scene.start()
-    scene.virt.broken.add(UUID(UUID1))
-    scene.virt.set_metadata(UUID1, "hostname: a")
+    scene.libvirtd.broken.add(UUID(UUID1))
+    scene.libvirtd.set_metadata(UUID1, "hostname: a")
     scene.rest()
     assert scene.problems() == [f"libvirt domain {UUID1}: cannot read its XML: no"]
     assert sorted(map(str, scene.names())) == ["web1", "web2"]
-    scene.virt.broken.clear()
-    scene.virt.set_metadata(UUID1, "hostname: b")
+    scene.libvirtd.broken.clear()
+    scene.libvirtd.set_metadata(UUID1, "hostname: b")
     scene.rest()
     assert scene.problems() == []
 
 
-def test_a_name_that_another_domain_has_now(scene: Scene) -> None:
+def test_a_name_that_another_domain_has_taken_over(scene: Scene) -> None:
     scene.start()
-    scene.virt.domains[UUID(UUID1)].name = "old"  # of which no event has told
-    scene.virt.domains[UUID(UUID2)].name = "web1"
-    scene.virt.set_metadata(UUID2, "hostname: a")
+    scene.libvirtd.domains[UUID(UUID1)].name = "old"  # no event arrives
+    scene.libvirtd.domains[UUID(UUID2)].name = "web1"
+    scene.libvirtd.set_metadata(UUID2, "hostname: a")
     scene.rest()
     assert {str(domain.uuid): domain.name for domain in scene.source.layers()[1].domains.values()} == {
         UUID1: "old",
@@ -334,23 +332,23 @@ def test_a_name_that_another_domain_has_now(scene: Scene) -> None:
     }
 
 
-def test_questions_are_not_more_than_what_happens(scene: Scene) -> None:
+def test_nothing_is_asked_while_nothing_happens(scene: Scene) -> None:
     scene.start()
-    scene.virt.asked.clear()
+    scene.libvirtd.asked.clear()
     scene.rest(600)
-    assert scene.virt.asked == []
+    assert scene.libvirtd.asked == []
 
 
 # -- without libvirt's module --
 
 
-def test_a_module_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_module_is_a_problem_that_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "libvirt", None)
     with pytest.raises(Problem, match="install the package python3-libvirt"):
         Inventory(InventoryConfig(libvirt="qemu:///system"), reactor)
 
 
-def test_nothing_of_libvirt_is_imported_unless_configured() -> None:
+def test_libvirt_is_imported_only_where_it_is_configured() -> None:
     text = (
         "import sys; from eve_meta.config import InventoryConfig; from eve_meta.inventory import Inventory; "
         "from eve_meta.runtime.reactor import reactor; Inventory(InventoryConfig(), reactor); "

@@ -1,4 +1,4 @@
-"""A libvirtd that is none, and a link to it; ``libvirtcontract.py`` holds them to what the real ones do."""
+"""A fake libvirtd and the connection to it; ``libvirt_contract.py`` holds both to what the real ones do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAC = "52:54:00:00:00:{:02x}"
 
 @define
 class FakeDomain:
-    """A domain, which runs where *number* is said."""
+    """A domain. It runs while *number*, libvirt's id of a running domain, is set."""
 
     name: str
     uuid: str
@@ -27,22 +27,30 @@ class FakeDomain:
     persistent: bool = True
 
     def xml(self) -> str:
-        """As libvirt writes it, without what nobody reads."""
+        """Return the domain's XML as libvirt writes it, without the parts that eve-meta does not read."""
         running = "" if self.number is None else f" id='{self.number}'"
         nics = "".join(
             f"<interface type='bridge'><mac address='{MAC.format(index)}'/><source bridge='br0'/>"
             f"<target dev='{tap}'/></interface>"
             for index, tap in enumerate(self.taps)
         )
-        told = f"<domain xmlns='{NAMESPACE}'>{escape(self.metadata)}</domain>" if self.metadata is not None else ""
+        metadata = f"<domain xmlns='{NAMESPACE}'>{escape(self.metadata)}</domain>" if self.metadata is not None else ""
         return (
             f"<domain type='qemu'{running}><name>{self.name}</name><uuid>{self.uuid}</uuid>"
-            f"<metadata>{told}</metadata><devices>{nics}</devices></domain>"
+            f"<metadata>{metadata}</metadata><devices>{nics}</devices></domain>"
         )
 
 
 class FakeLibvirt:
-    """libvirtd and the link in one. Answers come with the next turn of the clock."""
+    """libvirtd, and the :class:`~eve_meta.inventory.libvirt.connection.LibvirtConnection` to it.
+
+    Answers come with the next turn of the clock.
+
+    :ivar running: whether libvirtd accepts connections.
+    :ivar hanging: whether libvirtd accepts a connection and then answers nothing.
+    :ivar broken: the domains that libvirtd fails to describe.
+    :ivar asked: every question, in order: "all", or the uuid of a domain.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -56,7 +64,7 @@ class FakeLibvirt:
         self._questions: dict[UUID | None, int] = {}
         self._numbers = iter(range(1, 1000))
 
-    # -- what a person does --
+    # -- what a person does to libvirtd --
 
     def define(self, name: str, uuid: str) -> FakeDomain:
         """Define a domain."""
@@ -65,43 +73,43 @@ class FakeLibvirt:
         return domain
 
     def begin(self, uuid: str, *taps: str) -> None:
-        """Start a domain, which gets *taps*."""
+        """Start a domain; its NICs get *taps*."""
         domain = self.domains[UUID(uuid)]
         domain.taps, domain.number = list(taps), next(self._numbers)
         self._event(UUID(uuid))
 
     def destroy(self, uuid: str) -> None:
-        """End a domain."""
+        """Stop a domain."""
         domain = self.domains[UUID(uuid)]
         domain.taps, domain.number = [], None
         self._event(UUID(uuid))
 
     def undefine(self, uuid: str) -> None:
-        """Let libvirt forget a domain."""
+        """Remove the definition of a domain."""
         del self.domains[UUID(uuid)]
         self._event(UUID(uuid))
 
     def plug(self, uuid: str, tap: str) -> None:
-        """Plug in a NIC."""
+        """Plug a NIC with this tap into a running domain."""
         self.domains[UUID(uuid)].taps.append(tap)
         self._event(UUID(uuid))
 
     def set_metadata(self, uuid: str, text: str | None) -> None:
-        """Set our metadata, or remove them."""
+        """Set eve-meta's metadata of a domain, or remove them with None."""
         self.domains[UUID(uuid)].metadata = text
         self._event(UUID(uuid))
 
     def stop_daemon(self) -> None:
-        """libvirtd ends."""
+        """Stop libvirtd."""
         self.running = False
         if self._open:
             self._lose("libvirtd closed the connection")
 
     def start_daemon(self) -> None:
-        """libvirtd starts."""
+        """Start libvirtd."""
         self.running = True
 
-    # -- the link --
+    # -- the connection --
 
     def start(self, observer: LibvirtObserver) -> None:
         self._observer = observer
@@ -131,8 +139,8 @@ class FakeLibvirt:
         self._later(lambda observer: observer.lost(why))
         self.clock.callLater(RETRY_TIME, self._connect)
 
-    def _later(self, tell: Callable[[LibvirtObserver], None]) -> None:
-        self.clock.callLater(0, lambda: None if self._observer is None else tell(self._observer))
+    def _later(self, notify: Callable[[LibvirtObserver], None]) -> None:
+        self.clock.callLater(0, lambda: None if self._observer is None else notify(self._observer))
 
     def _event(self, uuid: UUID) -> None:
         if self._open and not self.hanging:

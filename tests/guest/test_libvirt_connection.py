@@ -1,4 +1,4 @@
-"""The link to a real libvirtd does what ``tests/unit/inventory/libvirtcontract.py`` says."""
+"""The connection to a real libvirtd honours ``tests/contracts/libvirt_contract.py``, as the unit tests' fake does."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from typing import Any
 
 import pytest
 
-from eve_meta.inventory.libvirt.connection import LibvirtLink
+from eve_meta.inventory.libvirt.connection import ThreadedLibvirtConnection
 from harness.guests import Lab
+from tests.contracts.libvirt_contract import LibvirtContract
 from tests.guest.libvirtd import Libvirtd, interface
-from tests.unit.inventory.libvirtcontract import LinkContract
 
 PATIENCE = 10.0
 
 
 class Real:
-    """A :class:`~tests.unit.inventory.libvirtcontract.Hypervisor`; the test's thread is the reactor's."""
+    """libvirtd as a :class:`~tests.contracts.libvirt_contract.Libvirtd`. The test's thread stands for the reactor's."""
 
     def __init__(self, libvirtd: Libvirtd) -> None:
         self.libvirtd = libvirtd
         self.calls: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = queue.SimpleQueue()
-        self.link = LibvirtLink(libvirtd.uri, lambda call, *arguments: self.calls.put((call, arguments)))
+        self.connection = ThreadedLibvirtConnection(
+            libvirtd.uri, lambda call, *arguments: self.calls.put((call, arguments))
+        )
         self.names: dict[str, str] = {}
         self.stopped = False
 
     def close(self) -> None:
-        self.link.stop()
+        self.connection.stop()
         if self.stopped:
             self.start_daemon()
         self.libvirtd.clear()
@@ -39,10 +41,10 @@ class Real:
             call, arguments = self.calls.get(timeout=seconds)
             call(*arguments)
 
-    def until(self, what: Callable[[], object]) -> None:
+    def until(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not what():
-            assert time.monotonic() < deadline, "it does not happen"
+        while not condition():
+            assert time.monotonic() < deadline, f"the condition did not come to hold within {PATIENCE:g} s"
             self._turn(0.05)
 
     def rest(self) -> None:
@@ -79,18 +81,18 @@ class Real:
 
 
 @pytest.fixture(scope="module")
-def libvirtd() -> Iterator[Libvirtd]:
-    with Lab("emg-link") as lab:
+def daemon() -> Iterator[Libvirtd]:
+    with Lab("emg-conn") as lab:
         lab.bridge("br0")
-        with Libvirtd(lab) as daemon:
-            yield daemon
+        with Libvirtd(lab) as libvirtd:
+            yield libvirtd
 
 
-class TestReal(LinkContract):
-    """All of the contract."""
+class TestRealLibvirt(LibvirtContract):
+    """The whole contract, on a real libvirtd."""
 
     @pytest.fixture
-    def virt(self, libvirtd: Libvirtd) -> Iterator[Real]:
-        real = Real(libvirtd)
+    def libvirtd(self, daemon: Libvirtd) -> Iterator[Real]:
+        real = Real(daemon)
         yield real
         real.close()
