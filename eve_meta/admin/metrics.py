@@ -282,13 +282,13 @@ class _Metrics(Resource):
     """``/metrics``."""
 
     _log = Logger()
-    isLeaf = True  # noqa: N815  # Twisted's name
+    isLeaf = True
 
     def __init__(self, exposition: Exposition) -> None:
         super().__init__()
         self._exposition = exposition
 
-    def render_GET(self, request: Request) -> int:  # noqa: N802  # Twisted's name
+    def render_GET(self, request: Request) -> int:
         gone: list[Any] = []
         request.notifyFinish().addBoth(gone.append)
 
@@ -312,7 +312,7 @@ class MetricsSite(Site):
     """What listens: ``/metrics`` and nothing else."""
 
     noisy = False
-    displayTracebacks = False  # noqa: N815  # Twisted's name
+    displayTracebacks = False
 
     def __init__(self, exposition: Exposition) -> None:
         root = Resource()

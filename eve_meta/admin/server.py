@@ -51,16 +51,16 @@ class Follower:
         """The connection is gone."""
         self._end()
 
-    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's name
+    def pauseProducing(self) -> None:
         """The transport's buffer is full."""
         self._paused = True
 
-    def resumeProducing(self) -> None:  # noqa: N802  # Twisted's name
+    def resumeProducing(self) -> None:
         """The transport's buffer is empty."""
         self._paused = False
         self._send()
 
-    def stopProducing(self) -> None:  # noqa: N802  # Twisted's name
+    def stopProducing(self) -> None:
         """The transport is gone; :meth:`stop` follows."""
 
     def _happened(self, event: Event) -> None:
@@ -92,11 +92,11 @@ class AdminProtocol(LineOnlyReceiver):
         self._events = events
         self._follower: Follower | None = None
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802  # Twisted's name
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._follower is not None:
             self._follower.stop()
 
-    def lineReceived(self, line: bytes) -> None:  # noqa: N802  # Twisted's name
+    def lineReceived(self, line: bytes) -> None:
         if self._follower is not None:
             return
         try:
@@ -122,8 +122,7 @@ class AdminProtocol(LineOnlyReceiver):
 
     def _answer(self, answer: Mapping[str, Any]) -> None:
         self.sendLine(json.dumps(answer).encode())  # type: ignore[no-untyped-call]
-        assert self.transport is not None  # noqa: S101  # for mypy: a line came
-        self.transport.loseConnection()
+        cast(ITCPTransport, self.transport).loseConnection()
 
 
 class AdminFactory(Factory):
@@ -135,5 +134,5 @@ class AdminFactory(Factory):
         self._questions = questions
         self._events = events
 
-    def buildProtocol(self, addr: object) -> AdminProtocol:  # noqa: N802  # Twisted's name
+    def buildProtocol(self, addr: object) -> AdminProtocol:
         return AdminProtocol(self._questions, self._events)

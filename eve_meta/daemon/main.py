@@ -139,13 +139,14 @@ def _questions(
         return counted.addCallback(lambda _: status(reactor, supervisor, steering, inventory))
 
     def ask_explain(asked_for: str) -> Deferred[Any]:
-        # Only for who asks: it takes most of a megabyte.
-        from eve_meta.admin.explain import Explanation  # noqa: PLC0415
+        # Only for whoever asks: it takes most of a megabyte.
+        from eve_meta.admin.explain import Explanation
 
         return Explanation(supervisor, steering, inventory, config, _in_thread).ask(asked_for)
 
     def ask_timeline(name: str) -> Deferred[Any]:
-        from eve_meta.admin.timeline import timeline  # noqa: PLC0415
+        # Only for whoever asks.
+        from eve_meta.admin.timeline import timeline
 
         return supervisor.current_counts().addCallback(lambda _: timeline(supervisor, steering, name))
 
@@ -228,7 +229,8 @@ def _listen_admin(
 def _begin_audit(config: Config, supervisor: Supervisor, undo: contextlib.ExitStack) -> None:
     if not config.admin.audit:
         return
-    from eve_meta.admin.audit import Audit, AuditFile  # noqa: PLC0415
+    # Only where it is configured.
+    from eve_meta.admin.audit import Audit, AuditFile
 
     write = None if config.admin.audit == "log" else AuditFile(Path(config.admin.audit)).append
     audit = Audit(supervisor.events, write, _in_thread, reactor.seconds)
@@ -239,8 +241,8 @@ def _listen_metrics(config: Config, supervisor: Supervisor, steering: Steering, 
     address = split_address(config.admin.metrics)
     if address is None:
         return
-    # Only for who wants them: they bring twisted.web and prometheus_client, 9 MB.
-    from eve_meta.admin.metrics import Exposition, MetricsSite  # noqa: PLC0415
+    # Only where they are configured: they bring twisted.web and prometheus_client, 9 MB.
+    from eve_meta.admin.metrics import Exposition, MetricsSite
 
     exposition = Exposition(reactor, supervisor, steering, inventory, _in_thread)
     try:

@@ -19,7 +19,7 @@ __all__ = ["Inventory"]
 def __getattr__(name: str) -> Any:
     # Only now: Inventory needs Twisted, whose import takes longer than a whole "eve-meta check".
     if name == "Inventory":
-        from eve_meta.inventory.inventory import Inventory  # noqa: PLC0415
+        from eve_meta.inventory.inventory import Inventory
 
         return Inventory
     raise AttributeError(name)

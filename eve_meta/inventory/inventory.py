@@ -229,7 +229,7 @@ def _eve(config: InventoryConfig, reactor: Any) -> EveSource | None:
     if not config.eve:
         return None
     # Only now: what reads EVE's files takes memory that the others need not pay for.
-    from eve_meta.inventory.eve.source import EveSource  # noqa: PLC0415
+    from eve_meta.inventory.eve.source import EveSource
 
     return EveSource(Path(config.eve), config.eve_all, reactor)
 
@@ -237,7 +237,7 @@ def _eve(config: InventoryConfig, reactor: Any) -> EveSource | None:
 def _libvirt(uri: str, reactor: Any) -> Iterator[Hypervisor]:
     if uri:
         # Only now: libvirt's module takes memory that the others need not pay for.
-        from eve_meta.inventory.libvirt.connection import ThreadedLibvirtConnection  # noqa: PLC0415
-        from eve_meta.inventory.libvirt.source import LibvirtSource  # noqa: PLC0415
+        from eve_meta.inventory.libvirt.connection import ThreadedLibvirtConnection
+        from eve_meta.inventory.libvirt.source import LibvirtSource
 
         yield LibvirtSource(ThreadedLibvirtConnection(uri, reactor.callFromThread), uri, reactor)

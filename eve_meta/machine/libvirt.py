@@ -23,7 +23,7 @@ def hardware_of(xml: str) -> Hardware | None:
     :raises ValueError: when it is no domain's.
     """
     try:
-        root = ElementTree.fromstring(xml)  # noqa: S314  # root's libvirtd wrote it
+        root = ElementTree.fromstring(xml)
     except ElementTree.ParseError as error:
         raise ValueError(f"expected the XML of a domain, got what is none: {error}") from None
     smbios = root.find("os/smbios")

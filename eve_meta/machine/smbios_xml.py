@@ -166,7 +166,7 @@ def _sysinfo(text: bytes, root: _Element, setting: Setting) -> Iterator[_Edit]:
     sysinfo = root.first("sysinfo", type="smbios")
     if sysinfo is None:
         os = root.first("os")
-        assert os is not None  # noqa: S101  # _mode() saw it
+        assert os is not None  # _mode() found it
         indent = _indent(text, os)
         block = f"<sysinfo type='smbios'>\n  <system>\n    {_entry(setting)}\n  </system>\n</sysinfo>"
         yield os.start, os.start, block.replace("\n", f"\n{indent}") + f"\n{indent}"

@@ -13,7 +13,7 @@ from typing import Any
 
 sys.modules.setdefault("OpenSSL", None)  # type: ignore[arg-type]  # None makes "import OpenSSL" an ImportError
 
-from twisted.internet import reactor as _reactor  # noqa: E402
+from twisted.internet import reactor as _reactor
 
 reactor: Any = _reactor
 """The reactor; Any, because to mypy ``twisted.internet.reactor`` is a module."""

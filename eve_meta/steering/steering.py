@@ -156,7 +156,8 @@ class Steering:
 
         :raises Problem: as :func:`eve_meta.steering.path.inspection.inspect`.
         """
-        from eve_meta.steering.path.inspection import inspect  # noqa: PLC0415  # only for who asks
+        # Only for whoever asks: it takes memory.
+        from eve_meta.steering.path.inspection import inspect
 
         return inspect(self.namespace, self._pins, names)
 

@@ -51,16 +51,16 @@ class WorkerFeed:
         self._pending[message] = None
         self._go_on()
 
-    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's name
+    def pauseProducing(self) -> None:
         """The transport's buffer is full."""
         self._paused = True
 
-    def resumeProducing(self) -> None:  # noqa: N802  # Twisted's name
+    def resumeProducing(self) -> None:
         """The transport's buffer is empty."""
         self._paused = False
         self._go_on()
 
-    def stopProducing(self) -> None:  # noqa: N802  # Twisted's name
+    def stopProducing(self) -> None:
         """The transport is gone."""
         self._pending.clear()
 

@@ -279,18 +279,18 @@ class WorkerProcess(ProcessProtocol):
         if pipe is not None:
             (pipe.resumeProducing if go_on else pipe.pauseProducing)()
 
-    def errReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
+    def errReceived(self, data: bytes) -> None:
         if self._output is not None:
             self._output.received(data)
 
-    def processExited(self, reason: Failure) -> None:  # noqa: N802  # Twisted's name
+    def processExited(self, reason: Failure) -> None:
         # Else, with a pipe that nobody reads, the process would never count as ended.
         if self._output is not None:
             self._output.ended()
 
     # -- its end --
 
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802  # Twisted's name
+    def processEnded(self, reason: Failure) -> None:
         if self._output is not None:
             self._output.closed()
         self._process = None

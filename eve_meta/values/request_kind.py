@@ -25,7 +25,7 @@ class RequestKind(str, enum.Enum):
     VENDOR_DATA2 = "openstack/vendor_data2.json"
     NETWORK_DATA = "openstack/network_data.json"
     CONTENT = "openstack/content"
-    PASSWORD = "password"  # noqa: S105  # a name
+    PASSWORD = "password"
     """``/openstack/<version>/password``, read or posted."""
 
     EC2 = "ec2"
@@ -34,7 +34,7 @@ class RequestKind(str, enum.Enum):
     EC2_META_DATA = "ec2/meta-data"
     EC2_USER_DATA = "ec2/user-data"
     EC2_DYNAMIC = "ec2/dynamic"
-    TOKEN = "token"  # noqa: S105  # a name
+    TOKEN = "token"
     """``/latest/api/token``."""
 
     NOCLOUD = "nocloud"

@@ -9,8 +9,6 @@ transport, and nothing is different from there on. :class:`~eve_meta.web.connect
 at all: what it decides is decided once, here and there.
 """
 
-# ruff: noqa: N802 - Twisted's names
-
 from __future__ import annotations
 
 import contextlib

@@ -9,8 +9,6 @@ At each moment a connection waits for one thing (:class:`_Wait`) until one deadl
 site's sweep: to set one is an assignment, where a timer for each request would cost more than parsing it.
 """
 
-# ruff: noqa: N802 - Twisted's names
-
 from __future__ import annotations
 
 import enum

@@ -73,7 +73,7 @@ class Channel(Int32StringReceiver):
         plain = _CONVERTER.unstructure(message, unstructure_as=ToWorker | ToSupervisor)
         self.sendString(json.dumps(plain).encode() + b"\n" + payload)  # type: ignore[no-untyped-call]
 
-    def stringReceived(self, string: bytes) -> None:  # noqa: N802  # Twisted's name
+    def stringReceived(self, string: bytes) -> None:
         if not self._admit(len(string)):
             return
         head, _, payload = string.partition(b"\n")
@@ -84,7 +84,7 @@ class Channel(Int32StringReceiver):
             return
         self._received(message, payload)
 
-    def lengthLimitExceeded(self, length: int) -> None:  # noqa: N802  # Twisted's name
+    def lengthLimitExceeded(self, length: int) -> None:
         self.abort()
 
     def abort(self) -> None:
@@ -96,7 +96,7 @@ class Channel(Int32StringReceiver):
         """Lets *reactor* read the socket *fd*, of which it makes a copy of its own."""
         reactor.adoptStreamConnection(fd, socket.AF_UNIX, _OneProtocol(self))
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802  # Twisted's name
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed()
 
 
@@ -108,7 +108,7 @@ class _OneProtocol(ServerFactory):
     def __init__(self, protocol: Channel) -> None:
         self._protocol = protocol
 
-    def buildProtocol(self, addr: object) -> Channel:  # noqa: N802  # Twisted's name
+    def buildProtocol(self, addr: object) -> Channel:
         return self._protocol
 
 

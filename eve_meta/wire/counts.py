@@ -30,11 +30,11 @@ class Drop(str, enum.Enum):
 class Note(str, enum.Enum):
     """What is to be known of a request beside its status."""
 
-    NO_TOKEN = "no_token"  # noqa: S105  # a name
+    NO_TOKEN = "no_token"
     """It had no session token: refused where they are required, and what would be where they are optional (AWS's
     MetadataNoToken). Not counted where they are off."""
 
-    INVALID_TOKEN = "invalid_token"  # noqa: S105
+    INVALID_TOKEN = "invalid_token"
     """Its session token has ended, is another guest's, or never was one."""
 
     WRONG_HOST = "wrong_host"

@@ -202,7 +202,7 @@ def _median(rounds: Sequence[Sequence[Ran]]) -> float:
 @contextmanager
 def _attached_empty(lab: Lab) -> Iterator[int]:
     """A program that does nothing, attached to the empty links as the daemon attaches its own."""
-    BPF, _ = import_bcc()  # noqa: N806  # bcc's name
+    BPF, _ = import_bcc()
     with kernel_headers():
         module = BPF(text=b"int nothing(struct __sk_buff *skb) { return -1; }")
     try:

@@ -4,8 +4,6 @@ cloud-init's code is in .venv, where scripts/bootstrap unpacked it. This machine
 neither read nor written. What cloud-init imports is the distribution's, as in a guest that has its package.
 """
 
-# ruff: noqa: E402 -- what is imported depends on sys.path
-
 from __future__ import annotations
 
 import argparse
@@ -19,7 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-import cloudinit  # noqa: F401 -- while .venv comes first: from here on it is known where the rest of it is
+import cloudinit  # while .venv comes first: from here on it is known where the rest of it is
 
 # Requests in .venv, say, is newer than any distribution's.
 VENV = sysconfig.get_path("purelib")

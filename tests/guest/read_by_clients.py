@@ -1,6 +1,7 @@
-"""Run within a guest: what one of other people's clients understands of 169.254.169.254, as JSON."""
+"""Run within a guest: what one of other people's clients understands of 169.254.169.254, as JSON.
 
-# ruff: noqa: PLC0415 -- each run needs one client, and importing all of them takes seconds
+Each run needs one client, and is spared the import of all others, which takes seconds.
+"""
 
 from __future__ import annotations
 

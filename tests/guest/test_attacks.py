@@ -168,7 +168,7 @@ def test_a_guest_that_takes_the_services_address_serves_nobody(street: Street) -
             street.neighbour.ip("neighbour flush dev eth0")
             assert Identity.asked_by(street.neighbour) == Identity.of(2)
             # Nor the stranger, whose question who has the address does reach the attacker, and whose kernel answers.
-            with pytest.raises(OSError):  # noqa: PT011  # timed out or no route to host: nothing answered
+            with pytest.raises(OSError):  # timed out or no route to host: nothing answered
                 street.stranger.connect(timeout=SHORT)
             eventually(lambda: {"spoofed_arp", "spoofed_ip"} <= set(increase(before, street.drops())), 2)
             assert increase(before, street.drops())["spoofed_arp"] > len(poison(ATTACKER_MAC))

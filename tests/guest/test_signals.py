@@ -79,7 +79,7 @@ def test_a_signal_removes_everything_also_under_open_connections(stage: Stage, n
             assert len(rest) < len(LARGE) if index % 4 == 0 else rest == b""
     assert left(stage) == files
     daemon.process = None
-    with pytest.raises(OSError):  # noqa: PT011  # nobody, by whatever error
+    with pytest.raises(OSError):  # nobody, by whatever error
         guests[0].connect(timeout=0.3)
 
 

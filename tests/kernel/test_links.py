@@ -24,10 +24,10 @@ from harness.namespace import inside
 class Reactor:
     """As much of one as a monitor needs: the test reads itself."""
 
-    def addReader(self, reader: object) -> None:  # noqa: N802  # Twisted's name
+    def addReader(self, reader: object) -> None:
         pass
 
-    removeReader = addReader  # noqa: N815  # Twisted's name
+    removeReader = addReader
 
 
 class Told:

@@ -82,8 +82,9 @@ def load() -> Any:
 
     :raises Problem: when the module is missing.
     """
+    # Only on hosts that configure libvirt.
     try:
-        import libvirt  # noqa: PLC0415  # only on hosts that configure libvirt
+        import libvirt
     except ImportError as error:
         raise Problem(
             f"[inventory] libvirt needs libvirt's Python module ({error}): install the package python3-libvirt (on "

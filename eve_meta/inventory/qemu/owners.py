@@ -82,16 +82,16 @@ class ProcessWatch:
         """The pidfd, or -1 when it is closed."""
         return -1 if self._pidfd is None else self._pidfd
 
-    def doRead(self) -> None:  # noqa: N802  - Twisted's name
+    def doRead(self) -> None:
         """The process has ended."""
         self.stop()
         self._gone()
 
-    def connectionLost(self, reason: Failure) -> None:  # noqa: N802  - Twisted's name
+    def connectionLost(self, reason: Failure) -> None:
         """The reactor stops."""
         self.stop()
 
-    def logPrefix(self) -> str:  # noqa: N802  - Twisted's name
+    def logPrefix(self) -> str:
         """What Twisted's log calls this."""
         return "ProcessWatch"
 

@@ -107,8 +107,9 @@ def import_bcc() -> tuple[Any, Any]:
 
     :raises Problem: when it is not there.
     """
+    # Only now: its absence becomes one line, and no process but the loader's pays for it.
     try:
-        from bcc import BPF, lib  # noqa: PLC0415  # here, where its absence can be said in one line
+        from bcc import BPF, lib
     except ImportError as error:
         raise Problem(
             f"bcc is not there for {sys.executable} ({error}): install the distribution's package {package('bcc')}, "
@@ -125,7 +126,7 @@ def load(pins: Path) -> None:
 
     :raises Problem: when bcc, headers or the kernel refuse.
     """
-    BPF, lib = import_bcc()  # noqa: N806  # bcc's name
+    BPF, lib = import_bcc()
     sources = source_directory()
     with kernel_headers():
         try:

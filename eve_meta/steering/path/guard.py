@@ -173,7 +173,8 @@ class PathGuard:
         )
 
     def _mend(self) -> Restored | None:
-        from eve_meta.steering.path.inspection import inspect  # noqa: PLC0415  # it takes memory, and is seldom needed
+        # Only now: it takes memory and is seldom needed.
+        from eve_meta.steering.path.inspection import inspect
 
         missing = inspect(self._namespace, self._pins, ()).missing()
         if not missing:
@@ -229,13 +230,13 @@ class _NetlinkListener:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def logPrefix(self) -> str:  # noqa: N802  # Twisted's name
+    def logPrefix(self) -> str:
         return "guard"
 
-    def connectionLost(self, reason: object) -> None:  # noqa: N802  # Twisted's name
+    def connectionLost(self, reason: object) -> None:
         """Nothing: a netlink socket has nobody at its other end that could go."""
 
-    def doRead(self) -> None:  # noqa: N802  # Twisted's name
+    def doRead(self) -> None:
         # ENOBUFS, too, says that something changed.
         with contextlib.suppress(OSError):
             self._socket.recv(RECEIVE_SIZE)

@@ -138,13 +138,13 @@ class LinkMonitor:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def logPrefix(self) -> str:  # noqa: N802  # Twisted's name
+    def logPrefix(self) -> str:
         return "links"
 
-    def connectionLost(self, reason: object) -> None:  # noqa: N802  # Twisted's name
+    def connectionLost(self, reason: object) -> None:
         """Nothing: a netlink socket has nobody at its other end that could go."""
 
-    def doRead(self) -> None:  # noqa: N802  # Twisted's name
+    def doRead(self) -> None:
         # One message buffer a turn, so that thousands of links do not keep the reactor from everything else.
         try:
             data = self._socket.recv(RECEIVE_SIZE)

@@ -99,7 +99,7 @@ class Reader(StringTransport):
 
     aborted = False
 
-    def abortConnection(self) -> None:  # noqa: N802
+    def abortConnection(self) -> None:
         self.aborted = True
 
     def events(self) -> list[str]:

@@ -14,7 +14,7 @@ class Turns:
     def __init__(self) -> None:
         self._calls: list[Callable[[], None]] = []
 
-    def callLater(self, delay: float, call: Callable[[], None]) -> None:  # noqa: N802  # Twisted's name
+    def callLater(self, delay: float, call: Callable[[], None]) -> None:
         assert delay == 0
         self._calls.append(call)
 

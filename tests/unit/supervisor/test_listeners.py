@@ -32,7 +32,10 @@ def test_a_socket_that_a_worker_shut_is_made_anew() -> None:
         return (listening(port),)
 
     listeners = Listeners(old, listen, kept.append)
-    sound = lambda: listeners.sound(lambda: broken.append(1))  # noqa: E731
+
+    def sound() -> Sequence[socket.socket]:
+        return listeners.sound(lambda: broken.append(1))
+
     assert sound() == old
     assert (broken, kept) == ([], [old])
     old[0].shutdown(socket.SHUT_RDWR)

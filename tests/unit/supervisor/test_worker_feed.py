@@ -25,7 +25,7 @@ class Wire:
     def transport(self) -> Any:
         return self
 
-    def registerProducer(self, producer: WorkerFeed, streaming: bool) -> None:  # noqa: N802
+    def registerProducer(self, producer: WorkerFeed, streaming: bool) -> None:
         assert streaming
         self.producers.append(producer)
 
@@ -51,7 +51,7 @@ class Scene:
         while self.calls:
             self.turn()
 
-    def callLater(self, delay: float, call: Callable[[], None]) -> Any:  # noqa: N802
+    def callLater(self, delay: float, call: Callable[[], None]) -> Any:
         assert delay == 0
         self.calls.append(call)
         return call

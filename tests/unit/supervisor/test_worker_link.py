@@ -27,7 +27,7 @@ class Reactor(Clock):
         super().__init__()
         self.transport = StringTransport()
 
-    def adoptStreamConnection(self, _fd: int, _family: int, factory: Any) -> None:  # noqa: N802
+    def adoptStreamConnection(self, _fd: int, _family: int, factory: Any) -> None:
         self.channel = factory.buildProtocol(None)
         self.channel.makeConnection(self.transport)
 

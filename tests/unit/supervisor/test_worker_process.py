@@ -46,18 +46,18 @@ class Reactor(Clock):
         self.pid = 7
         self.pipes: dict[int, object] = {}
 
-    def spawnProcess(self, *_: object, childFDs: dict[int, int | str], **__: object) -> Any:  # noqa: N802, N803
+    def spawnProcess(self, *_: object, childFDs: dict[int, int | str], **__: object) -> Any:
         if self.failing is not None:
             raise self.failing
         self.started.append(childFDs)
         return self
 
-    def adoptStreamConnection(self, _fd: int, _family: int, factory: Any) -> None:  # noqa: N802
+    def adoptStreamConnection(self, _fd: int, _family: int, factory: Any) -> None:
         self.transports.append(StringTransport())
         self.channels.append(factory.buildProtocol(None))
         self.channels[-1].makeConnection(self.transports[-1])
 
-    def signalProcess(self, signal: str) -> None:  # noqa: N802
+    def signalProcess(self, signal: str) -> None:
         if signal == "KILL":
             self.killed += 1
         else:

@@ -101,14 +101,14 @@ class FakeWire:
         self._paused = False
         self._half_closing = False
 
-    def getHandle(self) -> socket.socket:  # noqa: N802
+    def getHandle(self) -> socket.socket:
         return cast(socket.socket, self)
 
     def setsockopt(self, *option: int) -> None:
         assert len(option) == 3
         self.options.append(option)
 
-    def getPeer(self) -> Peer:  # noqa: N802
+    def getPeer(self) -> Peer:
         return cast(Peer, Address())
 
     def write(self, data: bytes) -> None:
@@ -121,27 +121,27 @@ class FakeWire:
             self._paused = True
             self._producer.pauseProducing()
 
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:  # noqa: N802
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
         assert streaming
         self._producer = producer
 
-    def unregisterProducer(self) -> None:  # noqa: N802
+    def unregisterProducer(self) -> None:
         self._producer = None
 
-    def pauseProducing(self) -> None:  # noqa: N802
+    def pauseProducing(self) -> None:
         self.reading = False
 
-    def resumeProducing(self) -> None:  # noqa: N802
+    def resumeProducing(self) -> None:
         self.reading = not self.closing
 
-    def loseConnection(self) -> None:  # noqa: N802
+    def loseConnection(self) -> None:
         self.closing = True
         self.reading = False
 
-    def loseWriteConnection(self) -> None:  # noqa: N802
+    def loseWriteConnection(self) -> None:
         self._half_closing = True
 
-    def abortConnection(self) -> None:  # noqa: N802
+    def abortConnection(self) -> None:
         self._end("aborted", ConnectionAborted())
 
     def turn(self) -> bool:

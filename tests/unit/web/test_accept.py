@@ -28,14 +28,14 @@ class CountingReactor(Clock):
         super().__init__()
         self.readers: list[object] = []
 
-    def addReader(self, reader: object) -> None:  # noqa: N802  # Twisted's name
+    def addReader(self, reader: object) -> None:
         self.readers.append(reader)
 
-    def removeReader(self, reader: object) -> None:  # noqa: N802  # Twisted's name
+    def removeReader(self, reader: object) -> None:
         if reader in self.readers:
             self.readers.remove(reader)
 
-    addWriter = addReader  # noqa: N815  # Twisted's name
+    addWriter = addReader
 
 
 class OneTurn:

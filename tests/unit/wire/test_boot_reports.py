@@ -78,13 +78,13 @@ def test_no_escape_sequence_gets_through_and_nothing_long() -> None:
     ],
 )
 def test_what_is_no_report(body: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  # whatever it says
+    with pytest.raises(ValueError):  # whatever it says
         read_report(body, 5.0)
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"x=y", b"&" * 100, b"fqdn=x&" * 100])
 def test_what_is_no_form(body: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  # whatever it says
+    with pytest.raises(ValueError):  # whatever it says
         read_phone_home(body, 5.0)
 
 
