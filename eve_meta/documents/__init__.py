@@ -1,0 +1,1 @@
+"""What guests read: pure functions of a domain and a path."""

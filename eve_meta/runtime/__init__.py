@@ -1,0 +1,1 @@
+"""What each long-lived process starts with: reactor, log, signals, service manager."""

@@ -1,0 +1,1 @@
+"""Assigns domains to taps; starts the workers, feeds them and replaces them."""

@@ -1,0 +1,1 @@
+"""The worker process, which has no privileges: parses what guests send, and answers."""

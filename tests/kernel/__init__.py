@@ -1,0 +1,1 @@
+"""Tests of steering with root: the BPF programs, taps, namespaces and processes."""

@@ -1,0 +1,1 @@
+"""Tests of the Debian package and of scripts/install, on a clean root file system."""

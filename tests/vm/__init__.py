@@ -1,0 +1,1 @@
+"""Tests with VMs that boot an unmodified cloud-init."""

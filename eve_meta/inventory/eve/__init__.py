@@ -1,0 +1,1 @@
+"""An EVE-OS node's applications as domains, from the files that EVE's agents publish."""

@@ -1,0 +1,1 @@
+"""Domains from domain files, which are watched and checked."""

@@ -1,0 +1,1 @@
+"""Domains and the owners of taps from libvirt."""

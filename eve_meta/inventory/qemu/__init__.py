@@ -1,0 +1,1 @@
+"""The QEMU process that holds a tap, and the domain that it runs."""

@@ -1,0 +1,1 @@
+"""What all taps share: namespace, links, sysctls, iptables rules, routes, and their guard."""
