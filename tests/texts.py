@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.rst"
 GUESTS = ROOT / "eve_meta/docs/guests.rst"
 SECURITY = ROOT / "eve_meta/docs/security.rst"
-ALL = (README, ROOT / "bpf/README.rst", *sorted((ROOT / "eve_meta/docs").glob("*.rst")))
+CHANGES = ROOT / "CHANGELOG.rst"
+ALL = (README, CHANGES, ROOT / "bpf/README.rst", *sorted((ROOT / "eve_meta/docs").glob("*.rst")))
 
 WARNING = 2
 

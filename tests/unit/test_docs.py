@@ -13,6 +13,7 @@ import click
 import pytest
 from docutils import nodes
 
+import eve_meta
 from eve_meta.cli import cli
 from eve_meta.config import Config
 from eve_meta.documents import eve
@@ -50,6 +51,11 @@ def test_it_is_good_restructuredtext(path: Path) -> None:
 def test_readme_leads_to_each_longer_text() -> None:
     longer = {str(path.relative_to(texts.ROOT)) for path in texts.ALL} - {"README.rst"}
     assert longer <= set(texts.literals(README))
+
+
+def test_the_change_log_has_this_version() -> None:
+    titles = [title.astext() for title in texts.read(texts.CHANGES).findall(nodes.title)]
+    assert eve_meta.__version__ in titles
 
 
 @TEXTS
