@@ -21,12 +21,12 @@ from uuid import UUID
 
 import attrs
 from attrs import define
-from twisted.internet.interfaces import IDelayedCall
 
 from eve_meta.inventory.libvirt.connection import LibvirtConnection
 from eve_meta.inventory.libvirt.domain_xml import Description
 from eve_meta.inventory.source import InventoryProblem, Layer
-from eve_meta.runtime.due_queue import DueQueue
+from eve_meta.runtime.timer import Timer
+from eve_meta.values.deadlines import Deadlines
 
 SETTLE_TIME = 1.0
 """Seconds from a tap's appearance, or a change of its carrier, until the domain that had the tap before is asked again
@@ -86,31 +86,28 @@ class LibvirtSource:
         self._listing: tuple[int, set[UUID]] | None = None
         # The number of the last listing whose domains have all been described.
         self._complete = 0
-        self._settling: DueQueue[str] = DueQueue(reactor, self._settled)
-        self._unclaimed: DueQueue[str] = DueQueue(reactor, self._still_unclaimed)
+        # When SETTLE_TIME and NOBODY_TIME of each tap are over.
+        self._settling = Deadlines[str]()
+        self._unclaimed = Deadlines[str]()
+        self._timer = Timer(reactor, self._fall_due)
         # Taps that nobody claimed within NOBODY_TIME; the next complete listing decides.
         self._ripe: set[str] = set()
-        self._batch: IDelayedCall | None = None
-        self._slow: IDelayedCall | None = None
+        self._batch = Timer(reactor, self._call_changed)
+        self._slow = Timer(reactor, self._still_slow)
 
     def start(self, changed: Callable[[], None]) -> None:
         """As :meth:`eve_meta.inventory.source.Source.start`."""
         self._changed = changed
-        self._settling.resume()
-        self._unclaimed.resume()
-        self._slow = self._reactor.callLater(SLOW_TIME, self._still_slow)
+        self._arm()
+        self._slow.start(SLOW_TIME)
         self._connection.start(self)
 
     def stop(self) -> None:
         """As :meth:`eve_meta.inventory.source.Source.stop`."""
         self._changed = None
         self._connection.stop()
-        self._settling.pause()
-        self._unclaimed.pause()
-        for call in (self._batch, self._slow):
-            if call is not None:
-                call.cancel()
-        self._batch = self._slow = None
+        for timer in (self._timer, self._batch, self._slow):
+            timer.cancel()
 
     def layers(self) -> Sequence[Layer]:
         """As :meth:`eve_meta.inventory.source.Source.layers`: the metadata, then what the hypervisor knows."""
@@ -145,8 +142,9 @@ class LibvirtSource:
         self._forget(tap)
         self._taps[tap] = next(self._numbers)
         now = self._reactor.seconds()
-        self._settling.put(tap, now + SETTLE_TIME)
-        self._unclaimed.put(tap, now + NOBODY_TIME)
+        self._settling.set(tap, now + SETTLE_TIME)
+        self._unclaimed.set(tap, now + NOBODY_TIME)
+        self._arm()
 
     def answers(self) -> Mapping[str, Collection[str]]:
         """As :meth:`eve_meta.inventory.source.Hypervisor.answers`."""
@@ -224,10 +222,6 @@ class LibvirtSource:
             self._complete, self._listing = self._listing[0], None
             for tap in self._ripe:
                 self._answer(tap)
-            # The batch may have begun with LISTING_BATCH_TIME.
-            if self._batch is not None:
-                self._batch.cancel()
-                self._batch = None
             self._schedule_changed()
 
     def _look(self, uuid: UUID) -> None:
@@ -275,36 +269,39 @@ class LibvirtSource:
 
     def _forget(self, tap: str) -> None:
         self._answers.pop(tap, None)
-        self._settling.discard(tap)
-        self._unclaimed.discard(tap)
+        self._settling.remove(tap)
+        self._unclaimed.remove(tap)
         self._ripe.discard(tap)
 
-    def _settled(self, taps: Iterable[str]) -> None:
-        for tap in taps:
+    def _arm(self) -> None:
+        if self._changed is not None:
+            for deadlines in (self._settling, self._unclaimed):
+                if (due := deadlines.next()) is not None:
+                    self._timer.start_at(due)
+
+    def _fall_due(self) -> None:
+        now = self._reactor.seconds()
+        for tap in self._settling.take_due(now):
             if tap not in self._answers:
                 for uuid in self._claims.get(tap, ()):
                     self._look(uuid)
-
-    def _still_unclaimed(self, taps: Iterable[str]) -> None:
-        unanswered = [tap for tap in taps if tap not in self._answers]
-        self._ripe.update(unanswered)
-        if unanswered:
+        unclaimed = [tap for tap in self._unclaimed.take_due(now) if tap not in self._answers]
+        self._ripe.update(unclaimed)
+        if unclaimed:
             self._connection.list_domains(next(self._numbers))
+        self._arm()
 
     # -- calls of *changed* --
 
     def _still_slow(self) -> None:
-        self._slow = None
         if self.away:
             self._schedule_changed()
 
     def _schedule_changed(self) -> None:
-        if self._batch is None and self._changed is not None:
-            delay = BATCH_TIME if self._listing is None else LISTING_BATCH_TIME
-            self._batch = self._reactor.callLater(delay, self._call_changed)
+        if self._changed is not None:
+            self._batch.start(BATCH_TIME if self._listing is None else LISTING_BATCH_TIME)
 
     def _call_changed(self) -> None:
-        self._batch = None
         if self._changed is not None:
             self._changed()
 

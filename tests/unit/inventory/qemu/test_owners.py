@@ -1,4 +1,4 @@
-"""The owners of taps in a running daemon: real processes end, what /proc says of them is made up."""
+"""The owners of taps in a running daemon: the processes that end are real, their entries in /proc are made up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Turn = Callable[[float], None]
 
 
 class Watched:
-    """Owners under watch, and how often they said that something changed."""
+    """Owners, and how often *changed* was called."""
 
     def __init__(self, proc: FakeProc, reactor: Any) -> None:
         self.owners = ProcessOwners(reactor, proc.path)
@@ -102,7 +102,7 @@ def test_a_tap_on_its_way_to_qemu_is_withheld_for_as_long_as_it_takes(
     assert watched.owners.problems() == ()
 
 
-def test_a_tap_that_its_giver_gave_to_no_qemu(watched: Watched, proc: FakeProc, until: Until) -> None:
+def test_a_tap_that_its_giver_closes_without_a_qemu_is_nobodys(watched: Watched, proc: FakeProc, until: Until) -> None:
     giver = proc.add(os.getpid(), "libvirtd", taps=["tap0"], exe="/usr/sbin/libvirtd")
     watched.owners.taps_changed(["tap0"])
     until(lambda: watched.owners._searches["tap0"].looks > 0)
@@ -111,10 +111,10 @@ def test_a_tap_that_its_giver_gave_to_no_qemu(watched: Watched, proc: FakeProc, 
     assert watched.names() == {}
 
 
-def test_a_carrier_that_changes_is_followed_by_a_look_at_once(
+def test_a_search_that_begins_anew_looks_at_once(
     watched: Watched, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "DELAYS", (0.0, 3600.0))  # what is not looked at at once is not looked at here
+    monkeypatch.setattr(module, "DELAYS", (0.0, 3600.0))  # a second look would come too late for this test
     watched.owners.taps_changed(["tap0"])
     until(lambda: "tap0" in watched.owners.looked())
     watched.owners.search_again("tap0")
@@ -122,7 +122,7 @@ def test_a_carrier_that_changes_is_followed_by_a_look_at_once(
     until(lambda: "tap0" in watched.owners.looked())
 
 
-def test_the_end_of_the_process_is_learnt_at_once(
+def test_a_process_that_ends_loses_its_taps_at_once(
     watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
 ) -> None:
     before = open_descriptors()
@@ -135,7 +135,7 @@ def test_the_end_of_the_process_is_learnt_at_once(
     assert open_descriptors() == before
 
 
-def test_a_tap_that_outlives_its_process_may_be_anothers(
+def test_a_tap_that_outlives_its_process_may_belong_to_another(
     watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
 ) -> None:
     base = proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
@@ -159,7 +159,7 @@ def test_a_process_that_had_ended_before_it_was_watched(
     until(lambda: watched.names() == {} and "tap0" in watched.owners.looked())
 
 
-def test_a_carrier_that_changes_makes_an_owner_unknown_until_looked_for(
+def test_a_search_that_begins_anew_forgets_the_owner(
     watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
 ) -> None:
     base = proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
@@ -173,7 +173,7 @@ def test_a_carrier_that_changes_makes_an_owner_unknown_until_looked_for(
     until(lambda: watched.names() == {"tap0": "web2"})
 
 
-def test_a_process_cannot_change_its_identity_by_letting_go_of_the_tap(
+def test_a_process_cannot_change_its_identity_by_closing_the_tap(
     watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
 ) -> None:
     proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
@@ -189,7 +189,7 @@ def test_a_process_cannot_change_its_identity_by_letting_go_of_the_tap(
     assert watched.names() == {"tap0": "web1"}
 
 
-def test_a_kick_while_looking_looks_again(
+def test_a_search_that_begins_anew_during_a_look_looks_again(
     watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes], reactor: Any
 ) -> None:
     proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
@@ -211,7 +211,7 @@ def test_a_tap_that_goes_is_forgotten(
     assert set(watched.owners.looked()) == set()
 
 
-def test_it_looks_no_longer_than_a_while(
+def test_the_search_ends_when_patience_does(
     watched: Watched, proc: FakeProc, turn: Turn, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.3)
@@ -230,7 +230,7 @@ def test_it_looks_no_longer_than_a_while(
     until(lambda: bool(looks))
 
 
-def test_a_failure_is_tried_again(
+def test_a_look_that_fails_is_repeated(
     watched: Watched, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
 ) -> None:
     proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
@@ -242,7 +242,7 @@ def test_a_failure_is_tried_again(
     until(lambda: watched.names() == {"tap0": "web1"})
 
 
-def test_no_descriptor_left_to_watch_with_means_no_owner(
+def test_a_process_that_cannot_be_watched_is_no_owner(
     watched: Watched,
     proc: FakeProc,
     until: Until,
@@ -262,7 +262,7 @@ def test_no_descriptor_left_to_watch_with_means_no_owner(
     until(lambda: watched.names() == {"tap0": "web1"})
 
 
-def test_stop_lets_go_of_everything(
+def test_stop_closes_every_descriptor_and_calls_nothing(
     proc: FakeProc, reactor: Any, until: Until, turn: Turn, process: subprocess.Popen[bytes]
 ) -> None:
     before = open_descriptors()
@@ -278,21 +278,21 @@ def test_stop_lets_go_of_everything(
     assert open_descriptors() == before
 
 
-def test_a_new_tap_is_looked_for_without_thousands_that_nobody_holds(
+def test_a_look_for_a_new_tap_looks_at_no_tap_that_nobody_holds(
     watched: Watched, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or each tap that comes would cost as much as there are taps, for a minute after they came."""
+    """Otherwise each new tap would cost a look at all taps, for a minute after they appeared."""
     monkeypatch.setattr(module, "DELAYS", (0.0, 50.0))
-    many = [f"tap{number}" for number in range(3 * module.PIECE)]
+    many = [f"tap{number}" for number in range(3 * module.BATCH)]
     watched.owners.taps_changed(many)
     until(lambda: set(watched.owners.looked()) == set(many))
-    assert watched.changes == 3  # in pieces
+    assert watched.changes == 3  # in batches
     watched.owners.taps_changed(["new"])
     until(lambda: "new" in watched.owners.looked())
     assert {watched.owners._searches[tap].looks for tap in (*many, "new")} == {1}
 
 
-def test_taps_that_came_apart_are_looked_for_together_the_next_time() -> None:
+def test_taps_that_appear_apart_share_their_next_look() -> None:
     assert module._beat(100.0, 5.0) == module._beat(102.4, 5.0) == 105.0
     assert module._beat(102.5, 5.0) == 107.5
     assert module._beat(1.5, 0.0) == 1.5
