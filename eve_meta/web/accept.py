@@ -24,8 +24,8 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eve_meta.web.answering import Answering
 from eve_meta.web.connection import Connection, Wire
-from eve_meta.web.site import Site
 
 BATCH = 32
 """Connections that are accepted in one turn, before those that live get theirs. A turn takes a millisecond or two."""
@@ -161,15 +161,15 @@ class FirstTurn:
 
 @implementer(IReadDescriptor)
 class Acceptor:
-    """Accepts the connections of *site* on *listener*, which is non-blocking and listens.
+    """Accepts the connections of *answering*'s guests on *listener*, which is non-blocking and listens.
 
     :param reactor: needs IReactorFDSet and IReactorTime.
     """
 
-    def __init__(self, reactor: Any, listener: socket.socket, site: Site) -> None:
+    def __init__(self, reactor: Any, listener: socket.socket, answering: Answering) -> None:
         self._reactor = reactor
         self._listener = listener
-        self._site = site
+        self._answering = answering
 
     def start(self) -> None:
         """Begin to accept, or go on."""
@@ -200,13 +200,13 @@ class Acceptor:
                     # the epoll set.
                     time.sleep(BREATH)
                 return
-            connection = Connection(self._site)
+            connection = Connection(self._answering)
             turn = FirstTurn(sock, address, self._reactor)
             try:
                 turn.serve(connection)
             except Exception as error:
                 # A defect of ours. The reactor would take the listener for what failed, and close that.
-                self._site.failed(connection.tag, error)
+                self._answering.failed(connection.tag, error)
                 turn.fail()
 
     def connectionLost(self, reason: Failure) -> None:

@@ -152,7 +152,7 @@ def answer(
         return UNKNOWN_TAG
     if entry.tree is None:
         return _unknown_domain(entry, request, asking)
-    tokens = entry.extras.tokens
+    tokens = entry.grants.tokens
     if objected is Note.INVALID_TOKEN or (objected is Note.NO_TOKEN and tokens is TokenPolicy.REQUIRED):
         return session.UNAUTHORIZED
     if tokens is not TokenPolicy.OFF and request.path == session.TOKEN_PATH:
@@ -218,7 +218,7 @@ def _report(request: Request, asking: RequestContext) -> Response | BootReport:
 
 def _post_password(entry: Entry, request: Request) -> Response | StorePassword:
     # In nova's order: that one is set is said first.
-    if entry.extras.password is not None:
+    if entry.grants.password is not None:
         return PASSWORD_SET_BEFORE
     if not request.body:
         return PASSWORD_KEPT

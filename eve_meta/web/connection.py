@@ -1,12 +1,13 @@
 """One connection of a guest: whose it is, what it may hold, and when it ends.
 
-Whose it is comes from the kernel, once, before a byte is read. Requests are answered one at a time and in order. The
-guest decides how fast it sends and reads, we decide how long that may take and how much of it is kept: one piece of
-what it sends beyond its request, and of our answers what fits the transport's buffer. While that is full nothing is
-read, so a guest that sends and never reads stops itself.
+The kernel says whose it is, once, before a byte is read. Requests are answered one at a time and in order. The guest
+decides how fast it sends and reads; the worker decides how long that may take and how much of it is kept: one piece of
+what the guest sends beyond its request, and of the answers what fits the transport's buffer. While that is full nothing
+is read, so a guest that sends and never reads stops itself.
 
-At each moment a connection waits for one thing (:class:`_Wait`) until one deadline. Deadlines are looked at by the
-site's sweep: to set one is an assignment, where a timer for each request would cost more than parsing it.
+At each moment a connection waits for one thing (:class:`_Wait`) until one deadline. The sweep of
+:mod:`eve_meta.web.guests` looks at the deadlines: to set one is an assignment, where a timer for each request would
+cost more than parsing it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import enum
 import socket
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
@@ -23,7 +24,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from eve_meta.values.request_kind import RequestKind
+from eve_meta.web.allowance import NO_TAG, GuestAllowance
 from eve_meta.web.answer import NO_TAP, PASSWORD_NOT_KEPT, REFUSED
+from eve_meta.web.answering import Answering
 from eve_meta.web.limits import SLICE
 from eve_meta.web.request import Need, Refusal, Request, RequestReader
 from eve_meta.web.response import Response
@@ -31,27 +34,20 @@ from eve_meta.web.sockets import limit_hops
 from eve_meta.wire.counts import Drop
 from eve_meta.wire.requests import kind_of
 
-if TYPE_CHECKING:
-    from eve_meta.web.site import Site
-    from eve_meta.web.tap import GuestAllowance
-
-NO_TAG = 0
-"""Counts and limits connections from no tap; no tap has this tag."""
-
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Peer(Protocol):
-    """What a connection needs of its peer's address."""
+    """The guest's address, as far as a connection needs it: an IP address and a TCP port."""
 
     host: str
     port: int
 
 
 class Wire(Protocol):
-    """What a connection needs of its transport, which is more than Twisted's ``ITransport`` promises.
+    """A transport, as far as a connection needs it, which is further than Twisted's ``ITransport`` goes.
 
-    ``twisted.internet.tcp.Server`` has it.
+    :class:`twisted.internet.tcp.Server` is one, :class:`eve_meta.web.accept.FirstTurn` another.
     """
 
     def getHandle(self) -> socket.socket: ...
@@ -67,7 +63,7 @@ class Wire(Protocol):
 
 
 class _Wait(enum.Enum):
-    """What the connection waits for."""
+    """What a connection waits for."""
 
     REQUEST = enum.auto()
     """The whole of a request that has begun; the first begins when the connection is accepted."""
@@ -76,16 +72,16 @@ class _Wait(enum.Enum):
     """The first byte of another request."""
 
     ANSWER = enum.auto()
-    """The supervisor, on whose word the answer depends. Nothing is read meanwhile."""
+    """The supervisor, on which the answer depends. Nothing is read meanwhile."""
 
     READER = enum.auto()
-    """The guest's reading on, before there is more to send."""
+    """The guest, which is to read before more is sent."""
 
     FLUSH = enum.auto()
-    """The guest's reading the last bytes; then we close."""
+    """The guest, which is to read the last bytes before the connection is closed."""
 
     LINGER = enum.auto()
-    """The guest's close, after a refusal. What it sends meanwhile is thrown away."""
+    """The guest's end of the connection, after a refusal. What the guest sends meanwhile is thrown away."""
 
 
 _ENDING = (_Wait.FLUSH, _Wait.LINGER)
@@ -93,107 +89,105 @@ _ENDING = (_Wait.FLUSH, _Wait.LINGER)
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Connection(TwistedProtocol):
-    """Answers one guest's requests.
+    """One guest's connection, as Twisted's protocol of it and as an :class:`~eve_meta.web.allowance.OpenConnection`.
 
-    :ivar deadline: when to call :meth:`expire`, in seconds of the site's monotonic clock.
+    :ivar deadline: when to call :meth:`expire`, in seconds of the guests' monotonic clock.
     """
 
     _wire: Wire
-    _tap: GuestAllowance | None = None
+    _allowance: GuestAllowance | None = None
     _peer: Peer
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._reader = RequestReader(site.memo)
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
+        self._reader = RequestReader(answering.memo)
         self._blocked = False  # the transport's buffer is full
         self._eof = False  # the guest will send no more, but may read on, as nc does
         self._body = b""  # the body that is being sent, from _sent on
         self._sent = 0
-        self._asked: Request | None = None  # the request whose answer we wait for ourselves
+        self._asked: Request | None = None  # the request whose answer the supervisor has yet to decide
         self._last = False  # the answer that is being sent is the last one
-        self._linger = False  # and the guest may not be done with sending
-        self._began = site.monotonic()  # when its request did, or we accepted it
+        self._linger = False  # the guest may still be sending when the last answer has gone
+        self._began = answering.monotonic()  # when its request began, or the connection was accepted
         self._wait = _Wait.REQUEST
-        self.deadline = self._began + site.limits.request_time
+        self.deadline = self._began + answering.limits.request_time
 
     @property
     def tag(self) -> int:
-        """Whose it is; :data:`NO_TAG` when it is nobody's, or at its end."""
-        return NO_TAG if self._tap is None else self._tap.tag
+        """The tag of the guest's tap; :data:`NO_TAG` when the connection came through no tap, or has ended."""
+        return NO_TAG if self._allowance is None else self._allowance.tag
 
-    # -- what the reactor tells --
+    # -- called by the transport --
 
     def connectionMade(self) -> None:
         """Find out whose connection it is; refuse one too many."""
         self._wire = cast(Wire, self.transport)
-        tag = self._site.identify(self._wire.getHandle())
-        tap = self._site.tap(NO_TAG if tag is None else tag)
-        if not tap.admit(self):
+        allowance = self._answering.guests.admit(self, self._wire.getHandle())
+        if allowance is None:
             # Without an answer: one that is written before the request was read is mostly lost in the reset that
             # follows, and to read the request is what the limit is there to save.
-            self._site.counts.add(tap.tag, Drop.REFUSED_CONNECTIONS.value)
             self._wire.abortConnection()
             return
-        self._tap = tap
+        self._allowance = allowance
         self._peer = self._wire.getPeer()
         self._wire.registerProducer(self, True)
-        if tag is None:
-            # Not a byte of theirs is read.
-            self._send(tap, NO_TAP)
+        if allowance.tag == NO_TAG:
+            # Not a byte that such a client sends is read.
+            self._send(allowance, NO_TAP)
             self._linger = True
-            self._advance(tap)
+            self._advance(allowance)
 
     def dataReceived(self, data: bytes) -> None:
         """Take what the guest sent."""
-        if self._tap is not None and self._wait not in _ENDING:
+        if self._allowance is not None and self._wait not in _ENDING:
             if self._wait is _Wait.NEXT:
-                self._began = self._site.monotonic()
+                self._began = self._answering.monotonic()
             self._reader.receive(data)
-            self._advance(self._tap)
+            self._advance(self._allowance)
 
     def readConnectionLost(self) -> None:
-        """The guest has sent all that it will; it may still wait for answers."""
+        """Note that the guest has sent all that it will; it may still wait for answers."""
         self._eof = True
         if self._wait in _ENDING:
             self._wire.loseConnection()
-        elif self._tap is not None:
-            self._advance(self._tap)
+        elif self._allowance is not None:
+            self._advance(self._allowance)
 
     def writeConnectionLost(self) -> None:
-        """Our half is closed, as :data:`_Wait.LINGER` wants it."""
+        """Nothing is to be done: the worker's half is closed, as :data:`_Wait.LINGER` wants it."""
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        """The connection is gone, whoever ended it."""
-        if self._tap is not None:
-            self._tap.connections.discard(self)
-            self._tap = None
+        """Let go of the allowance: the connection is gone, whoever ended it."""
+        if self._allowance is not None:
+            self._allowance.connections.discard(self)
+            self._allowance = None
 
     def pauseProducing(self) -> None:
-        """The transport's buffer is full."""
+        """Read and send no more: the transport's buffer is full."""
         self._blocked = True
         self._wire.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The transport's buffer is empty again."""
+        """Go on: the transport's buffer is empty again."""
         self._blocked = False
-        if self._tap is not None:
-            self._advance(self._tap)
+        if self._allowance is not None:
+            self._advance(self._allowance)
         self._read_on()
 
     def stopProducing(self) -> None:
-        """The transport is gone; :meth:`connectionLost` follows."""
+        """Nothing is to be done: the transport is gone, and :meth:`connectionLost` follows."""
 
-    # -- what the site tells --
+    # -- called by the guests' bookkeeping (OpenConnection) --
 
     def expire(self) -> None:
-        """The deadline has passed."""
-        if self._tap is None:
+        """End what has lasted until the deadline."""
+        if self._allowance is None:
             return
         if self._wait is _Wait.REQUEST:
             if self._reader.pending:
-                self._refuse(self._tap, Drop.TIMEOUT, HTTPStatus.REQUEST_TIMEOUT)
+                self._refuse(self._allowance, Drop.TIMEOUT, HTTPStatus.REQUEST_TIMEOUT)
             else:
-                self._site.counts.add(self._tap.tag, Drop.TIMEOUT.value)
+                self._answering.counts.add(self._allowance.tag, Drop.TIMEOUT.value)
             self._end()
         elif self._wait is _Wait.NEXT:
             self._end()
@@ -201,48 +195,48 @@ class Connection(TwistedProtocol):
             self._answer_came(PASSWORD_NOT_KEPT, self._asked)
         else:
             if self._wait is not _Wait.LINGER:
-                self._site.counts.add(self._tap.tag, Drop.SLOW_READER.value)
+                self._answering.counts.add(self._allowance.tag, Drop.SLOW_READER.value)
             self._wire.abortConnection()
 
     def revoke(self) -> None:
-        """The tag means something else from now on: not one more byte, not even of an answer that was begun."""
-        if self._tap is not None:
-            self._site.counts.add(self._tap.tag, Drop.REVOKED.value)
+        """Cut the connection: its tag has another meaning now. Not a byte more is sent, not even of a begun answer."""
+        if self._allowance is not None:
+            self._answering.counts.add(self._allowance.tag, Drop.REVOKED.value)
             self._wire.abortConnection()
 
     def end_if_idle(self) -> None:
-        """End, unless something of a request is here."""
-        if self._tap is not None and self._wait in (_Wait.REQUEST, _Wait.NEXT) and not self._reader.pending:
+        """End, unless some bytes of a request are here or an answer is under way."""
+        if self._allowance is not None and self._wait in (_Wait.REQUEST, _Wait.NEXT) and not self._reader.pending:
             self._end()
 
     def finish(self) -> None:
-        """Begin no answer any more; one that was begun is the last."""
-        if self._tap is not None and self._wait not in _ENDING:
+        """Begin no further answer; an answer that was begun is the last."""
+        if self._allowance is not None and self._wait not in _ENDING:
             self._asked = None
             self._last = True
             if not self._body:
                 self._end()
 
     def rewire(self, wire: Wire) -> None:
-        """The connection goes on on another transport."""
+        """Go on on another transport, *wire*."""
         self._wire = wire
 
-    # -- what follows --
+    # -- from one request to the next --
 
-    def _advance(self, tap: GuestAllowance) -> None:
+    def _advance(self, allowance: GuestAllowance) -> None:
         """Do all that can be done now, then wait for the one thing that is missing."""
-        limits = self._site.limits
+        limits = self._answering.limits
         answered = False
         while not (self._blocked or self._asked is not None or self._wait in _ENDING):
             if self._body:
-                self._write_body(tap)
+                self._write_body(allowance)
             elif self._last:
                 self._end()
-            elif (request := self._next_request(tap)) is not None:
+            elif (request := self._next_request(allowance)) is not None:
                 answered = True
-                response = self._site.respond(tap, request, self._peer.host, self._peer.port)
+                response = self._answering.respond(allowance, request, self._peer.host, self._peer.port)
                 if isinstance(response, Response):
-                    self._send(tap, response, request)
+                    self._send(allowance, response, request)
                 else:
                     self._wait_for(response, request)
             elif not self._last:
@@ -252,7 +246,7 @@ class Connection(TwistedProtocol):
         if self._blocked:
             self._await(_Wait.READER, limits.write_time)
         elif answered or self._wait is not _Wait.REQUEST:
-            # Else some bytes of a request came, which has its deadline already.
+            # Otherwise some bytes of a request came, and the request has its deadline already.
             if self._reader.pending:
                 self._await(_Wait.REQUEST, limits.request_time)
             else:
@@ -260,80 +254,80 @@ class Connection(TwistedProtocol):
 
     def _wait_for(self, response: Deferred[Response], request: Request) -> None:
         self._asked = request
-        self._await(_Wait.ANSWER, self._site.limits.answer_time)
-        # Or the guest could make us keep all that it sends meanwhile.
+        self._await(_Wait.ANSWER, self._answering.limits.answer_time)
+        # Otherwise the guest could make the worker keep all that it sends meanwhile.
         self._wire.pauseProducing()
         response.addCallback(self._answer_came, request)
 
     def _answer_came(self, response: Response, request: Request | None) -> None:
-        # Unless it came too late: for the guest, or after we gave up.
-        if self._tap is not None and request is not None and request is self._asked:
+        # Otherwise it came too late: the guest has gone, or the deadline has passed.
+        if self._allowance is not None and request is not None and request is self._asked:
             self._asked = None
-            self._send(self._tap, response, request)
-            self._advance(self._tap)
+            self._send(self._allowance, response, request)
+            self._advance(self._allowance)
             self._read_on()
 
     def _read_on(self) -> None:
         if not (self._blocked or self._eof or self._asked is not None):
             self._wire.resumeProducing()
 
-    def _next_request(self, tap: GuestAllowance) -> Request | None:
+    def _next_request(self, allowance: GuestAllowance) -> Request | None:
         try:
-            while (found := self._reader.next()) is Need.CONTINUE:
+            while (request := self._reader.next()) is Need.CONTINUE:
                 self._wire.write(_CONTINUE)
         except Refusal as refusal:
-            self._refuse(tap, Drop.MALFORMED, refusal.status)
+            self._refuse(allowance, Drop.MALFORMED, refusal.status)
             return None
-        if isinstance(found, Request):
-            return found
+        if isinstance(request, Request):
+            return request
         if self._eof:
             if self._reader.pending:
-                self._refuse(tap, Drop.MALFORMED, HTTPStatus.BAD_REQUEST)
+                self._refuse(allowance, Drop.MALFORMED, HTTPStatus.BAD_REQUEST)
             self._last = True
         return None
 
-    def _refuse(self, tap: GuestAllowance, why: Drop, status: HTTPStatus) -> None:
-        self._site.counts.add(tap.tag, why.value)
-        self._send(tap, REFUSED[status])
+    def _refuse(self, allowance: GuestAllowance, why: Drop, status: HTTPStatus) -> None:
+        self._answering.counts.add(allowance.tag, why.value)
+        self._send(allowance, REFUSED[status])
         self._linger = True
 
-    def _send(self, tap: GuestAllowance, response: Response, request: Request | None = None) -> None:
-        self._last = response.close or request is None or not request.keep_alive or self._site.draining
+    def _send(self, allowance: GuestAllowance, response: Response, request: Request | None = None) -> None:
+        self._last = response.close or request is None or not request.keep_alive or self._answering.draining
         if response.hop_limited:
-            limit_hops(self._wire.getHandle(), self._site.hop_limit)
+            limit_hops(self._wire.getHandle(), self._answering.hop_limit)
         kind = RequestKind.UNREAD if request is None else kind_of(request.path)
-        head = response.head(date=self._site.now().date, close=self._last)
+        head = response.head(date=self._answering.now().date, close=self._last)
         body = b"" if request is not None and request.method == b"HEAD" else response.body
         if len(body) <= SLICE:
-            # One write is one segment, where it fits.
+            # In one write, so that head and body leave as one segment where they fit.
             self._wire.write(head + body)
         else:
             self._wire.write(head)
             (self._body, self._sent) = (body, 0)
-        now = self._site.monotonic()
-        self._site.ledger.add(tap.tag, kind, int(response.status), now)
-        # Refusals of what is no request are not timed: they would show how long the guest took.
+        now = self._answering.monotonic()
+        self._answering.requests.add(allowance.tag, kind, int(response.status), now)
+        # A refusal of what is no request is not timed: the time would be the guest's, not the answer's.
         if not self._body and request is not None:
-            self._answered(tap, now)
+            self._answered(allowance, now)
 
-    def _write_body(self, tap: GuestAllowance) -> None:
-        # Twisted copies what it has not sent yet: the whole of a large body for each of a tap's connections would be
-        # much. While more than 64 KiB are in its buffer it has us blocked.
-        piece = self._body[self._sent : self._sent + SLICE]
-        self._sent += len(piece)
+    def _write_body(self, allowance: GuestAllowance) -> None:
+        # Twisted copies what it has not sent yet, and the whole of a large body for each connection of a tap would be
+        # much. While its buffer holds more than 64 KiB it has paused this producer.
+        body_slice = self._body[self._sent : self._sent + SLICE]
+        self._sent += len(body_slice)
         if self._sent == len(self._body):
             self._body = b""
-        self._wire.write(piece)
+        self._wire.write(body_slice)
         if not self._body:
-            self._answered(tap, self._site.monotonic())
+            self._answered(allowance, self._answering.monotonic())
 
-    def _answered(self, tap: GuestAllowance, now: float) -> None:
-        self._site.ledger.time(tap.tag, now - self._began)
-        self._began = now  # of a request that is here already
+    def _answered(self, allowance: GuestAllowance, now: float) -> None:
+        self._answering.requests.time(allowance.tag, now - self._began)
+        self._began = now  # for a request that is here already
 
     def _end(self) -> None:
-        limits = self._site.limits
-        # Twisted would wait for ever for a paused producer.
+        limits = self._answering.limits
+        # Twisted closes when no producer is registered any more; for a paused one it would wait for ever.
         self._wire.unregisterProducer()
         if (self._linger or self._reader.pending) and not self._eof:
             self._await(_Wait.LINGER, limits.linger_time)
@@ -344,4 +338,4 @@ class Connection(TwistedProtocol):
 
     def _await(self, wait: _Wait, seconds: float) -> None:
         self._wait = wait
-        self.deadline = self._site.monotonic() + seconds
+        self.deadline = self._answering.monotonic() + seconds

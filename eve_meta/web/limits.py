@@ -66,7 +66,7 @@ beside another 64 KiB in the transport's own buffer, however long its user data 
 
 @frozen(kw_only=True)
 class Limits:
-    """The limits of one :class:`~eve_meta.web.site.Site`: the constants above, smaller in tests."""
+    """The limits of a worker's guests: the constants above, smaller in tests."""
 
     max_request_line: int = DEFAULT_MAX_REQUEST_LINE
     max_headers: int = DEFAULT_MAX_HEADERS

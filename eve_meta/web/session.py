@@ -48,12 +48,12 @@ def objection(entry: Entry, request: Request, uptime: float) -> Note | None:
 
     :param uptime: seconds of ``CLOCK_BOOTTIME``.
     """
-    if entry.extras.tokens is TokenPolicy.OFF or request.path == TOKEN_PATH:
+    if entry.grants.tokens is TokenPolicy.OFF or request.path == TOKEN_PATH:
         return None
     token = next((request.headers[name] for name in TOKEN_FIELDS if name in request.headers), None)
     if token is None:
         return Note.NO_TOKEN
-    return None if is_valid(entry.extras.token_key, token, uptime) else Note.INVALID_TOKEN
+    return None if is_valid(entry.grants.token_key, token, uptime) else Note.INVALID_TOKEN
 
 
 def issue(entry: Entry, request: Request, uptime: float, random: Callable[[int], bytes]) -> Response:
@@ -70,7 +70,7 @@ def issue(entry: Entry, request: Request, uptime: float, random: Callable[[int],
             ttl = _ttl(request.headers[name])
             if ttl is None:
                 return BAD_TTL
-            token = seal(entry.extras.token_key, uptime + ttl, random(NONCE_BYTES)).encode("ascii")
+            token = seal(entry.grants.token_key, uptime + ttl, random(NONCE_BYTES)).encode("ascii")
             return Response(HTTPStatus.OK, token, extra=f"{shown}: {ttl}\r\n", close=True, hop_limited=True)
     return BAD_TTL
 

@@ -51,14 +51,14 @@ class Entry:
     :ivar tap: the tap's name.
     :ivar since: when the tap appeared, in seconds of ``time.monotonic()``.
     :ivar domain: the JSON of its :class:`~eve_meta.values.domain.Domain`, or None while it is unknown.
-    :ivar extras: see :class:`Grants`.
+    :ivar grants: see :class:`Grants`.
     :ivar tree: *domain* made ready for answers, or None.
     """
 
     tap: str
     since: float
     domain: bytes | None = field(repr=False)
-    extras: Grants = NO_GRANTS
+    grants: Grants = NO_GRANTS
     tree: Tree | None = None
 
 
@@ -74,18 +74,18 @@ class Table:
         self._ready_bytes = 0
         self._unused: set[int] = set()
 
-    def put(self, tag: int, tap: str, since: float, domain: bytes | None, extras: Grants = NO_GRANTS) -> bool:
+    def put(self, tag: int, tap: str, since: float, domain: bytes | None, grants: Grants = NO_GRANTS) -> bool:
         """Let *tag* mean *tap* and *domain* from now on.
 
         :return: whether it meant another tap or domain before, so that no connection may go from the one to the other.
             A domain that was unknown is no other; one that is no longer known is.
         """
         old = self._entries.get(tag)
-        if old is not None and (old.tap, old.domain, old.extras) == (tap, domain, extras):
+        if old is not None and (old.tap, old.domain, old.grants) == (tap, domain, grants):
             old.since = since
             return False
         self._forget_tree(tag)
-        self._entries[tag] = Entry(tap, since, domain, extras)
+        self._entries[tag] = Entry(tap, since, domain, grants)
         return old is not None and (old.tap != tap or _is_other(old.domain, domain))
 
     def remove(self, tag: int) -> None:
@@ -103,7 +103,7 @@ class Table:
             self._unused.discard(tag)
         else:
             domain = self._converter.structure(json.loads(entry.domain), Domain)
-            entry.tree = Tree(domain, password=entry.extras.password, tap=entry.tap)
+            entry.tree = Tree(domain, password=entry.grants.password, tap=entry.tap)
             self._ready[tag] = len(entry.domain)
             self._ready_bytes += len(entry.domain)
             while len(self._ready) > self._max_trees or (

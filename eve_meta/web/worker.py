@@ -27,9 +27,10 @@ from eve_meta.runtime.log import log_to_stderr
 from eve_meta.runtime.reactor import reactor
 from eve_meta.values.problem import Problem
 from eve_meta.web.accept import Acceptor
+from eve_meta.web.answering import Answering
 from eve_meta.web.confine import confine
+from eve_meta.web.guests import Guests
 from eve_meta.web.hosts import Hosts
-from eve_meta.web.site import Site
 from eve_meta.web.sockets import prepare
 from eve_meta.web.table import Grants
 from eve_meta.wire.boot_reports import TaggedReport
@@ -87,13 +88,15 @@ class Worker:
 
     _log = Logger()
 
-    def __init__(self, reactor: WorkerReactor, site: Site, listeners: int) -> None:
+    def __init__(self, reactor: WorkerReactor, answering: Answering, listeners: int) -> None:
         self._reactor = reactor
         self._listeners = range(FIRST_LISTENER_FD, FIRST_LISTENER_FD + listeners)
-        self._site = site
+        self._answering = answering
+        self._guests = answering.guests
+        self._tally = answering.guests.tally
         self._channel = Channel(self._received, self._supervisor_gone, MAX_TO_WORKER)
-        site.counted = self._counted
-        site.store_password = self._store_password
+        self._tally.began = self._tally_began
+        answering.store_password = self._store_password
         self._report_due = False
         self._acceptors: list[Acceptor] = []
         self._may_accept = True
@@ -108,14 +111,14 @@ class Worker:
     def _received(self, message: ToWorker | ToSupervisor, payload: bytes) -> None:
         match message:
             case PutTap():
-                extras = Grants(tokens=message.tokens, token_key=message.token_key, password=message.password)
-                self._site.ledger.begin(message.tag, message.generation)
-                self._site.put(message.tag, message.tap, message.since, payload or None, extras)
+                grants = Grants(tokens=message.tokens, token_key=message.token_key, password=message.password)
+                self._tally.requests.begin(message.tag, message.generation)
+                self._guests.put(message.tag, message.tap, message.since, payload or None, grants)
             case RemoveTap():
-                self._site.remove(message.tag)
-                self._site.ledger.begin(message.tag, 0)
+                self._guests.remove(message.tag)
+                self._tally.requests.begin(message.tag, 0)
             case PutNode():
-                self._site.node = message.node
+                self._answering.node = message.node
             case Begin():
                 self._accept()
             case Drain():
@@ -136,7 +139,7 @@ class Worker:
         self._channel.send(SetPassword(tag=tag), password.encode())
         return waiting
 
-    def _counted(self) -> None:
+    def _tally_began(self) -> None:
         """Something was counted: tell it soon. At rest there is nothing to tell and no timer."""
         if not self._report_due:
             self._report_due = True
@@ -145,13 +148,13 @@ class Worker:
     def _report(self, number: int) -> None:
         if number == 0:
             self._report_due = False
-        for packed in pack(self._site.take_rows()):
+        for packed in pack(self._tally.requests.take()):
             self._channel.send(Asked(), packed)
-        for packed in pack_times(self._site.take_times()):
+        for packed in pack_times(self._tally.requests.take_times()):
             self._channel.send(Timed(), packed)
-        for reports in _in_pieces(self._site.take_reports()):
+        for reports in _in_pieces(self._tally.reports.take()):
             self._channel.send(BootReports(reports=reports))
-        counts = [(str(tag), of_tag) for tag, of_tag in self._site.take_counts().items()]
+        counts = [(str(tag), of_tag) for tag, of_tag in self._tally.counts.take().items()]
         while len(counts) > MAX_COUNTED_TAGS:
             self._channel.send(Counts(counts=dict(counts[:MAX_COUNTED_TAGS])))
             del counts[:MAX_COUNTED_TAGS]
@@ -164,7 +167,7 @@ class Worker:
         for fd in self._listeners:
             listener = socket.socket(fileno=fd)
             prepare(listener)
-            self._acceptors.append(Acceptor(self._reactor, listener, self._site))
+            self._acceptors.append(Acceptor(self._reactor, listener, self._answering))
             self._acceptors[-1].start()
 
     def _accept_no_more(self) -> None:
@@ -174,32 +177,32 @@ class Worker:
 
     def _drain(self) -> None:
         self._accept_no_more()
-        self._site.draining = True
+        self._answering.draining = True
         self._reactor.callLater(IDLE_TIME, self._end_idle)
         self._when_quiet(partial(self._channel.send, Drained()))
 
     def _end_idle(self) -> None:
         # Also those whose last answer was begun before it was known to be the last.
-        self._site.end_idle()
+        self._guests.end_idle()
         self._reactor.callLater(LOOK_EVERY, self._end_idle)
 
     def _supervisor_gone(self) -> None:
         # It died, and the way to guests stays. But it held what we were told: without it a tap's new domain would never
         # be heard of, so nobody is answered any more.
         self._accept_no_more()
-        self._site.finish()
+        self._guests.finish()
         self._when_quiet(self.end)
 
     def _when_quiet(self, then: Callable[[], None], looks: int = round(END_TIME / LOOK_EVERY)) -> None:
         """Calls *then* when all guests have read what they were to, or have not within that many *looks*."""
-        if self._site.is_quiet or not looks:
+        if self._guests.is_quiet or not looks:
             then()
         else:
             self._reactor.callLater(LOOK_EVERY, self._when_quiet, then, looks - 1)
 
     def end(self) -> None:
         """Ends. Guests that are not done with reading hear of it now: the way to them is taken down afterwards."""
-        self._site.cut_all()
+        self._guests.cut_all()
         # Twisted makes the cuts in its next turn.
         self._reactor.callLater(0, self._stop)
 
@@ -251,13 +254,14 @@ def main() -> int:
         os.set_blocking(2, False)
     sys.stderr = _Stderr()
     log_to_stderr()
-    site = Site(
+    answering = Answering(
         reactor,
+        Guests(reactor),
         domain_wait=arguments.domain_wait,
         hop_limit=arguments.hop_limit,
         hosts=Hosts(arguments.host),
     )
-    worker = Worker(reactor, site, arguments.listeners)
+    worker = Worker(reactor, answering, arguments.listeners)
     try:
         confine(arguments.root, arguments.uid, arguments.gid)
     except Problem as problem:

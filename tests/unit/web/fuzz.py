@@ -21,11 +21,12 @@ from twisted.internet.task import Clock
 from eve_meta.values.domain import Domain
 from eve_meta.values.plain import make_converter
 from eve_meta.web.answer import REFUSED
+from eve_meta.web.answering import Answering
 from eve_meta.web.connection import Connection
+from eve_meta.web.guests import SWEEP_EVERY, Guests
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.limits import SLICE, Limits
 from eve_meta.web.request import Memo
-from eve_meta.web.site import SWEEP_EVERY, Site
 from eve_meta.web.table import Grants
 from eve_meta.wire import counts
 from eve_meta.wire.password import Outcome
@@ -73,9 +74,9 @@ MARK = re.compile(rb"secret-of-\d+-")
 class Visitor:
     """A guest on one connection, and what it has yet to send."""
 
-    def __init__(self, site: Site, tap: Tap, data: bytes, random: Random) -> None:
+    def __init__(self, answering: Answering, tap: Tap, data: bytes, random: Random) -> None:
         self.tap = tap
-        self.guest = Guest(site, tap.tag)
+        self.guest = Guest(answering, tap.tag)
         self.guest.wire.takes = random.randrange(6) > 0
         self.marks = {tap.mark.encode()}
         self._sends_head = b"HEAD" in data
@@ -134,22 +135,25 @@ class Visitor:
 
 
 class Bench:
-    """A site with several taps. It outlives its inputs: each has to leave it as it was."""
+    """A worker's side of several taps. It outlives its inputs, and each input has to leave it as it was."""
 
     def __init__(self) -> None:
         self._clock = Clock()
         self._clock.advance(1000)
         clock = self._clock
-        self._site = Site(
+        self._answering = Answering(
             clock,
-            identify=lambda connection: cast(FakeWire, connection).tag,
-            limits=LIMITS,
+            Guests(
+                clock,
+                identify=lambda connection: cast(FakeWire, connection).tag,
+                limits=LIMITS,
+                monotonic=clock.seconds,
+            ),
             hosts=Hosts(["metadata.example.org"]),
-            monotonic=clock.seconds,
             uptime=clock.seconds,
             wall=lambda: TODAY + clock.seconds(),
         )
-        self._site.store_password = self._store_password
+        self._answering.store_password = self._store_password
         self._asked: list[Deferred[Outcome]] = []
         converter = make_converter()
         self._json: Mapping[int, bytes] = {
@@ -166,7 +170,7 @@ class Bench:
     def _put(self, tap: Tap, whose: Tap) -> None:
         assert tap.tag is not None
         assert whose.tag is not None
-        self._site.put(
+        self._answering.guests.put(
             tap.tag,
             tap.name,
             self._clock.seconds(),
@@ -179,7 +183,7 @@ class Bench:
         for tap in MANY_KINDS:
             self._put(tap, tap)
         requests = Requests(random, self._clock.seconds())
-        self._site.memo = Memo(LIMITS)
+        self._answering.memo = Memo(LIMITS)
         visitors = []
         data = b""
         for _ in range(random.choice((1, 1, 1, 1, 2, 4))):
@@ -187,7 +191,7 @@ class Bench:
             if not data or random.randrange(3):
                 data = requests.stream()
             # Or the very same bytes as another tap's: what they mean is remembered, but not whose they were.
-            visitors.append(Visitor(self._site, tap, data, random))
+            visitors.append(Visitor(self._answering, tap, data, random))
         for _ in range(random.randrange(4, 30)):
             visitor = random.choice(visitors)
             visitor.step(random)
@@ -215,7 +219,7 @@ class Bench:
             case 4:
                 tap = random.choice(MANY_KINDS)
                 if tap.tag is not None:
-                    self._site.remove(tap.tag)
+                    self._answering.guests.remove(tap.tag)
 
     def _all_end(self, visitors: list[Visitor]) -> None:
         for visitor in visitors:
@@ -228,9 +232,9 @@ class Bench:
             for visitor in visitors:
                 visitor.guest.read()
         assert all(visitor.guest.wire.ended for visitor in visitors), "a connection that never ends"
-        assert not self._site._taps, "something of a tap without connections is kept"
+        assert not self._answering.guests._allowances, "something of a tap without connections is kept"
         assert not self._clock.getDelayedCalls(), "a timer without connections"
-        for of_tag in self._site.take_counts().values():
+        for of_tag in self._answering.guests.tally.counts.take().values():
             assert set(of_tag) <= counts.NAMES, of_tag
         self._asked.clear()
 

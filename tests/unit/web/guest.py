@@ -15,9 +15,10 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from eve_meta.web.answering import Answering
 from eve_meta.web.connection import Connection, Peer
+from eve_meta.web.guests import Guests
 from eve_meta.web.limits import Limits
-from eve_meta.web.site import Site
 from eve_meta.web.table import NO_GRANTS, Grants
 
 TAG = 7
@@ -42,10 +43,10 @@ def get(path: str, *fields: str, method: str = "GET", version: str = "1.1") -> b
     return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n"
 
 
-def counted(site: Site, tag: int = TAG) -> dict[str, int]:
+def counted(answering: Answering, tag: int = TAG) -> dict[str, int]:
     """What the guest of *tag* did since the last call: answers by status, and what else is counted."""
-    counts = Counter(site.take_counts().get(tag, {}))
-    for row in site.take_rows():
+    counts = Counter(answering.guests.tally.counts.take().get(tag, {}))
+    for row in answering.guests.tally.requests.take():
         if row.tag == tag:
             counts[str(row.status)] += row.number
     return dict(counts)
@@ -171,11 +172,11 @@ class FakeWire:
 
 
 class Guest:
-    """A guest behind the tap of *tag*, connected to *site*."""
+    """A guest behind the tap of *tag*, connected to *answering*."""
 
-    def __init__(self, site: Site, tag: int | None = TAG) -> None:
+    def __init__(self, answering: Answering, tag: int | None = TAG) -> None:
         self.wire = FakeWire(tag)
-        self.wire.protocol = Connection(site)
+        self.wire.protocol = Connection(answering)
         self.wire.protocol.makeConnection(self.wire)
         self.read()
 
@@ -218,27 +219,25 @@ class Guest:
         return self.wire.ended or ("half-closed" if self.wire.half_closed else "")
 
 
-def make_site(
+def make_answering(
     clock: Clock,
     *,
     limits: Limits | None = None,
     known: bytes | None = None,
-    extras: Grants = NO_GRANTS,
+    grants: Grants = NO_GRANTS,
     hop_limit: int = 1,
-) -> Site:
-    """A site where the tap of :data:`TAG` has the domain *known*, by default :func:`domain`'s."""
+) -> Answering:
+    """What answers the guest of :data:`TAG`, whose domain is *known*, by default the one of :func:`domain`."""
 
     def identify(connection: socket.socket) -> int | None:
         return cast(FakeWire, connection).tag
 
-    site = Site(
+    answering = Answering(
         clock,
-        identify=identify,
-        limits=limits,
+        Guests(clock, identify=identify, limits=limits, monotonic=clock.seconds),
         hop_limit=hop_limit,
-        monotonic=clock.seconds,
         uptime=clock.seconds,
         wall=lambda: TODAY + clock.seconds(),
     )
-    site.put(TAG, TAP, clock.seconds(), domain() if known is None else known, extras)
-    return site
+    answering.guests.put(TAG, TAP, clock.seconds(), domain() if known is None else known, grants)
+    return answering

@@ -1,4 +1,4 @@
-"""A site that listens on loopback, with a real reactor in a thread of its own."""
+"""A worker's side that listens on loopback, with a real reactor in a thread of its own."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from attrs import frozen
 from twisted.internet.epollreactor import EPollReactor
 
 from eve_meta.web.accept import Acceptor
+from eve_meta.web.answering import Answering
+from eve_meta.web.guests import Guests
 from eve_meta.web.limits import SLICE, Limits
-from eve_meta.web.site import Site
 from eve_meta.web.sockets import prepare
 from tests.unit.web.guest import TAG, TAP, answers, counted, get
 
@@ -30,10 +31,10 @@ MIB = bytes(range(256)) * 4096
 
 @frozen
 class Server:
-    """A site that listens, its reactor in a thread of its own."""
+    """An acceptor and what is behind it, with a reactor in a thread of its own."""
 
     reactor: EPollReactor
-    site: Site
+    answering: Answering
     port: int
 
     def connect(self, *, receive_buffer: int | None = None) -> socket.socket:
@@ -60,7 +61,7 @@ class Server:
 
     def counted(self) -> dict[str, int]:
         """What guests did since the last call."""
-        return self.call(lambda: counted(self.site))
+        return self.call(lambda: counted(self.answering))
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -79,12 +80,12 @@ class Server:
             go_on.set()
 
     def open(self) -> int:
-        """How many connections the site has."""
-        return self.call(lambda: sum(len(tap.connections) for tap in self.site._taps.values()))
+        """Return the number of open connections."""
+        return self.call(lambda: sum(len(tap.connections) for tap in self.answering.guests._allowances.values()))
 
     def put(self, data: bytes) -> None:
         """Let the domain be another one of the same tap."""
-        self.call(lambda: self.site.put(TAG, TAP, time.monotonic(), data))
+        self.call(lambda: self.answering.guests.put(TAG, TAP, time.monotonic(), data))
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -119,15 +120,15 @@ def statuses(read: bytes) -> list[int]:
 def serving() -> Iterator[Server]:
     """A server. Its reactor is not the process's, so it leaves nothing behind."""
     reactor: EPollReactor = EPollReactor()
-    site = Site(reactor, identify=lambda _: TAG, limits=LIMITS)
+    answering = Answering(reactor, Guests(reactor, identify=lambda _: TAG, limits=LIMITS))
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     prepare(listener)
     address: tuple[str, int] = listener.getsockname()
     listener.setblocking(False)
-    Acceptor(reactor, listener, site).start()
+    Acceptor(reactor, listener, answering).start()
     thread = threading.Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True)
     thread.start()
-    yield Server(reactor, site, address[1])
+    yield Server(reactor, answering, address[1])
     reactor.callFromThread(reactor.stop)
     thread.join(PATIENCE)
     assert not thread.is_alive()

@@ -14,7 +14,8 @@ from twisted.logger import capturedLogs
 
 from eve_meta.web import accept
 from eve_meta.web.accept import Acceptor
-from eve_meta.web.site import Site
+from eve_meta.web.answering import Answering
+from eve_meta.web.guests import Guests
 from tests.unit.web.guest import TAG, answers, counted, domain, get
 from tests.unit.web.loopback import LIMITS, MIB, PATIENCE, USER_DATA, Server, ask_again, rest, statuses, until
 
@@ -43,11 +44,11 @@ class OneTurn:
 
     def __init__(self) -> None:
         self.reactor = CountingReactor()
-        self.site = Site(self.reactor, identify=lambda _: TAG, limits=LIMITS)
-        self.site.put(TAG, "vnet7", 0.0, domain())
+        self.answering = Answering(self.reactor, Guests(self.reactor, identify=lambda _: TAG, limits=LIMITS))
+        self.answering.guests.put(TAG, "vnet7", 0.0, domain())
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.setblocking(False)
-        self.acceptor = Acceptor(self.reactor, self.listener, self.site)
+        self.acceptor = Acceptor(self.reactor, self.listener, self.answering)
         self.acceptor.start()
 
     def guest(self) -> socket.socket:
@@ -67,7 +68,7 @@ def test_one_request_costs_the_reactor_nothing(turn: OneTurn) -> None:
         assert turn.reactor.readers == [turn.acceptor]
         (answer,) = answers(rest(guest))
         assert answer.body == b"web1.example.org"
-        assert counted(turn.site) == {"200": 1}
+        assert counted(turn.answering) == {"200": 1}
 
 
 def test_the_guests_that_wait_are_all_answered_in_one_turn(turn: OneTurn) -> None:
@@ -119,7 +120,7 @@ def test_an_acceptor_that_was_stopped_leaves_who_connects_to_others(
         turn.acceptor.stop()
         turn.reactor.advance(accept.REST)
         assert turn.reactor.readers == []
-        next_one = Acceptor(turn.reactor, other, turn.site)
+        next_one = Acceptor(turn.reactor, other, turn.answering)
         next_one.doRead()
         assert statuses(rest(guest)) == [200]
 
@@ -131,7 +132,7 @@ def _no_descriptors(_self: socket.socket) -> None:
 def test_a_defect_ends_one_connection_and_not_the_listener(turn: OneTurn, monkeypatch: pytest.MonkeyPatch) -> None:
     with turn.listener, capturedLogs() as logged:
         with turn.guest() as guest, monkeypatch.context() as broken:
-            broken.setattr(turn.site, "now", _fail)
+            broken.setattr(turn.answering, "now", _fail)
             guest.sendall(get("/latest/user-data", "Connection: close"))
             turn.acceptor.doRead()
             with pytest.raises(ConnectionError):

@@ -17,7 +17,7 @@ from eve_meta.values.plain import make_converter
 from eve_meta.web.limits import Limits
 from eve_meta.web.table import Grants
 from tests.unit.documents.reading import FULL, crawl
-from tests.unit.web.guest import Answer, Guest, get, make_site
+from tests.unit.web.guest import Answer, Guest, get, make_answering
 
 ROOTS = (
     *(f"/openstack/{version}" for version in (*OPENSTACK_VERSIONS, LATEST)),
@@ -37,13 +37,15 @@ Ask = Callable[..., Answer]
 
 
 def asking(tokens: TokenPolicy) -> Ask:
-    """How to ask a site whose only guest has a domain with everything."""
+    """Return how to ask as the guest of a domain that has everything."""
     known = json.dumps(make_converter().unstructure(FULL, Domain)).encode()
     limits = Limits(burst=1e9)
-    site = make_site(Clock(), known=known, extras=Grants(tokens=tokens, token_key=bytes(KEY_BYTES)), limits=limits)
+    answering = make_answering(
+        Clock(), known=known, grants=Grants(tokens=tokens, token_key=bytes(KEY_BYTES)), limits=limits
+    )
 
     def ask(path: str, *fields: str, method: str = "GET") -> Answer:
-        guest = Guest(site)
+        guest = Guest(answering)
         guest.send_blindly(get(path, *fields, method=method))
         guest.wire.abortConnection()
         if method == "HEAD":

@@ -202,7 +202,7 @@ def test_an_application_without_openstack_metadata_has_eves_endpoints_and_nothin
 
 def test_eves_endpoints_need_a_token_where_one_is_required() -> None:
     entry = eve_entry(True)
-    entry.extras = Grants(tokens=TokenPolicy.REQUIRED)
+    entry.grants = Grants(tokens=TokenPolicy.REQUIRED)
     assert ask(entry, f"{EVE}/hostname").status is HTTPStatus.UNAUTHORIZED
 
 

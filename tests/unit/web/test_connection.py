@@ -14,6 +14,8 @@ from twisted.internet.task import Clock
 
 from eve_meta.documents.tokens import KEY_BYTES
 from eve_meta.values.domain import TokenPolicy
+from eve_meta.web.answering import AGE_EVERY, Answering
+from eve_meta.web.guests import SWEEP_EVERY
 from eve_meta.web.limits import (
     DEFAULT_ANSWER_TIME,
     DEFAULT_IDLE_TIME,
@@ -24,10 +26,9 @@ from eve_meta.web.limits import (
     SLICE,
     Limits,
 )
-from eve_meta.web.site import AGE_EVERY, SWEEP_EVERY, Site
 from eve_meta.web.table import Grants
 from eve_meta.wire.password import Outcome
-from tests.unit.web.guest import BUFFER, OTHER_UUID, TAG, TAP, Guest, counted, domain, get, make_site
+from tests.unit.web.guest import BUFFER, OTHER_UUID, TAG, TAP, Guest, counted, domain, get, make_answering
 
 USER_DATA = "/openstack/latest/user_data"
 MIB = bytes(range(256)) * 4096
@@ -45,14 +46,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def site(clock: Clock) -> Site:
-    """A site that knows one domain."""
-    return make_site(clock)
+def answering(clock: Clock) -> Answering:
+    """What answers the guest of one known domain."""
+    return make_answering(clock)
 
 
-def with_user_data(clock: Clock, data: bytes) -> Site:
-    """A site whose domain has *data* as user data."""
-    return make_site(clock, known=domain(user_data=base64.b64encode(data).decode()))
+def with_user_data(clock: Clock, data: bytes) -> Answering:
+    """What answers the guest of a domain whose user data are *data*."""
+    return make_answering(clock, known=domain(user_data=base64.b64encode(data).decode()))
 
 
 def wait(clock: Clock, seconds: float) -> None:
@@ -64,31 +65,31 @@ def wait(clock: Clock, seconds: float) -> None:
 # -- answers and ends --
 
 
-def test_a_connection_takes_one_request_after_another(site: Site) -> None:
-    guest = Guest(site)
+def test_a_connection_takes_one_request_after_another(answering: Answering) -> None:
+    guest = Guest(answering)
     for count in range(1, 4):
         assert len(guest.send(get("/openstack"))) == count
     assert guest.statuses == [200, 200, 200]
     assert guest.ended == ""
-    assert counted(site) == {"200": 3}
-    assert counted(site) == {}
+    assert counted(answering) == {"200": 3}
+    assert counted(answering) == {}
 
 
-def test_an_answer_is_dated(site: Site) -> None:
-    (answer,) = Guest(site).send(get("/openstack"))
+def test_an_answer_is_dated(answering: Answering) -> None:
+    (answer,) = Guest(answering).send(get("/openstack"))
     assert answer.fields["Date"] == "Thu, 28 May 2026 20:43:20 GMT"
     assert answer.fields["Connection"] is None
 
 
-def test_a_guest_that_asks_for_the_end_gets_it(site: Site) -> None:
-    guest = Guest(site)
+def test_a_guest_that_asks_for_the_end_gets_it(answering: Answering) -> None:
+    guest = Guest(answering)
     (answer,) = guest.send(get("/openstack", "Connection: close") + get("/openstack"))
     assert answer.fields["Connection"] == "close"
 
 
 def test_http_1_0_is_answered_and_closed(clock: Clock) -> None:
     """As Alpine's tiny-cloud asks: by nc, without Host and Content-Length. It takes the last line for the token."""
-    guest = Guest(make_site(clock, extras=TOKENS))
+    guest = Guest(make_answering(clock, grants=TOKENS))
     (answer,) = guest.send(b"PUT /latest/api/token HTTP/1.0\r\nX-aws-ec2-metadata-token-ttl-seconds: 5\r\n\r\n")
     assert answer.status == 200
     assert answer.fields["Connection"] == "close"
@@ -108,8 +109,8 @@ def test_head_is_get_without_its_body(clock: Clock, path: str) -> None:
     assert bytes(head.wire.received) == fields + end
 
 
-def test_a_guest_that_shuts_its_half_still_gets_its_answers(site: Site) -> None:
-    guest = Guest(site)
+def test_a_guest_that_shuts_its_half_still_gets_its_answers(answering: Answering) -> None:
+    guest = Guest(answering)
     guest.wire.takes = False
     guest.send(get("/openstack") * 2)
     guest.shut()
@@ -119,30 +120,30 @@ def test_a_guest_that_shuts_its_half_still_gets_its_answers(site: Site) -> None:
     assert guest.ended == "closed"
 
 
-def test_a_guest_that_shuts_its_half_without_a_word(site: Site) -> None:
-    guest = Guest(site)
+def test_a_guest_that_shuts_its_half_without_a_word(answering: Answering) -> None:
+    guest = Guest(answering)
     guest.shut()
     assert (guest.statuses, guest.ended) == ([], "closed")
-    assert counted(site) == {}
+    assert counted(answering) == {}
 
 
-def test_a_guest_that_shuts_its_half_within_a_request(site: Site) -> None:
-    guest = Guest(site)
+def test_a_guest_that_shuts_its_half_within_a_request(answering: Answering) -> None:
+    guest = Guest(answering)
     guest.send(get("/openstack")[:-2])
     guest.shut()
     assert (guest.statuses, guest.ended) == ([400], "closed")
-    assert counted(site) == {"400": 1, "malformed": 1}
+    assert counted(answering) == {"400": 1, "malformed": 1}
 
 
-def test_a_body_is_read_to_its_end_before_the_next_request(site: Site) -> None:
-    guest = Guest(site)
+def test_a_body_is_read_to_its_end_before_the_next_request(answering: Answering) -> None:
+    guest = Guest(answering)
     body = get("/latest")
     guest.send(get("/openstack", f"Content-Length: {len(body)}", method="POST") + body + get("/openstack"))
     assert guest.statuses == [405, 200]
 
 
-def test_a_guest_that_waits_for_100_continue(site: Site) -> None:
-    guest = Guest(site)
+def test_a_guest_that_waits_for_100_continue(answering: Answering) -> None:
+    guest = Guest(answering)
     guest.send(get("/openstack", "Expect: 100-continue", "Content-Length: 3", method="POST"))
     assert guest.statuses == [100]
     guest.send(b"abc")
@@ -167,7 +168,7 @@ def token_request(*fields: str) -> bytes:
 def test_a_token_is_sent_no_further_than_it_may_go(
     clock: Clock, family: socket.AddressFamily, option: tuple[int, int, int], refused: list[str]
 ) -> None:
-    guest = Guest(make_site(clock, extras=TOKENS, hop_limit=2))
+    guest = Guest(make_answering(clock, grants=TOKENS, hop_limit=2))
     guest.wire.family = family
     guest.send(get("/openstack"))
     assert guest.wire.options == []
@@ -179,7 +180,7 @@ def test_a_token_is_sent_no_further_than_it_may_go(
 
 
 def test_a_request_behind_the_one_for_a_token_is_not_answered(clock: Clock) -> None:
-    guest = Guest(make_site(clock, extras=TOKENS))
+    guest = Guest(make_answering(clock, grants=TOKENS))
     guest.send(token_request() + get("/openstack"))
     assert guest.statuses == [200]
     assert guest.ended == "half-closed"
@@ -191,10 +192,10 @@ def test_a_request_behind_the_one_for_a_token_is_not_answered(clock: Clock) -> N
 class Keeper:
     """Keeps passwords when it is told to."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, answering: Answering) -> None:
         self.asked: list[tuple[int, str]] = []
         self.waiting: list[Deferred[Outcome]] = []
-        site.store_password = self._store
+        answering.store_password = self._store
 
     def _store(self, tag: int, password: str) -> Deferred[Outcome]:
         self.asked.append((tag, password))
@@ -212,9 +213,11 @@ def post(body: str, *fields: str) -> bytes:
 @pytest.mark.parametrize(
     ("outcome", "status"), [(Outcome.STORED, 200), (Outcome.ALREADY_SET, 409), (Outcome.FAILED, 503)]
 )
-def test_a_password_is_answered_when_it_is_kept_and_in_order(site: Site, outcome: Outcome, status: int) -> None:
-    keeper = Keeper(site)
-    guest = Guest(site)
+def test_a_password_is_answered_when_it_is_kept_and_in_order(
+    answering: Answering, outcome: Outcome, status: int
+) -> None:
+    keeper = Keeper(answering)
+    guest = Guest(answering)
     guest.send(get("/openstack") + post("secret") + get("/openstack"))
     assert (guest.statuses, keeper.asked) == ([200], [(TAG, "secret")])
     keeper.say(outcome)
@@ -225,9 +228,9 @@ def test_a_password_is_answered_when_it_is_kept_and_in_order(site: Site, outcome
 
 
 def test_nothing_is_read_while_a_password_is_being_kept(clock: Clock) -> None:
-    site = with_user_data(clock, MIB)
-    keeper = Keeper(site)
-    guest = Guest(site)
+    answering = with_user_data(clock, MIB)
+    keeper = Keeper(answering)
+    guest = Guest(answering)
     guest.send(get(USER_DATA) + post("secret"))  # of which the first filled the buffer
     assert keeper.waiting
     assert not guest.wire.reading
@@ -236,9 +239,9 @@ def test_nothing_is_read_while_a_password_is_being_kept(clock: Clock) -> None:
     assert guest.send(get("/openstack"))[-1].status == 200
 
 
-def test_a_password_that_takes_too_long(site: Site, clock: Clock) -> None:
-    keeper = Keeper(site)
-    guest = Guest(site)
+def test_a_password_that_takes_too_long(answering: Answering, clock: Clock) -> None:
+    keeper = Keeper(answering)
+    guest = Guest(answering)
     guest.send(post("secret"))
     wait(clock, DEFAULT_ANSWER_TIME - 1)
     assert guest.statuses == []
@@ -254,9 +257,9 @@ def test_a_password_that_takes_too_long(site: Site, clock: Clock) -> None:
     assert guest.statuses == [503, 409]
 
 
-def test_a_guest_that_goes_while_its_password_is_being_kept(site: Site) -> None:
-    keeper = Keeper(site)
-    (first, second) = (Guest(site), Guest(site))
+def test_a_guest_that_goes_while_its_password_is_being_kept(answering: Answering) -> None:
+    keeper = Keeper(answering)
+    (first, second) = (Guest(answering), Guest(answering))
     first.send(post("secret"))
     first.wire.abortConnection()
     second.send(post("secret", "Connection: close"))
@@ -267,11 +270,11 @@ def test_a_guest_that_goes_while_its_password_is_being_kept(site: Site) -> None:
     assert (first.statuses, second.statuses, second.ended) == ([], [200], "closed")
 
 
-def test_a_password_whose_tap_goes_is_not_answered(site: Site) -> None:
-    keeper = Keeper(site)
-    guest = Guest(site)
+def test_a_password_whose_tap_goes_is_not_answered(answering: Answering) -> None:
+    keeper = Keeper(answering)
+    guest = Guest(answering)
     guest.send(post("secret"))
-    site.remove(TAG)
+    answering.guests.remove(TAG)
     keeper.say(Outcome.STORED)
     guest.read()
     assert (guest.statuses, guest.ended) == ([], "aborted")
@@ -280,110 +283,110 @@ def test_a_password_whose_tap_goes_is_not_answered(site: Site) -> None:
 # -- whose answers --
 
 
-def test_a_request_from_no_tap_gets_403_before_it_is_read(site: Site) -> None:
-    guest = Guest(site, None)
+def test_a_request_from_no_tap_gets_403_before_it_is_read(answering: Answering) -> None:
+    guest = Guest(answering, None)
     guest.send(get("/openstack"), b"\0" * 100)
     assert guest.statuses == [403]
     assert guest.ended == "half-closed"
-    assert counted(site, 0) == {"403": 1}
+    assert counted(answering, 0) == {"403": 1}
 
 
-def test_a_tag_that_the_table_does_not_have_yet(site: Site) -> None:
-    guest = Guest(site, TAG + 1)
+def test_a_tag_that_the_table_does_not_have_yet(answering: Answering) -> None:
+    guest = Guest(answering, TAG + 1)
     (answer,) = guest.send(get("/openstack"))
     assert (answer.status, answer.fields["Retry-After"], guest.ended) == (503, "1", "closed")
 
 
-def test_a_domain_that_comes_late_is_served_on_the_same_connection(site: Site, clock: Clock) -> None:
-    site.put(TAG + 1, "vnet8", clock.seconds(), None)
-    guest = Guest(site, TAG + 1)
+def test_a_domain_that_comes_late_is_served_on_the_same_connection(answering: Answering, clock: Clock) -> None:
+    answering.guests.put(TAG + 1, "vnet8", clock.seconds(), None)
+    guest = Guest(answering, TAG + 1)
     guest.send(get("/openstack"))
-    site.put(TAG + 1, "vnet8", clock.seconds(), domain(OTHER_UUID))
+    answering.guests.put(TAG + 1, "vnet8", clock.seconds(), domain(OTHER_UUID))
     guest.send(get("/openstack"))
     assert guest.statuses == [503, 200]
 
 
-def test_a_domain_that_changed_is_served_on_the_same_connection(site: Site, clock: Clock) -> None:
-    guest = Guest(site)
+def test_a_domain_that_changed_is_served_on_the_same_connection(answering: Answering, clock: Clock) -> None:
+    guest = Guest(answering)
     guest.send(get("/latest/meta-data/hostname"))
-    site.put(TAG, TAP, clock.seconds(), domain(hostname="web2.example.org"))
+    answering.guests.put(TAG, TAP, clock.seconds(), domain(hostname="web2.example.org"))
     guest.send(get("/latest/meta-data/hostname"))
     assert [answer.body for answer in guest.answers] == [b"web1.example.org", b"web2.example.org"]
 
 
 @pytest.mark.parametrize("then", [domain(OTHER_UUID), None])
 def test_a_keep_alive_connection_never_sees_the_next_domain_of_its_tag(
-    site: Site, clock: Clock, then: bytes | None
+    answering: Answering, clock: Clock, then: bytes | None
 ) -> None:
-    (guest, stranger) = (Guest(site), Guest(site, TAG + 1))
+    (guest, stranger) = (Guest(answering), Guest(answering, TAG + 1))
     guest.send(get("/openstack"))
-    site.put(TAG, TAP, clock.seconds(), then)
+    answering.guests.put(TAG, TAP, clock.seconds(), then)
     assert guest.ended == "aborted"
     assert stranger.ended == ""
-    assert counted(site) == {"200": 1, "revoked": 1}
+    assert counted(answering) == {"200": 1, "revoked": 1}
 
 
 def test_an_answer_that_was_begun_is_not_finished_when_the_tap_is_gone(clock: Clock) -> None:
-    site = with_user_data(clock, MIB)
-    guests = [Guest(site) for _ in range(3)]
+    answering = with_user_data(clock, MIB)
+    guests = [Guest(answering) for _ in range(3)]
     for guest in guests:
         guest.wire.takes = False
         guest.send(get(USER_DATA))
-    site.remove(TAG)
+    answering.guests.remove(TAG)
     assert [guest.ended for guest in guests] == ["aborted"] * 3
-    fresh = Guest(site)
+    fresh = Guest(answering)
     assert [answer.status for answer in fresh.send(get(USER_DATA))] == [503]
 
 
 # -- holding connections --
 
 
-def test_the_33rd_connection_of_a_tap_is_cut_and_its_neighbours_are_not(site: Site) -> None:
-    guests = [Guest(site) for _ in range(DEFAULT_MAX_CONNECTIONS + 1)]
+def test_the_33rd_connection_of_a_tap_is_cut_and_its_neighbours_are_not(answering: Answering) -> None:
+    guests = [Guest(answering) for _ in range(DEFAULT_MAX_CONNECTIONS + 1)]
     assert [guest.ended for guest in guests] == [""] * DEFAULT_MAX_CONNECTIONS + ["aborted"]
-    assert Guest(site, TAG + 1).ended == ""
-    assert counted(site) == {"refused_connections": 1}
+    assert Guest(answering, TAG + 1).ended == ""
+    assert counted(answering) == {"refused_connections": 1}
     guests[0].send(get("/openstack", "Connection: close"))
-    assert Guest(site).ended == ""
+    assert Guest(answering).ended == ""
 
 
-def test_connections_from_no_tap_are_limited_too(site: Site) -> None:
-    guests = [Guest(site, None) for _ in range(DEFAULT_MAX_CONNECTIONS + 1)]
+def test_connections_from_no_tap_are_limited_too(answering: Answering) -> None:
+    guests = [Guest(answering, None) for _ in range(DEFAULT_MAX_CONNECTIONS + 1)]
     assert guests[-1].ended == "aborted"
 
 
 def test_a_flood_of_requests_is_told_to_wait(clock: Clock) -> None:
-    site = make_site(clock, limits=Limits(rate=1.0, burst=5.0))
-    guest = Guest(site)
+    answering = make_answering(clock, limits=Limits(rate=1.0, burst=5.0))
+    guest = Guest(answering)
     guest.send(get("/openstack") * 100)
     assert guest.statuses == [200] * 5 + [429]
     assert guest.answers[-1].fields["Retry-After"] == "1"
     assert guest.ended == "half-closed"  # 94 requests are thrown away
-    again = Guest(site)
+    again = Guest(answering)
     assert [answer.status for answer in again.send(get("/openstack"))] == [429]
     assert again.ended == "closed"
-    assert [answer.status for answer in Guest(site, TAG + 1).send(get("/openstack"))] == [503]
+    assert [answer.status for answer in Guest(answering, TAG + 1).send(get("/openstack"))] == [503]
     wait(clock, 2)
-    assert [answer.status for answer in Guest(site).send(get("/openstack"))] == [200]
+    assert [answer.status for answer in Guest(answering).send(get("/openstack"))] == [200]
 
 
 # -- holding time --
 
 
-def test_a_guest_that_connects_and_says_nothing(site: Site, clock: Clock) -> None:
-    guest = Guest(site)
+def test_a_guest_that_connects_and_says_nothing(answering: Answering, clock: Clock) -> None:
+    guest = Guest(answering)
     wait(clock, DEFAULT_REQUEST_TIME - 1)
     assert guest.ended == ""
     wait(clock, 1)
     guest.read()
     assert (guest.statuses, guest.ended) == ([], "closed")
-    assert counted(site) == {"timeout": 1}
+    assert counted(answering) == {"timeout": 1}
 
 
 @pytest.mark.parametrize("first", [b"", get("/openstack")])
-def test_slowloris(site: Site, clock: Clock, first: bytes) -> None:
+def test_slowloris(answering: Answering, clock: Clock, first: bytes) -> None:
     """One byte a second, in time each, does not renew the time of the request as a whole."""
-    guest = Guest(site)
+    guest = Guest(answering)
     guest.send(first)
     for byte in b"GET / HTTP/1.1\r\nX: " + b"a" * 20:
         if guest.ended:
@@ -396,11 +399,11 @@ def test_slowloris(site: Site, clock: Clock, first: bytes) -> None:
     assert guest.ended == "half-closed"
     wait(clock, DEFAULT_LINGER_TIME)
     assert guest.ended == "aborted"
-    assert counted(site)["timeout"] == 1
+    assert counted(answering)["timeout"] == 1
 
 
-def test_empty_lines_are_no_sign_of_life(site: Site, clock: Clock) -> None:
-    guest = Guest(site)
+def test_empty_lines_are_no_sign_of_life(answering: Answering, clock: Clock) -> None:
+    guest = Guest(answering)
     guest.send(get("/openstack"))
     for byte in b"\r\n\r\n":
         guest.send(bytes([byte]))
@@ -408,16 +411,16 @@ def test_empty_lines_are_no_sign_of_life(site: Site, clock: Clock) -> None:
     assert guest.statuses == [200, 400]
 
 
-def test_a_body_that_does_not_come(site: Site, clock: Clock) -> None:
-    guest = Guest(site)
+def test_a_body_that_does_not_come(answering: Answering, clock: Clock) -> None:
+    guest = Guest(answering)
     guest.send(get("/openstack", "Content-Length: 3", method="POST") + b"ab")
     wait(clock, DEFAULT_REQUEST_TIME)
     guest.read()
     assert guest.statuses == [408]
 
 
-def test_a_connection_that_idles(site: Site, clock: Clock) -> None:
-    guest = Guest(site)
+def test_a_connection_that_idles(answering: Answering, clock: Clock) -> None:
+    guest = Guest(answering)
     guest.send(get("/openstack"))
     wait(clock, DEFAULT_IDLE_TIME - 1)
     guest.send(get("/openstack"))
@@ -426,20 +429,20 @@ def test_a_connection_that_idles(site: Site, clock: Clock) -> None:
     wait(clock, 1)
     guest.read()
     assert (guest.statuses, guest.ended) == ([200, 200], "closed")
-    assert counted(site) == {"200": 2}
+    assert counted(answering) == {"200": 2}
 
 
-def test_a_guest_that_idles_and_has_not_read_its_answer(site: Site, clock: Clock) -> None:
-    guest = Guest(site)
+def test_a_guest_that_idles_and_has_not_read_its_answer(answering: Answering, clock: Clock) -> None:
+    guest = Guest(answering)
     guest.wire.takes = False
     guest.send(get("/openstack"))
     wait(clock, DEFAULT_IDLE_TIME + DEFAULT_WRITE_TIME)
     assert guest.ended == "aborted"
-    assert counted(site) == {"200": 1, "slow_reader": 1}
+    assert counted(answering) == {"200": 1, "slow_reader": 1}
 
 
-def test_what_is_sent_after_a_refusal_is_thrown_away_for_a_while(site: Site, clock: Clock) -> None:
-    guest = Guest(site)
+def test_what_is_sent_after_a_refusal_is_thrown_away_for_a_while(answering: Answering, clock: Clock) -> None:
+    guest = Guest(answering)
     guest.send(b"\r\n\r\n", get("/openstack"), get("/openstack"))
     assert guest.statuses == [400]
     assert guest.ended == "half-closed"
@@ -447,16 +450,16 @@ def test_what_is_sent_after_a_refusal_is_thrown_away_for_a_while(site: Site, clo
     guest.read()
     assert guest.ended == "closed"
     wait(clock, DEFAULT_LINGER_TIME)
-    assert counted(site) == {"400": 1, "malformed": 1}
+    assert counted(answering) == {"400": 1, "malformed": 1}
 
 
-def test_no_timer_runs_when_nobody_is_there(site: Site, clock: Clock) -> None:
-    guest = Guest(site)
+def test_no_timer_runs_when_nobody_is_there(answering: Answering, clock: Clock) -> None:
+    guest = Guest(answering)
     assert len(clock.getDelayedCalls()) == 1
     guest.send(get("/openstack", "Connection: close"))
     wait(clock, 2 * AGE_EVERY)
     assert clock.getDelayedCalls() == []
-    Guest(site)
+    Guest(answering)
     assert len(clock.getDelayedCalls()) == 1
 
 
@@ -481,25 +484,25 @@ def test_an_answer_of_about_one_piece_arrives_whole(clock: Clock, size: int) -> 
 
 
 def test_a_guest_that_does_not_read_makes_us_keep_little(clock: Clock) -> None:
-    site = with_user_data(clock, MIB)
-    guest = Guest(site)
+    answering = with_user_data(clock, MIB)
+    guest = Guest(answering)
     guest.wire.takes = False
     guest.send(get(USER_DATA) * 100)
     assert len(guest.wire.buffer) < BUFFER + SLICE + 4096
     assert not guest.wire.reading
     wait(clock, DEFAULT_WRITE_TIME)
     assert guest.ended == "aborted"
-    assert counted(site) == {"200": 1, "slow_reader": 1}
+    assert counted(answering) == {"200": 1, "slow_reader": 1}
 
 
 def test_a_guest_that_sends_and_never_reads_stops_itself(clock: Clock) -> None:
-    site = make_site(clock, limits=Limits(burst=1e9))
-    guest = Guest(site)
+    answering = make_answering(clock, limits=Limits(burst=1e9))
+    guest = Guest(answering)
     guest.wire.takes = False
     for _ in range(10_000):
         guest.send(get("/openstack"))
     assert len(guest.wire.buffer) < BUFFER + 4096
-    assert counted(site)["200"] < 1000
+    assert counted(answering)["200"] < 1000
 
 
 def test_a_guest_that_reads_slowly_but_reads_gets_all(clock: Clock) -> None:
@@ -518,11 +521,11 @@ def test_a_guest_that_reads_slowly_but_reads_gets_all(clock: Clock) -> None:
 # -- the worker ends --
 
 
-def test_who_asks_while_it_drains_is_answered_once_more(site: Site) -> None:
-    idle, silent, half = (Guest(site) for _ in range(3))
+def test_who_asks_while_it_drains_is_answered_once_more(answering: Answering) -> None:
+    idle, silent, half = (Guest(answering) for _ in range(3))
     idle.send(get("/openstack"))
     half.send(b"GET /openstack HTTP/1.1\r\n")
-    site.draining = True
+    answering.draining = True
     for guest in (idle, silent):
         assert guest.send(get("/openstack"))[-1].fields["Connection"] == "close"
     half.send(b"Host: 169.254.169.254\r\n\r\n" + get("/openstack"))
@@ -531,17 +534,17 @@ def test_who_asks_while_it_drains_is_answered_once_more(site: Site) -> None:
 
 
 def test_who_does_not_ask_is_let_go_and_who_is_about_to_is_not(clock: Clock) -> None:
-    site = with_user_data(clock, MIB)
-    idle, silent, half, slow = (Guest(site) for _ in range(4))
+    answering = with_user_data(clock, MIB)
+    idle, silent, half, slow = (Guest(answering) for _ in range(4))
     idle.send(get("/openstack"))
     half.send(b"GET /open")
     slow.wire.takes = False
     slow.send(get(USER_DATA))
-    keeper = Keeper(site)
-    poster = Guest(site)
+    keeper = Keeper(answering)
+    poster = Guest(answering)
     poster.send(post("secret"))
-    site.draining = True
-    site.end_idle()
+    answering.draining = True
+    answering.guests.end_idle()
     for guest in (idle, silent):
         guest.read()
     assert [guest.ended for guest in (idle, silent, half, slow, poster)] == ["closed", "closed", "", "", ""]
@@ -549,18 +552,18 @@ def test_who_does_not_ask_is_let_go_and_who_is_about_to_is_not(clock: Clock) -> 
     keeper.say(Outcome.STORED)
     slow.wire.takes = True
     slow.read()
-    site.end_idle()  # again: this answer did not say that it is the last
+    answering.guests.end_idle()  # again: this answer did not say that it is the last
     for guest in (half, slow, poster):
         guest.read()
         assert (guest.statuses, guest.ended) == ([200], "closed")
     assert slow.answers[0].body == MIB
-    assert site.is_quiet
+    assert answering.guests.is_quiet
 
 
 def test_an_answer_that_was_begun_is_the_last_when_nobody_knows_any_more_whose_it_is(clock: Clock) -> None:
-    site = with_user_data(clock, MIB)
-    keeper = Keeper(site)
-    idle, silent, half, unread, slow, poster = (Guest(site) for _ in range(6))
+    answering = with_user_data(clock, MIB)
+    keeper = Keeper(answering)
+    idle, silent, half, unread, slow, poster = (Guest(answering) for _ in range(6))
     idle.send(get("/openstack"))
     half.send(b"GET /open")
     for guest in (unread, slow):
@@ -568,7 +571,7 @@ def test_an_answer_that_was_begun_is_the_last_when_nobody_knows_any_more_whose_i
     unread.send(get("/openstack"))
     slow.send(get(USER_DATA) + get("/openstack"))
     poster.send(post("secret"))
-    site.finish()
+    answering.guests.finish()
     keeper.say(Outcome.STORED)
     for guest in (unread, slow):
         guest.wire.takes = True
@@ -580,7 +583,7 @@ def test_an_answer_that_was_begun_is_the_last_when_nobody_knows_any_more_whose_i
     for guest in (half, slow):
         assert guest.ended == "half-closed"
         guest.shut()
-    assert site.is_quiet
+    assert answering.guests.is_quiet
 
 
 # -- the law --
@@ -621,12 +624,12 @@ def test_any_bytes_get_answers_of_the_closed_set_and_their_cuts_change_nothing(
     read = []
     for places in ([], cuts, range(len(data))):
         bounds = sorted({0, len(data), *(cut for cut in places if cut < len(data))})
-        site = make_site(Clock(), extras=TOKENS)
-        guest = Guest(site, tag)
+        answering = make_answering(Clock(), grants=TOKENS)
+        guest = Guest(answering, tag)
         guest.send(*(data[start:end] for start, end in pairwise(bounds)))
         guest.shut()
         assert set(guest.statuses) <= CLOSED_SET
         assert guest.ended == "closed"
         read.append([(answer.status, answer.fields.items()) for answer in guest.answers])
-        assert not any(connections.connections for connections in site._taps.values())
+        assert not any(connections.connections for connections in answering.guests._allowances.values())
     assert read[0] == read[1] == read[2]

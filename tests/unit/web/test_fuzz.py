@@ -9,7 +9,7 @@ import pytest
 from eve_meta.documents import path
 from eve_meta.web import request
 from eve_meta.web.connection import Connection
-from eve_meta.web.site import Site
+from eve_meta.web.guests import Guests
 from eve_meta.web.table import Entry, Table
 from tests import fuzzing
 from tests.unit.web.fuzz import CLOSED_SET, Bench
@@ -35,7 +35,7 @@ def _neighbours_entry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _old_connections_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Site, "_revoke", lambda *_: None)
+    monkeypatch.setattr(Guests, "_revoke", lambda *_: None)
 
 
 def _nothing_expires(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def _nothing_expires(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eve_meta.web.site.answer", lambda *_: 1 / 0)
+    monkeypatch.setattr("eve_meta.web.answering.answer", lambda *_: 1 / 0)
 
 
 def _reads_on_while_blocked(monkeypatch: pytest.MonkeyPatch) -> None:

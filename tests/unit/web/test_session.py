@@ -171,7 +171,7 @@ def test_an_expired_token(tokens: TokenPolicy) -> None:
 @pytest.mark.parametrize("tokens", [TokenPolicy.OPTIONAL, TokenPolicy.REQUIRED])
 def test_another_guests_token(tokens: TokenPolicy) -> None:
     entry = known(tokens)
-    entry.extras = attrs.evolve(entry.extras, token_key=KEY[::-1])
+    entry.grants = attrs.evolve(entry.grants, token_key=KEY[::-1])
     assert show(entry, token()).note is Note.INVALID_TOKEN
 
 

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from eve_meta.steering.taps.tap import Tap
 from eve_meta.supervisor.tap_state import MAX_REPORTS, TapState
 from eve_meta.values.domain import Domain, TokenPolicy
-from eve_meta.web.tally import MAX_BYTES, MAX_TAP_BYTES, Reports
+from eve_meta.web.tally import MAX_BYTES, MAX_TAP_BYTES, GuestReports
 from eve_meta.wire.boot_reports import (
     MAX_DESCRIPTION,
     MAX_FIELD,
@@ -28,7 +28,7 @@ from eve_meta.wire.boot_reports import (
     read_report,
 )
 from tests.unit.web.asking import UNKNOWN, known, tell
-from tests.unit.web.guest import Guest, make_site
+from tests.unit.web.guest import Guest, make_answering
 
 REPORT = "/eve-meta/v1/report"
 PHONE_HOME = "/eve-meta/v1/phone-home"
@@ -144,7 +144,7 @@ def test_a_guest_whose_domain_is_unknown_reports_nothing() -> None:
 
 def test_a_guest_that_reports_without_end_is_told_so_and_takes_nothing_from_others() -> None:
     began: list[None] = []
-    reports = Reports(lambda: began.append(None))
+    reports = GuestReports(lambda: began.append(None))
     one = BootReport(at=5.0, what=What.START, name="n")
     taken = sum(reports.add(1, 0, one) for _ in range(1000))
     assert taken == MAX_TAP_BYTES // one.cost
@@ -157,16 +157,16 @@ def test_a_guest_that_reports_without_end_is_told_so_and_takes_nothing_from_othe
     assert reports.add(1, 0, one)
 
 
-def test_the_site_keeps_what_is_posted_for_the_supervisor() -> None:
-    site = make_site(Clock())
-    site.ledger.begin(7, 3)
-    guest = Guest(site)
+def test_a_worker_keeps_what_is_posted_for_the_supervisor() -> None:
+    answering = make_answering(Clock())
+    answering.requests.begin(7, 3)
+    guest = Guest(answering)
     body = told()
     head = f"POST {REPORT} HTTP/1.1\r\nHost: 169.254.169.254\r\nContent-Length: {len(body)}\r\n\r\n"
     guest.send(head.encode() + body)
     assert guest.answers[0].status == 204
-    (kept,) = site.take_reports()
-    assert (kept.generation, kept.report.name) == (site.ledger.generation(kept.tag), "init-network")
+    (kept,) = answering.guests.tally.reports.take()
+    assert (kept.generation, kept.report.name) == (answering.requests.generation(kept.tag), "init-network")
 
 
 # -- kept --

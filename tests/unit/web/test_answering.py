@@ -9,10 +9,10 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from eve_meta.values.request_kind import RequestKind
+from eve_meta.web.answering import DEFECT_LOG_EVERY, Answering, Now
 from eve_meta.web.limits import Limits
-from eve_meta.web.site import DEFECT_LOG_EVERY, Now, Site
 from eve_meta.wire.requests import Row
-from tests.unit.web.guest import TAG, Guest, counted, get, make_site
+from tests.unit.web.guest import TAG, Guest, counted, get, make_answering
 
 
 @pytest.fixture
@@ -22,71 +22,71 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def site(clock: Clock) -> Site:
-    """A site that knows one domain."""
-    return make_site(clock)
+def answering(clock: Clock) -> Answering:
+    """What answers the guest of one known domain."""
+    return make_answering(clock)
 
 
-def test_a_defect_is_one_guests_trouble_and_one_line_a_minute(clock: Clock, site: Site) -> None:
+def test_a_defect_is_one_guests_trouble_and_one_line_a_minute(clock: Clock, answering: Answering) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("quotes GET /secret")
 
-    entry = site.table.get(TAG)
+    entry = answering.guests.table.get(TAG)
     assert entry is not None
     entry.tree.find = fail  # type: ignore[union-attr, method-assign]  # a tree that breaks
     with capturedLogs() as logged:
         for _ in range(100):
-            guest = Guest(site)
+            guest = Guest(answering)
             guest.send(get("/secret"))
             assert (guest.statuses, guest.ended) == ([500], "closed")
         assert len(logged) == 1
         clock.advance(DEFECT_LOG_EVERY)
-        Guest(site).send(get("/secret"))
+        Guest(answering).send(get("/secret"))
         assert len(logged) == 2
     assert logged[0]["kind"] == "RuntimeError"
     assert "secret" not in str({**logged[0], "log_logger": None})
 
 
-def test_counters_are_of_a_closed_set_whatever_guests_send(site: Site) -> None:
+def test_counters_are_of_a_closed_set_whatever_guests_send(answering: Answering) -> None:
     for data in (get("/a", method="BREW"), b"\0\n", get("/b"), get("/openstack", "X: " + "a" * 20_000)):
-        Guest(site).send(data)
-    assert counted(site) == {"501": 1, "malformed": 3, "400": 1, "404": 1, "431": 1}
-    assert counted(site) == {}
+        Guest(answering).send(data)
+    assert counted(answering) == {"501": 1, "malformed": 3, "400": 1, "404": 1, "431": 1}
+    assert counted(answering) == {}
 
 
-def test_what_was_asked_for_is_kept_with_its_times(site: Site, clock: Clock) -> None:
+def test_what_was_asked_for_is_kept_with_its_times(answering: Answering, clock: Clock) -> None:
     clock.advance(10)
-    guest = Guest(site)
+    guest = Guest(answering)
     for path in ("/openstack/latest/meta_data.json", "/openstack/2018-08-27/meta_data.json", "/openstack/x/user_data"):
         guest.send(get(path))
         clock.advance(0.5)
     guest.send(b"\0\n")
-    assert site.take_rows() == [
+    assert answering.guests.tally.requests.take() == [
         Row(TAG, RequestKind.META_DATA, 200, 2, 10.0, 10.5),
         Row(TAG, RequestKind.USER_DATA, 404, 1, 11.0, 11.0),
         Row(TAG, RequestKind.UNREAD, 400, 1, 11.5, 11.5),
     ]
-    assert site.take_rows() == []
+    assert answering.guests.tally.requests.take() == []
 
 
-def test_the_worker_hears_once_that_there_is_something_to_take(site: Site) -> None:
+def test_the_worker_hears_once_that_there_is_something_to_take(answering: Answering) -> None:
     heard: list[dict[int, dict[str, int]]] = []
-    site.counted = lambda: heard.append({})
+    answering.guests.tally.began = lambda: heard.append({})
     for _ in range(3):
-        Guest(site).send(get("/openstack"))
+        Guest(answering).send(get("/openstack"))
     assert len(heard) == 1
-    assert counted(site) == {"200": 3}
+    assert counted(answering) == {"200": 3}
     assert len(heard) == 1
-    Guest(site).send(get("/openstack"))
+    Guest(answering).send(get("/openstack"))
     assert len(heard) == 2
 
 
-def test_the_date_goes_on(site: Site, clock: Clock) -> None:
-    first = site.now()
+def test_the_date_goes_on(answering: Answering, clock: Clock) -> None:
+    first = answering.now()
     clock.advance(0.25)
-    assert site.now() is first
+    assert answering.now() is first
     clock.advance(1)
-    assert site.now().second == first.second + 1
+    assert answering.now().second == first.second + 1
 
 
 def test_the_day_is_utc() -> None:
@@ -97,11 +97,11 @@ def test_the_day_is_utc() -> None:
 
 
 def test_thousands_of_connections_end_at_once(clock: Clock) -> None:
-    site = make_site(clock, limits=Limits(max_connections=5000))
-    guests = [Guest(site) for _ in range(5000)]
-    site.remove(TAG)
+    answering = make_answering(clock, limits=Limits(max_connections=5000))
+    guests = [Guest(answering) for _ in range(5000)]
+    answering.guests.remove(TAG)
     assert {guest.ended for guest in guests} == {"aborted"}
-    guests = [Guest(site) for _ in range(5000)]
+    guests = [Guest(answering) for _ in range(5000)]
     for guest in guests:
         guest.send(b"GET")
     for _ in range(20):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
+from eve_meta.web.allowance import GuestAllowance
 from eve_meta.web.connection import Connection
 from eve_meta.web.limits import Limits
-from eve_meta.web.tap import GuestAllowance
 
 LIMITS = Limits(max_connections=2, rate=2.0, burst=4.0)
 

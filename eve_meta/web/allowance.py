@@ -1,0 +1,68 @@
+"""What the guest of one tap may still cost a worker: connections up to their limit, requests at their rate.
+
+No I/O and no clock: whoever calls brings the time (:mod:`eve_meta.web.guests`). An open connection is known here by
+what its end takes (:class:`OpenConnection`), so that nothing below :mod:`eve_meta.web.connection` imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from eve_meta.values.bucket import TokenBucket
+from eve_meta.web.limits import Limits
+
+NO_TAG = 0
+"""The tag under which connections from no tap are limited and counted; no tap has it."""
+
+
+class OpenConnection(Protocol):
+    """An open connection, as far as it takes to end it; :class:`eve_meta.web.connection.Connection` is one."""
+
+    deadline: float
+    """The time of the monotonic clock, in seconds, at which :meth:`expire` is due."""
+
+    def expire(self) -> None:
+        """End what has lasted until the deadline."""
+
+    def revoke(self) -> None:
+        """Cut the connection: its tag has another meaning now."""
+
+    def end_if_idle(self) -> None:
+        """End the connection, unless some bytes of a request are here or an answer is under way."""
+
+    def finish(self) -> None:
+        """Begin no further answer, and end the connection after the one that is under way."""
+
+
+class GuestAllowance:
+    """The open connections of one tag, and the token bucket of its requests.
+
+    An allowance outlives its connections until the bucket is full again; otherwise a guest would get a full bucket by
+    closing them all.
+
+    :ivar tag: the tag, or :data:`NO_TAG`.
+    :ivar connections: the connections that are open.
+    :ivar take: takes one request at a time in seconds of the monotonic clock; returns False when none is left. It is
+        the bucket's own method, so that a request costs one call, not two.
+    """
+
+    __slots__ = ("_bucket", "_max_connections", "connections", "tag", "take")
+
+    def __init__(self, tag: int, limits: Limits, now: float) -> None:
+        self.tag = tag
+        self.connections: set[OpenConnection] = set()
+        self._max_connections = limits.max_connections
+        self._bucket = TokenBucket(rate=limits.rate, burst=limits.burst, now=now)
+        self.take: Callable[[float], bool] = self._bucket.take
+
+    def admit(self, connection: OpenConnection) -> bool:
+        """Add *connection*; return False, and do not add it, when as many are open as may be."""
+        if len(self.connections) >= self._max_connections:
+            return False
+        self.connections.add(connection)
+        return True
+
+    def is_idle(self, now: float) -> bool:
+        """Return whether a new allowance would behave alike: no connection is open, and the bucket is full."""
+        return not self.connections and self._bucket.is_full(now)
