@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,10 @@ class SteeringConfig:
             lambda v: bool(_NAMESPACE.match(v)) and v not in (".", ".."),
         ),
     )
+
+    def matches(self, name: str) -> bool:
+        """Return whether the name of a link, *name*, matches one of the patterns of taps."""
+        return any(fnmatchcase(name, pattern) for pattern in self.taps)
 
 
 @frozen(kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +124,7 @@ class Explanation:
         owner = self._inventory.owner_of(name)
         common: dict[str, Any] = {
             "name": name,
-            "matched": any(fnmatchcase(name, pattern) for pattern in self._config.steering.taps),
+            "matched": self._config.steering.matches(name),
             "link": links.read_link(name) if inspection is None else _link(inspection, name),
             "process": None if owner is None else facts_of(owner),
             "problems": tuple(self._problems(name, domain)),

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import attrs
@@ -21,8 +20,7 @@ from eve_meta.inventory.files.domain_file import read_domain_file
 from eve_meta.inventory.qemu.process import MAX_CMDLINE, ProcessTable
 from eve_meta.machine import links
 from eve_meta.machine.disks import read_disks
-from eve_meta.machine.libvirt import hardware_of
-from eve_meta.machine.libvirt_domain import domain_of, inactive_xml
+from eve_meta.machine.libvirt import domain_of, hardware_of, inactive_xml
 from eve_meta.machine.qemu import Hardware, hardware
 from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
@@ -112,7 +110,7 @@ def _found(config: Config, asked_for: str, table: ProcessTable) -> HostFacts:
         taps=tuple(
             TapFacts(
                 name=tap,
-                matched=any(fnmatchcase(tap, pattern) for pattern in config.steering.taps),
+                matched=config.steering.matches(tap),
                 link=links.read_link(tap),
                 domain=domain,
                 process=processes.get(tap),

@@ -12,7 +12,7 @@ import click
 from eve_meta.cli.known import complete_domain
 from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
-from eve_meta.machine.libvirt_domain import domain_of, inactive_xml
+from eve_meta.machine.libvirt import domain_of, inactive_xml
 from eve_meta.machine.smbios_xml import SETTINGS, Setting, argument, snippet, with_setting
 from eve_meta.values.problem import Problem
 

@@ -1,13 +1,22 @@
-"""What a guest will see of its machine, by its libvirt domain's XML: as :mod:`eve_meta.machine.qemu`, beforehand."""
+"""A libvirt domain and the machine that its XML describes.
+
+:mod:`eve_meta.machine.qemu` reads the machine of a QEMU that runs. This module knows it before QEMU starts.
+"""
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
 from xml.etree import ElementTree
 
 from eve_meta.explain.ds_identify import Dmi
+from eve_meta.inventory.libvirt.connection import load
 from eve_meta.machine.qemu import DiskImage, Hardware
+from eve_meta.values.problem import Problem
 
-# Where each field of /sys/class/dmi/id is in <sysinfo type='smbios'>.
+# Where <sysinfo type='smbios'> holds each field of /sys/class/dmi/id.
 _SYSINFO = {
     "sys_vendor": "system/entry[@name='manufacturer']",
     "product_name": "system/entry[@name='product']",
@@ -17,15 +26,60 @@ _SYSINFO = {
 }
 
 
-def hardware_of(xml: str) -> Hardware | None:
-    """What the domain's *xml* says; None where it shows its guest the host's own SMBIOS.
+# -- the domain, asked of libvirt --
 
-    :raises ValueError: when it is no domain's.
+
+@contextmanager
+def domain_of(uri: str, name: str) -> Iterator[Any]:
+    """Look up a domain (``virDomain``) by its name or uuid. Within the context, libvirt's errors become Problems.
+
+    :param uri: of libvirt; "" for this host's own, or what LIBVIRT_DEFAULT_URI names.
+    :raises Problem: when there is no such domain, or no libvirt.
+    """
+    libvirt = load()
+    # libvirt's library would print each error, which eve-meta reports itself. And while the library waits for a
+    # libvirtd that hangs, Python would handle no Ctrl-C.
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        with closing(libvirt.open(uri or None)) as connection:
+            yield _find(libvirt, connection, name)
+    except libvirt.libvirtError as error:
+        raise Problem(f"{uri or 'libvirt'}: {error.get_error_message() or error}") from None
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def inactive_xml(domain: Any) -> str:
+    """Return the XML with which *domain* starts next."""
+    libvirt = load()
+    # SECURE: without it libvirt leaves passwords out, and they are lost when the domain is defined by what is left.
+    xml: str = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+    return xml
+
+
+def _find(libvirt: Any, connection: Any, name: str) -> Any:
+    for look in (connection.lookupByName, connection.lookupByUUIDString):
+        try:
+            return look(name)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG):
+                raise
+    raise Problem(f"libvirt has no domain {name!r}: 'virsh list --all' shows all")
+
+
+# -- its machine, read from the XML --
+
+
+def hardware_of(xml: str) -> Hardware | None:
+    """Return the machine that a domain's *xml* describes, None where the guest is shown the host's own SMBIOS.
+
+    :raises ValueError: when *xml* is not XML.
     """
     try:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError as error:
-        raise ValueError(f"expected the XML of a domain, got what is none: {error}") from None
+        raise ValueError(f"expected the XML of a domain, got text that is not XML: {error}") from None
     smbios = root.find("os/smbios")
     mode = "" if smbios is None else smbios.get("mode", "")
     if mode == "host":
@@ -50,7 +104,7 @@ def _disk(disk: ElementTree.Element) -> DiskImage | None:
     return DiskImage(
         path=path,
         shown=path or source.get("name") or source.get("protocol") or "a volume",
-        # Without a word libvirt takes it for raw (its default of allow_disk_format_probing).
+        # libvirt takes a disk without <driver type> for raw (its default of allow_disk_format_probing).
         format="raw" if driver is None else driver.get("type", "raw"),
         cd=disk.get("device") == "cdrom",
     )

@@ -183,3 +183,9 @@ def test_the_file_that_is_installed_shows_every_key_at_its_default(tmp_path: Pat
         assert f"\n#[{section}]\n" in shipped
         for key in keys:
             assert f"\n#{key} = " in shipped
+
+
+def test_a_tap_is_named_by_a_pattern_and_its_case_counts(tmp_path: Path) -> None:
+    steering = load(tmp_path, '[steering]\ntaps = ["vnet*", "tap?"]').steering
+    names = ("vnet", "vnet12", "tap0", "tap10", "VNET1", "xvnet1")
+    assert [name for name in names if steering.matches(name)] == ["vnet", "vnet12", "tap0"]

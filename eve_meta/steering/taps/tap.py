@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import Protocol
 
 from attrs import frozen
@@ -58,5 +57,5 @@ def is_tap(link: Link, config: SteeringConfig) -> bool:
         link.ethernet
         and link.kind not in NEVER_TAPS
         and link.name != host_link(config.namespace)
-        and any(fnmatchcase(link.name, pattern) for pattern in config.taps)
+        and config.matches(link.name)
     )
