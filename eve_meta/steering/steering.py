@@ -1,72 +1,61 @@
-"""Steering as a whole: makes the path, gives every tap that appears its tag and filter, and takes all of it away again.
+"""Steering as a whole: makes the path, gives every tap that appears its tag and filter, and removes all of it again.
 
-The law: a tap's tag is told to whoever serves it (:class:`~eve_meta.steering.taps.tap.TapObserver`) before the first
-frame can pass, and a tag that is taken back is told after the last one has.
+The law: the observer (:class:`~eve_meta.steering.taps.tap.TapObserver`) learns a tap's tag before the first frame can
+pass, and learns that a tag is withdrawn after the last frame has passed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import evolve
-from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from twisted.internet.task import Cooperator
 from twisted.logger import Logger
 
 from eve_meta.config import SteeringConfig
 from eve_meta.steering.bpf.maps import MAX_LOSSES, Reason, Sightings
-from eve_meta.steering.bpf.pins import Pins
+from eve_meta.steering.kernel import Kernel
 from eve_meta.steering.path import filters
 from eve_meta.steering.path.guard import PERIOD, GuardReactor, PathGuard, Restored
-from eve_meta.steering.path.namespace import PrivateNamespace
 from eve_meta.steering.taps.links import Link, LinkMonitor
 from eve_meta.steering.taps.tags import TagAllocator
 from eve_meta.steering.taps.tap import Tap, TapObserver, is_tap
-from eve_meta.steering.taps.tapfilter import TapFilter
 from eve_meta.values.problem import Problem
 
 if TYPE_CHECKING:
     from eve_meta.steering.path.inspection import Inspection
 
-MEND_DELAY = 0.2
-"""Seconds from the loss of a tap's filter to its return, where nobody adds a qdisc first. libvirt changes a bandwidth
-limit with two commands, "del" and "add"; a qdisc of ours between them would make its "add" fail."""
-
-
-def _is_still(link: Link) -> bool:
-    """Whether there is such a link at this moment.
-
-    What is told of links waits to be read. A tap that went meanwhile, of which a dozen messages may still come, would
-    be given a tag by each; where taps come and go fast that takes so long that the next ones have to wait as well.
-    """
-    try:
-        return socket.if_indextoname(link.ifindex) == link.name
-    except OSError:
-        return False
+RESTORE_DELAY = 0.2
+"""Seconds from the loss of a tap's filter to its restoration, unless somebody adds a qdisc earlier. libvirt changes a
+bandwidth limit with two commands, "del" and "add"; a qdisc of ours between them would make its "add" fail."""
 
 
 class Steering:
     """All of steering, for the taps that *config* names.
 
-    :ivar path_problem: why a piece of the path that is missing could not be given back; None while all is there.
+    :param kernel: the pieces to work on; without it, this host's.
+    :ivar namespace: the private namespace.
+    :ivar path_problem: why a missing piece of the path could not be restored; None while the path is whole.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: GuardReactor, config: SteeringConfig, observer: TapObserver) -> None:
+    def __init__(
+        self, reactor: GuardReactor, config: SteeringConfig, observer: TapObserver, kernel: Kernel | None = None
+    ) -> None:
         self._reactor = reactor
         self._config = config
         self._observer = observer
-        self._pins = Pins(config.namespace)
-        self.namespace = PrivateNamespace(config.namespace, self._pins.directory)
+        self._kernel = Kernel.of_host(config.namespace) if kernel is None else kernel
+        self._pins = self._kernel.pins
+        self.namespace = self._kernel.namespace
         self._taps: dict[int, Tap] = {}
         self._adoptable: dict[int, int] = {}
-        self._mending: set[int] = set()
+        self._scheduled: set[int] = set()
         self._problems: dict[str, str] = {}
         self.path_problem: str | None = None
         self._cooperator = Cooperator(scheduler=lambda step: reactor.callLater(0, step))
@@ -74,27 +63,27 @@ class Steering:
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """Taps that could not be steered, and why."""
+        """The taps that could not be steered, and why, by name."""
         return self._problems
 
     def start(
         self, raise_if_terminated: Callable[[], None], workers: int, kept: Sequence[socket.socket]
     ) -> tuple[socket.socket, ...]:
-        """Makes the path and begins to watch for taps; returns the sockets on which workers accept guests' connections.
+        """Make the path and begin to watch for taps; return the sockets on which workers accept guests' connections.
 
-        Blocks for the two seconds that compiling takes, so it is called before the reactor runs.
+        To be called before the reactor runs, because it blocks for the two seconds that compiling takes.
 
-        :param raise_if_terminated: called now and then meanwhile; what it raises ends the start.
-        :param workers: how many there will be; see :meth:`eve_meta.steering.path.namespace.PrivateNamespace.listen`.
-        :param kept: such sockets of an earlier daemon; those that are as they should be are taken.
-        :raises Problem: when that is impossible; then the host is as it was.
+        :param raise_if_terminated: called from time to time meanwhile; an exception that it raises ends the start.
+        :param workers: the number of workers; see
+            :meth:`eve_meta.steering.path.namespace.PrivateNamespace.listen`.
+        :param kept: the sockets of an earlier daemon; sound ones are taken over.
+        :raises Problem: when that is impossible; then the host is as it was before.
         """
         with contextlib.ExitStack() as undo:
             maps = self._maps = self._pins.open(raise_if_terminated)
             undo.callback(self._pins.remove)
             undo.callback(maps.close)
-            self._ipr = undo.enter_context(IPRoute())
-            self._filter = TapFilter(self._pins.program("tap_in"), "tap_in")
+            self._filter = self._kernel.filter(self._pins.program("tap_in"), "tap_in")
             undo.callback(self._filter.close)
             self._adoptable = maps.tags()
             undo.callback(self._abandon)
@@ -104,7 +93,7 @@ class Steering:
             for listener in listeners:
                 undo.callback(listener.close)
             settings = maps.settings()
-            self._tags = TagAllocator(time.monotonic, settings.next_tag)
+            self._tags = TagAllocator(self._kernel.clock, settings.next_tag)
             for tag in self._adoptable.values():
                 self._tags.adopt(tag)
             maps.write_settings(evolve(settings, host_ifindex=self._host_ifindex))
@@ -112,7 +101,8 @@ class Steering:
                 self._reactor,
                 self.namespace,
                 self._pins,
-                mended=self._path_mended,
+                self._kernel.inspect,
+                restored=self._path_restored,
                 failed=self._path_broken,
                 whole=self._path_whole,
             )
@@ -121,52 +111,55 @@ class Steering:
             undo.callback(self._forget_all)
             self._monitor = LinkMonitor(
                 self._reactor,
+                self._kernel.link_socket(),
                 changed=self._link_changed,
                 gone=self._link_gone,
                 filter_lost=self._filter_lost,
-                qdisc_added=self._mend,
+                qdisc_added=self._restore,
                 synced=self._synced,
-                ours=self._filter.port,
+                own_port=self._filter.port,
             )
-            self._monitor.start()
             undo.callback(self._monitor.stop)
+            self._monitor.start()
             self._undo = undo.pop_all()
         return listeners
 
     def stop(self) -> None:
-        """Removes everything from the host that :meth:`start` and the taps since brought there."""
+        """Remove everything that :meth:`start`, and the taps since, brought to the host."""
         self._cooperator.stop()
         self._undo.close()
 
     def leave(self) -> None:
-        """Ends, and leaves everything in its place for the next daemon to adopt, as if this one had died."""
+        """End, and leave everything in place for the next daemon to adopt, as if this one had died."""
         self._cooperator.stop()
         self._undo.pop_all()
 
     def counters(self, tag: int) -> dict[Reason, int]:
-        """What the programs did with frames of *tag*, 0 for those that no tap sent; empty when it has no tap."""
+        """Return how many frames of *tag* met which end; tag 0 counts the frames that came from no tap.
+
+        Empty when no tap has *tag*.
+        """
         return self._maps.counters(tag)
 
     def sightings(self, tag: int) -> Sightings:
-        """What the guest of *tag* was seen doing, and when; nothing when it has no tap."""
+        """Return what the programs saw the guest of *tag* do, and when; nothing when no tap has *tag*."""
         return self._maps.sightings(tag)
 
     def inspect(self, names: Collection[str]) -> Inspection:
-        """What is in place, of the path and on links of these *names*. Takes some time: call it in a thread.
+        """Return which pieces of the path are in place, and the filters on the links called *names*.
 
-        :raises Problem: as :func:`eve_meta.steering.path.inspection.inspect`.
+        To be called in a thread, because it takes some time.
+
+        :raises Problem: see :func:`eve_meta.steering.path.inspection.inspect`.
         """
-        # Only for whoever asks: it takes memory.
-        from eve_meta.steering.path.inspection import inspect
-
-        return inspect(self.namespace, self._pins, names)
+        return self._kernel.inspect(names)
 
     @property
     def overruns(self) -> int:
         """How often netlink messages were lost."""
         return self._monitor.overruns
 
-    # -- links, as they come and go --
+    # -- links that come, change and go --
 
     def _link_changed(self, link: Link) -> None:
         if link.ifindex == self._host_ifindex and not (link.carrier and link.name == self.namespace.host_link):
@@ -174,7 +167,7 @@ class Steering:
         tap = self._taps.get(link.ifindex)
         wanted = is_tap(link, self._config)
         if tap is not None and (not wanted or tap.name != link.name):
-            # Renamed: whose it is may hang on the name, so it begins anew with another tag.
+            # Renamed: the name may decide whose tap it is, so it begins anew with another tag.
             self._remove(tap)
             tap = None
         if tap is None:
@@ -197,8 +190,20 @@ class Steering:
         elif ifindex == self._host_ifindex:
             self._guard.suspect()
 
+    def _exists(self, link: Link) -> bool:
+        """Return whether *link* exists at this moment.
+
+        Messages about links wait to be read. A tap that went meanwhile, about which a dozen messages may still come,
+        would get a tag at each of them; where taps come and go fast, that takes so long that the next ones have to wait
+        as well.
+        """
+        try:
+            return self._kernel.link_name(link.ifindex) == link.name
+        except OSError:
+            return False
+
     def _add(self, link: Link) -> None:
-        if not _is_still(link):
+        if not self._exists(link):
             return
         try:
             tag = self._tag_for(link)
@@ -209,7 +214,7 @@ class Steering:
             name=link.name,
             ifindex=link.ifindex,
             tag=tag,
-            since=time.monotonic(),
+            since=self._kernel.clock(),
             carrier=link.carrier,
             losses=link.losses,
         )
@@ -225,9 +230,10 @@ class Steering:
         self._problems.pop(tap.name, None)
 
     def _retag(self, tap: Tap, losses: int) -> None:
-        """What was at the other end of *tap* is gone; what comes next may be another domain.
+        """Give *tap*, which lost its carrier, a new tag: the next process that holds it may be another domain's.
 
-        With the old tag goes all that was said of it, at once: the worker may still have much to read until it hears.
+        Everything known about the old tag is withdrawn at once. The worker learns that only later, when it has read
+        what was sent to it before; the old tag leads to no tap any more meanwhile.
         """
         self._forget(tap)
         try:
@@ -235,13 +241,14 @@ class Steering:
         except Problem as problem:
             self._failed(tap.name, str(problem))
             return
-        tap = self._taps[tap.ifindex] = evolve(tap, tag=tag, since=time.monotonic(), carrier=False, losses=losses)
+        tap = self._taps[tap.ifindex] = evolve(tap, tag=tag, since=self._kernel.clock(), carrier=False, losses=losses)
         self._observer.tap_appeared(tap)
 
     def _tag_for(self, link: Link) -> int:
-        """The tag that *link* has already, from before a restart, else a new one.
+        """Return the tag that an earlier daemon gave to *link*, otherwise a new one.
 
-        Also where its carrier went meanwhile: what was at the other end left connections that nobody has accepted yet.
+        A link that lost its carrier since then gets a new one, too: the earlier holder may have left connections that
+        nobody has accepted yet.
         """
         tag = self._adoptable.pop(link.ifindex, None)
         if tag is not None:
@@ -258,7 +265,7 @@ class Steering:
         return tag
 
     def _remove(self, tap: Tap) -> None:
-        """Takes filter and tag from a tap that is still there."""
+        """Take filter and tag from a tap that still exists."""
         try:
             self._filter.detach(tap.ifindex)
         except NetlinkError as error:
@@ -281,10 +288,10 @@ class Steering:
             self._log.error("tap {tap}: {message}", tap=name, message=message)
         self._problems[name] = message
 
-    # -- after a restart, lost messages, or somebody else's hand --
+    # -- after a restart, lost messages, or interference by somebody else --
 
     def _abandon(self) -> None:
-        """Takes from links what an earlier daemon left there, where they are no taps any more."""
+        """Take filters and tags of an earlier daemon from links that are no taps any more."""
         for ifindex, tag in self._adoptable.items():
             try:
                 self._filter.detach(ifindex)
@@ -300,22 +307,22 @@ class Steering:
         self._pins.forget_old(self._maps)
         self._observer.taps_complete()
         if self._monitor.overruns:
-            # The loss of a filter may have been among the lost messages.
-            self._cooperator.cooperate(self._mend_all())
+            # One of the lost messages may have reported the loss of a filter.
+            self._cooperator.cooperate(self._restore_all())
 
-    def _path_mended(self, mended: Restored) -> None:
-        if mended.host_ifindex != self._host_ifindex:
-            self._host_ifindex = mended.host_ifindex
+    def _path_restored(self, restored: Restored) -> None:
+        if restored.host_ifindex != self._host_ifindex:
+            self._host_ifindex = restored.host_ifindex
             self._maps.write_settings(evolve(self._maps.settings(), host_ifindex=self._host_ifindex))
-        for part, missing in mended.missing.items():
-            self._observer.healed(part, "; ".join(missing))
-        pieces = [piece for part in mended.missing.values() for piece in part]
-        self._log.warn("missing, and back now: {pieces}", pieces="; ".join(pieces))
+        for part, missing in restored.missing.items():
+            self._observer.restored(part, "; ".join(missing))
+        pieces = [piece for part in restored.missing.values() for piece in part]
+        self._log.warn("pieces of the path were missing and have been restored: {pieces}", pieces="; ".join(pieces))
 
     def _path_broken(self, problem: str) -> None:
         if problem != self.path_problem:
             self._log.error(
-                "a piece of the way to the metadata service is missing and cannot be given back: {problem}",
+                "a piece of the path to the metadata service is missing and cannot be restored: {problem}",
                 problem=problem,
             )
         self.path_problem = problem
@@ -323,33 +330,34 @@ class Steering:
     def _path_whole(self) -> None:
         self.path_problem = None
 
-    def _mend_all(self) -> Iterator[None]:
+    def _restore_all(self) -> Iterator[None]:
         for ifindex in list(self._taps):
-            self._mend(ifindex)
+            self._restore(ifindex)
             yield
 
     def _filter_lost(self, ifindex: int) -> None:
         if ifindex == self._host_ifindex:
             self._guard.suspect()
-        elif ifindex in self._taps and ifindex not in self._mending:
-            self._mending.add(ifindex)
-            self._reactor.callLater(MEND_DELAY, self._mend, ifindex)
+        elif ifindex in self._taps and ifindex not in self._scheduled:
+            self._scheduled.add(ifindex)
+            self._reactor.callLater(RESTORE_DELAY, self._restore, ifindex)
 
-    def _mend(self, ifindex: int) -> None:
-        self._mending.discard(ifindex)
+    def _restore(self, ifindex: int) -> None:
+        """Restore the filter of a tap where it is missing."""
+        self._scheduled.discard(ifindex)
         tap = self._taps.get(ifindex)
         if tap is None:
             return
         try:
-            if filters.is_attached(self._ipr, ifindex):
+            if self._filter.is_attached(ifindex):
                 return
-            self._filter.attach(tap.ifindex)
+            self._filter.attach(ifindex)
         except NetlinkError as error:
             if error.code not in filters.GONE:
                 self._failed(tap.name, f"cannot attach the filter again: {error}; its guest gets no metadata")
-                self._mending.add(ifindex)
-                self._reactor.callLater(PERIOD, self._mend, ifindex)
+                self._scheduled.add(ifindex)
+                self._reactor.callLater(PERIOD, self._restore, ifindex)
         else:
             self._problems.pop(tap.name, None)
-            self._log.warn("tap {tap}: the filter was taken away; it is back", tap=tap.name)
-            self._observer.healed("filter", tap.name)
+            self._log.warn("tap {tap}: the filter was missing and has been restored", tap=tap.name)
+            self._observer.restored("filter", tap.name)

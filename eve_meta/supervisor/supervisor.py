@@ -214,7 +214,7 @@ class Supervisor:
         # At once: until the new owner is found, whoever opens the tap next must not read the old one's documents.
         self._refresh(state)
 
-    def healed(self, piece: str, name: str) -> None:
+    def restored(self, piece: str, name: str) -> None:
         self.heals[piece] += 1
         self.events.emit(Kind.HEALED, piece=piece, name=name)
 

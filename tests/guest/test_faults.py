@@ -157,7 +157,7 @@ def mended(stage: Scene, cause: Callable[[], None], is_whole: Callable[[], bool]
     assert after["heals"][part] == before["heals"].get(part, 0) + 1
     assert after["problems"] == []
     assert [tap["tag"] for tap in after["taps"]] == [tap["tag"] for tap in before["taps"]]
-    lines = [line for line in daemon.log.read_text().splitlines()[said:] if "missing, and" in line or "is back" in line]
+    lines = [line for line in daemon.log.read_text().splitlines()[said:] if "been restored" in line]
     assert len(lines) == 1
 
 
@@ -218,7 +218,7 @@ def test_a_name_that_became_anothers_is_said_and_left_alone(stage: Stage) -> Non
     ip_batch([f"netns delete {NAME}", f"netns add {NAME}"])
     try:
         (problem,) = eventually(lambda: stage.daemon.status()["problems"], SOON)
-        assert f"remove that (ip netns delete {NAME})" in problem
+        assert f"remove that one (ip netns delete {NAME})" in problem
         assert stage.private.run("ip", "-br", "link").stdout.split()[:2] == ["lo", "DOWN"]
         assert Identity.asked_by(stage.lab.guests["vm1"]) == Identity.of(1)  # the service needs no name
     finally:

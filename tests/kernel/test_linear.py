@@ -17,6 +17,7 @@ from scapy.packet import Packet, Raw
 
 from eve_meta.steering.bpf.loader import kernel_headers
 from eve_meta.steering.path import filters
+from eve_meta.steering.path.names import FILTER_PRIORITY
 from tests.kernel.wires import GUEST_MAC, Wires, open_wires
 
 LINK = Ether(src=GUEST_MAC, dst="52:54:00:00:00:06")
@@ -67,7 +68,7 @@ def after(pins: Path) -> Iterator[Next]:
                 wires.guest.ifindex,
                 handle=1,
                 parent=filters.INGRESS,
-                prio=filters.PRIORITY + 1,
+                prio=FILTER_PRIORITY + 1,
                 protocol=filters.ETH_P_ALL,
                 fd=program,
                 name="next",

@@ -15,7 +15,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from eve_meta.steering.bpf.libbpf import open_pin
-from eve_meta.steering.taps.links import Link, LinkMonitor, link_of
+from eve_meta.steering.taps.links import Link, LinkMonitor, link_of, link_socket
 from eve_meta.steering.taps.tapfilter import TapFilter
 from harness.guests import Lab
 from harness.namespace import inside
@@ -33,7 +33,7 @@ class Reactor:
 class Told:
     """What a monitor told."""
 
-    def __init__(self, lab: Lab, ours: int = 0) -> None:
+    def __init__(self, lab: Lab, own_port: int = 0) -> None:
         self.links: dict[int, Link] = {}
         self.gone: list[int] = []
         self.qdiscs: list[int] = []
@@ -43,12 +43,13 @@ class Told:
         with inside(lab.host.name):
             self.monitor = LinkMonitor(
                 Reactor(),  # type: ignore[arg-type]  # as much as it needs
+                link_socket(),
                 changed=self._changed,
                 gone=self.gone.append,
                 filter_lost=self.lost.append,
                 qdisc_added=self.qdiscs.append,
                 synced=self._synced,
-                ours=ours,
+                own_port=own_port,
             )
         self.monitor.start()
         self.read()

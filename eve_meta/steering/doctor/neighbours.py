@@ -14,7 +14,7 @@ from eve_meta.config import SteeringConfig, split_address
 from eve_meta.steering.bpf.libbpf import tcx_programs
 from eve_meta.steering.doctor.finding import Finding, ok, warning, wrong
 from eve_meta.steering.path import filters
-from eve_meta.steering.path.namespace import ALIAS, host_link
+from eve_meta.steering.path.names import ALIAS, FILTER_PRIORITY, host_link
 from eve_meta.steering.taps.links import link_of
 from eve_meta.steering.taps.tap import is_tap
 from eve_meta.values.addresses import SERVICE_IPV4
@@ -49,9 +49,9 @@ def _filters(ipr: IPRoute, tap: str, ifindex: int) -> Iterator[Finding]:
     check = "filters on taps"
     for other in (each for each in filters.on_link(ipr, ifindex) if not each.ours):
         delete = f"tc filter delete dev {tap} ingress prio {other.priority}"
-        if other.priority == filters.PRIORITY:
+        if other.priority == FILTER_PRIORITY:
             yield wrong(check, f"{tap}: the filter {other} has the priority that is ours", delete)
-        elif other.priority < filters.PRIORITY:
+        elif other.priority < FILTER_PRIORITY:
             yield warning(check, f"{tap}: the filter {other} comes before ours, and may keep requests from it", delete)
     if number := tcx_programs(ifindex):
         text = f"{tap}: before any filter there are tcx programs ({number}), and may keep requests from ours"

@@ -1,9 +1,9 @@
-"""tc filters: how the programs get onto links.
+"""tc filters: how the programs are attached to links.
 
-Every filter has the same priority and handle, because a replacement without them appends a second filter. On a tap the
-qdisc is ``ingress``, not ``clsact``: libvirt sets bandwidth limits with ``tc qdisc del … ingress`` and ``tc qdisc add …
-ingress``, which a clsact in that place makes fail, and with it the start of the domain. Where either is there already
-it serves us as well: both take the parent ffff:fff2 (``ingress_find()``).
+Every filter of ours has the same priority and handle, because a replacement without them appends a second filter. On a
+tap the qdisc is ``ingress``, not ``clsact``: libvirt sets bandwidth limits with ``tc qdisc del … ingress`` and ``tc
+qdisc add … ingress``. A clsact in that place makes these commands fail, and with them the start of the domain. Where
+either of the two is there already it serves us as well: both take the parent ffff:fff2 (``ingress_find()``).
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from attrs import frozen
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-PRIORITY = 169
-HANDLE = 0xA9FE
-"""Priority and handle of our filters: 169 and 254, to be recognised in ``tc filter show``."""
+from eve_meta.steering.path.names import FILTER_HANDLE, FILTER_PRIORITY
 
 ETH_P_ALL = 0x0003
 INGRESS = 0xFFFFFFF2
@@ -25,12 +23,12 @@ EGRESS = 0xFFFFFFF3
 """Parents: TC_H_CLSACT with TC_H_MIN_INGRESS or TC_H_MIN_EGRESS (linux/pkt_sched.h)."""
 
 GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
-"""What the kernel says of a link, qdisc or filter that is not there; EINVAL where a filter's qdisc is missing."""
+"""The kernel's errors for a link, qdisc or filter that does not exist; EINVAL where a filter's qdisc is missing."""
 
 
 @frozen(kw_only=True)
 class Filter:
-    """A tc filter of a link; of those on one link, the lowest *priority* sees a frame first."""
+    """A tc filter on a link; of the filters on one link, the one of the lowest *priority* sees a frame first."""
 
     priority: int
     kind: str
@@ -42,19 +40,20 @@ class Filter:
 
 
 def attach(ipr: IPRoute, ifindex: int, program: int, name: str, parent: int = INGRESS) -> None:
-    """Puts the program with file descriptor *program* on *parent* of a link, in place of ours that may be there.
+    """Attach a program to *parent* of a link, in place of a filter of ours that may be there.
 
-    :raises NetlinkError: as the kernel says; the qdisc must be there.
+    :param program: the program's file descriptor.
+    :raises NetlinkError: when the kernel refuses; *parent*'s qdisc must be there.
     """
     ipr.tc("replace-filter", "bpf", ifindex, **filter_arguments(program, name, parent))
 
 
 def filter_arguments(program: int, name: str, parent: int = INGRESS) -> dict[str, Any]:
-    """What pyroute2 calls all that makes our filter."""
+    """Return the arguments by which pyroute2 makes our filter."""
     return {
-        "handle": HANDLE,
+        "handle": FILTER_HANDLE,
         "parent": parent,
-        "prio": PRIORITY,
+        "prio": FILTER_PRIORITY,
         "protocol": ETH_P_ALL,
         "fd": program,
         "name": f"eve-meta:{name}",
@@ -64,7 +63,7 @@ def filter_arguments(program: int, name: str, parent: int = INGRESS) -> dict[str
 
 
 def add_qdisc(ipr: IPRoute, kind: str, ifindex: int) -> bool:
-    """Makes the qdisc *kind* (``ingress`` or ``clsact``) on a link; False when one of them is there already.
+    """Add the qdisc *kind* (``ingress`` or ``clsact``) to a link; return False when one of the two is there already.
 
     :raises NetlinkError: ENODEV when the link is gone.
     """
@@ -78,20 +77,20 @@ def add_qdisc(ipr: IPRoute, kind: str, ifindex: int) -> bool:
 
 
 def is_attached(ipr: IPRoute, ifindex: int, parent: int = INGRESS) -> bool:
-    """Whether a filter of ours is on *parent* of a link."""
-    return any(found.ours for found in on_link(ipr, ifindex, parent))
+    """Return whether a filter of ours is on *parent* of a link."""
+    return any(each.ours for each in on_link(ipr, ifindex, parent))
 
 
 def on_link(ipr: IPRoute, ifindex: int, parent: int = INGRESS) -> list[Filter]:
-    """The filters on *parent* of a link, in the order in which they see a frame; none where the link is gone."""
+    """Return the filters on *parent* of a link in the order in which they see a frame; none where the link is gone."""
     try:
-        dumped = list(ipr.get_filters(index=ifindex, parent=parent))
+        dump = list(ipr.get_filters(index=ifindex, parent=parent))
     except NetlinkError as error:
         if error.code not in GONE:
             raise
-        dumped = []
-    # A dump names each chain's priority once more, without a handle.
-    return sorted((_filter(message) for message in dumped if message["handle"]), key=lambda each: each.priority)
+        dump = []
+    # A dump also names the priority of each chain, in a message without a handle.
+    return sorted((_filter(message) for message in dump if message["handle"]), key=lambda each: each.priority)
 
 
 def _filter(message: Any) -> Filter:
@@ -102,5 +101,5 @@ def _filter(message: Any) -> Filter:
         priority=priority,
         kind=str(message.get_attr("TCA_KIND")),
         name=str(name or ""),
-        ours=(priority, message["handle"]) == (PRIORITY, HANDLE),
+        ours=(priority, message["handle"]) == (FILTER_PRIORITY, FILTER_HANDLE),
     )

@@ -1,18 +1,18 @@
-"""Notices that somebody else took away or changed a piece of the path, and gives it back.
+"""Notices when somebody else removes or changes a piece of the path, and restores it.
 
-The kernel tells of links, addresses, routes, policy rules and filters within the private namespace, and nf_tables of
-iptables' rules; :class:`~eve_meta.steering.taps.links.LinkMonitor` hears of the veth pair's end on the host. Nobody
-tells of pins, of the namespace's name, of sysctls and of legacy iptables' rules: these are looked at every
-:data:`PERIOD`. Whatever it was, the whole path is looked at then, and mended where a piece is missing; so what we
-change ourselves leads to one look more.
+The kernel reports changes of links, addresses, routes, policy rules and filters within the private namespace, and
+nf_tables those of iptables' rules; for the veth pair's end on the host,
+:class:`~eve_meta.steering.taps.links.LinkMonitor` does. Nobody reports pins, the namespace's name, sysctls and legacy
+iptables' rules: the guard checks these every :data:`PERIOD`. Whatever the sign of a change was, the whole path is
+inspected then, and restored where a piece is missing. Changes that we make ourselves therefore lead to one more
+inspection.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 from pyroute2.netlink.exceptions import NetlinkError
@@ -29,43 +29,75 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eve_meta.steering.bpf.pins import Pins
-from eve_meta.steering.path.iptables import LegacyTables
-from eve_meta.steering.path.namespace import PrivateNamespace
 from eve_meta.values.problem import Problem
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from eve_meta.steering.path.inspection import Inspection
+
 PERIOD = 2.0
-"""Seconds between looks at what nobody tells of; one costs some 0.2 ms."""
+"""Seconds between checks of the pieces whose changes nobody reports; one check costs some 0.2 ms."""
 
 SETTLE = 0.2
-"""Seconds from a message to the look, for whoever makes several changes: restarts a firewall, say."""
-
-NETLINK_NETFILTER = 12
-NFNLGRP_NFTABLES = 7
-RTNLGRP_LINK, RTNLGRP_TC, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE = 1, 4, 7, 8
-RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE = 9, 11, 19
-GROUPS = {
-    socket.NETLINK_ROUTE: (
-        *(RTNLGRP_LINK, RTNLGRP_TC, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE),
-        *(RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE),
-    ),
-    NETLINK_NETFILTER: (NFNLGRP_NFTABLES,),
-}
-"""By netlink protocol, what to hear of (linux/rtnetlink.h, linux/netfilter/nfnetlink.h)."""
+"""Seconds from a notification to the inspection: whoever restarts a firewall, say, makes several changes."""
 
 RECEIVE_SIZE = 128 * 1024
 
 
 class GuardReactor(IReactorFDSet, IReactorTime, IReactorThreads):
-    """What the guard needs of the reactor."""
+    """The reactor, as the guard uses it."""
+
+
+class NotificationSocket(Protocol):
+    """A netlink socket on which the kernel reports changes."""
+
+    def fileno(self) -> int: ...
+
+    def recv(self, size: int, /) -> bytes:
+        """Return a message; raise OSError (ENOBUFS) when the kernel had to drop some."""
+
+    def close(self) -> None: ...
+
+
+class LegacyRules(Protocol):
+    """The rules of legacy iptables (:class:`eve_meta.steering.path.iptables.LegacyTables`)."""
+
+    def shape(self) -> tuple[bytes, ...]:
+        """Return a value that changes when rules do; raise OSError when the kernel refuses."""
+
+    def close(self) -> None: ...
+
+
+class GuardedNamespace(Protocol):
+    """The private namespace (:class:`eve_meta.steering.path.namespace.PrivateNamespace`), as the guard uses it."""
+
+    def is_named(self) -> bool: ...
+
+    def changed_sysctls(self) -> Iterable[str]: ...
+
+    def notification_sockets(self) -> Sequence[NotificationSocket]: ...
+
+    def legacy_rules(self) -> LegacyRules: ...
+
+    def ensure(self) -> int: ...
+
+
+class GuardedPins(Protocol):
+    """The pins (:class:`eve_meta.steering.bpf.pins.Pins`), as the guard uses them."""
+
+    def missing(self) -> Sequence[Path]: ...
+
+    def restore(self) -> None: ...
 
 
 @frozen
 class Restored:
-    """What was missing and is back, by part of the path.
+    """The pieces that were missing and have been restored.
 
-    :ivar missing: as :meth:`eve_meta.steering.path.inspection.Inspection.missing` names it.
-    :ivar host_ifindex: of the veth pair's end on the host, which may be another one now.
+    :ivar missing: the pieces by part of the path, as :meth:`eve_meta.steering.path.inspection.Inspection.missing`
+        returns them.
+    :ivar host_ifindex: the ifindex of the veth pair's end on the host; it may have changed.
     """
 
     missing: Mapping[str, Sequence[str]]
@@ -73,11 +105,12 @@ class Restored:
 
 
 class PathGuard:
-    """Looks after the path that *namespace* and *pins* are.
+    """Watches over the path that consists of *namespace* and *pins*.
 
-    :param mended: called when something was missing and is back.
-    :param failed: called with what is the matter when it could not be; it is tried again every :data:`PERIOD`.
-    :param whole: called when a look found nothing missing.
+    :param inspect: inspects the path and the links of the names that it is given; called in a thread.
+    :param restored: called when pieces were missing and have been restored.
+    :param failed: called with the reason when they could not be; the guard tries again every :data:`PERIOD`.
+    :param whole: called after each inspection that ends with a whole path, be it restored or found so.
     """
 
     _log = Logger()
@@ -85,142 +118,134 @@ class PathGuard:
     def __init__(
         self,
         reactor: GuardReactor,
-        namespace: PrivateNamespace,
-        pins: Pins,
+        namespace: GuardedNamespace,
+        pins: GuardedPins,
+        inspect: Callable[[Collection[str]], Inspection],
         *,
-        mended: Callable[[Restored], None],
+        restored: Callable[[Restored], None],
         failed: Callable[[str], None],
         whole: Callable[[], None],
     ) -> None:
         self._reactor = reactor
         self._namespace = namespace
         self._pins = pins
-        self._mended = mended
+        self._inspect = inspect
+        self._restored = restored
         self._failed = failed
         self._whole = whole
-        self._soon: IDelayedCall | None = None
-        self._looking = False
+        self._scheduled: IDelayedCall | None = None
+        self._inspecting = False
         self._again = False
         self._broken = False
         self._stopped = False
         self._close = contextlib.ExitStack()
-        self._looping = LoopingCall(self._glance)
-        self._looping.clock = reactor
+        self._checking = LoopingCall(self._check)
+        self._checking.clock = reactor
 
     def start(self) -> None:
-        """Begins to listen and to look.
+        """Begin to listen and to check.
 
         :raises OSError: when the kernel gives no netlink socket.
         """
         with contextlib.ExitStack() as undo:
-            with self._namespace.entered():
-                for protocol, groups in GROUPS.items():
-                    try:
-                        undo.callback(_NetlinkListener(self._reactor, protocol, groups, self.suspect).close)
-                    except OSError as error:
-                        # A kernel without nfnetlink has legacy iptables alone.
-                        if error.errno != errno.EPROTONOSUPPORT:
-                            raise
-                self._legacy = LegacyTables(ipv6=self._namespace.ipv6)
-            undo.callback(self._legacy.close)
-            self._shape: tuple[bytes, ...] | None = self._legacy.shape()
+            for notifications in self._namespace.notification_sockets():
+                undo.callback(_NetlinkListener(self._reactor, notifications, self.suspect).close)
+            self._legacy_rules = self._namespace.legacy_rules()
+            undo.callback(self._legacy_rules.close)
+            self._shape: tuple[bytes, ...] | None = self._legacy_rules.shape()
             self._close = undo.pop_all()
-        self._looping.start(PERIOD, now=False)
+        self._checking.start(PERIOD, now=False)
 
     def stop(self) -> None:
-        """Ends all of that. A look that is under way ends by itself, and says nothing any more."""
+        """Stop listening and checking. An inspection under way ends by itself, and calls nobody any more."""
         self._stopped = True
-        if self._looping.running:
-            self._looping.stop()
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
+        if self._checking.running:
+            self._checking.stop()
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
         self._close.close()
 
     def suspect(self) -> None:
-        """Something may be missing: look, soon."""
-        if self._soon is None and not self._stopped:
-            self._soon = self._reactor.callLater(SETTLE, self._look)
+        """Inspect the path soon, because a piece may be missing."""
+        if self._scheduled is None and not self._stopped:
+            self._scheduled = self._reactor.callLater(SETTLE, self._begin_inspection)
 
-    def _glance(self) -> None:
-        """Looks at what nobody tells of. This is what the daemon does at rest, so it starts no process."""
+    def _check(self) -> None:
+        """Check the pieces whose changes nobody reports. The idle daemon does this, so it starts no process."""
         try:
-            good = (
+            whole = (
                 not self._broken
                 and not self._pins.missing()
                 and self._namespace.is_named()
                 and not any(self._namespace.changed_sysctls())
-                and self._legacy.shape() == self._shape
+                and self._legacy_rules.shape() == self._shape
             )
         except (OSError, Problem):
-            good = False
-        if not good:
+            whole = False
+        if not whole:
             self.suspect()
 
-    def _look(self) -> None:
-        self._soon = None
-        if self._looking:
+    def _begin_inspection(self) -> None:
+        self._scheduled = None
+        if self._inspecting:
             self._again = True
             return
-        self._looking = True
+        self._inspecting = True
         shape = None
         with contextlib.suppress(OSError):
-            shape = self._legacy.shape()
+            shape = self._legacy_rules.shape()
         # In a thread: iptables waits for a lock that other programs may hold for seconds.
-        looked = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._mend)
-        looked.addCallbacks(self._done, self._not_done, callbackArgs=(shape,)).addErrback(
-            lambda failure: self._log.failure("what was mended was not dealt with", failure)
+        inspected = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._restore)
+        inspected.addCallbacks(self._inspected, self._inspection_failed, callbackArgs=(shape,)).addErrback(
+            lambda failure: self._log.failure("handling the result of an inspection of the path failed", failure)
         )
 
-    def _mend(self) -> Restored | None:
-        # Only now: it takes memory and is seldom needed.
-        from eve_meta.steering.path.inspection import inspect
-
-        missing = inspect(self._namespace, self._pins, ()).missing()
+    def _restore(self) -> Restored | None:
+        """Restore what is missing; return None when nothing is. Runs in a thread."""
+        missing = self._inspect(()).missing()
         if not missing:
             return None
         self._pins.restore()  # first: the namespace's filters are those that are pinned
         return Restored(missing, self._namespace.ensure())
 
-    def _done(self, mended: Restored | None, shape: tuple[bytes, ...] | None) -> None:
-        if self._ended():
+    def _inspected(self, restored: Restored | None, shape: tuple[bytes, ...] | None) -> None:
+        if not self._goes_on():
             return
         self._broken = False
-        if mended is None:
-            self._shape = shape  # of before the look, that no change after it goes unnoticed
+        if restored is None:
+            self._shape = shape  # as it was before the inspection, so that no change after it goes unnoticed
         else:
-            self._mended(mended)
+            self._restored(restored)
         self._whole()
 
-    def _not_done(self, failure: Failure) -> None:
-        if self._ended():
+    def _inspection_failed(self, failure: Failure) -> None:
+        if not self._goes_on():
             return
         self._broken = True
         if not isinstance(failure.value, Problem | OSError | NetlinkError):
-            self._log.failure("the way to the metadata service could not be looked at", failure)
+            self._log.failure("the path to the metadata service could not be inspected", failure)
         self._failed(str(failure.value))
 
-    def _ended(self) -> bool:
-        """Takes note that a look ended; whether it is nobody's any more."""
-        self._looking = False
+    def _goes_on(self) -> bool:
+        """Note that an inspection ended; return whether anybody still wants its result."""
+        self._inspecting = False
         if self._stopped:
-            return True
+            return False
         if self._again:
             self._again = False
             self.suspect()
-        return False
+        return True
 
 
 @implementer(IReadDescriptor)
 class _NetlinkListener:
-    """A netlink socket of the namespace that the calling thread is in; *heard* is called for whatever it tells."""
+    """Calls *notified* for every message on a netlink socket, whatever it says."""
 
-    def __init__(self, reactor: IReactorFDSet, protocol: int, groups: Sequence[int], heard: Callable[[], None]) -> None:
+    def __init__(self, reactor: IReactorFDSet, notifications: NotificationSocket, notified: Callable[[], None]) -> None:
         self._reactor = reactor
-        self._heard = heard
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-        self._socket.setblocking(False)
-        self._socket.bind((0, sum(1 << group - 1 for group in groups)))
+        self._notified = notified
+        self._socket = notifications
         reactor.addReader(self)
 
     def close(self) -> None:
@@ -234,10 +259,10 @@ class _NetlinkListener:
         return "guard"
 
     def connectionLost(self, reason: object) -> None:
-        """Nothing: a netlink socket has nobody at its other end that could go."""
+        """Do nothing: a netlink socket has no peer that could go away."""
 
     def doRead(self) -> None:
-        # ENOBUFS, too, says that something changed.
+        # ENOBUFS means that messages were lost, and so that something changed.
         with contextlib.suppress(OSError):
             self._socket.recv(RECEIVE_SIZE)
-        self._heard()
+        self._notified()

@@ -1,7 +1,8 @@
-"""Which pieces of steering are in place: looked up in the kernel, for whoever explains why a guest gets no answer, and
-for what mends them (:mod:`eve_meta.steering.path.guard`).
+"""Which pieces of steering are in place, as the kernel has them.
 
-Reads only. It takes some ten milliseconds and runs iptables, so a daemon calls it in a thread.
+For ``explain``, which finds out why a guest gets no answer, and for :mod:`eve_meta.steering.path.guard`, which restores
+missing pieces. An inspection only reads. It takes some ten milliseconds and runs iptables, so a daemon calls it in a
+thread.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from collections.abc import Collection, Iterator, Mapping
 from attrs import frozen
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl.ifinfmsg import IFF_LOWER_UP, IFF_NOARP, IFF_UP
 
 from eve_meta.steering.bpf.pins import Pins
 from eve_meta.steering.path import filters, iptables
-from eve_meta.steering.path.namespace import IFF_NOARP, IFF_UP, RULE_PRIORITY, TABLE, PrivateNamespace
-from eve_meta.steering.path.sysctls import META0
-from eve_meta.steering.taps.links import IFF_LOWER_UP
+from eve_meta.steering.path.names import META0, RULE_PRIORITY, TABLE
+from eve_meta.steering.path.namespace import PrivateNamespace
 from eve_meta.values.problem import Problem
 from eve_meta.values.tag import STEERED
 
@@ -28,7 +29,7 @@ LOOPBACK = 1
 
 @frozen(kw_only=True)
 class LinkState:
-    """Where a link is. *bridge* is the name of the one that it is on, "" for none."""
+    """The state of a link. *bridge* is the name of the bridge that it is a port of, "" for none."""
 
     ifindex: int
     up: bool
@@ -38,14 +39,14 @@ class LinkState:
 
 @frozen(kw_only=True)
 class Inspection:
-    """What was found.
+    """The result of an inspection.
 
-    :ivar links: those of the links asked about that are there, by name.
-    :ivar filters: on each of them, in the order in which they see a frame.
-    :ivar programs: pins, and filters on the veth pair, that are missing.
+    :ivar links: the inspected links that exist, by name.
+    :ivar filters: the filters on each of them, in the order in which they see a frame.
+    :ivar programs: the missing pins, and the missing filters on the veth pair.
     :ivar namespace: what is missing of the private namespace, its links and its sysctls.
-    :ivar rules: iptables rules that are missing, each as the command that would add it.
-    :ivar routes: policy routing that is missing.
+    :ivar rules: the missing iptables rules, each as the command that would add it.
+    :ivar routes: what is missing of the policy routing.
     """
 
     links: Mapping[str, LinkState]
@@ -56,29 +57,31 @@ class Inspection:
     routes: tuple[str, ...]
 
     def missing(self) -> dict[str, tuple[str, ...]]:
-        """What is missing, by "programs", "namespace", "rules" and "routes"; empty when all of the path is there."""
+        """Return the missing pieces by part of the path: "programs", "namespace", "rules" and "routes".
+
+        A part of which nothing is missing is not in it; the result is empty when the whole path is in place.
+        """
         parts = {name: getattr(self, name) for name in ("programs", "namespace", "rules", "routes")}
         return {name: pieces for name, pieces in parts.items() if pieces}
 
 
 def inspect(namespace: PrivateNamespace, pins: Pins, names: Collection[str]) -> Inspection:
-    """Looks for all pieces.
+    """Inspect the path that consists of *namespace* and *pins*, and the host's links called *names*.
 
-    :param names: of links to look at.
-    :raises Problem: when iptables cannot be asked.
+    :raises Problem: when iptables cannot be run.
     """
     programs = [f"the pin {path}" for path in pins.missing()]
     missing: list[str] = []
     routes: list[str] = []
     with IPRoute() as host:
-        links = {name: place for name in names if (place := _place(host, name)) is not None}
+        links = {name: state for name in names if (state := _link_state(host, name)) is not None}
         on_links = {name: tuple(filters.on_link(host, link.ifindex)) for name, link in links.items()}
-        outer = _index(host, namespace.host_link)
-        if outer is None:
+        host_end = _ifindex(host, namespace.host_link)
+        if host_end is None:
             missing.append(f"the link {namespace.host_link}")
-        elif not _has(host, outer, IFF_UP):
+        elif not _has_flags(host, host_end, IFF_UP):
             missing.append(f"the link {namespace.host_link}, which is down")
-        if outer is not None and not filters.is_attached(host, outer):
+        if host_end is not None and not filters.is_attached(host, host_end):
             programs.append(f"the filter host_in on {namespace.host_link}")
         try:
             with namespace.entered():
@@ -98,16 +101,16 @@ def inspect(namespace: PrivateNamespace, pins: Pins, names: Collection[str]) -> 
             missing.append(f"the name {namespace.path} of the network namespace")
         with inside:
             missing += [f"the sysctl {sysctl}" for sysctl in namespace.changed_sysctls()]
-            if not _has(inside, LOOPBACK, IFF_UP):
+            if not _has_flags(inside, LOOPBACK, IFF_UP):
                 missing.append(f"the link lo in namespace {namespace.name}, which is down")
-            inner = _index(inside, META0)
-            if inner is None:
+            meta0 = _ifindex(inside, META0)
+            if meta0 is None:
                 missing.append(f"the link {META0} in namespace {namespace.name}")
             else:
-                if not _has(inside, inner, IFF_UP | IFF_NOARP):
+                if not _has_flags(inside, meta0, IFF_UP | IFF_NOARP):
                     missing.append(f"the link {META0} in namespace {namespace.name}, which is down or asks by ARP")
                 for name, parent in (("ns_in", filters.INGRESS), ("ns_out", filters.EGRESS)):
-                    if not filters.is_attached(inside, inner, parent):
+                    if not filters.is_attached(inside, meta0, parent):
                         programs.append(f"the filter {name} on {META0} in namespace {namespace.name}")
             routes += _missing_routes(inside, ipv6=namespace.ipv6)
     return Inspection(
@@ -115,19 +118,19 @@ def inspect(namespace: PrivateNamespace, pins: Pins, names: Collection[str]) -> 
         filters=on_links,
         programs=tuple(programs),
         namespace=tuple(missing),
-        # iptables enters by the name, which is nobody's or another's.
+        # iptables enters the namespace by its name; where that is missing, or names another one, it cannot.
         rules=tuple(iptables.missing(namespace.path, ipv6=namespace.ipv6)) if named else (),
         routes=tuple(routes),
     )
 
 
-def _place(ipr: IPRoute, name: str) -> LinkState | None:
-    with contextlib.suppress(NetlinkError):  # gone meanwhile
-        if (index := _index(ipr, name)) is not None:
-            (link,) = ipr.get_links(index)
+def _link_state(ipr: IPRoute, name: str) -> LinkState | None:
+    with contextlib.suppress(NetlinkError):  # the link has gone meanwhile
+        if (ifindex := _ifindex(ipr, name)) is not None:
+            (link,) = ipr.get_links(ifindex)
             master = link.get_attr("IFLA_MASTER")
             return LinkState(
-                ifindex=index,
+                ifindex=ifindex,
                 up=bool(link["flags"] & IFF_UP),
                 carrier=bool(link["flags"] & IFF_LOWER_UP),
                 bridge="" if master is None else ipr.get_links(master)[0].get_attr("IFLA_IFNAME"),
@@ -135,13 +138,13 @@ def _place(ipr: IPRoute, name: str) -> LinkState | None:
     return None
 
 
-def _index(ipr: IPRoute, name: str) -> int | None:
-    found: Collection[int] = ipr.link_lookup(ifname=name)
-    return next(iter(found), None)
+def _ifindex(ipr: IPRoute, name: str) -> int | None:
+    indices: Collection[int] = ipr.link_lookup(ifname=name)
+    return next(iter(indices), None)
 
 
-def _has(ipr: IPRoute, ifindex: int, flags: int) -> bool:
-    """Whether a link is there and has all *flags*."""
+def _has_flags(ipr: IPRoute, ifindex: int, flags: int) -> bool:
+    """Return whether a link exists and has all *flags*."""
     with contextlib.suppress(NetlinkError):
         (link,) = ipr.get_links(ifindex)
         return bool(link["flags"] & flags == flags)

@@ -1,7 +1,7 @@
 """The iptables rules of the private namespace: a constant number, however many taps there are.
 
-Loaded by ``iptables-restore``, which replaces whole tables at once: the namespace is ours alone, so loading again is
-how they are mended. Both of Debian's variants, nft and legacy, do.
+``iptables-restore`` loads them and replaces whole tables at once. The namespace is ours alone, so loading the rules
+again restores them. Both of Debian's variants of iptables, nft and legacy, can do this.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from eve_meta.steering.path.names import META0
 from eve_meta.values.addresses import SERVICE_IPV4, SERVICE_IPV6
 from eve_meta.values.problem import Problem
 
@@ -26,29 +27,29 @@ TABLE_INFO = struct.Struct("=32s13I")
 WORKER = "127.0.0.1"
 WORKER6 = "fd00:a9fe::1"
 PORT = 8775
-"""Where workers listen within the private namespace; the port of nova's own metadata service. For IPv6 at an address of
-meta0, because the kernel has no route_localnet for ::1."""
-
+"""Where workers listen within the private namespace. The port is that of nova's own metadata service. The IPv6 address
+is one of meta0's, because the kernel has no route_localnet for ::1."""
 
 MAX_TRACKED = 2048
-"""Connections of one tap to one address of the service in conntrack's table, in whatever state; another begins when one
-is forgotten. A guest can keep each there with a packet now and then, long after its connection ended, and the table is
-the host's memory: ``nf_conntrack_max`` is 65,536 on a small host. What tap_in lets through fills this in eight seconds,
-which is longer than the table remembers an orderly end. It is half of what may wait to be accepted
-(``sysctls.LISTEN_BACKLOG``), so that no guest alone fills that either."""
+"""Entries that one tap's connections to one address of the service may have in conntrack's table, in whatever state.
+Beyond that, a new connection begins only when conntrack forgets an old one. A guest can keep each entry with a packet
+now and then, long after its connection ended, and the table is the host's memory: ``nf_conntrack_max`` is 65,536 on a
+small host. At the rate that tap_in lets through, a guest needs eight seconds for so many, which is longer than the
+table remembers a connection that ended in order. It is half of the connections that may wait to be accepted
+(``sysctls.LISTEN_BACKLOG``), so no guest alone fills that queue either."""
 
 
 def _rules(worker: str, *services: str) -> str:
     to_worker = "\n".join(
-        f"-A PREROUTING -i meta0 -p tcp -d {service} --dport 80 "
+        f"-A PREROUTING -i {META0} -p tcp -d {service} --dport 80 "
         f"-m connlimit --connlimit-upto {MAX_TRACKED} --connlimit-mask 0 "
         f'-m comment --comment "eve-meta: the service is the worker" -j DNAT --to-destination {worker}:{PORT}'
         for service in services
     )
     return f"""\
 *raw
--A PREROUTING -i meta0 -m comment --comment "eve-meta: the tag is the zone, so equal guests do not meet in conntrack" \
--j CT --zone-orig mark
+-A PREROUTING -i {META0} -m comment \
+--comment "eve-meta: the tag is the zone, so equal guests do not meet in conntrack" -j CT --zone-orig mark
 COMMIT
 *nat
 {to_worker}
@@ -60,18 +61,22 @@ RULES = {
     "iptables-restore": _rules(WORKER, SERVICE_IPV4),
     "ip6tables-restore": _rules(f"[{WORKER6}]", *SERVICE_IPV6),
 }
-"""raw PREROUTING comes before conntrack looks a packet up, so the zone is there in time. ``--zone-orig`` and not
-``--zone``: answers leave without a zone and must find their connection by its reply tuple, which conntrack keeps unique
-over all zones by giving one of two equal guests another source port. DNAT belongs into nat PREROUTING, before the
-routing decision that makes a packet local. ``connlimit`` counts each zone for itself, and all its addresses together
-(mask 0); a connection that is not led to the worker has no route, and conntrack forgets a packet that goes nowhere."""
+"""The rules by the command that loads them, with these reasons:
+
+* raw PREROUTING comes before conntrack looks a packet up, so the zone is set in time.
+* ``--zone-orig`` and not ``--zone``: answers leave without a zone and must find their connection by its reply tuple.
+  Conntrack keeps that unique over all zones, by giving one of two equal guests another source port.
+* DNAT belongs into nat PREROUTING, before the routing decision that makes a packet local.
+* ``connlimit`` counts each zone by itself, and all addresses of a zone together (mask 0). A connection over the limit
+  is not translated; it has no route, and conntrack forgets a packet that goes nowhere.
+"""
 
 
 def load(namespace: Path, *, ipv6: bool) -> None:
-    """Replaces the rules within the network namespace at *namespace*.
+    """Replace the rules within the network namespace at *namespace*.
 
     :param ipv6: whether the kernel has IPv6.
-    :raises Problem: with iptables' own words when it fails or is missing.
+    :raises Problem: when iptables is missing, or fails; then with iptables' own message.
     """
     restore(namespace, "iptables-restore")
     if ipv6:
@@ -79,7 +84,7 @@ def load(namespace: Path, *, ipv6: bool) -> None:
 
 
 def missing(namespace: Path, *, ipv6: bool) -> Iterator[str]:
-    """The rules that are not in the network namespace at *namespace*, each as a command that would add it.
+    """Yield the rules that are missing from the network namespace at *namespace*, each as the command that adds it.
 
     :param ipv6: whether the kernel has IPv6.
     :raises Problem: when iptables or nsenter is missing, or hangs.
@@ -99,32 +104,32 @@ def missing(namespace: Path, *, ipv6: bool) -> Iterator[str]:
 
 
 class LegacyTables:
-    """What the kernel says of the tables that legacy iptables made: cheap to ask, and changed when rules are.
+    """The kernel's description of the tables that legacy iptables made: cheap to read, and changed when rules are.
 
-    Made by a thread that is in the namespace. Where iptables is nf_tables' it says nothing, and needs not: nf_tables
-    tells of changes by itself (:mod:`eve_meta.steering.path.guard`).
+    To be made by a thread that is in the namespace. Where iptables is the nft variant the description is empty, and
+    nobody needs it: nf_tables reports changes by itself (:mod:`eve_meta.steering.path.guard`).
     """
 
     def __init__(self, *, ipv6: bool) -> None:
         families = [(socket.AF_INET, SOL_IP), *([(socket.AF_INET6, SOL_IPV6)] if ipv6 else [])]
-        self._asking = [
+        self._sockets = [
             (socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC), level) for family, level in families
         ]
         self._legacy = _made_by_legacy()
 
     def close(self) -> None:
-        for asking, _ in self._asking:
-            asking.close()
+        for each, _ in self._sockets:
+            each.close()
 
     def shape(self) -> tuple[bytes, ...]:
-        """Number and size of the rules of each table, and where its chains begin.
+        """Return number and size of the rules of each table, and where its chains begin.
 
-        :raises OSError: when the kernel does not say.
+        :raises OSError: when the kernel refuses.
         """
         if not self._legacy:
-            # To ask for a table makes it.
+            # The kernel would make a table in order to describe it.
             return ()
-        return tuple(_table_info(asking, level, table) for asking, level in self._asking for table in (b"raw", b"nat"))
+        return tuple(_table_info(each, level, table) for each, level in self._sockets for table in (b"raw", b"nat"))
 
 
 def _made_by_legacy() -> bool:
@@ -134,32 +139,32 @@ def _made_by_legacy() -> bool:
         return False
 
 
-def _table_info(asking: socket.socket, level: int, table: bytes) -> bytes:
-    # socket.getsockopt() cannot say which table.
+def _table_info(socket_of_family: socket.socket, level: int, table: bytes) -> bytes:
+    # Python's socket.getsockopt() cannot pass the table's name to the kernel.
     info = ctypes.create_string_buffer(TABLE_INFO.pack(table, *[0] * 13), TABLE_INFO.size)
     size = ctypes.c_uint32(TABLE_INFO.size)
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.getsockopt(asking.fileno(), level, IPT_SO_GET_INFO, info, ctypes.byref(size)) != 0:
+    if libc.getsockopt(socket_of_family.fileno(), level, IPT_SO_GET_INFO, info, ctypes.byref(size)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, errno.errorcode.get(number, str(number)))
     return info.raw
 
 
 def restore(namespace: Path, tool: str) -> None:
-    """As :func:`load`, for one of :data:`RULES`."""
-    # nsenter, not "ip netns exec": that one mounts a new /sys, in which the bpf file system is missing.
+    """Replace the rules of one *tool* of :data:`RULES`; otherwise as :func:`load`."""
+    # nsenter, not "ip netns exec", which mounts a new /sys, in which the BPF file system is missing.
     command = ["nsenter", f"--net={namespace}", tool, "--wait", "5"]
     done = _run(command, RULES[tool])
     if done.returncode != 0:
-        said = " ".join((done.stderr or done.stdout).split()) or f"exit status {done.returncode}"
-        if f"failed to execute {tool}" in said:
+        message = " ".join((done.stderr or done.stdout).split()) or f"exit status {done.returncode}"
+        if f"failed to execute {tool}" in message:
             raise Problem("iptables is not installed: install the package iptables")
-        raise Problem(f"{tool} refused the rules of namespace {namespace.name!r}: {said}")
+        raise Problem(f"{tool} refused the rules of namespace {namespace.name!r}: {message}")
 
 
-def _run(command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=30, check=False)
     except FileNotFoundError:
         raise Problem("nsenter is not installed: install the package util-linux") from None
     except subprocess.TimeoutExpired:

@@ -1,7 +1,7 @@
-"""The private network namespace: all that the host's own firewall, routes and sysctls must neither see nor break.
+"""The private network namespace: the part of the path that the host's firewall, routes and sysctls cannot break.
 
 A veth pair leads into it: NAME0 on the host's side, meta0 within. Everything is *ensured*: made where it is missing and
-set right where it is not, so that a daemon that starts after a crash finds its way, and connections that live go on.
+corrected where it differs. So a daemon that starts after a crash uses what it finds, and open connections go on.
 """
 
 from __future__ import annotations
@@ -16,44 +16,48 @@ from pathlib import Path
 
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ifinfmsg import IFF_NOARP, IFF_UP, ifinfmsg
 
 from eve_meta.steering.bpf.libbpf import open_pin
 from eve_meta.steering.path import filters, iptables, sysctls
-from eve_meta.steering.path.sysctls import LISTEN_BACKLOG, META0
+from eve_meta.steering.path.names import ALIAS, META0, META0_MAC, RULE_PRIORITY, TABLE, host_link
+from eve_meta.steering.path.sysctls import LISTEN_BACKLOG
 from eve_meta.steering.path.worker_choice import attach_worker_choice
 from eve_meta.values.problem import Problem
 from eve_meta.values.tag import STEERED
 
-META0_MAC = "02:a9:fe:a9:fe:02"
-ALIAS = "eve-meta: to the metadata service"
-"""Our mark, on the host's end and on lo within: what bears the right name without it is somebody else's."""
-
 GATEWAYS = {socket.AF_INET: "169.254.0.1", socket.AF_INET6: "fe80::1"}
-"""Next hops that nobody has: meta0 resolves nothing (NOARP). But all that goes through one shares its one entry in the
-neighbour table, which is the whole host's (gc_thresh3). Else a guest could fill that with as many source addresses."""
-
-TABLE = 169
-RULE_PRIORITY = 169
-"""The routing table for what answers a tap, and its rule's priority: after ``local`` (0), before ``main`` (32766)."""
+"""Next hops that no host has; meta0 resolves no addresses (NOARP), so no host is needed. All packets to one next hop
+share one entry in the neighbour table, which belongs to the whole host (gc_thresh3). Without a next hop each address
+would need an entry, and a guest could fill that table by sending from many addresses."""
 
 SIOCGSKNS = 0x894C
 """Of Linux's ``linux/sockios.h``, since 4.10: gives a descriptor of the network namespace that a socket is in."""
 
-IFF_UP, IFF_NOARP = 0x1, 0x80
-IFA_F_NODAD = 0x2
+IFA_F_NODAD = 0x2  # linux/if_addr.h
 
-
-def host_link(namespace: str) -> str:
-    """The name of the host's end of the veth pair into *namespace*."""
-    return f"{namespace}0"
+NETLINK_NETFILTER = 12
+NFNLGRP_NFTABLES = 7
+RTNLGRP_LINK, RTNLGRP_TC, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE = 1, 4, 7, 8
+RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE = 9, 11, 19
+NOTIFICATION_GROUPS = {
+    socket.NETLINK_ROUTE: (
+        *(RTNLGRP_LINK, RTNLGRP_TC, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE),
+        *(RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE),
+    ),
+    NETLINK_NETFILTER: (NFNLGRP_NFTABLES,),
+}
+"""The multicast groups of each netlink protocol in which the kernel reports changes of the path (linux/netlink.h,
+linux/rtnetlink.h, linux/netfilter/nfnetlink.h)."""
 
 
 class PrivateNamespace:
-    """The namespace *name* and the veth pair into it. *pins* is where the programs are pinned.
+    """The network namespace *name* and the veth pair that leads into it.
 
-    Once :meth:`ensure` has made or found it, it stays until :meth:`remove`, also where somebody deletes its name.
+    From :meth:`ensure`, which makes or finds it, until :meth:`remove` this object holds the namespace open, so the
+    namespace exists even when somebody deletes its name.
 
+    :param pins: the directory in which the programs are pinned.
     :ivar ipv6: whether the kernel has IPv6.
     """
 
@@ -67,9 +71,11 @@ class PrivateNamespace:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """This thread is within the namespace for as long as the context lasts; sockets and children made here stay in.
+        """Move the calling thread into the namespace for as long as the context lasts.
 
-        :raises Problem: when the namespace is not there.
+        Sockets opened and processes started meanwhile stay in the namespace.
+
+        :raises Problem: when the namespace does not exist.
         """
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -95,7 +101,7 @@ class PrivateNamespace:
             os.close(inside)
 
     def is_named(self) -> bool:
-        """Whether its name, for ``ip netns`` and the like, means the namespace that :meth:`ensure` saw to."""
+        """Return whether its name, as ``ip netns`` and the like use it, leads to the namespace that is held open."""
         try:
             named = self.path.stat()
         except FileNotFoundError:
@@ -103,20 +109,22 @@ class PrivateNamespace:
         return self._held >= 0 and os.path.samestat(named, os.fstat(self._held))
 
     def changed_sysctls(self) -> Iterator[str]:
-        """The sysctls that have another value than :meth:`ensure` gave them, each as ``NAME=VALUE`` that was."""
+        """Yield the sysctls that no longer have the value that :meth:`ensure` set, each as that ``NAME=VALUE``."""
         with self.entered():
             inside = list(sysctls.changed(sysctls.wanted(ipv6=self.ipv6)))
         yield from inside
         yield from sysctls.changed(sysctls.of_host_link(self.host_link))
 
     def ensure(self) -> int:
-        """Makes or mends everything; returns the ifindex of the host's end. What it began it undoes when it fails.
+        """Make or restore everything, and return the ifindex of the veth pair's end on the host.
 
-        :raises Problem: when something of that name is not ours, or the kernel or iptables refuse.
+        A first call that fails removes what it made.
+
+        :raises Problem: when a link or namespace of that name is not ours, or the kernel or iptables refuse.
         """
         with contextlib.ExitStack() as undo:
             if self._held < 0:
-                undo.callback(self._let_go if self.path.exists() else self.remove)
+                undo.callback(self._release if self.path.exists() else self.remove)
             try:
                 ifindex = self._ensure_all()
             except NetlinkError as error:
@@ -141,43 +149,44 @@ class PrivateNamespace:
         return ifindex
 
     def remove(self) -> None:
-        """Removes namespace and links; neither need be there."""
+        """Remove the namespace and the veth pair; neither needs to exist."""
         with IPRoute() as host:
             link = self._host_link(host)
             if link is not None and link.get_attr("IFLA_IFALIAS") == ALIAS:
-                # meta0 goes with its peer, at once. A namespace that is deleted goes when the kernel gets to it.
+                # Deleting one end deletes meta0 as well, at once. The kernel ends a deleted namespace in its own time.
                 host.link("del", index=link["index"])
         if self.path.exists() and (self._held < 0 or self.is_named()):
             netns.remove(self.name)
-        self._let_go()
+        self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._held >= 0:
             os.close(self._held)
             self._held = -1
 
     def listen(self, workers: int = 1, kept: Sequence[socket.socket] = ()) -> tuple[socket.socket, ...]:
-        """The sockets on which workers accept, within the namespace: for IPv4 one for each worker, then, where there is
-        IPv6, as many for that.
+        """Return the sockets within the namespace on which workers accept connections.
 
-        :param kept: those of an earlier daemon, in their order. Those of one address are taken where all are sound and
-            as many as workers, else closed.
-        :raises Problem: when the port is taken there.
+        For IPv4 there is one for each worker; then follow, where the kernel has IPv6, as many for IPv6.
+
+        :param kept: the sockets of an earlier daemon, in the same order. The sockets of one address are taken over when
+            they are all sound and as many as *workers*, otherwise closed.
+        :raises Problem: when the port is in use there.
         """
         addresses = [(socket.AF_INET, iptables.WORKER), *([(socket.AF_INET6, iptables.WORKER6)] if self.ipv6 else [])]
         with contextlib.ExitStack() as undo, self.entered():
             sound = {address: [each for each in kept if self._is_sound(each, *address)] for address in addresses}
-            # One that is missing has left its place among them to another.
-            taken = {address: each for address, each in sound.items() if len(each) == workers}
+            # Where one is missing, those after it no longer have their worker's number.
+            taken = {address: group for address, group in sound.items() if len(group) == workers}
             for each in kept:
-                if any(each in of_one for of_one in taken.values()):
+                if any(each in group for group in taken.values()):
                     undo.enter_context(each)
-                    # What a worker that was taken over may have changed.
+                    # A compromised worker may have changed these.
                     each.setblocking(False)
                     each.listen(LISTEN_BACKLOG)
                 else:
                     with contextlib.suppress(OSError):
-                        each.shutdown(socket.SHUT_RDWR)  # for those too who hold a copy, and so the port
+                        each.shutdown(socket.SHUT_RDWR)  # other processes may hold a copy, and with it the port
                     each.close()
             listeners: list[socket.socket] = []
             for address in addresses:
@@ -187,8 +196,35 @@ class PrivateNamespace:
             undo.pop_all()
         return tuple(listeners)
 
+    def notification_sockets(self) -> list[socket.socket]:
+        """Return netlink sockets on which the kernel reports changes within the namespace.
+
+        :raises OSError: when the kernel refuses.
+        """
+        with contextlib.ExitStack() as undo, self.entered():
+            sockets = []
+            for protocol, groups in NOTIFICATION_GROUPS.items():
+                try:
+                    each = socket.socket(
+                        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol
+                    )
+                except OSError as error:
+                    # A kernel without nfnetlink has only legacy iptables.
+                    if error.errno != errno.EPROTONOSUPPORT:
+                        raise
+                    continue
+                sockets.append(undo.enter_context(each))
+                each.bind((0, sum(1 << group - 1 for group in groups)))
+            undo.pop_all()
+        return sockets
+
+    def legacy_rules(self) -> iptables.LegacyTables:
+        """Return the description of legacy iptables' rules within the namespace; its owner closes it."""
+        with self.entered():
+            return iptables.LegacyTables(ipv6=self.ipv6)
+
     def _is_sound(self, kept: socket.socket, family: socket.AddressFamily, address: str) -> bool:
-        """Whether *kept* is what :meth:`_listen` makes."""
+        """Return whether *kept* is such a socket as :meth:`_listen` makes."""
         try:
             if (
                 kept.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) != family
@@ -197,14 +233,14 @@ class PrivateNamespace:
                 or kept.getsockname()[:2] != (address, iptables.PORT)
             ):
                 return False
-            inside = fcntl.ioctl(kept, SIOCGSKNS)
+            namespace = fcntl.ioctl(kept, SIOCGSKNS)
         except OSError:
             return False
         try:
-            # One of a namespace that somebody deleted, and that only this socket keeps alive, nobody reaches.
-            return os.path.samestat(os.fstat(inside), os.fstat(self._held))
+            # Nobody reaches a socket whose namespace was deleted and lives on only because the socket is open.
+            return os.path.samestat(os.fstat(namespace), os.fstat(self._held))
         finally:
-            os.close(inside)
+            os.close(namespace)
 
     def _listen(self, family: socket.AddressFamily, address: str, workers: int) -> list[socket.socket]:
         with contextlib.ExitStack() as undo:
@@ -227,7 +263,7 @@ class PrivateNamespace:
             except OSError as error:
                 raise Problem(
                     f"cannot listen on {address} port {iptables.PORT} in namespace {self.name!r}: {error.strerror}; "
-                    f"what runs there: ip netns pids {self.name}"
+                    f"list the processes there: ip netns pids {self.name}"
                 ) from None
             undo.pop_all()
         return listeners
@@ -237,20 +273,20 @@ class PrivateNamespace:
             self._make_or_find()
             self._held = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         elif not self.is_named():
-            self._name_again()
+            self._restore_name()
 
-    def _name_again(self) -> None:
-        """Gives back the name, which somebody deleted; within nothing has changed, and connections go on."""
+    def _restore_name(self) -> None:
+        """Restore the name, which somebody deleted; the namespace itself has not changed, and connections go on."""
         with contextlib.suppress(FileNotFoundError):
             if self.path.stat().st_dev == os.fstat(self._held).st_dev:
                 raise Problem(
-                    f"somebody deleted the name of network namespace {self.name!r} and gave it to another one: "
-                    f"remove that (ip netns delete {self.name})"
+                    f"somebody deleted the name of network namespace {self.name!r} and gave it to another namespace: "
+                    f"remove that one (ip netns delete {self.name})"
                 )
             self.path.unlink()  # a file on which no namespace is mounted
         try:
             with self.entered():
-                # What it binds to the name is /proc/thread-self/ns/net.
+                # Binds the name to /proc/thread-self/ns/net.
                 netns.attach(self.name, "thread-self")
         except OSError as error:
             raise Problem(f"cannot name the network namespace {self.name!r} again: {error}") from None
@@ -261,7 +297,7 @@ class PrivateNamespace:
                 with self.entered():
                     pass
             except OSError as error:
-                # A file without a namespace on it: left by something that died between making and mounting.
+                # A file on which no namespace is mounted: whoever made the file died before mounting.
                 if error.errno != errno.EINVAL:
                     raise
                 self.path.unlink()
@@ -272,43 +308,44 @@ class PrivateNamespace:
                 raise Problem(f"cannot make the network namespace {self.name!r}: {error}; is this root?") from None
 
     def _host_link(self, host: IPRoute) -> ifinfmsg | None:
-        found = host.link_lookup(ifname=self.host_link)
-        return next(iter(host.get_links(found[0])), None) if found else None
+        indices = host.link_lookup(ifname=self.host_link)
+        return next(iter(host.get_links(indices[0])), None) if indices else None
 
     def _ensure_links(self, host: IPRoute, inside: IPRoute) -> int:
-        outer = self._host_link(host)
-        if outer is not None and outer.get_attr("IFLA_IFALIAS") != ALIAS:
+        host_end = self._host_link(host)
+        if host_end is not None and host_end.get_attr("IFLA_IFALIAS") != ALIAS:
             raise Problem(
                 f"the link {self.host_link!r} is not eve-meta's: remove it (ip link delete {self.host_link}) "
                 "or choose another [steering] namespace"
             )
-        inner = inside.link_lookup(ifname=META0)
+        meta0 = inside.link_lookup(ifname=META0)
         links = list(inside.get_links())
-        # One in which nothing is up was left by a crash between making it and marking it, or is nobody's yet.
+        # A namespace in which no link is up was left by a crash before it got its alias, or is not in use yet.
         in_use = any(link["flags"] & IFF_UP for link in links)
         if in_use and not any(link.get_attr("IFLA_IFALIAS") == ALIAS for link in links):
             raise Problem(
                 f"the network namespace {self.name!r} is in use and not eve-meta's: remove it "
                 f"(ip netns delete {self.name}) or choose another [steering] namespace"
             )
-        if outer is None or not inner:
-            if outer is not None:
-                host.link("del", index=outer["index"])
-            if inner:
-                inside.link("del", index=inner[0])
+        if host_end is None or not meta0:
+            if host_end is not None:
+                host.link("del", index=host_end["index"])
+            if meta0:
+                inside.link("del", index=meta0[0])
             peer = {"ifname": META0, "net_ns_fd": self.name, "address": META0_MAC}
             host.link("add", ifname=self.host_link, kind="veth", peer=peer)
-            outer = self._host_link(host)
-            inner = inside.link_lookup(ifname=META0)
-        if outer is None or not inner:
+            host_end = self._host_link(host)
+            meta0 = inside.link_lookup(ifname=META0)
+        if host_end is None or not meta0:
             raise Problem(
-                f"the veth pair {self.host_link}/{META0} vanished while it was made: does another program manage it?"
+                f"the veth pair {self.host_link}/{META0} vanished while it was being made: "
+                "does another program manage it?"
             )
-        host.link("set", index=outer["index"], ifalias=ALIAS)
+        host.link("set", index=host_end["index"], ifalias=ALIAS)
         sysctls.write(sysctls.of_host_link(self.host_link))
-        # The mark on lo stays where somebody deletes the veth pair.
+        # On lo, where the alias remains when somebody deletes the veth pair.
         inside.link("set", index=inside.link_lookup(ifname="lo")[0], ifalias=ALIAS, state="up")
-        return int(outer["index"])
+        return int(host_end["index"])
 
     def _bring_up(self, host: IPRoute, inside: IPRoute) -> None:
         meta0 = inside.link_lookup(ifname=META0)[0]
@@ -318,7 +355,7 @@ class PrivateNamespace:
     def _ensure_routes(self, inside: IPRoute) -> None:
         meta0 = inside.link_lookup(ifname=META0)[0]
         if self.ipv6:
-            # No duplicate address detection: nobody else is on this link, and until it ends nothing can listen.
+            # No duplicate address detection: nobody else is on this link, and no socket can listen until it ends.
             address = {"index": meta0, "address": iptables.WORKER6, "prefixlen": 128, "flags": IFA_F_NODAD}
             inside.addr("replace", family=socket.AF_INET6, **address)
         for family, everything in ((socket.AF_INET, "0.0.0.0/0"), (socket.AF_INET6, "::/0")):

@@ -1,6 +1,7 @@
-"""The sysctls of the private namespace: what they are, and whether they still are.
+"""The sysctls of the private namespace: their values, how to set them, and which have been changed.
 
-``/proc/sys/net`` shows each thread those of the network namespace that it is in, so a caller enters that first.
+``/proc/sys/net`` shows each thread the sysctls of the network namespace that it is in, so a caller enters the private
+namespace first.
 """
 
 from __future__ import annotations
@@ -9,36 +10,35 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from eve_meta.steering.path.names import META0
 from eve_meta.values.problem import Problem
-
-META0 = "meta0"
-"""The end of the veth pair within the namespace."""
 
 LISTEN_BACKLOG = 4096
 """Connections that the kernel completes before a worker accepts them. With Twisted's default of 50 a boot storm loses
-SYNs, which return a second later. The kernel takes no more than ``net.core.somaxconn``, which each namespace has of its
-own."""
+SYNs, which the guests send again only a second later. The kernel takes no more than ``net.core.somaxconn``, which each
+namespace has of its own."""
 
 SYSCTLS = {
-    # The accepted socket, its answers and the resets of what nobody accepts carry the mark of what they answer.
+    # The accepted socket, its answers and the resets of connections that nobody accepts carry the mark of the packet
+    # that they answer.
     "net/ipv4/tcp_fwmark_accept": "1",
     "net/ipv4/fwmark_reflect": "1",
-    # DNAT leads from meta0 to 127.0.0.1, which the kernel calls martian anywhere else.
+    # DNAT leads from meta0 to 127.0.0.1, which the kernel calls martian on any other link.
     f"net/ipv4/conf/{META0}/route_localnet": "1",
-    # A new namespace takes these over from the host. Nothing is forwarded here; and a guest's address has no route
+    # A new namespace inherits these from the host. Nothing is forwarded here; and a guest's address has no route
     # without a mark, so the reverse path filter would drop every packet.
     "net/ipv4/ip_forward": "0",
     "net/ipv4/conf/all/rp_filter": "0",
     f"net/ipv4/conf/{META0}/rp_filter": "0",
     "net/core/somaxconn": str(LISTEN_BACKLOG),
     "net/ipv4/tcp_max_syn_backlog": str(LISTEN_BACKLOG),
-    # Where several guests together fill the backlog with connections that they never complete, the others' need no
-    # place in it. The kernel's default, on which much hangs here.
+    # When several guests together fill the backlog with connections that they never complete, connections of the other
+    # guests need no place in it. This is the kernel's default, set because much depends on it here.
     "net/ipv4/tcp_syncookies": "1",
-    # A half-open connection is forgotten after 7 seconds, not 63: a guest is one hop away and loses nothing.
+    # The kernel forgets a half-open connection after 7 seconds, not 63: a guest is one hop away and loses nothing.
     "net/ipv4/tcp_synack_retries": "2",
-    # And one that the worker closed, but whose guest acknowledges nothing, after 6 seconds, not 100: its answer is the
-    # kernel's memory until then.
+    # It forgets a connection that the worker closed, but whose guest acknowledges nothing, after 6 seconds, not 100:
+    # until then the unsent answer takes the kernel's memory.
     "net/ipv4/tcp_orphan_retries": "4",
 }
 
@@ -48,15 +48,15 @@ SYSCTLS6 = {
     f"net/ipv6/conf/{META0}/disable_ipv6": "0",
     "net/ipv6/conf/all/forwarding": "0",
     "net/ipv6/fwmark_reflect": "1",
-    # No address but the worker's: neither a link-local one nor what a guest would advertise.
+    # No address but the worker's: neither a link-local one nor one that a guest advertises.
     f"net/ipv6/conf/{META0}/addr_gen_mode": "1",
     f"net/ipv6/conf/{META0}/accept_ra": "0",
 }
 
 CONNTRACK_SYSCTLS = {
-    # Connections here are short, and the worker ends one on which nothing happens for 15 s: with the defaults (five
-    # days, minutes) a guest would soon have all that it may (iptables.MAX_TRACKED), and its entries would outlive the
-    # rest of a tag (tags.QUARANTINE).
+    # Connections here are short, and the worker ends one on which nothing happens for 15 s. With the defaults (five
+    # days, minutes) a guest would soon have all the entries that it may (iptables.MAX_TRACKED), and they would outlive
+    # the quarantine of its tag (tags.QUARANTINE).
     "net/netfilter/nf_conntrack_tcp_timeout_established": "60",
     "net/netfilter/nf_conntrack_tcp_timeout_syn_sent": "10",
     "net/netfilter/nf_conntrack_tcp_timeout_syn_recv": "10",
@@ -71,20 +71,23 @@ CONNTRACK_SYSCTLS = {
 
 
 def wanted(*, ipv6: bool) -> Mapping[str, str]:
-    """The values by name; *ipv6*: whether the kernel has IPv6."""
+    """Return the values that the private namespace needs, by name.
+
+    :param ipv6: whether the kernel has IPv6.
+    """
     return SYSCTLS | CONNTRACK_SYSCTLS | (SYSCTLS6 if ipv6 else {})
 
 
 def of_host_link(name: str) -> Mapping[str, str]:
-    """What the host's end of the veth pair has, in the host's namespace."""
-    # The host has nothing to say on this link: no link-local address, no router solicitations.
+    """Return the values that the veth pair's end on the host, *name*, needs in the host's namespace."""
+    # The host sends nothing of its own on this link: it needs no link-local address there, no router solicitations.
     return {f"net/ipv6/conf/{name}/disable_ipv6": "1"}
 
 
 def write(sysctls: Mapping[str, str]) -> None:
-    """Sets *sysctls*.
+    """Set *sysctls*.
 
-    :raises Problem: when the kernel refuses one.
+    :raises Problem: when the kernel does not have one of them, or refuses its value.
     """
     for name, value in sysctls.items():
         path = Path("/proc/sys") / name
@@ -99,16 +102,16 @@ def write(sysctls: Mapping[str, str]) -> None:
 
 
 def changed(sysctls: Mapping[str, str]) -> Iterator[str]:
-    """Those of *sysctls* that have another value now, each as ``NAME=VALUE`` that would set it."""
+    """Yield those of *sysctls* that have another value now, each as the ``NAME=VALUE`` that would set it."""
     for name, value in sysctls.items():
         try:
-            # Not pathlib: this is done every other second, for some thirty.
+            # Not pathlib: this is done every other second, for some thirty sysctls.
             descriptor = os.open(f"/proc/sys/{name}", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            continue  # its link is gone, which is told otherwise; or a kernel without IPv6
+            continue  # the link is gone, which the inspection reports as such; or the kernel has no IPv6
         try:
-            now = os.read(descriptor, 64)
+            current = os.read(descriptor, 64)
         finally:
             os.close(descriptor)
-        if now.strip() != value.encode():
+        if current.strip() != value.encode():
             yield f"{name.replace('/', '.')}={value}"

@@ -1,9 +1,9 @@
-"""Which worker's socket the kernel gives a guest's connection to: by its tag, where there are several workers.
+"""Which worker's socket receives a guest's connection: the kernel chooses by the tag, where there are several workers.
 
 All workers' sockets are bound to one address (``SO_REUSEPORT``), and a classic BPF program of four instructions chooses
-among them, in the order in which they began to listen (``reuseport_select_sock()`` in ``net/core/sock_reuseport.c``).
-So all connections of a tap come to one worker: its limits hold however many workers there are, one guest's flood takes
-the time of one worker, and a worker knows the documents of its own guests only.
+among them by number, in the order in which they began to listen (``reuseport_select_sock()`` in
+``net/core/sock_reuseport.c``). So all connections of a tap come to one worker: the worker's limits hold however many
+workers there are, one guest's flood takes the time of one worker, and a worker knows only its own guests' documents.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ SKF_AD_MARK = 0x1_0000_0000 - 0x1000 + 20
 """Where a classic program finds ``skb->mark``: SKF_AD_OFF + SKF_AD_MARK."""
 
 INSTRUCTION = struct.Struct("=HBBI")
+"""``struct sock_filter``: operation, two jumps, operand."""
 
 
 def attach_worker_choice(first: socket.socket, workers: int) -> None:
-    """Lets the kernel choose among *workers* sockets by :func:`eve_meta.values.tag.worker_of_tag`.
+    """Make the kernel choose among the sockets of *workers* workers by :func:`eve_meta.values.tag.worker_of_tag`.
 
-    :param first: the first of them, not bound yet: so the program is there before any of them is reached.
+    :param first: the first of these sockets, not bound yet, so that the program is there before any of them can be
+        reached.
+    :raises OSError: when the kernel refuses the program.
     """
     instructions = ((LOAD_WORD, SKF_AD_MARK), (AND, MAX_TAG), (MODULO, workers), (RETURN_A, 0))
-    code = ctypes.create_string_buffer(b"".join(INSTRUCTION.pack(what, 0, 0, value) for what, value in instructions))
+    code = ctypes.create_string_buffer(
+        b"".join(INSTRUCTION.pack(operation, 0, 0, operand) for operation, operand in instructions)
+    )
     program = struct.pack("@HP", len(instructions), ctypes.addressof(code))  # struct sock_fprog
     first.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, program)

@@ -1,19 +1,21 @@
-"""Which links there are, told as they come and go.
+"""The host's links: which exist, and when they come, change and go.
 
-One netlink socket, read by the reactor. A resync asks for a dump of all links on that same socket: its answers are
-links like any others, and what a finished dump did not name is gone. So start-up, events and the recovery from lost
-messages are one code, and none of it blocks the reactor.
+The reactor reads one netlink socket. A resync requests a dump of all links on that same socket: its messages are
+treated as changes are, and a link that a finished dump did not name is gone. So start-up, changes and the recovery from
+lost messages are one piece of code, and none of it blocks the reactor.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import struct
 from collections.abc import Callable
+from typing import Protocol
 
 from attrs import frozen
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ifinfmsg import IFF_LOWER_UP, ifinfmsg
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -36,12 +38,11 @@ from eve_meta.steering.taps.rtnetlink import (
     messages,
 )
 
-# linux/if_link.h, linux/netlink.h, linux/rtnetlink.h, linux/if_arp.h, linux/if.h
+# linux/if_link.h, linux/netlink.h, linux/rtnetlink.h, linux/if_arp.h
 IFLA_IFNAME, IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_CARRIER_DOWN_COUNT = 3, 18, 1, 48
 IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 29, 8
 NLA_TYPE_MASK = 0x3FFF
 ARPHRD_ETHER = 1
-IFF_LOWER_UP = 0x10000
 
 LINK = struct.Struct("=BxHiI4x")
 ATTRIBUTE = struct.Struct("=HH")
@@ -49,18 +50,19 @@ COUNT = struct.Struct("=I")
 LINK_REQUEST = struct.Struct("=BxHiIIHHI")
 
 RECEIVE_BUFFER = 8 * 1024 * 1024
-"""Bytes of messages that may wait while the reactor is busy: some 5,000 links' worth."""
+"""Bytes of messages that may wait while the reactor is busy: enough for some 5,000 links."""
 
 RECEIVE_SIZE = 128 * 1024
-"""Bytes asked for at once; the kernel sends dumps in pieces of 32 KiB at most (netlink_dump())."""
+"""Bytes received at once; the kernel sends dumps in pieces of 32 KiB at most (netlink_dump())."""
 
 
 @frozen
 class Link:
     """A network device of the host.
 
-    :ivar carrier: whether its other end, say a QEMU process, is there.
-    :ivar losses: how often that went. Of one that came back while messages were lost, nothing else tells.
+    :ivar carrier: whether its other end is there: a QEMU process, say.
+    :ivar losses: how often it has lost its carrier. Nothing else shows that the carrier went and came back while
+        messages were lost.
     """
 
     ifindex: int
@@ -71,16 +73,48 @@ class Link:
     losses: int
 
 
+class LinkSocket(Protocol):
+    """The netlink socket on which the kernel reports changes of links, qdiscs and filters, and sends dumps of links."""
+
+    def fileno(self) -> int: ...
+
+    def send(self, request: bytes, /) -> int: ...
+
+    def recv(self, size: int, /) -> bytes:
+        """Return one or more messages; raise OSError (ENOBUFS) when the kernel had to drop some."""
+
+    def close(self) -> None: ...
+
+
+def link_socket() -> socket.socket:
+    """Open a :class:`LinkSocket` in the network namespace of the calling thread.
+
+    :raises OSError: when the kernel refuses; to set :data:`RECEIVE_BUFFER` takes root.
+    """
+    with contextlib.ExitStack() as undo:
+        opened = undo.enter_context(
+            socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+            )
+        )
+        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        opened.bind((0, RTMGRP_LINK | RTMGRP_TC))
+        undo.pop_all()
+    return opened
+
+
 @implementer(IReadDescriptor)
 class LinkMonitor:
-    """Tells of every link, first and again when it changes, and of those that are gone.
+    """Reports every link at first, then each that changes or goes.
 
-    :param changed: called with a :class:`Link` that is there, often with nothing new in it.
-    :param gone: called with the ifindex of a link that is no more.
-    :param filter_lost: called with the ifindex of a link from which somebody took a qdisc or filter.
+    :param links: the socket to read; the monitor closes it.
+    :param changed: called with a :class:`Link` that exists, often without any difference to the last call.
+    :param gone: called with the ifindex of a link that no longer exists.
+    :param filter_lost: called with the ifindex of a link from which somebody deleted a qdisc or filter.
     :param qdisc_added: called with the ifindex of a link to which somebody added a qdisc.
     :param synced: called whenever a dump is complete.
-    :param ours: the netlink port of who adds qdiscs for us; of those there is nothing to tell.
+    :param own_port: the netlink port by which we add qdiscs ourselves; these are not reported.
+    :ivar overruns: how often the kernel had to drop messages.
     """
 
     _log = Logger()
@@ -88,13 +122,14 @@ class LinkMonitor:
     def __init__(
         self,
         reactor: IReactorFDSet,
+        links: LinkSocket,
         *,
         changed: Callable[[Link], None],
         gone: Callable[[int], None],
         filter_lost: Callable[[int], None],
         qdisc_added: Callable[[int], None],
         synced: Callable[[], None],
-        ours: int,
+        own_port: int,
     ) -> None:
         self._reactor = reactor
         self._changed = changed
@@ -102,16 +137,13 @@ class LinkMonitor:
         self._filter_lost = filter_lost
         self._qdisc_added = qdisc_added
         self._synced = synced
-        self._ours = ours
+        self._own_port = own_port
         self._known: set[int] = set()
         self._dumped: set[int] | None = None
         self._again = False
         self._sequence = 0
         self.overruns = 0
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        self._socket.setblocking(False)
-        self._socket.bind((0, RTMGRP_LINK | RTMGRP_TC))
+        self._socket = links
 
     def start(self) -> None:
         self._reactor.addReader(self)
@@ -122,9 +154,10 @@ class LinkMonitor:
         self._socket.close()
 
     def resync(self) -> None:
-        """Asks for all links anew."""
+        """Request a dump of all links."""
         if self._dumped is not None:
-            # The kernel runs one dump a socket at a time (EBUSY); what this one has passed may have changed since.
+            # The kernel runs one dump per socket at a time (EBUSY). Links that the running one has passed may have
+            # changed since.
             self._again = True
             return
         self._dumped = set()
@@ -142,10 +175,10 @@ class LinkMonitor:
         return "links"
 
     def connectionLost(self, reason: object) -> None:
-        """Nothing: a netlink socket has nobody at its other end that could go."""
+        """Do nothing: a netlink socket has no peer that could go away."""
 
     def doRead(self) -> None:
-        # One message buffer a turn, so that thousands of links do not keep the reactor from everything else.
+        # One buffer per turn of the reactor, so that thousands of links do not keep it from everything else.
         try:
             data = self._socket.recv(RECEIVE_SIZE)
         except BlockingIOError:
@@ -153,22 +186,23 @@ class LinkMonitor:
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            # netlink(7): messages were lost, and nobody can say which.
+            # netlink(7): messages were lost, and nothing shows which.
             self.overruns += 1
-            self._log.warn("netlink messages were lost; asking for all links anew")
+            self._log.warn("netlink messages were lost; requesting all links again")
             self.resync()
             return
         for kind, sequence, port, offset in messages(data):
             try:
                 self._message(kind, sequence, port, data, offset)
             except Exception:
-                # What escaped from here would make the reactor drop this socket, and no tap be heard of any more.
-                self._log.failure("a change of a link was not dealt with")
+                # An exception that left this method would make the reactor drop the socket: no tap would be noticed
+                # any more.
+                self._log.failure("handling the change of a link failed")
 
     def _message(self, kind: int, sequence: int, port: int, data: bytes, offset: int) -> None:
         if kind in (RTM_NEWLINK, RTM_DELLINK) and data[offset + MESSAGE.size] != socket.AF_UNSPEC:
-            # A bridge tells of its ports in messages of these types and of family AF_BRIDGE: "gone" is then from the
-            # bridge, not from the host (br_ifinfo_notify()).
+            # A bridge reports its ports in messages of these types and of family AF_BRIDGE. RTM_DELLINK then means that
+            # the link left the bridge, not the host (br_ifinfo_notify()).
             return
         if kind == RTM_NEWLINK:
             link = read_link(data, offset)
@@ -180,7 +214,7 @@ class LinkMonitor:
             self._forget(read_link(data, offset).ifindex)
         elif kind in (RTM_DELQDISC, RTM_DELTFILTER):
             self._filter_lost(IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
-        elif kind == RTM_NEWQDISC and port != self._ours:
+        elif kind == RTM_NEWQDISC and port != self._own_port:
             self._qdisc_added(IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
         elif kind == NLMSG_DONE and self._dumped is not None and sequence == self._sequence:
             missing = self._known - self._dumped
@@ -201,38 +235,38 @@ class LinkMonitor:
 
 
 def read_link(data: bytes, offset: int) -> Link:
-    """The link that the RTM_NEWLINK or RTM_DELLINK at *offset* of *data* tells of.
+    """Return the link that the RTM_NEWLINK or RTM_DELLINK at *offset* of *data* describes.
 
-    Not by pyroute2, which takes 1.7 ms for one: it decodes all that there is to say of a link. A tap that comes and
-    goes makes twelve messages, and where a hundred do so in a second the daemon would fall behind for good.
+    Without pyroute2, which takes 1.7 ms per message, because it decodes every attribute. A tap that comes and goes
+    makes twelve messages; with a hundred such taps a second the daemon would fall behind for good.
     """
     length, *_ = MESSAGE.unpack_from(data, offset)
     start = offset + MESSAGE.size
     _family, device, ifindex, flags = LINK.unpack_from(data, start)
-    found = _attributes(data, start + LINK.size, offset + length)
-    info = found.get(IFLA_LINKINFO, b"")
+    attributes = _attributes(data, start + LINK.size, offset + length)
+    info = attributes.get(IFLA_LINKINFO, b"")
     kind = _attributes(info, 0, len(info)).get(IFLA_INFO_KIND)
     return Link(
         ifindex=ifindex,
-        # The kernel takes any bytes but "/", ":" and white space.
-        name=_text(found[IFLA_IFNAME]),
+        # The kernel allows any bytes but "/", ":" and white space.
+        name=_text(attributes[IFLA_IFNAME]),
         kind=None if kind is None else _text(kind),
         ethernet=device == ARPHRD_ETHER,
         carrier=bool(flags & IFF_LOWER_UP),
-        losses=COUNT.unpack(found[IFLA_CARRIER_DOWN_COUNT])[0] if IFLA_CARRIER_DOWN_COUNT in found else 0,
+        losses=COUNT.unpack(attributes[IFLA_CARRIER_DOWN_COUNT])[0] if IFLA_CARRIER_DOWN_COUNT in attributes else 0,
     )
 
 
 def _attributes(data: bytes, offset: int, end: int) -> dict[int, bytes]:
-    """The attributes (struct nlattr) of *data* from *offset* to *end*, by type."""
-    found = {}
+    """Return the attributes (struct nlattr) of *data* from *offset* to *end*, by type."""
+    attributes = {}
     while offset + ATTRIBUTE.size <= end:
         length, kind = ATTRIBUTE.unpack_from(data, offset)
         if length < ATTRIBUTE.size:
             break
-        found[kind & NLA_TYPE_MASK] = data[offset + ATTRIBUTE.size : offset + length]
+        attributes[kind & NLA_TYPE_MASK] = data[offset + ATTRIBUTE.size : offset + length]
         offset += (length + 3) & ~3
-    return found
+    return attributes
 
 
 def _text(value: bytes) -> str:
@@ -240,11 +274,11 @@ def _text(value: bytes) -> str:
 
 
 def link_of(message: ifinfmsg) -> Link:
-    """The link that *message*, which pyroute2 has decoded, tells of: as :func:`read_link` for who asks but once."""
+    """Return the link that *message*, which pyroute2 has decoded, describes; for code that reads links only once."""
     name = message.get_attr("IFLA_IFNAME")
     return Link(
         ifindex=message["index"],
-        # The kernel takes any bytes but "/", ":" and white space; pyroute2 leaves bytes that are no UTF-8 as they are.
+        # The kernel allows any bytes but "/", ":" and white space; pyroute2 returns a name that is no UTF-8 as bytes.
         name=name.decode(errors="surrogateescape") if isinstance(name, bytes) else name,
         kind=message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND"),
         ethernet=message["ifi_type"] == ARPHRD_ETHER,

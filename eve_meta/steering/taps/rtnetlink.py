@@ -1,4 +1,4 @@
-"""What surrounds messages of rtnetlink(7), for who reads or writes them by hand."""
+"""The framing of rtnetlink(7) messages, for modules that read or write them without pyroute2."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MESSAGE = struct.Struct("=IHHII")
 """``struct nlmsghdr``: length, type, flags, sequence, port."""
 
 IFINDEX = struct.Struct("=4xi")
-"""Where ``struct ifinfomsg`` and ``struct tcmsg`` alike have the number of the link, behind :data:`MESSAGE`."""
+"""The link's ifindex, behind :data:`MESSAGE`; its place is the same in ``struct ifinfomsg`` and ``struct tcmsg``."""
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """(type, sequence, port of who asked for it, offset) of each message in *data*."""
+    """Yield type, sequence, port and offset of each message in *data*; the port is that of the change's requester."""
     offset = 0
     while offset + MESSAGE.size <= len(data):
         length, kind, _flags, sequence, port = MESSAGE.unpack_from(data, offset)

@@ -1,4 +1,4 @@
-"""A tap, which links are taps, and what whoever serves them hears of them."""
+"""A tap, the rule that decides which links are taps, and the interface of whoever serves them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Protocol
 from attrs import frozen
 
 from eve_meta.config import SteeringConfig
-from eve_meta.steering.path.namespace import host_link
+from eve_meta.steering.path.names import host_link
 from eve_meta.steering.taps.links import Link
 
 NEVER_TAPS = frozenset({"bridge", "bond", "team", "vlan", "vxlan", "ifb"})
-"""Kinds of links that are no domain's end, whatever their name: what they carry is many guests' traffic."""
+"""Kinds of links that are never one domain's tap, whatever their name: they carry the traffic of many guests."""
 
 
 @frozen
 class Tap:
     """A tap that is steered.
 
-    :ivar since: when it was seen first, in seconds of the monotonic clock.
-    :ivar losses: :attr:`eve_meta.steering.taps.links.Link.losses` when the carrier that it has came.
+    :ivar since: when it got its tag, in seconds of the monotonic clock.
+    :ivar losses: the value of :attr:`eve_meta.steering.taps.links.Link.losses` when its present carrier came.
     """
 
     name: str
@@ -31,28 +31,31 @@ class Tap:
 
 
 class TapObserver(Protocol):
-    """Who serves the taps."""
+    """The server of the taps: steering calls it when they come, change and go."""
 
     def tap_appeared(self, tap: Tap) -> None:
-        """*tap* has its tag; its first frame may follow as soon as this returns."""
+        """Note that *tap* has its tag; its first frame may follow as soon as this returns."""
 
     def taps_complete(self) -> None:
-        """All taps that there are have appeared; called again where messages were lost."""
+        """Note that all existing taps have appeared; called again after netlink messages were lost."""
 
     def tap_gone(self, tap: Tap) -> None:
-        """*tap* is no more, and nothing that came from it is on its way any longer."""
+        """Note that *tap* no longer exists, or no longer has this tag; no frame of it is on its way any longer."""
 
     def holder_may_have_changed(self, tap: Tap) -> None:
-        """What is at the other end of *tap* went or came: perhaps it is another domain now."""
+        """Note that *tap* got a carrier: the process that holds it may be another domain's."""
 
-    def healed(self, piece: str, name: str) -> None:
-        """A *piece* of the way was gone and is back: the "filter" of the tap *name*; or of the "programs", the
-        "namespace", the "rules" or the "routes" that all taps share what *name* says.
+    def restored(self, piece: str, name: str) -> None:
+        """Note that a piece of the path was missing and has been restored.
+
+        :param piece: "filter" for the filter of one tap; "programs", "namespace", "rules" or "routes" for a part that
+            all taps share.
+        :param name: the tap's name, or the pieces of that part.
         """
 
 
 def is_tap(link: Link, config: SteeringConfig) -> bool:
-    """Whether *config* says that *link* is a tap."""
+    """Return whether *link* is a tap by *config*."""
     return (
         link.ethernet
         and link.kind not in NEVER_TAPS

@@ -1,7 +1,7 @@
-"""Our filter on taps: as :mod:`eve_meta.steering.path.filters`, for thousands of links, one after the other.
+"""The filter of taps: what :mod:`eve_meta.steering.path.filters` does, for thousands of links one after the other.
 
 pyroute2 takes 1.5 ms for the two requests that attach the filter, nearly all of it in an event loop of its own; the
-kernel takes a tenth of that. So pyroute2 writes each request once, and here only the number of the link in it changes.
+kernel takes a tenth of that. So pyroute2 writes each request once, and this module only changes the ifindex in it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pyroute2 import IPBatch
 from pyroute2.netlink.exceptions import NetlinkError
 
-from eve_meta.steering.path.filters import ETH_P_ALL, GONE, HANDLE, INGRESS, PRIORITY, filter_arguments
+from eve_meta.steering.path.filters import ETH_P_ALL, GONE, INGRESS, filter_arguments
+from eve_meta.steering.path.names import FILTER_HANDLE, FILTER_PRIORITY
 from eve_meta.steering.taps.rtnetlink import (
     MESSAGE,
     NLM_F_DUMP,
@@ -37,11 +38,13 @@ RECEIVE_SIZE = 32 * 1024
 
 
 class TapFilter:
-    """Attaches the program with file descriptor *program* to the ingress of links, under *name*.
+    """Attaches a program to the ingress of links, and detaches it.
 
-    Call it in the links' network namespace.
+    To be made and used in the links' network namespace.
 
-    :ivar port: the netlink port that the kernel says these changes came from.
+    :param program: the program's file descriptor.
+    :param name: the program's name, for ``tc filter show``.
+    :ivar port: the netlink port that the kernel names as the origin of these changes.
     """
 
     def __init__(self, program: int, name: str) -> None:
@@ -49,7 +52,13 @@ class TapFilter:
         self._add_qdisc = _written(batch, "add", "ingress")
         self._add = _written(batch, "replace-filter", "bpf", **filter_arguments(program, name))
         self._delete = _written(
-            batch, "del-filter", "bpf", handle=HANDLE, parent=INGRESS, prio=PRIORITY, protocol=ETH_P_ALL
+            batch,
+            "del-filter",
+            "bpf",
+            handle=FILTER_HANDLE,
+            parent=INGRESS,
+            prio=FILTER_PRIORITY,
+            protocol=ETH_P_ALL,
         )
         self._delete_qdisc = _written(batch, "del", "ingress")
         self._sequence = 0
@@ -61,29 +70,34 @@ class TapFilter:
         self._socket.close()
 
     def attach(self, ifindex: int) -> None:
-        """Puts the filter onto a link, in place of ours that may be there, and the qdisc that it needs.
+        """Attach the filter to a link, in place of a filter of ours that may be there, and add the qdisc it needs.
 
-        :raises NetlinkError: as the kernel says.
+        :raises NetlinkError: when the kernel refuses.
         """
-        qdisc, attached = self._do(ifindex, self._add_qdisc, self._add)
-        for error in (0 if qdisc == errno.EEXIST else qdisc, attached):
+        qdisc_error, filter_error = self._do(ifindex, self._add_qdisc, self._add)
+        for error in (0 if qdisc_error == errno.EEXIST else qdisc_error, filter_error):
             if error:
                 raise NetlinkError(error)
 
     def detach(self, ifindex: int) -> None:
-        """Takes our filter from a link's ingress, and the ``ingress`` qdisc too, unless others filter there.
+        """Detach the filter from a link, and delete the ``ingress`` qdisc unless it has filters of others.
 
-        Whose an empty qdisc was cannot be known after a crash; without a filter it does nothing, for nobody. A link
-        that is gone meanwhile took all of it along.
+        After a crash nobody can know who made an empty qdisc; without a filter it has no effect for anybody. A link
+        that has gone meanwhile took both along.
 
-        :raises NetlinkError: as the kernel says.
+        :raises NetlinkError: when the kernel refuses.
         """
         self._unless_gone(ifindex, self._delete)
-        with _without_memory():
-            filtered = self._is_filtered(ifindex)
-        if not filtered:
-            # A clsact is not ours, and refuses to be deleted by this name (EINVAL).
+        if not self._filters(ifindex):
+            # A clsact is not ours, and the kernel refuses to delete it by this name (EINVAL).
             self._unless_gone(ifindex, self._delete_qdisc)
+
+    def is_attached(self, ifindex: int) -> bool:
+        """Return whether the filter is on a link; False where the link is gone.
+
+        :raises NetlinkError: when the kernel has no memory for an answer.
+        """
+        return (FILTER_PRIORITY, FILTER_HANDLE) in self._filters(ifindex)
 
     def _unless_gone(self, ifindex: int, request: bytearray) -> None:
         (error,) = self._do(ifindex, request)
@@ -91,7 +105,7 @@ class TapFilter:
             raise NetlinkError(error)
 
     def _do(self, ifindex: int, *requests: bytearray) -> list[int]:
-        """What the kernel says to *requests* about a link: 0, or an error number, for each."""
+        """Send *requests* about a link; return the kernel's error number for each, or 0."""
         sequences = []
         for request in requests:
             self._sequence += 1
@@ -99,40 +113,43 @@ class TapFilter:
             size, kind, flags, _, _ = MESSAGE.unpack_from(request)
             MESSAGE.pack_into(request, 0, size, kind, flags, self._sequence, 0)
             ERROR.pack_into(request, MESSAGE.size + 4, ifindex)
-        with _without_memory():
-            # The kernel does all of it, and says so, before this returns (netlink_rcv_skb()).
+        with _as_netlink_errors():
+            # The kernel carries all of them out, and answers, before this returns (netlink_rcv_skb()).
             self._socket.send(b"".join(requests))
-            return [self._said(sequence) for sequence in sequences]
+            return [self._answer(sequence) for sequence in sequences]
 
-    def _said(self, sequence: int) -> int:
+    def _answer(self, sequence: int) -> int:
         while True:
             data = self._socket.recv(RECEIVE_SIZE)
-            # What was not read when something failed is nobody's any more.
+            # Answers to earlier requests, left unread when one of those failed, are skipped.
             if MESSAGE.unpack_from(data)[3] == sequence:
                 return -int(ERROR.unpack_from(data, MESSAGE.size)[0])
 
-    def _is_filtered(self, ifindex: int) -> bool:
+    def _filters(self, ifindex: int) -> set[tuple[int, int]]:
+        """Return priority and handle of each filter on a link's ingress; none where the link or the qdisc is gone."""
         self._sequence += 1
         size = MESSAGE.size + TCMSG.size
         head = MESSAGE.pack(size, RTM_GETTFILTER, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0)
-        self._socket.send(head + TCMSG.pack(0, ifindex, 0, INGRESS, 0))
-        found = False
-        while True:
-            data = self._socket.recv(RECEIVE_SIZE)
-            for kind, sequence, _, offset in messages(data):
-                if sequence != self._sequence:
-                    continue
-                if kind in (NLMSG_DONE, NLMSG_ERROR):
-                    return found
-                if kind == RTM_NEWTFILTER:
-                    # A dump names each chain's priority once more, without a handle.
-                    _, _, handle, _, _ = TCMSG.unpack_from(data, offset + MESSAGE.size)
-                    found |= handle != 0
+        filters: set[tuple[int, int]] = set()
+        with _as_netlink_errors():
+            self._socket.send(head + TCMSG.pack(0, ifindex, 0, INGRESS, 0))
+            while True:
+                data = self._socket.recv(RECEIVE_SIZE)
+                for kind, sequence, _, offset in messages(data):
+                    if sequence != self._sequence:
+                        continue
+                    if kind in (NLMSG_DONE, NLMSG_ERROR):
+                        return filters
+                    if kind == RTM_NEWTFILTER:
+                        _, _, handle, _, info = TCMSG.unpack_from(data, offset + MESSAGE.size)
+                        # A dump also names the priority of each chain, in a message without a handle.
+                        if handle:
+                            filters.add((info >> 16, handle))
 
 
 @contextlib.contextmanager
-def _without_memory() -> Iterator[None]:
-    """That the kernel cannot take a request, or say what became of it (ENOBUFS), is an answer like others."""
+def _as_netlink_errors() -> Iterator[None]:
+    """Raise NetlinkError when the kernel has no memory for a request or its answer (ENOBUFS): an error like others."""
     try:
         yield
     except OSError as error:
@@ -140,6 +157,7 @@ def _without_memory() -> Iterator[None]:
 
 
 def _written(batch: IPBatch, *arguments: object, **more: object) -> bytearray:
+    """Return the request that pyroute2 makes of these arguments, for the link with ifindex 1."""
     batch.reset()
     batch.tc(*arguments, 1, **more)
     return bytearray(batch.batch)

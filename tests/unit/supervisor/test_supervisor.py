@@ -300,7 +300,7 @@ def test_taps_and_their_domains_come_and_go(scene: Scene) -> None:
     scene.inventory.by_tap["vnet1"] = DB
     scene.supervisor._following.inventory_changed()
     scene.supervisor.tap_gone(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
-    scene.supervisor.healed("filter", "vnet2")
+    scene.supervisor.restored("filter", "vnet2")
     assert told(scene) == [
         {"event": "domain-lost", **VNET1, **IS_WEB},
         {"event": "domain-found", **VNET1, **IS_DB},
