@@ -112,9 +112,9 @@ def read(taps: Iterable[TapNumbers], supervisor: Supervisor, steering: Steering,
         domains=sum(1 for _ in inventory.domains()),
         problems=len(steering.problems) + sum(1 for _ in inventory.problems()),
         overruns=steering.overruns,
-        unsteered=dict(supervisor.accounting.unsteered),
+        unsteered=dict(supervisor.tallies.unsteered),
         unsteered_drops=drops(steering.counters(0)),
-        heals=dict(supervisor.heals),
+        heals=dict(supervisor.restorations),
         workers=tuple((worker.pid is not None, worker.restarts) for worker in supervisor.workers),
     )
 

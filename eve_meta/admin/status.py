@@ -34,11 +34,11 @@ def status(
             "workers": [{"pid": worker.pid, "restarts": worker.restarts} for worker in supervisor.workers],
             "domains": len(list(inventory.domains())),
             "unsteered": {
-                "requests": dict(supervisor.accounting.unsteered),
+                "requests": dict(supervisor.tallies.unsteered),
                 "drops": drops(steering.counters(0)),
             },
             "overruns": steering.overruns,
-            "heals": dict(supervisor.heals),
+            "heals": dict(supervisor.restorations),
             "problems": [
                 *([] if steering.path_problem is None else [steering.path_problem]),
                 *(f"tap {tap}: {problem}" for tap, problem in sorted(steering.problems.items())),

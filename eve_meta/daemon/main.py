@@ -28,6 +28,7 @@ from eve_meta.admin.status import status
 from eve_meta.config import MAX_WORKERS, Config, load_config, split_address
 from eve_meta.daemon.handover import HandOver
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.runtime.clock import Clock
 from eve_meta.runtime.log import complain, log_to_stderr
 from eve_meta.runtime.reactor import reactor
 from eve_meta.runtime.service_manager import ServiceManager
@@ -79,6 +80,7 @@ def serve(config: Config) -> None:
         workers = config.web.workers or min(os.cpu_count() or 1, MAX_WORKERS)
         supervisor = Supervisor(
             reactor,
+            Clock(monotonic=reactor.seconds),
             inventory,
             worker_config,
             workers,

@@ -1,18 +1,19 @@
-"""What happens on this host, as it happens: taps, domains, what guests read first, refusals, and what was mended.
+"""The events of this host, as they happen: taps, domains, what guests read first, refusals, and what was restored.
 
-The daemon keeps the latest :data:`KEPT` of them. Nothing in them is a guest's own words.
+The daemon keeps the latest :data:`KEPT` events. Nothing in them is text that a guest chose.
 """
 
 from __future__ import annotations
 
 import datetime
 import enum
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import field, frozen
+
+from eve_meta.runtime.clock import Clock
 
 KEPT = 1000
 """Events that are kept: some 400 KB. A boot makes ten, so that a storm of 100 guests can still be read afterwards."""
@@ -31,19 +32,19 @@ class Kind(str, enum.Enum):
     REFUSED = "refused"
     """Guests were refused: a sample, at most one a minute for a tap and one a second in all."""
 
-    HEALED = "healed"
-    """A piece of the way was gone and is back."""
+    RESTORED = "healed"
+    """A piece of the path was gone and has been restored."""
 
     WORKER_STARTED = "worker-started"
 
 
 @frozen
 class Event:
-    """One of them.
+    """An event.
 
-    :ivar number: counts them since the daemon started, from 1.
+    :ivar number: the count of events since the daemon started, from 1.
     :ivar at: seconds since the epoch.
-    :ivar fields: what belongs to it; values are strings, numbers or None.
+    :ivar fields: what belongs to the event; values are strings, numbers or None.
     """
 
     number: int
@@ -53,42 +54,43 @@ class Event:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """It as JSON has it."""
+        """The event as an object of JSON."""
         return {"time": rfc3339(self.at), "event": self.kind.value, **self.fields}
 
 
 def rfc3339(seconds: float) -> str:
-    """*seconds* since the epoch as RFC 3339 has them, in UTC, with milliseconds."""
+    """Return *seconds* since the epoch as a time of RFC 3339, in UTC, with milliseconds."""
     stamp = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return stamp.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 class Events:
-    """The latest events, and who is told of each.
+    """The latest events, and the listeners that each new one is passed to."""
 
-    :param wall: seconds since the epoch.
-    """
-
-    def __init__(self, wall: Callable[[], float] = time.time) -> None:
-        self._wall = wall
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._latest: deque[Event] = deque(maxlen=KEPT)
         self._listeners: list[Callable[[Event], None]] = []
         self._number = 0
 
     def emit(self, kind: Kind, *, at: float | None = None, **fields: Any) -> None:
-        """*kind* happened: now, or at *at* (seconds since the epoch)."""
+        """Record that *kind* happened.
+
+        :param at: when, in seconds of ``CLOCK_MONOTONIC``; now, if None.
+        """
         self._number += 1
-        event = Event(self._number, self._wall() if at is None else at, kind, fields)
+        wall = self._clock.wall() if at is None else self._clock.wall_of_monotonic(at)
+        event = Event(self._number, wall, kind, fields)
         self._latest.append(event)
         for listener in tuple(self._listeners):
             listener(event)
 
     @property
     def latest(self) -> tuple[Event, ...]:
-        """Those that are kept, the oldest first."""
+        """The events that are kept, the oldest first."""
         return tuple(self._latest)
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
-        """Have *listener* called with each event from now on; the result, when called, ends that."""
+        """Call *listener* with each event from now on, until the function that this returns is called."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)

@@ -1,6 +1,6 @@
 """The sockets that guests connect to.
 
-Workers come and go, these stay: what a worker that was taken over did to them outlives it.
+Workers come and go, these sockets stay: what a compromised worker did to them outlives it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from collections.abc import Callable, Sequence
 from twisted.logger import Logger
 
 SO_LOCK_FILTER = 44
-"""Of Linux's ``asm-generic/socket.h``; Python has no name for it. Nobody can attach a socket filter afterwards, which
-would outlive the worker that attached it and drop what it likes, unseen."""
+"""Of Linux's ``asm-generic/socket.h``; Python has no name for it. Nobody can attach a socket filter to a locked socket:
+a filter would outlive the worker that attached it, and drop whatever it likes without a trace."""
 
 
 class Listeners:
-    """The sockets that workers accept on, each on its own: *sockets* at first.
+    """The sockets that workers accept on, each worker on its own.
 
-    :param listen: makes them anew; it raises :class:`~eve_meta.values.problem.Problem` where that is impossible.
-    :param keep: called with them, now and when they are others.
+    :param sockets: the first ones.
+    :param listen: makes new ones; raises :class:`~eve_meta.values.problem.Problem` where that is impossible.
+    :param keep: called with the sockets, now and whenever they are replaced.
     """
 
     _log = Logger()
@@ -36,28 +37,29 @@ class Listeners:
         self._sockets: Sequence[socket.socket] = ()
         self._take(sockets)
 
-    def sound(self, broken: Callable[[], None]) -> Sequence[socket.socket]:
-        """The sockets; where one does not listen any more all are made anew, and *broken* is called before.
+    def get_sound(self, discarded: Callable[[], None]) -> Sequence[socket.socket]:
+        """Return the sockets; where one of them does not listen any more, replace all.
 
+        :param discarded: called before they are replaced.
         :raises Problem: as *listen* does; the next call tries again.
         """
         if not all(map(_listens, self._sockets)):
-            self.give_up("a worker shut a socket that guests connect to")
-            broken()
+            self.discard("a worker shut a socket that guests connect to")
+            discarded()
         if not self._sockets:
             self._take(self._listen())
         return self._sockets
 
-    def give_up(self, why: str) -> None:
-        """Ends them, for whoever has them; the next who asks gets others."""
-        self._log.error("{why}; all these sockets are made anew, and all workers start again", why=why)
+    def discard(self, why: str) -> None:
+        """End the sockets, for whoever has them; the next call of :meth:`get_sound` makes new ones."""
+        self._log.error("{why}; all these sockets are replaced, and all workers start again", why=why)
         for each in self._sockets:
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)  # for those too who hold a copy, and so the port
+                each.shutdown(socket.SHUT_RDWR)  # ends the copies that others hold, too, and so frees the port
         self.close()
 
     def close(self) -> None:
-        """Closes them; whoever else has them may go on."""
+        """Close the sockets; whoever else has them may go on."""
         for each in self._sockets:
             each.close()
         self._sockets = ()

@@ -1,7 +1,7 @@
-"""Passwords that guests post, on their way from a worker to the disk and to whoever else is to know them.
+"""Passwords that guests post, on their path from a worker to the disk and to whoever else has to know them.
 
-The law: whether one is set is known here, whatever the worker knew that took it; and nobody hears that one is set or
-cleared before every worker knows it that answers the domain.
+The law: the supervisor alone decides whether a password is set, whatever the worker that passes one on knew; and nobody
+learns that a password is set or cleared before every worker that answers the domain knows it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from eve_meta.supervisor.tap_table import TapTable
 from eve_meta.wire.password import Outcome
 
 RETRY_TIME = 1.0
-"""Seconds after a password could not be kept in which its tap's next is not tried: no guest is to keep a full or a slow
-disk busy."""
+"""Seconds after a password could not be stored within which the next one of the same tap is not tried: no guest is to
+keep a full or a slow disk busy."""
 
 
 class PostedPasswords:
-    """Takes them, gives them, clears them.
+    """The passwords that guests posted: set, read and cleared.
 
-    :param changed: called with a domain whose password is another; its result comes when all workers that answer the
-        domain know it.
+    :param changed: called with a domain whose password has changed; its result comes when all workers that answer the
+        domain know the change.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class PostedPasswords:
         self._changed = changed
 
     def get(self, domain: UUID) -> str | None:
-        """The password that the guest of *domain* posted, None where it posted none."""
+        """Return the password that the guest of *domain* posted, None where it posted none."""
         return self._passwords.get(domain)
 
     def clear(self, domain: UUID) -> Deferred[None]:
@@ -53,10 +53,12 @@ class PostedPasswords:
         return self._passwords.clear(domain).addCallback(lambda _: self._changed(domain))
 
     def posted(self, worker: int, tag: int, password: str, answer: Callable[[Outcome], None]) -> None:
-        """The worker of that number says that the guest of *tag* posted *password*.
+        """Store the *password* that the guest of *tag* posted, as the worker of that number reports.
 
-        One that a guest took over can set one for any tag that it answers for. But it can replace none, and at most it
+        A compromised worker can set a password for any tag that it answers for. But it can replace none, and at most it
         fills the disk with one for each domain.
+
+        :param answer: called with what became of the password.
         """
         state = self._table.get(tag) if self._table.worker_of(tag) == worker else None
         now = self._reactor.seconds()
@@ -67,7 +69,7 @@ class PostedPasswords:
 
         def stored(outcome: Outcome) -> None:
             if outcome is Outcome.STORED:
-                # Before the guest hears of it: its next request may come by another of its taps.
+                # Before the guest is answered: its next request may come through another of its taps.
                 self._changed(domain).addCallback(lambda _: answer(outcome))
                 return
             if outcome is Outcome.FAILED:

@@ -1,9 +1,8 @@
-"""What the supervisor knows of one tap: whose it is, and what its guest did."""
+"""What the supervisor knows of one tap: its domain, and what that domain's guest did."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from typing import Any
 
@@ -16,30 +15,30 @@ from eve_meta.wire.latency import Histogram, Times
 from eve_meta.wire.requests import Row
 
 GENERATIONS = 4
-"""Meanings of a tag that are remembered, for what workers still have to tell of the last but one."""
+"""Assignments of a tag that are remembered, the latest: workers may still have something to send about earlier ones."""
 
 MAX_REPORTS = 128
 """Reports of a guest that are kept, the latest: those of one boot of cloud-init. They take 60 KB at most."""
 
-_WRITTEN = frozenset({RequestKind.REPORT, RequestKind.PHONE_HOME})
-"""What guests post, where there is nothing to read."""
+_POSTED = frozenset({RequestKind.REPORT, RequestKind.PHONE_HOME})
+"""What guests post to; there is no document to read."""
 
-_REJECTED = 400
-"""The first status that is no answer to what was asked."""
+_FIRST_ERROR = 400
+"""The first status of an answer that brings no document."""
 
 
 class TapState:
-    """A tap, what its domain is, and what came of that domain's requests.
+    """A tap, its domain, and the tallies of that domain's guest.
 
-    What is counted begins anew when one domain follows another, or is no longer known.
+    The tallies begin anew when one domain follows another, or when the domain is no longer known.
 
-    :ivar generation: counts the domains that the tap's tag meant (:mod:`eve_meta.wire.requests`).
+    :ivar generation: the count of the domains that the tap's tag was assigned to (:mod:`eve_meta.wire.requests`).
     :ivar counts: how often each of :data:`eve_meta.wire.counts.NAMES` happened.
-    :ivar asked: what its guest asked for.
+    :ivar asked: what the guest requested.
     :ivar times: how long the answers took.
-    :ivar reports: what its guest's cloud-init told of its boot, but its phone_home.
-    :ivar phone_home: what that told last.
-    :ivar password_failed: when a password of its guest could not be kept, in seconds of the reactor's clock.
+    :ivar reports: what the guest's cloud-init reported of its boot, without its phone_home.
+    :ivar phone_home: its latest phone_home.
+    :ivar password_failed: when a password of the guest could not be stored, in seconds of ``CLOCK_MONOTONIC``.
     """
 
     __slots__ = (
@@ -65,9 +64,9 @@ class TapState:
         self._domains = {0: domain}
         # A dict for a set, and a list for a deque: empty ones take 0.7 KB less of each of thousands of taps.
         self._fetched: dict[tuple[int, RequestKind], None] = {}
-        self._begin(tap.since)
+        self._begin_tallies(tap.since)
 
-    def _begin(self, since: float) -> None:
+    def _begin_tallies(self, since: float) -> None:
         self._first_generation = self.generation
         self.counts: Counter[str] = Counter()
         self.asked = RequestsSeen(since)
@@ -75,8 +74,11 @@ class TapState:
         self.reports: list[BootReport] = []
         self.phone_home: BootReport | None = None
 
-    def assign(self, domain: Domain | None) -> bool:
-        """Let it mean *domain* from now on; say whether that is another one, or none, after one that was known."""
+    def assign(self, domain: Domain | None, now: float) -> bool:
+        """Assign *domain* to the tap at *now*; return whether a known domain was replaced by another, or by none.
+
+        Another value of the same domain, one with the same uuid, replaces nothing.
+        """
         old, self.domain = self.domain, domain
         if old is not None and domain is not None and old.instance_uuid == domain.instance_uuid:
             self._domains[self.generation] = domain
@@ -87,23 +89,24 @@ class TapState:
         self._domains.pop(forgotten, None)
         self._fetched = {fetch: None for fetch in self._fetched if fetch[0] > forgotten}
         if old is not None:
-            self._begin(time.monotonic())
+            self._begin_tallies(now)
         return old is not None
 
     def add(self, row: Row, now: float) -> bool:
-        """Adds what a worker told at *now*; says whether it is of the domain, or of the wait for it."""
+        """Add what a worker sent, which arrived at *now*; return whether it belongs to the domain, or to the wait for
+        it."""
         if not self._first_generation <= row.generation <= self.generation:
             return False
         self.asked.add(row, now)
         return True
 
     def add_times(self, times: Times) -> None:
-        """Adds what a worker told of how long answers took."""
+        """Add what a worker sent of how long its answers took."""
         if self._first_generation <= times.generation <= self.generation:
             self.times.add_all(times)
 
     def add_report(self, generation: int, report: BootReport, now: float) -> None:
-        """Adds what a worker told at *now* that the guest reported."""
+        """Add a report of the guest, which a worker sent and which arrived at *now*."""
         if generation != self.generation or self.domain is None or not self.tap.since <= report.at <= now:
             return
         if report.what is What.PHONE_HOME:
@@ -113,18 +116,21 @@ class TapState:
             del self.reports[:-MAX_REPORTS]
 
     def first_fetch(self, row: Row, now: float) -> Domain | None:
-        """The domain that read what *row* tells for the first time, None where that is no news or cannot be true."""
+        """Return the domain that read a document for the first time, as *row* has it, which arrived at *now*.
+
+        None where it has read that document before, where it got none, and where *row* cannot be true.
+        """
         domain = self._domains.get(row.generation)
         fetch = (row.generation, row.kind)
         sound = self.tap.since <= row.first <= row.last <= now
-        if domain is None or row.status >= _REJECTED or not sound or fetch in self._fetched or row.kind in _WRITTEN:
+        if domain is None or row.status >= _FIRST_ERROR or not sound or fetch in self._fetched or row.kind in _POSTED:
             return None
         self._fetched[fetch] = None
         return domain
 
 
 def event_fields(tap: Tap, domain: Domain | None) -> dict[str, Any]:
-    """What an event says of *tap*, and of *domain* behind it."""
+    """Return the fields of an event that name *tap*, and *domain* behind it."""
     fields: dict[str, Any] = {"tap": tap.name, "tag": tap.tag, "ifindex": tap.ifindex}
     if domain is not None:
         fields |= {"uuid": str(domain.instance_uuid), "name": domain.display_name}

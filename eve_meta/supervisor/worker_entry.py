@@ -1,4 +1,4 @@
-"""What a worker is told of a tap: its entry in the worker's table."""
+"""What a worker knows of a tap: the entry in its table, which the supervisor makes and sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eve_meta.wire.messages import PutTap
 class WorkerEntries:
     """Makes the entries.
 
-    :param tokens: what holds for domains that do not say.
+    :param tokens: the policy for domains that have none of their own.
     """
 
     def __init__(self, tokens: TokenPolicy, token_keys: TokenKeys, passwords: Passwords) -> None:
@@ -24,11 +24,11 @@ class WorkerEntries:
         self._passwords = passwords
         self._converter = make_converter()
 
-    def of(self, state: TapState) -> tuple[PutTap, bytes]:
-        """The tap of *state* with its domain, which is the payload, as both are now."""
+    def entry_of(self, state: TapState) -> tuple[PutTap, bytes]:
+        """Return the entry of the tap of *state*, and as its payload the domain in JSON, both as they are now."""
         tap, domain = state.tap, state.domain
         if domain is None:
-            return unknown(state), b""
+            return unknown_entry(state), b""
         entry = PutTap(
             tag=tap.tag,
             tap=tap.name,
@@ -41,7 +41,7 @@ class WorkerEntries:
         return entry, json.dumps(self._converter.unstructure(domain, Domain), separators=(",", ":")).encode()
 
 
-def unknown(state: TapState) -> PutTap:
-    """The tap of *state* without its domain."""
+def unknown_entry(state: TapState) -> PutTap:
+    """Return the entry of the tap of *state* as one whose domain is unknown."""
     tap = state.tap
     return PutTap(tag=tap.tag, tap=tap.name, since=tap.since, generation=state.generation)

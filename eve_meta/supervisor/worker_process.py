@@ -1,4 +1,8 @@
-"""A worker as the supervisor sees it: its process, which is started, ended, and started again when it dies."""
+"""A worker as the supervisor sees it: its process, which is started, stopped, and started again when it dies.
+
+The law: a worker without its link, or one that sends what no sound worker sends, is killed, and another process takes
+its place; however often that happens, it costs the guests of other workers little time.
+"""
 
 from __future__ import annotations
 
@@ -13,44 +17,53 @@ from typing import Any, cast
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IDelayedCall, IProcessTransport, IReactorProcess
+from twisted.internet.interfaces import IProcessTransport, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eve_meta.supervisor import worker_link
+from eve_meta.runtime.timer import Timer
+from eve_meta.supervisor.worker_events import WorkerEvents
 from eve_meta.supervisor.worker_feed import Content
-from eve_meta.supervisor.worker_link import Hearers, WorkerLink
+from eve_meta.supervisor.worker_link import LinkReactor, WorkerLink
 from eve_meta.supervisor.worker_log import WorkerLog
 from eve_meta.values.problem import Problem
 from eve_meta.wire.channel import CHANNEL_FD, FIRST_LISTENER_FD
 from eve_meta.wire.messages import PutTap, RemoveTap
 
 RESTART_DELAYS = (0.0, 0.1, 0.5, 1.0, 5.0)
-"""Seconds until a worker that died is started again: the n-th time in a row after the n-th of these."""
+"""Seconds until a worker that died is started again: after its n-th death in a row, the n-th of these."""
 
 BLAMELESS_DELAY = 1.0
-"""Seconds at most until one is started again that was killed for what another did: a worker that was taken over again
-and again is not to keep the guests of the others without an answer for as long as its own."""
+"""Seconds at most until a worker is started again that was killed for what another worker did: one that is compromised
+again and again must not keep the guests of the others without an answer for as long as its own."""
 
 STEADY_TIME = 10.0
-"""Seconds that a worker must live for its next death to be the first in a row."""
+"""Seconds that a worker must live for its next death to count as the first in a row."""
 
 DRAIN_TIMEOUT = 4.0
-"""Seconds that a worker has to say that its guests are done: it gives them two
+"""Seconds within which a worker must report that it is drained: it gives its guests two
 (:data:`eve_meta.web.worker.END_TIME`)."""
 
 STOP_TIMEOUT = 3.0
-"""Seconds that a worker has to end when told to; then it is killed."""
+"""Seconds that a worker has to end when it is stopped; then it is killed."""
 
 
-class ProcessReactor(IReactorProcess, worker_link.LinkReactor):
+class ProcessReactor(IReactorProcess, LinkReactor):
     """What a worker's process needs of the reactor."""
 
 
 @frozen(kw_only=True)
 class WorkerConfig:
-    """How workers are started: their user, their whole file system, and what they need of the configuration."""
+    """How workers are started.
+
+    :ivar uid: the user that they run as.
+    :ivar gid: the group that they run as.
+    :ivar root: the empty folder that is their whole file system.
+    :ivar domain_wait: as ``[web] domain_wait`` of the configuration, in seconds.
+    :ivar hop_limit: as ``[web] hop_limit``.
+    :ivar hosts: as ``[web] hosts``.
+    """
 
     uid: int
     gid: int
@@ -63,13 +76,12 @@ class WorkerConfig:
 class WorkerProcess(ProcessProtocol):
     """One worker, however often it is started.
 
-    :param listeners: gives the sockets for a new process to accept on.
-    :param entered: a context within which a child is born in the private namespace.
-    :param started: called with a new worker, to tell it the table.
-    :param accepting: called when it accepts connections.
-    :param hearers: hear what it says of its guests.
-    :ivar pid: the process, or None between two.
-    :ivar accepts: whether it has said that it accepts connections.
+    :param get_listeners: returns the sockets for a new process to accept on, or raises
+        :class:`~eve_meta.values.problem.Problem`.
+    :param in_namespace: makes a context within which a child is born in the private network namespace.
+    :param events: acts on what happens to the worker, and takes what it sends about its guests.
+    :ivar pid: the process, None while there is none.
+    :ivar accepts: whether the worker has begun to accept connections.
     :ivar restarts: how often it died.
     """
 
@@ -80,28 +92,24 @@ class WorkerProcess(ProcessProtocol):
         reactor: ProcessReactor,
         config: WorkerConfig,
         number: int,
-        listeners: Callable[[], Sequence[socket.socket]],
         *,
-        entered: Callable[[], AbstractContextManager[None]],
-        started: Callable[[WorkerProcess], None],
-        accepting: Callable[[], None],
-        hearers: Hearers,
+        get_listeners: Callable[[], Sequence[socket.socket]],
+        in_namespace: Callable[[], AbstractContextManager[None]],
+        events: WorkerEvents,
     ) -> None:
         self._reactor = reactor
         self._config = config
         self._number = number
-        self._listeners = listeners
-        self._entered = entered
-        self._started = started
-        self._accepting = accepting
-        self._hearers = hearers
+        self._get_listeners = get_listeners
+        self._in_namespace = in_namespace
+        self._events = events
         self._process: IProcessTransport | None = None
         self._link: WorkerLink | None = None
         self._output: WorkerLog | None = None
         self._killed = self._blameless = False
         self._born = 0.0
         self._deaths_in_a_row = 0
-        self._restart: IDelayedCall | None = None
+        self._restart = Timer(reactor, self.start)
         self._drained: Deferred[None] | None = None
         self._stopped: Deferred[None] | None = None
         self.pid: int | None = None
@@ -109,32 +117,24 @@ class WorkerProcess(ProcessProtocol):
         self.restarts = 0
 
     def start(self) -> None:
-        """Starts the process and tells it the table; where that is impossible, tries again later."""
-        self._restart = None
+        """Start a process and have it sent its taps; where that is impossible, try again later."""
         try:
             self._spawn()
         except (OSError, Problem) as error:
             self._log.error(
-                "worker {number} cannot start: {error}; it is tried again in {delay} s",
+                "worker {number} cannot start: {error}; the next try is in {delay} s",
                 number=self._number,
                 error=error,
                 delay=self._start_later(0.0),
             )
 
     def _spawn(self) -> None:
-        listeners = self._listeners()
+        listeners = self._get_listeners()
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)
-            # Before there is a process, which would have to be ended again.
-            link = WorkerLink(
-                self._reactor,
-                ours.fileno(),
-                self._hearers,
-                drained=self._drain_ended,
-                distrusted=self._distrust,
-                closed=lambda: self._link_closed(link),
-            )
+            # Before the process starts: were it to fail afterwards, the process would have to be ended again.
+            link = WorkerLink(self._reactor, ours.fileno(), self, self._events)
             arguments = (
                 *(sys.executable, "-I", "-m", "eve_meta.web.worker"),  # -I: nothing from the current directory
                 *("--root", str(self._config.root)),
@@ -147,7 +147,7 @@ class WorkerProcess(ProcessProtocol):
             files: dict[int, int | str] = {2: "r", CHANNEL_FD: theirs.fileno()}
             files |= {fd: listener.fileno() for fd, listener in enumerate(listeners, FIRST_LISTENER_FD)}
             try:
-                with self._entered():
+                with self._in_namespace():
                     self._process = self._reactor.spawnProcess(
                         self,
                         sys.executable,
@@ -169,99 +169,100 @@ class WorkerProcess(ProcessProtocol):
             resume=lambda: self._read_output(True),
         )
         if self._link is not None:
-            self._link.ignore()  # that of the one before, of which not all has been read
+            self._link.ignore()  # the link of the process before; part of what that sent may still be unread
         self._link = link
-        self._started(self)
+        self._events.started()
 
     def drain(self) -> Deferred[None]:
-        """Has the process accept no more and answer what was asked, and starts no other.
+        """Have the process accept no more connections and answer what was requested, and start no other process.
 
         The result comes when it has, when it is gone, or after :data:`DRAIN_TIMEOUT`.
         """
         self._drained = Deferred()
         drained = self._drained
         self.accepts = False
-        self._start_no_more()
+        self._restart.cancel()
         if self._process is None or self._link is None:
-            self._drain_ended()
+            self.link_drained()
         else:
             self._link.drain()
-            timeout = self._reactor.callLater(DRAIN_TIMEOUT, self._drain_ended)
-            drained.addCallback(lambda _: timeout.cancel() if timeout.active() else None)
+            timeout = Timer(self._reactor, self.link_drained)
+            timeout.start(DRAIN_TIMEOUT)
+            drained.addCallback(lambda _: timeout.cancel())
         return drained
 
-    def _drain_ended(self) -> None:
-        if self._drained is not None and not self._drained.called:
-            self._drained.callback(None)
-
-    def _start_no_more(self) -> None:
-        if self._restart is not None:
-            self._restart.cancel()
-            self._restart = None
-
     def stop(self) -> Deferred[None]:
-        """Ends the process; the result comes when it is gone."""
+        """End the process; the result comes when it is gone."""
         self._stopped = Deferred()
         stopped = self._stopped
-        self._start_no_more()
+        self._restart.cancel()
         if self._process is None:
             stopped.callback(None)
         elif self._link is not None:
-            # It finishes what it says to guests where only the channel ends, as when we die.
+            # A signal as well: where only the channel ends, as when we die, the worker finishes its answers first.
             with contextlib.suppress(ProcessExitedAlready, PermissionError):
                 self._process.signalProcess("HUP")
             self._link.abort()
-            kill = self._reactor.callLater(STOP_TIMEOUT, self.kill)
-            stopped.addCallback(lambda _: kill.cancel() if kill.active() else None)
+            timeout = Timer(self._reactor, self.kill)
+            timeout.start(STOP_TIMEOUT)
+            stopped.addCallback(lambda _: timeout.cancel())
         return stopped
 
-    # One that is not there is told everything when it is.
+    # A worker without a process is sent nothing: its next process is sent everything when it starts.
 
-    def at_once(self, message: PutTap | RemoveTap) -> None:
-        """Tells the worker *message*, as :meth:`eve_meta.supervisor.worker_feed.WorkerFeed.at_once`."""
+    def send_now(self, message: PutTap | RemoveTap) -> None:
+        """Send the worker *message*, as :meth:`eve_meta.supervisor.worker_feed.WorkerFeed.send_now`."""
         if self._link is not None:
-            self._link.feed.at_once(message)
+            self._link.feed.send_now(message)
 
     def put(self, tag: int, content: Content) -> None:
-        """Tells the worker of *tag*, as :meth:`eve_meta.supervisor.worker_feed.WorkerFeed.put`."""
+        """Send the worker *content*, as :meth:`eve_meta.supervisor.worker_feed.WorkerFeed.put`."""
         if self._link is not None:
             self._link.feed.put(tag, content)
 
     def begin(self) -> None:
-        """Lets the worker accept connections when it knows all that it is being told."""
+        """Let the worker accept connections as soon as it knows all that it is being sent."""
         link = self._link
         if link is None:
             return
 
         def begun(_: None) -> None:
-            # Not when it closed instead.
+            # Unless the result came because the link was closed.
             if self._link is link:
                 self.accepts = True
-                self._accepting()
+                self._events.accepting()
 
         link.begin().addCallback(begun)
 
-    def report(self) -> Deferred[None]:
-        """As :meth:`eve_meta.supervisor.worker_link.WorkerLink.report`; fires at once where there is no link."""
-        return succeed(None) if self._link is None else self._link.report()
+    def request_counts(self) -> Deferred[None]:
+        """As :meth:`eve_meta.supervisor.worker_link.WorkerLink.request_counts`; without a link, done at once."""
+        return succeed(None) if self._link is None else self._link.request_counts()
 
-    def _distrust(self, which: str) -> None:
-        self._log.error("worker {number} said what {which}; it is killed", number=self._number, which=which)
+    # -- the owner of its link (LinkOwner) --
+
+    def link_drained(self) -> None:
+        """End the wait of :meth:`drain`."""
+        if self._drained is not None and not self._drained.called:
+            self._drained.callback(None)
+
+    def link_distrusted(self, reason: str) -> None:
+        """Kill the process for what it sent."""
+        self._log.error("worker {number} is killed: it sent {reason}", number=self._number, reason=reason)
         self.kill()
 
-    def _link_closed(self, link: WorkerLink) -> None:
+    def link_closed(self, link: WorkerLink) -> None:
+        """Kill the process: without its link it would serve what is no longer true."""
         if link is not self._link:
-            return  # that of a process that is gone, or never was
+            return  # the link of a process that is gone, or that could not be started
         self._link = None
         self.accepts = False
-        # Without its link it would serve what is no longer true.
         if self._stopped is None:
             self.kill()
 
     def kill(self, *, blameless: bool = False) -> None:
-        """Ends the process at once, and hears no more of it; another one follows.
+        """End the process at once, and take nothing more from it; another process follows.
 
-        :param blameless: whether that is for what another one did.
+        :param blameless: whether it is killed for what another worker did.
         """
         if not self._killed:
             self._killed, self._blameless = True, blameless
@@ -284,11 +285,11 @@ class WorkerProcess(ProcessProtocol):
             self._output.received(data)
 
     def processExited(self, reason: Failure) -> None:
-        # Else, with a pipe that nobody reads, the process would never count as ended.
+        # A pipe that is paused would never reach its end, and Twisted would never report the process as ended.
         if self._output is not None:
             self._output.ended()
 
-    # -- its end --
+    # -- the end of the process --
 
     def processEnded(self, reason: Failure) -> None:
         if self._output is not None:
@@ -297,7 +298,7 @@ class WorkerProcess(ProcessProtocol):
         self.accepts = False
         pid, self.pid = self.pid, None
         if self._drained is not None:
-            self._drain_ended()
+            self.link_drained()
         if self._stopped is not None:
             self._stopped.callback(None)
         if self._drained is not None or self._stopped is not None:
@@ -314,10 +315,10 @@ class WorkerProcess(ProcessProtocol):
         )
 
     def _start_later(self, lived: float) -> float:
-        """Has it started again; gives the seconds until then."""
+        """Have the worker started again; return the seconds until then."""
         self._deaths_in_a_row = 1 if lived >= STEADY_TIME else self._deaths_in_a_row + 1
         delay = RESTART_DELAYS[min(self._deaths_in_a_row, len(RESTART_DELAYS)) - 1]
         if self._blameless:
             delay = min(delay, BLAMELESS_DELAY)
-        self._restart = self._reactor.callLater(delay, self.start)
+        self._restart.start(delay)
         return delay

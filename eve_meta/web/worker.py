@@ -66,7 +66,7 @@ PIECE = 32 * 1024
 PASSWORD_RETRY_TIME = 2.0
 """Seconds after a password could not be kept in which its tap's next fails without the supervisor: by passwords alone
 guests must not make a worker say more than the supervisor suffers
-(:data:`eve_meta.supervisor.worker_link.SAY_RATE`)."""
+(:data:`eve_meta.supervisor.worker_link.INPUT_RATE`)."""
 
 END_TIME = 2.0
 """Seconds in which guests can read what they asked for, when this worker ends and the way to them stays."""

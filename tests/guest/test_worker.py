@@ -179,7 +179,7 @@ def test_it_is_killed_when_it_floods_its_supervisor(stage: Scene) -> None:
                     copy.sendall(frames)
             break
     eventually(lambda: worker(stage) != pid, BACK_OFF + RESTART_TIME)
-    assert "is more than any sound worker says" in stage.daemon.log_tail(5)
+    assert "it sent more than any sound worker sends" in stage.daemon.log_tail(5)
     assert Identity.asked_by(guest(stage, 1)) == Identity.of(1)
     assert stage.status_of("vnet1")["requests"].get("timeout", 0) < 2**53
 

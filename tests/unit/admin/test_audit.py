@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import capturedLogs, eventAsText
 
 from eve_meta.admin.audit import LOG_EVERY, MAX_WAITING, OLD_FILES, Audit, AuditFile
+from eve_meta.runtime.clock import Clock
 from eve_meta.supervisor.events import Events, Kind
 from eve_meta.values.problem import Problem
 
@@ -36,7 +37,7 @@ def at_once(call: Callable[[], None]) -> Deferred[None]:
 
 def auditing(write: Any, in_thread: Any = at_once) -> tuple[Events, Audit, list[float]]:
     now = [1000.0]
-    events = Events(lambda: 0.5)
+    events = Events(Clock(monotonic=lambda: 0.0, wall=lambda: 0.5))
     return events, Audit(events, write, in_thread, lambda: now[0]), now
 
 
@@ -45,7 +46,7 @@ def test_a_line_is_added_for_each_first_fetch_and_for_nothing_else(tmp_path: Pat
     events, _, _ = auditing(AuditFile(path).append)
     events.emit(Kind.TAP_APPEARED, tap="vnet1")
     events.emit(Kind.FIRST_FETCH, **READ)
-    events.emit(Kind.FIRST_FETCH, at=2.25, **READ)
+    events.emit(Kind.FIRST_FETCH, at=1.75, **READ)
     one, two = (json.loads(line) for line in path.read_text().splitlines())
     assert one == {"time": "1970-01-01T00:00:00.500Z", **READ}
     assert two["time"] == "1970-01-01T00:00:02.250Z"

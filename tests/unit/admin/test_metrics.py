@@ -121,10 +121,10 @@ class _Nothing:
 
     def __init__(self) -> None:
         self.unsteered: dict[str, int] = {}
-        self.heals: dict[str, int] = {}
+        self.restorations: dict[str, int] = {}
         self.asked: list[Deferred[None]] = []
         self.problems: Any = dict
-        self.namespace = self.accounting = self
+        self.namespace = self.tallies = self
 
     def current_counts(self) -> Deferred[None]:
         self.asked.append(Deferred())

@@ -11,6 +11,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 
 from eve_meta.admin.server import AdminFactory
+from eve_meta.runtime.clock import Clock
 from eve_meta.supervisor.events import KEPT, Events, Kind
 from eve_meta.values.problem import Problem
 
@@ -33,7 +34,7 @@ QUESTIONS: dict[str, Any] = {
 
 def ask(line: bytes) -> Any:
     """What is answered by now."""
-    protocol = AdminFactory(QUESTIONS, Events()).buildProtocol(None)
+    protocol = AdminFactory(QUESTIONS, Events(Clock())).buildProtocol(None)
     transport = StringTransport()
     protocol.makeConnection(transport)
     protocol.dataReceived(line + b"\n")
@@ -114,25 +115,25 @@ def following(events: Events) -> tuple[Any, Reader]:
 
 
 def test_who_follows_gets_the_latest_and_what_comes() -> None:
-    events = Events()
-    events.emit(Kind.HEALED, name="0")
+    events = Events(Clock())
+    events.emit(Kind.RESTORED, name="0")
     protocol, reader = following(events)
-    events.emit(Kind.HEALED, name="1")
+    events.emit(Kind.RESTORED, name="1")
     assert (reader.events(), reader.disconnecting) == (["0", "1"], False)
     protocol.connectionLost()
-    events.emit(Kind.HEALED, name="2")
+    events.emit(Kind.RESTORED, name="2")
     assert reader.events() == ["0", "1"]
 
 
 def test_who_reads_slowly_misses_none_or_is_cut_off() -> None:
-    events = Events()
+    events = Events(Clock())
     slow, gone = following(events)[1], following(events)[1]
     for reader in (slow, gone):
         cast(Any, reader.producer).pauseProducing()
     for number in range(KEPT):
-        events.emit(Kind.HEALED, name=str(number))
+        events.emit(Kind.RESTORED, name=str(number))
     assert (slow.events(), slow.aborted, gone.aborted) == ([], False, False)
     cast(Any, slow.producer).resumeProducing()
     assert slow.events() == [str(number) for number in range(KEPT)]
-    events.emit(Kind.HEALED, name="one too many")
+    events.emit(Kind.RESTORED, name="one too many")
     assert (slow.events()[-1], slow.aborted, gone.aborted) == ("one too many", False, True)

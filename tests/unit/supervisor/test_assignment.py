@@ -1,22 +1,21 @@
-"""Which taps are looked at when the inventory has changed, and when."""
+"""Which taps are refreshed when the inventory has changed, and when."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 import pytest
 from attrs import evolve
-from twisted.internet.task import Clock
 
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.steering.taps.tap import Tap
-from eve_meta.supervisor import assignment as module
-from eve_meta.supervisor.assignment import AT_ONCE, Assignment
+from eve_meta.supervisor.assignment import AT_ONCE, LONG, REST, Assignment
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.supervisor.tap_table import TapTable
 from eve_meta.values.domain import Domain
 from tests.unit.fake_inventory import FakeInventory
+from tests.unit.turns import TurnClock
 
 WEB = Domain(uuid=UUID(int=1), name="web1")
 DB = Domain(uuid=UUID(int=2), name="db1")
@@ -24,29 +23,33 @@ MANY = 2 * AT_ONCE + 10
 
 
 class Scene:
-    """Taps vnet1 and so on, of which the inventory knows no domain."""
+    """Taps vnet1 and so on, whose domains the inventory does not know.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "LONG", 1000.0)  # however slow this machine is
-        self.clock = Clock()
+    :ivar look_time: seconds that a look at the inventory's changes takes.
+    """
+
+    def __init__(self) -> None:
+        self.clock = TurnClock()
         self.inventory = FakeInventory()
         self.table = TapTable(1)
         self.looks = 0
+        self.look_time = 0.0
         self.caught_up = 0
-        self.following = Assignment(
+        self.assignment = Assignment(
             self.clock,
             cast(Inventory, self.inventory),
             self.table,
             refresh=self._refresh,
-            general=self._looked,
+            refresh_general=self._refresh_general,
             caught_up=self._caught_up,
         )
 
     def _refresh(self, state: TapState) -> None:
-        state.assign(self.inventory.domain_of(state.tap.name))
+        state.assign(self.inventory.domain_of(state.tap.name), self.clock.seconds())
 
-    def _looked(self) -> None:
+    def _refresh_general(self) -> None:
         self.looks += 1
+        self.clock.rightNow += self.look_time
 
     def _caught_up(self) -> None:
         self.caught_up += 1
@@ -55,103 +58,111 @@ class Scene:
         for tag, name in enumerate(names, len(self.table) + 1):
             state = TapState(Tap(name, 100 + tag, tag, 0.0, True), self.inventory.domain_of(name))
             self.table.add(state)
-            self.following.taps_changed(state.tap)
+            self.assignment.taps_changed(state.tap)
 
     def remove(self, tag: int) -> None:
-        self.following.taps_changed(self.table.remove(tag).tap)
+        self.assignment.taps_changed(self.table.remove(tag).tap)
 
-    def all_mean(self, domain: Domain) -> None:
-        """The inventory hears that all taps mean *domain*."""
+    def assign_all(self, domain: Domain) -> None:
+        """Have the inventory know *domain* behind all taps."""
         self.inventory.by_tap = dict.fromkeys(self.table.names, domain)
-        self.following.inventory_changed()
+        self.assignment.inventory_changed()
 
-    def assign(self, domain: Domain | None) -> int:
-        """How many taps mean *domain*."""
+    def assigned_to(self, domain: Domain | None) -> int:
+        """Return how many taps are assigned to *domain*."""
         return sum(state.domain is domain for state in self.table)
 
 
 @pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
-    return Scene(monkeypatch)
+def scene() -> Scene:
+    return Scene()
 
 
-def test_only_taps_that_a_change_concerns_are_asked_for(scene: Scene) -> None:
+def test_a_change_looks_up_only_the_taps_that_it_concerns(scene: Scene) -> None:
     """With thousands of taps, what is done for one must not be done for each."""
     scene.add("vnet1", "vnet2", "vnet3")
     scene.clock.advance(0)
-    scene.inventory.told.clear()
-    scene.inventory.asked.clear()
+    scene.inventory.tap_changes.clear()
+    scene.inventory.looked_up.clear()
     scene.inventory.concerned = {"vnet2", "no tap of ours"}
     scene.inventory.by_tap["vnet2"] = DB
-    scene.following.inventory_changed()
-    assert set(scene.inventory.asked) == {"vnet2"}
+    scene.assignment.inventory_changed()
+    assert set(scene.inventory.looked_up) == {"vnet2"}
     assert scene.table[2].domain is DB
 
 
-def test_the_inventory_is_told_once_of_taps_that_came_and_went_in_one_turn(scene: Scene) -> None:
+def test_the_inventory_learns_once_of_all_taps_that_appear_and_go_in_one_turn(scene: Scene) -> None:
     scene.add("vnet1", "vnet2")
     scene.remove(1)
-    assert scene.inventory.told == []
+    assert scene.inventory.tap_changes == []
     scene.clock.advance(0)
-    assert scene.inventory.told == [({"vnet2"}, {"vnet1"})]
+    assert scene.inventory.tap_changes == [({"vnet2"}, {"vnet1"})]
     assert scene.caught_up == 1
 
 
-def test_a_name_that_another_tap_has_still_is_not_gone(scene: Scene) -> None:
-    """Where messages of the kernel were lost, the new one may be heard of before the end of the old one."""
+def test_a_name_that_another_tap_still_has_is_not_gone(scene: Scene) -> None:
+    """Where messages of the kernel were lost, a new tap may appear before the old one of its name goes."""
     scene.add("vnet1", "vnet1")
     scene.inventory.concerned = {"vnet1"}
-    scene.all_mean(DB)
-    assert scene.assign(DB) == 2
+    scene.assign_all(DB)
+    assert scene.assigned_to(DB) == 2
     scene.remove(1)
     scene.clock.advance(0)
-    assert scene.inventory.told == [({"vnet1"}, set())]
-    scene.all_mean(WEB)
-    assert scene.assign(WEB) == 1
+    assert scene.inventory.tap_changes == [({"vnet1"}, set())]
+    scene.assign_all(WEB)
+    assert scene.assigned_to(WEB) == 1
 
 
-def test_many_taps_get_their_domain_in_turns_but_lose_it_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    turns: list[Any] = []
-
-    def later(_: float, call: Any) -> Any:
-        turns.append(call)
-        return call
-
-    monkeypatch.setattr(scene.clock, "callLater", later)
+def test_many_taps_get_their_domain_in_turns_but_lose_it_at_once(scene: Scene) -> None:
     scene.add(*(f"many{number}" for number in range(MANY)))
-    turns.clear()
-    scene.all_mean(WEB)
-    assert (scene.assign(WEB), len(turns)) == (AT_ONCE, 1)
-    turns.pop()()
-    assert (scene.assign(WEB), len(turns), scene.caught_up) == (AT_ONCE * 2, 1, 0)
-    scene.all_mean(DB)
-    assert (scene.assign(WEB), scene.assign(DB)) == (0, AT_ONCE * 2)
-    while turns:
-        turns.pop()()
-    assert scene.assign(DB) == MANY
+    scene.clock.turn()
+    scene.caught_up = 0
+    scene.assign_all(WEB)
+    assert (scene.assigned_to(WEB), len(scene.clock.calls)) == (AT_ONCE, 1)
+    scene.clock.turn()
+    assert (scene.assigned_to(WEB), len(scene.clock.calls), scene.caught_up) == (AT_ONCE * 2, 1, 0)
+    scene.assign_all(DB)
+    assert (scene.assigned_to(WEB), scene.assigned_to(DB)) == (0, AT_ONCE * 2)
+    scene.clock.turns()
+    assert scene.assigned_to(DB) == MANY
     assert scene.caught_up == 1
 
 
-def test_a_domain_that_is_another_but_the_same_vm_waits_for_its_turn(scene: Scene) -> None:
+def test_a_changed_value_of_the_same_domain_waits_for_its_turn(scene: Scene) -> None:
     scene.add(*(f"many{number}" for number in range(MANY)))
-    scene.all_mean(WEB)
+    scene.assign_all(WEB)
     scene.clock.advance(0)
-    other = evolve(WEB, hostname="other")
-    scene.all_mean(other)
-    assert (scene.assign(WEB), scene.assign(other)) == (MANY - AT_ONCE, AT_ONCE)
+    changed = evolve(WEB, hostname="other")
+    scene.assign_all(changed)
+    assert (scene.assigned_to(WEB), scene.assigned_to(changed)) == (MANY - AT_ONCE, AT_ONCE)
     scene.clock.advance(0)
-    assert scene.assign(other) == MANY
+    assert scene.assigned_to(changed) == MANY
 
 
-def test_after_a_look_that_took_long_the_next_has_to_wait(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LONG", -1.0)
-    monkeypatch.setattr(module, "REST", 1e9)
+def test_after_a_look_that_took_long_the_next_has_to_wait(scene: Scene) -> None:
+    scene.look_time = 2 * LONG
     for _ in range(3):
-        scene.following.inventory_changed()
+        scene.assignment.inventory_changed()
     assert scene.looks == 1
-    (call,) = scene.clock.getDelayedCalls()
-    scene.clock.advance(call.getTime())
+    scene.clock.advance(REST * scene.look_time * 0.99)
+    assert scene.looks == 1
+    scene.clock.advance(REST * scene.look_time * 0.01)
     assert scene.looks == 2
-    scene.following.inventory_changed()
-    scene.following.stop()
+    scene.assignment.inventory_changed()
+    scene.assignment.stop()
     assert scene.clock.getDelayedCalls() == []
+
+
+def test_after_a_look_that_was_quick_the_next_is_taken_at_once(scene: Scene) -> None:
+    scene.look_time = LONG / 2
+    for _ in range(3):
+        scene.assignment.inventory_changed()
+    assert scene.looks == 3
+
+
+def test_nothing_is_refreshed_once_it_is_stopped(scene: Scene) -> None:
+    scene.add("vnet1")
+    scene.assignment.stop()
+    scene.clock.advance(0)
+    scene.assign_all(WEB)
+    assert (scene.inventory.tap_changes, scene.assigned_to(WEB), scene.clock.getDelayedCalls()) == ([], 0, [])

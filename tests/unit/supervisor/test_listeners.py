@@ -1,4 +1,4 @@
-"""The sockets that guests connect to, and what becomes of them when a guest that took a worker over shuts one."""
+"""The sockets that guests connect to, and what becomes of them when a compromised worker shuts one."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ def listening(port: int = 0) -> socket.socket:
     return listener
 
 
-def test_a_socket_that_a_worker_shut_is_made_anew() -> None:
+def test_sockets_are_replaced_when_a_worker_shut_one() -> None:
     old = (listening(), listening())
     port = old[1].getsockname()[1]
-    held = old[1].dup()  # by a worker that lives
-    fail, broken = [True], list[int]()
+    copy = old[1].dup()  # as a worker that lives holds it
+    failing, discarded = [True], list[int]()
     kept: list[Sequence[socket.socket]] = []
 
     def listen() -> Sequence[socket.socket]:
-        if fail[0]:
+        if failing[0]:
             raise Problem("not now")
         return (listening(port),)
 
     listeners = Listeners(old, listen, kept.append)
 
-    def sound() -> Sequence[socket.socket]:
-        return listeners.sound(lambda: broken.append(1))
+    def get_sound() -> Sequence[socket.socket]:
+        return listeners.get_sound(lambda: discarded.append(1))
 
-    assert sound() == old
-    assert (broken, kept) == ([], [old])
+    assert get_sound() == old
+    assert (discarded, kept) == ([], [old])
     old[0].shutdown(socket.SHUT_RDWR)
     with pytest.raises(Problem):
-        sound()
+        get_sound()
     assert [listener.fileno() for listener in old] == [-1, -1]
-    fail[0] = False
-    (new,) = sound()
-    assert sound() == (new,)
-    assert (broken, kept) == ([1], [old, (new,)])
-    with pytest.raises(PermissionError):  # it may not be deafened either
+    failing[0] = False
+    (new,) = get_sound()
+    assert get_sound() == (new,)
+    assert (discarded, kept) == ([1], [old, (new,)])
+    with pytest.raises(PermissionError):  # a worker cannot make it deaf either
         new.setsockopt(socket.SOL_SOCKET, 26, bytes(16))  # SO_ATTACH_FILTER
     listeners.close()
-    held.close()
+    copy.close()

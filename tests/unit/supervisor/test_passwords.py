@@ -1,4 +1,4 @@
-"""What becomes of the passwords that guests post, and what is not taken from a worker that a guest took over."""
+"""What becomes of the passwords that guests post, and what is not taken from a compromised worker."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ DB = Domain(uuid=UUID(int=2), name="db1")
 
 @frozen
 class Scene:
-    """Two workers and four taps: 1 and 3 are web1's, 2 is db1's, and 4 is nobody's; all workers know of it at once."""
+    """Two workers and four taps: 1 and 3 are web1's, 2 is db1's, 4 has no domain; all workers know changes at once."""
 
     clock: Clock
     passwords: PostedPasswords
     failing: list[bool] = field(factory=lambda: [False])
 
     def post(self, tag: int, text: str = "secret", worker: int | None = None) -> list[Outcome]:
-        """What a worker, its own if none is named, is answered to a password by now."""
+        """Post a password through the tap's own worker, if no other is given; return the answers by now."""
         answers: list[Outcome] = []
         self.passwords.posted(tag % 2 if worker is None else worker, tag, text, answers.append)
         return answers
@@ -55,38 +55,38 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(clock, passwords, failing)
 
 
-def test_a_worker_that_was_taken_over_replaces_no_password(scene: Scene) -> None:
+def test_a_compromised_worker_replaces_no_password(scene: Scene) -> None:
     assert scene.post(1) == [Outcome.STORED]
     assert scene.post(1, "other") == [Outcome.ALREADY_SET]
     assert scene.post(3, "other") == [Outcome.ALREADY_SET]
     assert scene.passwords.get(WEB.instance_uuid) == "secret"
 
 
-def test_a_worker_that_was_taken_over_sets_none_for_anothers_guest(scene: Scene) -> None:
+def test_a_compromised_worker_sets_no_password_for_the_guest_of_another(scene: Scene) -> None:
     assert scene.post(1, worker=0) == [Outcome.FAILED]
     assert scene.passwords.get(WEB.instance_uuid) is None
 
 
 @pytest.mark.parametrize("tag", [0, -1, 4, 5, 99999])
-def test_a_worker_that_was_taken_over_fills_the_disk_with_nothing(scene: Scene, tag: int, tmp_path: Path) -> None:
+def test_a_compromised_worker_stores_nothing_for_a_tag_without_a_domain(scene: Scene, tag: int, tmp_path: Path) -> None:
     assert scene.post(tag) == [Outcome.FAILED]
     assert list((tmp_path / "passwords").iterdir()) == []
 
 
-def test_a_guest_keeps_no_full_disk_busy(scene: Scene) -> None:
+def test_a_guest_does_not_keep_a_full_disk_busy(scene: Scene) -> None:
     scene.failing[0] = True
     assert scene.post(1) == [Outcome.FAILED]
     scene.failing[0] = False
     for _ in range(100):
         assert scene.post(1) == [Outcome.FAILED]
     scene.post(2)
-    assert scene.passwords.get(DB.instance_uuid) == "secret"  # its neighbour does not wait
+    assert scene.passwords.get(DB.instance_uuid) == "secret"  # another tap does not wait
     scene.clock.advance(RETRY_TIME)
     scene.post(1)
     assert scene.passwords.get(WEB.instance_uuid) == "secret"
 
 
-def test_one_that_was_cleared_can_be_posted_again(scene: Scene) -> None:
+def test_a_guest_can_post_another_password_when_its_own_is_cleared(scene: Scene) -> None:
     scene.post(1)
     scene.passwords.clear(WEB.instance_uuid)
     assert scene.passwords.get(WEB.instance_uuid) is None

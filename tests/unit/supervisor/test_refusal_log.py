@@ -1,4 +1,4 @@
-"""What the log says of refusals: enough to look further, and nothing that a guest could choose."""
+"""What the log has about refusals: enough to look further, and nothing that a guest could choose."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lines(logged: Sequence[LogEvent]) -> list[str]:
     return [eventAsText(event, includeTimestamp=False, includeSystem=False) for event in logged]
 
 
-def test_a_flood_is_one_line_a_minute(logged: Sequence[LogEvent]) -> None:
+def test_a_flood_of_refusals_is_one_line_a_minute(logged: Sequence[LogEvent]) -> None:
     clock = Clock()
     refusals = RefusalLog(clock, lambda *_: None)
     for _ in range(3):
@@ -32,13 +32,13 @@ def test_a_flood_is_one_line_a_minute(logged: Sequence[LogEvent]) -> None:
             refusals.counted("vnet3", "malformed", 1)
             clock.advance(EVERY / 1000)
     assert len(logged) == 3
-    told = "vnet3: 50000 answered 429, 1000 malformed"
+    refusals_text = "vnet3: 50000 answered 429, 1000 malformed"
     assert set(lines(logged)) == {
-        f"guests were refused within the last 60 s: {told}; 'eve-meta status' has all counts",
+        f"guests were refused within the last 60 s: {refusals_text}; 'eve-meta status' has all counts",
     }
 
 
-def test_at_rest_there_is_no_line_and_no_timer(logged: Sequence[LogEvent]) -> None:
+def test_without_refusals_there_is_no_line_and_no_timer(logged: Sequence[LogEvent]) -> None:
     clock = Clock()
     refusals = RefusalLog(clock, lambda *_: None)
     for status in (200, 304, 400, 404, 503):
@@ -65,19 +65,19 @@ def test_the_line_is_short_however_many_taps_there_are(logged: Sequence[LogEvent
     assert len(line) < 250
 
 
-def test_of_refusals_a_sample_is_told_at_once() -> None:
+def test_a_sample_of_the_refusals_is_passed_on_at_once() -> None:
     clock = Clock()
     clock.advance(1000)
-    told: list[tuple[str, str, int]] = []
-    refusals = RefusalLog(clock, lambda *sample: told.append(sample))
+    samples: list[tuple[str, str, int]] = []
+    refusals = RefusalLog(clock, lambda *sample: samples.append(sample))
     for number in range(100):
         refusals.answered("vnet1", 429, 2)
         refusals.counted(f"vnet{number}", "malformed", 1)
-    assert told == [("vnet1", "answered 429", 2)]
+    assert samples == [("vnet1", "answered 429", 2)]
     clock.advance(SAMPLE_EVERY)
     refusals.answered("vnet1", 429, 2)
     refusals.counted("vnet2", "malformed", 3)
-    assert told[1:] == [("vnet2", "malformed", 3)]
+    assert samples[1:] == [("vnet2", "malformed", 3)]
     clock.advance(EVERY)
     refusals.answered("vnet1", 401, 1)
-    assert told[2:] == [("vnet1", "answered 401", 1)]
+    assert samples[2:] == [("vnet1", "answered 401", 1)]

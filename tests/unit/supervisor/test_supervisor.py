@@ -1,8 +1,7 @@
-"""What the supervisor tells which worker, and when."""
+"""What the supervisor sends to which worker, and when."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,10 +13,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.runtime.clock import Clock as HostClock
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.taps.tap import Tap
-from eve_meta.supervisor.supervisor import LEAVE_TIME, SETTLE_TIME, Supervisor
+from eve_meta.supervisor.supervisor import LEAVE_TIME, SETTLE_TIME, Supervisor, WorkerListener
 from eve_meta.supervisor.worker_feed import Content
 from eve_meta.supervisor.worker_process import WorkerConfig, WorkerProcess
 from eve_meta.values.domain import Domain, TokenPolicy
@@ -35,20 +35,22 @@ DB = Domain(uuid=UUID(int=2), name="db1", tokens=TokenPolicy.REQUIRED)
 
 
 class FakeWorker:
-    """Hears what it is told, and reports when the test says so."""
+    """Keeps what it is sent, and sends its counts when the test has it do so."""
 
     def __init__(self) -> None:
-        self.heard: list[ToWorker] = []
-        self.reports: list[Deferred[None]] = []
+        self.received: list[ToWorker] = []
+        self.counts_requests: list[Deferred[None]] = []
         self.accepts = False
+        self.pid = 7
+        self.restarts = 0
         self.begun = 0
         self.killed: list[bool] = []
 
-    def at_once(self, message: ToWorker) -> None:
-        self.heard.append(message)
+    def send_now(self, message: ToWorker) -> None:
+        self.received.append(message)
 
     def put(self, tag: int, content: Content) -> None:
-        self.heard.append(content()[0])
+        self.received.append(content()[0])
 
     def begin(self) -> None:
         self.begun += 1
@@ -56,47 +58,53 @@ class FakeWorker:
     def kill(self, *, blameless: bool = False) -> None:
         self.killed.append(blameless)
 
-    def report(self) -> Deferred[None]:
-        self.reports.append(Deferred())
-        return self.reports[-1]
+    def request_counts(self) -> Deferred[None]:
+        self.counts_requests.append(Deferred())
+        return self.counts_requests[-1]
 
     def last(self, tag: int) -> PutTap:
-        """What it knows of a tap."""
-        return [message for message in self.heard if isinstance(message, PutTap) and message.tag == tag][-1]
+        """Return what the worker knows of a tap."""
+        return [message for message in self.received if isinstance(message, PutTap) and message.tag == tag][-1]
 
 
 @frozen
 class Scene:
-    """A supervisor with two workers and four taps: 1 and 3 are web1's, 2 is db1's, and 4 is nobody's.
+    """A supervisor with two workers and four taps: 1 and 3 are web1's, 2 is db1's, and 4 has no domain.
 
-    Taps of an even number are the first worker's, the others the second's.
+    The first worker answers the taps of even numbers, the second the others.
     """
 
     clock: Clock
     supervisor: Supervisor
-    workers: tuple[FakeWorker, FakeWorker]
+    workers: list[FakeWorker]
     inventory: FakeInventory
     ready: list[str]
 
     def post(self, tag: int) -> list[Outcome]:
-        """What a worker is answered to a password by now."""
+        """Post a password through the tap's worker; return the answers by now."""
         answers: list[Outcome] = []
         self.supervisor.passwords.posted(tag % 2, tag, "secret", answers.append)
         return answers
 
     def last(self, tag: int) -> PutTap:
-        """What is known of a tap by who answers it."""
+        """Return what the tap's worker knows of it."""
         return self.workers[tag % 2].last(tag)
 
-    def all_report(self) -> None:
+    def restart(self, number: int) -> FakeWorker:
+        """Put a worker that knows nothing yet in the place of the one of that number."""
+        worker = self.workers[number] = FakeWorker()
+        WorkerListener(number, self.supervisor).started()
+        return worker
+
+    def send_all_counts(self) -> None:
         for worker in self.workers:
-            while worker.reports:
-                worker.reports.pop().callback(None)
+            while worker.counts_requests:
+                worker.counts_requests.pop().callback(None)
 
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    """The scene, and a disk that is fast."""
+    """The scene; the disk takes no time."""
     clock = Clock()
     clock.advance(1000)
     ready: list[str] = []
@@ -104,6 +112,7 @@ def scene(tmp_path: Path) -> Scene:
     inventory.by_tap = {"vnet1": WEB, "vnet2": DB, "vnet3": WEB}
     supervisor = Supervisor(
         cast(Any, clock),
+        HostClock(monotonic=clock.seconds),
         cast(Inventory, inventory),
         CONFIG,
         2,
@@ -113,8 +122,8 @@ def scene(tmp_path: Path) -> Scene:
         ready=lambda: ready.append(supervisor.summary()),
         keep=lambda _: None,
     )
-    workers = (FakeWorker(), FakeWorker())
-    supervisor.workers = cast(list[WorkerProcess], list(workers))
+    workers = [FakeWorker(), FakeWorker()]
+    supervisor.workers = cast(list[WorkerProcess], workers)
     for tag in range(1, 5):
         supervisor.tap_appeared(Tap(name=f"vnet{tag}", ifindex=100 + tag, tag=tag, since=0.0, carrier=True))
     return Scene(clock, supervisor, workers, inventory, ready)
@@ -123,167 +132,165 @@ def scene(tmp_path: Path) -> Scene:
 # -- readiness --
 
 
-def test_it_is_ready_when_every_worker_accepts(scene: Scene) -> None:
+def test_the_supervisor_is_ready_when_every_worker_accepts(scene: Scene) -> None:
     scene.workers[1].accepts = True
-    scene.supervisor._worker_accepts()
+    scene.supervisor.worker_accepts()
     assert scene.ready == []
     scene.workers[0].accepts = True
-    scene.supervisor._worker_accepts()
+    scene.supervisor.worker_accepts()
     assert scene.ready == ["taps: 4, of a known domain: 3; workers: 2, that accept: 2"]
 
 
-def test_workers_begin_when_whose_the_taps_are_is_known(scene: Scene) -> None:
+def test_workers_begin_when_the_owners_of_all_taps_are_known(scene: Scene) -> None:
     scene.inventory.unsettled = {"vnet2", "vnet3"}
-    late = FakeWorker()
-    scene.supervisor._tell_all(0, cast(WorkerProcess, late))
+    scene.restart(0)
     scene.clock.advance(10)
-    scene.supervisor._following.inventory_changed()
-    assert (scene.workers[0].begun, late.begun) == (0, 0)  # taps may still come
+    scene.supervisor._assignment.inventory_changed()
+    assert [worker.begun for worker in scene.workers] == [0, 0]  # more taps may appear
     scene.supervisor.taps_complete()
     scene.clock.advance(0)
     scene.inventory.unsettled = {"vnet3"}
-    scene.supervisor._following.inventory_changed()
+    scene.supervisor._assignment.inventory_changed()
     assert scene.workers[0].begun == 0
     scene.inventory.unsettled = set()
-    scene.supervisor._following.inventory_changed()
+    scene.supervisor._assignment.inventory_changed()
     assert [worker.begun for worker in scene.workers] == [1, 1]
-    # Afterwards a tap that is new keeps nobody from being answered.
+    # A tap that appears afterwards does not keep the other guests from their answers.
     scene.inventory.unsettled = {"vnet1"}
     scene.supervisor.taps_complete()
-    scene.supervisor._tell_all(0, cast(WorkerProcess, late))
-    assert [worker.begun for worker in (*scene.workers, late)] == [1, 1, 1]
+    assert [worker.begun for worker in scene.workers] == [1, 1]
+    assert scene.restart(0).begun == 1
 
 
-def test_a_tap_whose_owner_nobody_finds_keeps_the_others_waiting_for_a_moment(scene: Scene) -> None:
+def test_a_tap_whose_owner_is_not_found_delays_the_others_for_a_moment_only(scene: Scene) -> None:
     scene.inventory.unsettled = {"vnet2"}
     scene.supervisor.taps_complete()
     scene.clock.advance(SETTLE_TIME - 0.1)
     assert scene.workers[0].begun == 0
     scene.clock.advance(0.1)
-    scene.supervisor._following.inventory_changed()
+    scene.supervisor._assignment.inventory_changed()
     assert [worker.begun for worker in scene.workers] == [1, 1]
 
 
 # -- the node --
 
 
-def test_what_all_are_told_alike_is_told_once_and_no_domain_with_it(scene: Scene) -> None:
+def test_the_node_is_sent_once_and_no_domain_with_it(scene: Scene) -> None:
     for worker in scene.workers:
-        worker.heard.clear()
-    node = scene.inventory.of_node = Node(location=b"{}")
+        worker.received.clear()
+    node = scene.inventory.current_node = Node(location=b"{}")
     for _ in range(2):
-        scene.supervisor._following.inventory_changed()
-    assert [worker.heard for worker in scene.workers] == [[PutNode(node=node)]] * 2
+        scene.supervisor._assignment.inventory_changed()
+    assert [worker.received for worker in scene.workers] == [[PutNode(node=node)]] * 2
 
 
-def test_a_new_worker_is_told_of_the_node(scene: Scene) -> None:
-    scene.inventory.of_node = Node(location=b"{}")
-    scene.supervisor._following.inventory_changed()
-    worker = FakeWorker()
-    scene.supervisor._tell_all(0, cast(WorkerProcess, worker))
-    assert PutNode(node=scene.inventory.of_node) in worker.heard
+def test_a_new_worker_is_sent_the_node(scene: Scene) -> None:
+    scene.inventory.current_node = Node(location=b"{}")
+    scene.supervisor._assignment.inventory_changed()
+    assert PutNode(node=scene.inventory.current_node) in scene.restart(0).received
 
 
 # -- tokens --
 
 
-def test_a_domain_that_begins_to_require_tokens_does_so_at_once(scene: Scene) -> None:
+def test_a_domain_that_begins_to_require_tokens_requires_them_at_once(scene: Scene) -> None:
     scene.inventory.by_tap["vnet1"] = evolve(WEB, tokens=TokenPolicy.REQUIRED)
     scene.supervisor.holder_may_have_changed(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
     assert scene.last(1).tokens is TokenPolicy.REQUIRED
-    # The same guest: its tokens hold.
+    # It is the same guest, so its tokens stay valid.
     assert scene.last(1).token_key == KEYS.of(101, WEB.instance_uuid)
 
 
 # -- passwords --
 
 
-def test_a_password_is_answered_when_every_worker_knows_it(scene: Scene) -> None:
+def test_a_posted_password_is_answered_when_every_worker_knows_it(scene: Scene) -> None:
     answers = scene.post(1)
     assert [scene.last(tag).password for tag in (1, 2, 3)] == ["secret", None, "secret"]
     assert answers == []
-    scene.all_report()
+    scene.send_all_counts()
     assert answers == [Outcome.STORED]
     assert scene.supervisor.passwords.get(WEB.instance_uuid) == "secret"
 
 
-def test_a_cleared_password_is_cleared_for_every_worker(scene: Scene) -> None:
+def test_a_password_is_cleared_when_every_worker_knows_it(scene: Scene) -> None:
     scene.post(1)
-    scene.all_report()
+    scene.send_all_counts()
     done: list[None] = []
     scene.supervisor.passwords.clear(WEB.instance_uuid).addCallback(lambda _: done.append(None))
     assert [scene.last(tag).password for tag in (1, 3)] == [None] * 2
     assert done == []
-    scene.all_report()
+    scene.send_all_counts()
     assert done == [None]
 
 
 # -- what a worker knows when --
 
 
-def test_a_domain_that_another_follows_ends_before_the_other_has_its_turn(scene: Scene) -> None:
-    before = len(scene.workers[1].heard)
+def test_a_replaced_domain_ends_before_the_next_one_has_its_turn(scene: Scene) -> None:
+    before = len(scene.workers[1].received)
     scene.inventory.by_tap["vnet1"] = DB
-    scene.supervisor._following.inventory_changed()
-    unknown, new = scene.workers[1].heard[before:]
+    scene.supervisor._assignment.inventory_changed()
+    unknown, new = scene.workers[1].received[before:]
     assert unknown == PutTap(tag=1, tap="vnet1", since=0.0, generation=1)
     assert cast(PutTap, new).token_key == KEYS.of(101, DB.instance_uuid)
 
 
-def test_a_domain_that_stays_is_never_unknown(scene: Scene) -> None:
-    before = len(scene.workers[1].heard)
+def test_a_domain_that_changes_but_stays_is_never_unknown(scene: Scene) -> None:
+    before = len(scene.workers[1].received)
     scene.inventory.by_tap["vnet1"] = evolve(WEB, hostname="other")
-    scene.supervisor._following.inventory_changed()
-    (changed,) = scene.workers[1].heard[before:]
+    scene.supervisor._assignment.inventory_changed()
+    (changed,) = scene.workers[1].received[before:]
     assert cast(PutTap, changed).token_key == KEYS.of(101, WEB.instance_uuid)
 
 
-def test_a_tap_is_heard_of_before_its_domain_has_its_turn(scene: Scene) -> None:
-    first, second = [message for message in scene.workers[1].heard if isinstance(message, PutTap) and message.tag == 1]
+def test_a_worker_knows_a_tap_before_its_domain_has_its_turn(scene: Scene) -> None:
+    first, second = [
+        message for message in scene.workers[1].received if isinstance(message, PutTap) and message.tag == 1
+    ]
     assert first == PutTap(tag=1, tap="vnet1", since=0.0)
     assert second == scene.last(1)
 
 
-def test_a_worker_is_told_of_its_own_taps_only(scene: Scene) -> None:
+def test_a_worker_is_sent_its_own_taps_only(scene: Scene) -> None:
     scene.supervisor.tap_gone(Tap(name="vnet3", ifindex=103, tag=3, since=0.0, carrier=True))
     scene.clock.advance(0)
-    late = FakeWorker()
-    scene.supervisor._tell_all(1, cast(WorkerProcess, late))
-    for worker, own in ((scene.workers[0], {2, 4}), (scene.workers[1], {1, 3}), (late, {1})):
-        assert {message.tag for message in worker.heard if isinstance(message, PutTap | RemoveTap)} == own
+    first, second = scene.workers
+    for worker, own in ((first, {2, 4}), (second, {1, 3}), (scene.restart(1), {1})):
+        assert {message.tag for message in worker.received if isinstance(message, PutTap | RemoveTap)} == own
 
 
-def test_a_worker_that_is_asked_by_anothers_guest_shows_that_the_sockets_are_not_sound(scene: Scene) -> None:
+def test_sockets_are_replaced_when_a_worker_gets_the_request_of_anothers_guest(scene: Scene) -> None:
     supervisor = scene.supervisor
-    given_up: list[str] = []
-    supervisor._listeners = cast(Any, SimpleNamespace(give_up=given_up.append))
-    now = time.monotonic()
+    discarded: list[str] = []
+    supervisor._listeners = cast(Any, SimpleNamespace(discard=discarded.append))
+    now = scene.clock.seconds()
     rows = [Row(1, RequestKind.META_DATA, 503, 1, now, now)]
-    supervisor.accounting.asked(1, rows)
-    assert (given_up, [worker.killed for worker in scene.workers]) == ([], [[], []])
-    supervisor.accounting.asked(0, rows)
-    assert given_up == ["worker 0 was connected with the guest of tag 1, which is another's"]
+    supervisor.tallies.asked(1, rows)
+    assert (discarded, [worker.killed for worker in scene.workers]) == ([], [[], []])
+    supervisor.tallies.asked(0, rows)
+    assert discarded == ["worker 0 was connected with the guest of tag 1, which is another's"]
     assert [worker.killed for worker in scene.workers] == [[False], [True]]  # the first may have made it up
     assert next(iter(supervisor.taps)).asked.statuses == {"503": 1}
 
 
-def test_a_tap_that_comes_or_goes_asks_for_no_other(scene: Scene) -> None:
+def test_a_tap_that_appears_or_goes_looks_up_no_other(scene: Scene) -> None:
     """With thousands of taps, what is done for one must not be done for each."""
     scene.clock.advance(0)
-    scene.inventory.told.clear()
-    scene.inventory.asked.clear()
+    scene.inventory.tap_changes.clear()
+    scene.inventory.looked_up.clear()
     scene.supervisor.tap_appeared(Tap(name="vnet5", ifindex=105, tag=5, since=0.0, carrier=True))
     scene.supervisor.tap_gone(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
     scene.clock.advance(0)
-    assert set(scene.inventory.asked) == {"vnet5"}
-    assert scene.inventory.told == [({"vnet5"}, {"vnet1"})]
+    assert set(scene.inventory.looked_up) == {"vnet5"}
+    assert scene.inventory.tap_changes == [({"vnet5"}, {"vnet1"})]
 
 
 # -- events --
 
 
-def told(scene: Scene) -> list[dict[str, Any]]:
-    """The events since the taps came, without their times."""
+def emitted(scene: Scene) -> list[dict[str, Any]]:
+    """Return the events since the taps appeared, without their times."""
     return [{k: v for k, v in event.plain.items() if k != "time"} for event in scene.supervisor.events.latest][7:]
 
 
@@ -292,33 +299,33 @@ IS_WEB = {"uuid": str(WEB.instance_uuid), "name": "web1"}
 IS_DB = {"uuid": str(DB.instance_uuid), "name": "db1"}
 
 
-def test_taps_and_their_domains_come_and_go(scene: Scene) -> None:
+def test_taps_and_domains_that_come_and_go_are_events(scene: Scene) -> None:
     first = [event.plain["event"] for event in scene.supervisor.events.latest]
     assert first == ["tap-appeared", "domain-found"] * 3 + ["tap-appeared"]
     scene.inventory.by_tap["vnet1"] = evolve(WEB, hostname="other")  # the same domain
-    scene.supervisor._following.inventory_changed()
+    scene.supervisor._assignment.inventory_changed()
     scene.inventory.by_tap["vnet1"] = DB
-    scene.supervisor._following.inventory_changed()
+    scene.supervisor._assignment.inventory_changed()
     scene.supervisor.tap_gone(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
     scene.supervisor.restored("filter", "vnet2")
-    assert told(scene) == [
+    assert emitted(scene) == [
         {"event": "domain-lost", **VNET1, **IS_WEB},
         {"event": "domain-found", **VNET1, **IS_DB},
         {"event": "tap-gone", **VNET1, **IS_DB},
         {"event": "healed", "piece": "filter", "name": "vnet2"},
     ]
-    assert scene.supervisor.heals == {"filter": 1}
+    assert scene.supervisor.restorations == {"filter": 1}
 
 
-def test_what_a_guest_read_before_its_tap_went_is_told_for_a_while(scene: Scene) -> None:
+def test_what_a_guest_read_before_its_tap_went_is_an_event_for_a_while(scene: Scene) -> None:
     def read(kind: RequestKind) -> None:
-        now = time.monotonic()
-        scene.supervisor.accounting.asked(1, [Row(1, kind, 200, 1, now, now)])
+        now = scene.clock.seconds()
+        scene.supervisor.tallies.asked(1, [Row(1, kind, 200, 1, now, now)])
 
     scene.supervisor.tap_gone(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
     scene.clock.advance(LEAVE_TIME - 0.1)
     read(RequestKind.USER_DATA)
     scene.clock.advance(0.1)
     read(RequestKind.META_DATA)
-    documents = [event["document"] for event in told(scene) if event["event"] == "first-fetch"]
+    documents = [event["document"] for event in emitted(scene) if event["event"] == "first-fetch"]
     assert documents == ["openstack/user_data"]

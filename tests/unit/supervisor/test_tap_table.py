@@ -1,4 +1,4 @@
-"""The taps by tag and by name, those that are gone, and which worker answers whose guest."""
+"""The taps by tag and by name, those that are gone, and the worker of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def table(*states: TapState, workers: int = 1) -> TapTable:
     return made
 
 
-def test_a_tap_that_is_gone_means_nobody_but_is_heard_of_until_it_is_forgotten() -> None:
+def test_a_tap_that_is_gone_has_no_domain_but_can_be_found_until_it_is_forgotten() -> None:
     one = state(1)
     taps = table(one)
     assert taps.remove(1) is one
@@ -37,7 +37,7 @@ def test_two_taps_may_have_one_name_for_a_moment() -> None:
     assert set(taps.names) == {"vnet0"}
 
 
-def test_every_tap_is_one_workers() -> None:
+def test_every_tap_belongs_to_one_worker() -> None:
     taps = table(*map(state, range(1, 11)), workers=3)
     shares = [{each.tap.tag for each in taps.of_worker(worker)} for worker in range(3)]
     assert sorted(map(len, shares)) == [3, 3, 4]

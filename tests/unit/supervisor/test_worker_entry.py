@@ -1,4 +1,4 @@
-"""What a worker is told of a tap."""
+"""The entries of taps that workers are sent."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Scene:
     entries: WorkerEntries
     passwords: Passwords
 
-    def of(self, tag: int, domain: Domain | None) -> PutTap:
+    def entry_of(self, tag: int, domain: Domain | None) -> PutTap:
         tap = Tap(name=f"vnet{tag}", ifindex=100 + tag, tag=tag, since=0.0, carrier=True)
-        return self.entries.of(TapState(tap, domain))[0]
+        return self.entries.entry_of(TapState(tap, domain))[0]
 
 
 @pytest.fixture
@@ -38,20 +38,20 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(WorkerEntries(TokenPolicy.OPTIONAL, KEYS, passwords), passwords)
 
 
-def test_each_guest_has_a_key_of_its_own(scene: Scene) -> None:
-    keys = [scene.of(1, WEB).token_key, scene.of(2, DB).token_key, scene.of(3, WEB).token_key]
+def test_each_tap_of_a_domain_has_a_token_key_of_its_own(scene: Scene) -> None:
+    keys = [scene.entry_of(1, WEB).token_key, scene.entry_of(2, DB).token_key, scene.entry_of(3, WEB).token_key]
     assert keys == [KEYS.of(101, WEB.instance_uuid), KEYS.of(102, DB.instance_uuid), KEYS.of(103, WEB.instance_uuid)]
     assert len(set(keys)) == 3
 
 
-def test_a_domain_decides_over_the_daemon(scene: Scene) -> None:
-    assert [scene.of(1, domain).tokens.value for domain in (WEB, DB)] == ["optional", "required"]
+def test_a_domains_token_policy_overrides_the_daemons(scene: Scene) -> None:
+    assert [scene.entry_of(1, domain).tokens.value for domain in (WEB, DB)] == ["optional", "required"]
 
 
-def test_a_password_is_told_with_its_domain_alone(scene: Scene) -> None:
+def test_a_password_goes_into_the_entries_of_its_own_domain_alone(scene: Scene) -> None:
     scene.passwords.set(WEB.instance_uuid, "secret")
-    assert [scene.of(1, domain).password for domain in (WEB, DB)] == ["secret", None]
+    assert [scene.entry_of(1, domain).password for domain in (WEB, DB)] == ["secret", None]
 
 
 def test_a_tap_whose_domain_is_unknown_has_no_key_and_no_password(scene: Scene) -> None:
-    assert scene.of(4, None) == PutTap(tag=4, tap="vnet4", since=0.0)
+    assert scene.entry_of(4, None) == PutTap(tag=4, tap="vnet4", since=0.0)

@@ -1,25 +1,26 @@
-"""What goes between the supervisor and a worker's process, and what is not believed of it."""
+"""What the supervisor and a worker's process send each other, and what is not taken from the process."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from eve_meta.supervisor.worker_link import FRAME_COST, REPORT_TIMEOUT, SAY_BURST, SAY_RATE, Hearers, WorkerLink
+from eve_meta.supervisor.worker_link import COUNTS_TIMEOUT, FRAME_COST, INPUT_BURST, INPUT_RATE, WorkerLink
 from eve_meta.values.request_kind import RequestKind
 from eve_meta.wire.channel import Channel
 from eve_meta.wire.latency import Histogram, Times, pack_times
-from eve_meta.wire.messages import Counts, PutTap
+from eve_meta.wire.messages import BootReports, Counts, PutTap
 from eve_meta.wire.password import MAX_PASSWORD, Outcome
 from eve_meta.wire.requests import Row, pack
 
 
 class Reactor(Clock):
-    """Gives what is adopted a transport that keeps what is written."""
+    """Gives an adopted connection a transport that keeps what is written."""
 
     channel: Channel
 
@@ -33,49 +34,66 @@ class Reactor(Clock):
 
 
 class Scene:
-    """A link, and what came of what the process said."""
+    """A link, and what it made of what the process sent: the scene is both its owner and the taker of its events."""
 
     def __init__(self) -> None:
         self.reactor = Reactor()
-        self.counted: list[Counts] = []
-        self.asked: list[list[Row]] = []
-        self.timed: list[list[Times]] = []
-        self.posted: list[tuple[int, str, Any]] = []
+        self.counts: list[Counts] = []
+        self.rows: list[list[Row]] = []
+        self.times: list[list[Times]] = []
+        self.passwords: list[tuple[int, str, Callable[[Outcome], None]]] = []
         self.distrusted: list[str] = []
         self.drained = 0
-        self.closed = 0
-        self.link = WorkerLink(
-            cast(Any, self.reactor),
-            0,
-            Hearers(
-                counted=self.counted.append,
-                asked=self.asked.append,
-                timed=self.timed.append,
-                reported=lambda _: None,
-                posted=lambda *posted: self.posted.append(posted),
-            ),
-            drained=self._drained,
-            distrusted=self.distrusted.append,
-            closed=self._closed,
-        )
+        self.closed: list[WorkerLink] = []
+        self.link = WorkerLink(cast(Any, self.reactor), 0, self, self)
 
-    def _drained(self) -> None:
+    # -- the owner --
+
+    def link_drained(self) -> None:
         self.drained += 1
 
-    def _closed(self) -> None:
-        self.closed += 1
+    def link_distrusted(self, reason: str) -> None:
+        self.distrusted.append(reason)
 
-    def says(self, message: str, payload: bytes = b"", **fields: Any) -> None:
+    def link_closed(self, link: WorkerLink) -> None:
+        self.closed.append(link)
+
+    # -- the events --
+
+    def started(self) -> None:
+        raise AssertionError("the link starts nothing")
+
+    def accepting(self) -> None:
+        raise AssertionError("the link does not know who accepts")
+
+    def counted(self, counts: Counts) -> None:
+        self.counts.append(counts)
+
+    def asked(self, rows: list[Row]) -> None:
+        self.rows.append(rows)
+
+    def timed(self, times: list[Times]) -> None:
+        self.times.append(times)
+
+    def reported(self, reports: BootReports) -> None:
+        pass
+
+    def posted(self, tag: int, password: str, answer: Callable[[Outcome], None]) -> None:
+        self.passwords.append((tag, password, answer))
+
+    # -- the process --
+
+    def send(self, message: str, payload: bytes = b"", **fields: Any) -> None:
         self.reactor.channel.stringReceived(json.dumps({"message": message, **fields}).encode() + b"\n" + payload)
 
-    def says_much(self, size: int) -> None:
-        """Counts in a frame of *size* bytes."""
+    def send_counts_of_size(self, size: int) -> None:
+        """Have the process send its counts in a frame of *size* bytes."""
         frame = b'{"message": "Counts", "counts": {}}\n'
         self.reactor.channel.stringReceived(frame + b"x" * (size - len(frame)))
 
     @property
     def sent(self) -> list[dict[str, Any]]:
-        """What the process was told by now, without payloads."""
+        """The messages that the process was sent by now, without payloads."""
         frames, rest = [], cast(bytes, self.reactor.transport.value())
         while rest:
             size = int.from_bytes(rest[:4], "big")
@@ -89,10 +107,10 @@ def scene() -> Scene:
     return Scene()
 
 
-# -- what it is told --
+# -- what the process is sent --
 
 
-def test_it_has_begun_when_it_answers_what_it_was_told_afterwards(scene: Scene) -> None:
+def test_the_process_has_begun_when_it_answers_the_message_after_begin(scene: Scene) -> None:
     scene.link.feed.put(1, lambda: (PutTap(tag=1, tap="a", since=0.0), b""))
     begun: list[None] = []
     scene.link.begin().addCallback(begun.append)
@@ -100,109 +118,109 @@ def test_it_has_begun_when_it_answers_what_it_was_told_afterwards(scene: Scene) 
         scene.reactor.advance(0)
     assert [message["message"] for message in scene.sent] == ["PutTap", "Begin", "CountsRequest"]
     assert begun == []
-    scene.says("Counts", counts={}, number=1)
+    scene.send("Counts", counts={}, number=1)
     assert begun == [None]
 
 
-def test_whoever_waits_for_its_counts_waits_no_longer_than_that(scene: Scene) -> None:
+def test_a_request_for_counts_ends_when_they_come_or_after_its_timeout(scene: Scene) -> None:
     done: list[str] = []
-    scene.link.report().addCallback(lambda _: done.append("first"))
-    scene.link.report().addCallback(lambda _: done.append("second"))
-    scene.says("Counts", counts={}, number=2)
+    scene.link.request_counts().addCallback(lambda _: done.append("first"))
+    scene.link.request_counts().addCallback(lambda _: done.append("second"))
+    scene.send("Counts", counts={}, number=2)
     assert done == ["second"]
-    scene.reactor.advance(REPORT_TIMEOUT)
+    scene.reactor.advance(COUNTS_TIMEOUT)
     assert done == ["second", "first"]
     assert scene.reactor.getDelayedCalls() == []
 
 
-def test_nobody_waits_for_one_that_is_gone(scene: Scene) -> None:
+def test_nobody_waits_for_a_process_that_is_gone(scene: Scene) -> None:
     done: list[None] = []
     scene.link.begin().addCallback(done.append)
-    scene.link.report().addCallback(done.append)
+    scene.link.request_counts().addCallback(done.append)
     scene.reactor.channel.connectionLost()
-    assert (len(done), scene.closed) == (2, 1)
+    assert (len(done), scene.closed) == (2, [scene.link])
 
 
-def test_it_says_when_its_guests_are_done(scene: Scene) -> None:
+def test_the_owner_learns_when_the_process_is_drained(scene: Scene) -> None:
     scene.link.drain()
     assert scene.sent == [{"message": "Drain"}]
     assert scene.drained == 0
-    scene.says("Drained")
+    scene.send("Drained")
     assert scene.drained == 1
 
 
-# -- what it says --
+# -- what the process sends --
 
 
-def test_what_guests_asked_for_comes_as_it_was_told_and_no_row_but_a_sound_one(scene: Scene) -> None:
+def test_rows_of_requests_come_unchanged_and_broken_ones_are_distrusted(scene: Scene) -> None:
     rows = [Row(7, RequestKind.TOKEN, 200, 3, 1.5, 2.5), Row(0, RequestKind.UNREAD, 403, 1, 0.0, 0.0)]
     for packed in pack(rows):
-        scene.says("Asked", packed)
-    assert (scene.asked, scene.distrusted) == ([rows], [])
-    scene.says("Asked", b"x" * 7)
-    assert (scene.asked, scene.distrusted) == ([rows], ["no sound worker says"])
+        scene.send("Asked", packed)
+    assert (scene.rows, scene.distrusted) == ([rows], [])
+    scene.send("Asked", b"x" * 7)
+    assert (scene.rows, scene.distrusted) == ([rows], ["what no sound worker sends"])
 
 
-def test_how_long_answers_took_comes_as_it_was_told_and_no_row_but_a_sound_one(scene: Scene) -> None:
+def test_rows_of_latencies_come_unchanged_and_broken_ones_are_distrusted(scene: Scene) -> None:
     histogram = Histogram()
     histogram.add(0.0002)
     times = [histogram.told(7, 0)]
     for packed in pack_times(times):
-        scene.says("Timed", packed)
-    assert (scene.timed, scene.distrusted) == ([times], [])
-    scene.says("Timed", b"x" * 7)
-    assert (scene.timed, scene.distrusted) == ([times], ["no sound worker says"])
+        scene.send("Timed", packed)
+    assert (scene.times, scene.distrusted) == ([times], [])
+    scene.send("Timed", b"x" * 7)
+    assert (scene.times, scene.distrusted) == ([times], ["what no sound worker sends"])
 
 
-def test_what_became_of_a_password_is_told_to_who_asked(scene: Scene) -> None:
-    scene.says("SetPassword", "pässword".encode(), tag=7)
-    ((tag, text, answer),) = scene.posted
+def test_the_process_that_passed_on_a_password_gets_the_outcome(scene: Scene) -> None:
+    scene.send("SetPassword", "pässword".encode(), tag=7)
+    ((tag, text, answer),) = scene.passwords
     answer(Outcome.STORED)
     assert (tag, text) == (7, "pässword")
     assert scene.sent == [{"message": "PasswordDone", "tag": 7, "outcome": "stored"}]
     assert scene.distrusted == []
 
 
-def test_one_that_is_gone_is_told_nothing(scene: Scene) -> None:
-    scene.says("SetPassword", b"x", tag=7)
+def test_a_process_that_is_gone_gets_no_outcome(scene: Scene) -> None:
+    scene.send("SetPassword", b"x", tag=7)
     scene.reactor.channel.connectionLost()
-    scene.posted[0][2](Outcome.STORED)
+    scene.passwords[0][2](Outcome.STORED)
     assert scene.sent == []
 
 
 @pytest.mark.parametrize("posted", [b"", b"x" * (MAX_PASSWORD + 1), b"\xff", b"x" * 1_000_000])
-def test_a_worker_that_says_what_no_sound_worker_says_is_distrusted(scene: Scene, posted: bytes) -> None:
-    scene.says("SetPassword", posted, tag=7)
-    assert (scene.posted, scene.distrusted) == ([], ["no sound worker says"])
+def test_a_password_that_no_sound_worker_sends_is_distrusted(scene: Scene, posted: bytes) -> None:
+    scene.send("SetPassword", posted, tag=7)
+    assert (scene.passwords, scene.distrusted) == ([], ["what no sound worker sends"])
 
 
-def test_a_worker_that_speaks_like_the_supervisor_is_distrusted(scene: Scene) -> None:
-    scene.says("PasswordDone", tag=7, outcome="stored")
-    assert scene.distrusted == ["only the supervisor says"]
+def test_a_message_of_the_supervisor_is_distrusted(scene: Scene) -> None:
+    scene.send("PasswordDone", tag=7, outcome="stored")
+    assert scene.distrusted == ["what only the supervisor sends"]
 
 
-# -- how much it may say --
+# -- how much the process may send --
 
 
-def test_one_that_says_too_much_is_distrusted_once_and_no_more_of_it_heard(scene: Scene) -> None:
+def test_a_process_that_sends_too_much_is_distrusted_once_and_ignored_from_then_on(scene: Scene) -> None:
     size = 100_000
-    enough = SAY_BURST // (size + FRAME_COST)
+    enough = INPUT_BURST // (size + FRAME_COST)
     for _ in range(enough):
-        scene.says_much(size)
-    assert (len(scene.counted), scene.distrusted) == (enough, [])
+        scene.send_counts_of_size(size)
+    assert (len(scene.counts), scene.distrusted) == (enough, [])
     for _ in range(10):
-        scene.says_much(size)
-    assert (len(scene.counted), scene.distrusted) == (enough, ["is more than any sound worker says"])
+        scene.send_counts_of_size(size)
+    assert (len(scene.counts), scene.distrusted) == (enough, ["more than any sound worker sends"])
 
 
-def test_small_frames_cost_by_their_number(scene: Scene) -> None:
-    for _ in range(SAY_BURST // FRAME_COST):
-        scene.says_much(36)
+def test_small_frames_count_by_their_number(scene: Scene) -> None:
+    for _ in range(INPUT_BURST // FRAME_COST):
+        scene.send_counts_of_size(36)
     assert len(scene.distrusted) == 1
 
 
-def test_what_a_busy_worker_says_for_ever_is_heard(scene: Scene) -> None:
+def test_what_a_busy_worker_sends_for_ever_is_taken(scene: Scene) -> None:
     for _ in range(1000):
-        scene.says_much(SAY_RATE // 2)
+        scene.send_counts_of_size(INPUT_RATE // 2)
         scene.reactor.advance(1)
-    assert (len(scene.counted), scene.distrusted) == (1000, [])
+    assert (len(scene.counts), scene.distrusted) == (1000, [])

@@ -1,4 +1,4 @@
-"""What a worker that a guest took over can do to our log: next to nothing."""
+"""What a compromised worker can do to our log: next to nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scene() -> Iterator[Scene]:
         yield Scene(events)
 
 
-def test_lines_are_told_apart_however_they_come(scene: Scene) -> None:
+def test_lines_are_split_at_their_ends_however_their_pieces_come(scene: Scene) -> None:
     for piece in (b"on", b"e\ntwo\nthr", b"ee"):
         scene.log.received(piece)
     assert scene.lines == ["worker 3: one", "worker 3: two"]
@@ -40,13 +40,13 @@ def test_lines_are_told_apart_however_they_come(scene: Scene) -> None:
     assert scene.clock.getDelayedCalls() == []
 
 
-def test_nothing_that_a_terminal_would_obey(scene: Scene) -> None:
+def test_nothing_that_a_terminal_would_obey_reaches_the_log(scene: Scene) -> None:
     scene.log.received("\x1b]0;x\x07\r\0{evil}ä\u202e\n".encode() + b"\xff\n")
     assert scene.lines == [r"worker 3: \x1b]0;x\x07\r\x00{evil}ä\u202e", r"worker 3: \xff"]
 
 
 @pytest.mark.parametrize("piece", [1, 7, 65536])
-def test_a_line_without_an_end_is_cut_and_not_kept(scene: Scene, piece: int) -> None:
+def test_a_line_without_an_end_is_cut_and_not_kept_in_memory(scene: Scene, piece: int) -> None:
     for _ in range(200_000 // piece + 1):
         scene.log.received(b"x" * piece)
     assert len(scene.log._rest) <= MAX_LINE + 1
@@ -54,7 +54,7 @@ def test_a_line_without_an_end_is_cut_and_not_kept(scene: Scene, piece: int) -> 
     assert scene.lines == [f"worker 3: {'x' * MAX_LINE}…"]
 
 
-def test_a_flood_is_left_in_the_pipe(scene: Scene) -> None:
+def test_a_flood_stays_in_the_pipe(scene: Scene) -> None:
     scene.log.received(b"x\n" * 1000)
     scene.log.received(b"x\n" * 1000)
     assert (len(scene.lines), scene.reads) == (MAX_LINES, [False])
@@ -65,7 +65,7 @@ def test_a_flood_is_left_in_the_pipe(scene: Scene) -> None:
     assert scene.lines[-1] == "worker 3: y"
 
 
-def test_a_pipe_that_was_left_is_read_when_the_process_is_gone(scene: Scene) -> None:
+def test_a_paused_pipe_is_read_when_the_process_is_gone(scene: Scene) -> None:
     scene.log.received(b"x\n" * 100)
     scene.log.ended()
     assert scene.reads == [False, True]
@@ -76,7 +76,7 @@ def test_a_pipe_that_was_left_is_read_when_the_process_is_gone(scene: Scene) -> 
     assert scene.clock.getDelayedCalls() == []
 
 
-def test_at_rest_there_is_no_timer(scene: Scene) -> None:
+def test_after_a_window_without_a_flood_there_is_no_timer(scene: Scene) -> None:
     scene.log.received(b"x\n")
     scene.clock.advance(WINDOW)
     assert scene.clock.getDelayedCalls() == []

@@ -1,4 +1,4 @@
-"""A worker's process, with a reactor that starts none: what happens when it cannot start, and when it is to end."""
+"""A worker's process, with a reactor that starts none: when it starts, cannot start, is drained, stopped or killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, capturedLogs, eventAsText
 from twisted.python.failure import Failure
 
-from eve_meta.supervisor.worker_link import SAY_BURST, Hearers
+from eve_meta.supervisor.worker_link import INPUT_BURST
 from eve_meta.supervisor.worker_process import (
     BLAMELESS_DELAY,
     DRAIN_TIMEOUT,
@@ -27,20 +27,26 @@ from eve_meta.supervisor.worker_process import (
 )
 from eve_meta.values.problem import Problem
 from eve_meta.wire.channel import Channel
-from eve_meta.wire.messages import Counts, PutTap
+from eve_meta.wire.latency import Times
+from eve_meta.wire.messages import BootReports, Counts, PutTap
+from eve_meta.wire.password import Outcome
+from eve_meta.wire.requests import Row
 
 CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
 
 
 class Reactor(Clock):
-    """Starts processes that are none, unless it is to fail."""
+    """Pretends to start processes.
+
+    :ivar failing: what starting one raises, if anything.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.failing: OSError | None = None
         self.started: list[dict[int, int | str]] = []
         self.killed = 0
-        self.told: list[str] = []
+        self.signals: list[str] = []
         self.transports: list[StringTransport] = []
         self.channels: list[Channel] = []
         self.pid = 7
@@ -61,56 +67,69 @@ class Reactor(Clock):
         if signal == "KILL":
             self.killed += 1
         else:
-            self.told.append(signal)
+            self.signals.append(signal)
 
 
 class Scene:
+    """A worker, and the taker of its events."""
+
     def __init__(self, events: Sequence[LogEvent]) -> None:
         self._events = events
         self.reactor = Reactor()
-        self.gone = False
-        self.counted: list[Counts] = []
-        self.new = 0
+        self.namespace_is_gone = False
+        self.counts: list[Counts] = []
+        self.starts = 0
         self.accepted = 0
         self.worker = WorkerProcess(
             cast(Any, self.reactor),
             CONFIG,
             0,
-            lambda: (),
-            entered=self._entered,
-            started=self._started,
-            accepting=self._accepting,
-            hearers=Hearers(
-                counted=self.counted.append,
-                asked=lambda _: None,
-                timed=lambda _: None,
-                reported=lambda _: None,
-                posted=cast(Callable[..., None], None),
-            ),
+            get_listeners=lambda: (),
+            in_namespace=self._in_namespace,
+            events=self,
         )
 
     @contextlib.contextmanager
-    def _entered(self) -> Iterator[None]:
-        if self.gone:
+    def _in_namespace(self) -> Iterator[None]:
+        if self.namespace_is_gone:
             raise Problem("the network namespace 'x' is gone: restart eve-meta")
         yield
 
-    def _started(self, _: WorkerProcess) -> None:
-        self.new += 1
+    # -- the events --
 
-    def _accepting(self) -> None:
+    def started(self) -> None:
+        self.starts += 1
+
+    def accepting(self) -> None:
         self.accepted += 1
+
+    def counted(self, counts: Counts) -> None:
+        self.counts.append(counts)
+
+    def asked(self, rows: list[Row]) -> None:
+        pass
+
+    def timed(self, times: list[Times]) -> None:
+        pass
+
+    def reported(self, reports: BootReports) -> None:
+        pass
+
+    def posted(self, tag: int, password: str, answer: Callable[[Outcome], None]) -> None:
+        pass
+
+    # -- what the process writes --
 
     @property
     def lines(self) -> list[str]:
         return [eventAsText(event, includeTimestamp=False, includeSystem=False) for event in self._events]
 
-    def says(self, message: str) -> None:
-        """The process that was started last says *message*, a line of JSON."""
+    def send(self, message: str) -> None:
+        """Have the process that was started last send *message*, a line of JSON."""
         self.reactor.channels[-1].stringReceived(message.encode() + b"\n")
 
-    def says_much(self) -> None:
-        """Counts in a frame of 100 KB."""
+    def send_large_counts(self) -> None:
+        """Have it send its counts in a frame of 100 KB."""
         self.reactor.channels[-1].stringReceived(b'{"message": "Counts", "counts": {}}\n' + b"x" * 100_000)
 
 
@@ -127,44 +146,44 @@ def open_files() -> set[str]:
 # -- starting --
 
 
-def test_it_accepts_when_it_says_so_and_not_when_it_is_gone(scene: Scene) -> None:
+def test_a_worker_accepts_from_its_answer_to_begin_until_it_is_gone(scene: Scene) -> None:
     scene.worker.start()
     scene.worker.begin()
     scene.reactor.advance(0)
     scene.reactor.advance(0)
     assert (scene.worker.accepts, scene.accepted) == (False, 0)
-    scene.says('{"message": "Counts", "counts": {}, "number": 1}')
+    scene.send('{"message": "Counts", "counts": {}, "number": 1}')
     assert (scene.worker.accepts, scene.accepted) == (True, 1)
     scene.worker.processEnded(Failure(RuntimeError()))
     assert not scene.worker.accepts
 
 
-def test_one_that_dies_before_it_accepts_never_did(scene: Scene) -> None:
+def test_a_worker_that_dies_before_it_accepts_never_accepts(scene: Scene) -> None:
     scene.worker.start()
     scene.worker.begin()
     scene.reactor.channels[-1].connectionLost()
     assert (scene.worker.accepts, scene.accepted) == (False, 0)
 
 
-def test_it_holds_a_pipe_in_place_of_our_standard_error(scene: Scene) -> None:
+def test_a_worker_has_a_pipe_in_place_of_our_standard_error(scene: Scene) -> None:
     scene.worker.start()
     ((files),) = scene.reactor.started
     assert files[2] == "r"
     assert set(files) == {2, 3}
 
 
-@pytest.mark.parametrize("way", ["fork", "namespace", "socket pair"])
+@pytest.mark.parametrize("step", ["fork", "namespace", "socket pair"])
 def test_a_start_that_fails_is_tried_again_and_leaves_nothing_open(
-    scene: Scene, way: str, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_pair() -> Any:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    if way == "fork":
+    if step == "fork":
         scene.reactor.failing = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-    scene.gone = way == "namespace"
+    scene.namespace_is_gone = step == "namespace"
     with monkeypatch.context() as patch:
-        if way == "socket pair":
+        if step == "socket pair":
             patch.setattr(socket, "socketpair", no_pair)
         before = open_files()
         scene.worker.start()
@@ -174,33 +193,33 @@ def test_a_start_that_fails_is_tried_again_and_leaves_nothing_open(
     assert all(transport.disconnecting for transport in scene.reactor.transports)
     assert len(scene.lines) == len(RESTART_DELAYS) + 2
     assert scene.lines[0].startswith("worker 0 cannot start: ")
-    assert scene.lines[0].endswith("it is tried again in 0.0 s")
-    assert scene.worker.report().called  # nobody waits for it
-    scene.gone, scene.reactor.failing = False, None
+    assert scene.lines[0].endswith("the next try is in 0.0 s")
+    assert scene.worker.request_counts().called  # nobody waits for it
+    scene.namespace_is_gone, scene.reactor.failing = False, None
     scene.reactor.advance(RESTART_DELAYS[-1])
-    assert (scene.new, len(scene.reactor.started)) == (1, 1)
+    assert (scene.starts, len(scene.reactor.started)) == (1, 1)
     assert scene.worker.pid == 7
 
 
-def test_one_that_cannot_start_can_be_stopped(scene: Scene) -> None:
-    scene.gone = True
+def test_a_worker_that_cannot_start_can_be_stopped(scene: Scene) -> None:
+    scene.namespace_is_gone = True
     scene.worker.start()
     assert scene.worker.stop().called
     assert scene.reactor.getDelayedCalls() == []
 
 
-def test_the_channel_of_one_that_died_does_not_end_the_next(scene: Scene) -> None:
+def test_the_channel_of_a_process_that_died_does_not_end_the_next(scene: Scene) -> None:
     scene.worker.start()
     scene.worker.processEnded(Failure(RuntimeError()))
     scene.reactor.advance(0)
-    assert scene.new == 2
+    assert scene.starts == 2
     scene.reactor.channels[0].connectionLost()
     assert scene.reactor.killed == 0
     scene.worker.put(1, lambda: (PutTap(tag=1, tap="a", since=0.0), b""))
     assert b'"PutTap"' in sent(scene)
 
 
-def test_it_is_stopped_while_it_does_not_read(scene: Scene) -> None:
+def test_a_worker_that_does_not_read_is_stopped(scene: Scene) -> None:
     scene.worker.start()
     scene.worker.put(1, lambda: (PutTap(tag=1, tap="a", since=0.0), b"x"))
     producer = scene.reactor.transports[0].producer
@@ -216,13 +235,13 @@ def test_it_is_stopped_while_it_does_not_read(scene: Scene) -> None:
 def test_one_that_is_to_end_is_told_so_whatever_fills_its_channel(scene: Scene) -> None:
     scene.worker.start()
     scene.worker.stop()
-    assert (scene.reactor.told, scene.reactor.transports[0].disconnected) == (["HUP"], True)
+    assert (scene.reactor.signals, scene.reactor.transports[0].disconnected) == (["HUP"], True)
     scene.reactor.advance(STOP_TIMEOUT)
     assert scene.reactor.killed == 1
 
 
-def drained(scene: Scene) -> list[None]:
-    """Its result, when there is one."""
+def drain(scene: Scene) -> list[None]:
+    """Drain the worker; return a list that gets the result when it comes."""
     done: list[None] = []
     scene.worker.drain().addCallback(done.append)
     return done
@@ -232,23 +251,23 @@ def sent(scene: Scene) -> bytes:
     return cast(bytes, scene.reactor.transports[-1].value())
 
 
-def test_one_that_drains_says_when_it_has(scene: Scene) -> None:
+def test_draining_ends_when_the_worker_reports_it(scene: Scene) -> None:
     scene.worker.start()
-    done = drained(scene)
+    done = drain(scene)
     assert b'"Drain"' in sent(scene)
     assert done == []
     for _ in range(2):
-        scene.says('{"message": "Drained"}')
+        scene.send('{"message": "Drained"}')
     assert done == [None]
     assert scene.reactor.getDelayedCalls() == []
     scene.worker.stop()
     scene.worker.processEnded(Failure(RuntimeError()))
-    assert (scene.new, scene.lines) == (1, [])
+    assert (scene.starts, scene.lines) == (1, [])
 
 
-def test_one_that_does_not_drain_is_not_waited_for(scene: Scene) -> None:
+def test_draining_ends_after_its_timeout(scene: Scene) -> None:
     scene.worker.start()
-    done = drained(scene)
+    done = drain(scene)
     scene.reactor.advance(DRAIN_TIMEOUT - 0.1)
     assert done == []
     scene.reactor.advance(0.1)
@@ -256,47 +275,47 @@ def test_one_that_does_not_drain_is_not_waited_for(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
-def test_one_that_dies_instead_is_not_started_again(scene: Scene, when: str) -> None:
+def test_a_worker_that_dies_while_it_drains_is_not_started_again(scene: Scene, when: str) -> None:
     scene.worker.start()
     if when == "before":
         scene.worker.processEnded(Failure(RuntimeError()))
-    done = drained(scene)
+    done = drain(scene)
     if when == "meanwhile":
         scene.reactor.channels[-1].connectionLost()
         scene.worker.processEnded(Failure(RuntimeError()))
     assert done == [None]
     scene.reactor.advance(DRAIN_TIMEOUT)
-    assert scene.new == 1
+    assert scene.starts == 1
     assert scene.worker.stop().called
 
 
-def test_nobody_asked_it_to_drain(scene: Scene) -> None:
+def test_a_report_of_draining_that_nobody_requested_changes_nothing(scene: Scene) -> None:
     scene.worker.start()
-    scene.says('{"message": "Drained"}')
-    assert drained(scene) == []
+    scene.send('{"message": "Drained"}')
+    assert drain(scene) == []
 
 
-# -- how much it may say --
+# -- what is not taken from it --
 
 
-def test_of_one_that_is_being_killed_no_more_is_heard_nor_of_one_that_was(scene: Scene) -> None:
-    """It may have said as much as it could before it died, and the supervisor have read a part."""
+def test_nothing_more_is_taken_from_a_process_that_is_being_killed_or_was(scene: Scene) -> None:
+    """Before it died it may have sent as much as it could, of which the supervisor has read only a part."""
     scene.worker.start()
-    scene.says_much()
+    scene.send_large_counts()
     scene.worker.kill(blameless=True)
-    scene.says_much()
-    assert len(scene.counted) == 1
+    scene.send_large_counts()
+    assert len(scene.counts) == 1
     scene.worker.processEnded(Failure(RuntimeError()))
     scene.reactor.advance(0)
     old, new = scene.reactor.channels
     new.stringReceived(b'{"message": "Counts", "counts": {}}')
     for _ in range(100):
         old.stringReceived(b"x" * 100_000)
-    assert (scene.new, len(scene.counted), scene.reactor.killed) == (2, 2, 1)
+    assert (scene.starts, len(scene.counts), scene.reactor.killed) == (2, 2, 1)
 
 
 @pytest.mark.parametrize("how", ["exit", "kill"])
-def test_what_one_that_is_gone_said_ends_not_the_next(scene: Scene, how: str) -> None:
+def test_what_a_process_that_is_gone_sent_does_not_end_the_next(scene: Scene, how: str) -> None:
     scene.worker.start()
     if how == "kill":
         scene.worker.kill()
@@ -304,32 +323,32 @@ def test_what_one_that_is_gone_said_ends_not_the_next(scene: Scene, how: str) ->
     scene.worker.processEnded(Failure(RuntimeError()))
     scene.reactor.advance(0)
     scene.reactor.channels[0].stringReceived(b'{"message": "Asked"}\nno rows')
-    assert (scene.new, scene.reactor.killed) == (2, killed)
+    assert (scene.starts, scene.reactor.killed) == (2, killed)
 
 
-def test_one_that_is_killed_for_what_another_did_is_soon_back(scene: Scene) -> None:
+def test_a_worker_that_is_killed_for_what_another_did_is_soon_back(scene: Scene) -> None:
     scene.worker.start()
     for _ in range(10):
         scene.worker.kill(blameless=True)
-        scene.reactor.channels[-1].connectionLost()  # which alone would be its own fault
+        scene.reactor.channels[-1].connectionLost()  # without the kill, its own fault
         scene.worker.processEnded(Failure(RuntimeError()))
         scene.reactor.advance(BLAMELESS_DELAY)
-    assert scene.new == 11
-    scene.worker.kill()  # for what it did itself, and then for another as well
+    assert scene.starts == 11
+    scene.worker.kill()  # for what it did itself, and then for what another did as well
     scene.worker.kill(blameless=True)
     scene.worker.processEnded(Failure(RuntimeError()))
     scene.reactor.advance(BLAMELESS_DELAY)
-    assert scene.new == 11
+    assert scene.starts == 11
 
 
-def test_one_that_says_too_much_is_killed_once_and_the_next_begins_anew(scene: Scene) -> None:
+def test_a_process_that_sends_too_much_is_killed_once_and_the_next_begins_anew(scene: Scene) -> None:
     scene.worker.start()
-    for _ in range(SAY_BURST // 100_000 + 10):
-        scene.says_much()
+    for _ in range(INPUT_BURST // 100_000 + 10):
+        scene.send_large_counts()
     assert scene.reactor.killed == 1
-    assert scene.lines == ["worker 0 said what is more than any sound worker says; it is killed"]
+    assert scene.lines == ["worker 0 is killed: it sent more than any sound worker sends"]
     scene.worker.processEnded(Failure(RuntimeError()))
     scene.reactor.advance(0)
-    scene.counted.clear()
-    scene.says_much()
-    assert (len(scene.counted), scene.worker.restarts, scene.reactor.killed) == (1, 1, 1)
+    scene.counts.clear()
+    scene.send_large_counts()
+    assert (len(scene.counts), scene.worker.restarts, scene.reactor.killed) == (1, 1, 1)

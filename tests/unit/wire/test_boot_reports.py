@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from eve_meta.steering.taps.tap import Tap
-from eve_meta.supervisor.tap_state import MAX_REPORTS, TapState
-from eve_meta.values.domain import Domain, TokenPolicy
+from eve_meta.values.domain import TokenPolicy
 from eve_meta.web.tally import MAX_BYTES, MAX_TAP_BYTES, GuestReports
 from eve_meta.wire.boot_reports import (
     MAX_DESCRIPTION,
@@ -167,20 +164,3 @@ def test_a_worker_keeps_what_is_posted_for_the_supervisor() -> None:
     assert guest.answers[0].status == 204
     (kept,) = answering.guests.tally.reports.take()
     assert (kept.generation, kept.report.name) == (answering.requests.generation(kept.tag), "init-network")
-
-
-# -- kept --
-
-
-def test_of_each_tap_the_latest_reports_are_kept() -> None:
-    domain = Domain(uuid=UUID(int=1))
-    state = TapState(Tap("vnet1", 7, 1, 10.0, True), domain)
-    for number in range(MAX_REPORTS + 10):
-        state.add_report(0, BootReport(at=20.0, what=What.START, name=str(number)), 50.0)
-    state.add_report(0, BootReport(at=20.0, what=What.PHONE_HOME, fields={"fqdn": "x"}), 50.0)
-    for generation, at in ((1, 20.0), (0, 9.0), (0, 51.0)):
-        state.add_report(generation, BootReport(at=at, what=What.START, name="wrong"), 50.0)
-    assert [report.name for report in state.reports] == [str(number) for number in range(10, MAX_REPORTS + 10)]
-    assert state.phone_home is not None
-    state.assign(None)
-    assert [len(state.reports), state.phone_home] == [0, None]
