@@ -7,9 +7,12 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from eve_meta.admin.questions import FOLLOW, Question
 from eve_meta.values.problem import Problem
+
+T = TypeVar("T")
 
 TIMEOUT = 10.0
 """Seconds that the daemon has to answer."""
@@ -19,8 +22,10 @@ class NotRunning(Problem):
     """No daemon is there to be asked."""
 
 
-def ask(path: Path, question: str, **arguments: str) -> Any:
-    """What the daemon that listens on *path* answers to *question* about *arguments*.
+def ask(path: Path, question: Question[T], **arguments: str) -> T:
+    """Ask the daemon that listens on *path*, and return its answer.
+
+    :param arguments: those of the question's parameters.
 
     :raises NotRunning: when none listens there.
     :raises Problem: when this user may not ask, it does not answer, or says that it cannot.
@@ -35,7 +40,8 @@ def ask(path: Path, question: str, **arguments: str) -> Any:
         raise Problem(answer["problem"])
     if "error" in answer:
         raise Problem(f"the daemon on {path}: {answer['error']}")
-    return answer["answer"]
+    found: T = answer["answer"]
+    return found
 
 
 def follow(path: Path) -> Iterator[dict[str, Any]]:
@@ -44,7 +50,7 @@ def follow(path: Path) -> Iterator[dict[str, Any]]:
     :raises NotRunning: when no daemon listens on *path*.
     :raises Problem: when this user may not ask, or when the daemon ends or cuts off who reads too slowly.
     """
-    with _asked(path, "follow") as connection, connection.makefile("rb") as events:
+    with _asked(path, FOLLOW) as connection, connection.makefile("rb") as events:
         connection.settimeout(None)
         for line in events:
             yield json.loads(line)
@@ -52,13 +58,13 @@ def follow(path: Path) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _asked(path: Path, question: str, **arguments: str) -> Iterator[socket.socket]:
+def _asked(path: Path, question: Question[Any], **arguments: str) -> Iterator[socket.socket]:
     """A connection on which *question* was asked; what goes wrong with it is a :class:`Problem`."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT)
         try:
             connection.connect(str(path))
-            connection.sendall(json.dumps({"question": question, "arguments": arguments}).encode() + b"\n")
+            connection.sendall(json.dumps({"question": question.name, "arguments": arguments}).encode() + b"\n")
             yield connection
         except (FileNotFoundError, ConnectionRefusedError):
             raise NotRunning(f"no eve-meta daemon listens on {path}: start it with 'eve-meta serve'") from None

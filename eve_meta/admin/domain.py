@@ -1,10 +1,15 @@
-"""What ``eve-meta render`` and others ask: the domains as the daemon knows them, from all sources together."""
+"""Answers about domains as the daemon knows them, from all sources together; and what a NAME means to the daemon."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from uuid import UUID
 
+from eve_meta.admin.questions import DomainName, ShownDomain
+from eve_meta.admin.resolve import NamedDomain, Names
+from eve_meta.inventory.files.directory import SUFFIXES
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.values.domain import Domain
 from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
@@ -12,20 +17,51 @@ from eve_meta.values.problem import Problem
 _CONVERTER = make_converter()
 
 
-def list_domains(inventory: Inventory) -> list[dict[str, str]]:
-    """The names and uuids of all domains, behind a tap or not."""
-    return [{"name": domain.display_name, "uuid": str(domain.instance_uuid)} for domain in inventory.domains()]
+def known_names(supervisor: Supervisor, inventory: Inventory) -> Names:
+    """Return everything that a NAME can mean to the daemon."""
+    taps = [state.tap.name for state in supervisor.taps]
+    served = {state.tap.name: state.domain for state in supervisor.taps if state.domain is not None}
+    written: dict[UUID, list[str]] = {}
+    for tap, domains in inventory.written_taps().items():
+        for domain in domains:
+            written.setdefault(domain.instance_uuid, []).append(tap)
+    # Domains behind a tap first: the supervisor may still serve one that the inventory has just lost.
+    by_uuid: dict[UUID, Domain] = {}
+    for domain in (*served.values(), *inventory.domains()):
+        by_uuid.setdefault(domain.instance_uuid, domain)
+    return Names(
+        domains=[
+            NamedDomain(name=domain.display_name, uuid=uuid, taps=tuple(sorted(written.get(uuid, ()))))
+            for uuid, domain in by_uuid.items()
+        ],
+        taps=taps,
+        served={tap: domain.instance_uuid for tap, domain in served.items()},
+        broken=len(_broken_files(inventory)),
+    )
 
 
-def show_domain(inventory: Inventory, uuid: str) -> dict[str, Any]:
-    """All that its guest is told from, and where each field comes from.
+def list_domains(supervisor: Supervisor, inventory: Inventory) -> list[DomainName]:
+    """Answer :data:`~eve_meta.admin.questions.LIST_DOMAINS`."""
+    names = known_names(supervisor, inventory)
+    return [
+        {"name": domain.name, "uuid": str(domain.uuid), "taps": list(names.taps_of(domain))} for domain in names.domains
+    ]
 
-    :raises Problem: when there is none.
+
+def show_domain(supervisor: Supervisor, inventory: Inventory, name: str) -> ShownDomain:
+    """Answer :data:`~eve_meta.admin.questions.SHOW_DOMAIN`.
+
+    :raises Problem: where *name* means no domain, or one that the inventory has just lost.
     """
+    wanted = known_names(supervisor, inventory).domain(name)
     for domain in inventory.domains():
-        if str(domain.instance_uuid) == uuid:
+        if domain.instance_uuid == wanted.uuid:
             return {
                 "domain": _CONVERTER.unstructure(domain, Domain),
                 "sources": dict(inventory.sources(domain)),
             }
-    raise Problem(f"no domain {uuid}: it has gone just now")
+    raise Problem(f"the domain {wanted.name} ({wanted.uuid}) has gone just now: try again")
+
+
+def _broken_files(inventory: Inventory) -> Collection[str]:
+    return {problem.file for problem in inventory.problems() if not problem.warning and problem.file.endswith(SUFFIXES)}

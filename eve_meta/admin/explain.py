@@ -1,32 +1,33 @@
-"""The daemon's part of ``eve-meta explain``: all that it knows of a name, a uuid or a tap, as plain data."""
+"""The daemon's part of ``eve-meta explain``: the facts that ``gathering.py`` gathers, and what the daemon alone knows.
+
+It alone knows what the BPF programs saw of a tap, what its workers answered, and how the kernel looks from inside the
+private namespace.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from attrs import asdict
+from attrs import asdict, evolve
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
+from eve_meta.admin.domain import known_names
+from eve_meta.admin.gathering import HostView, for_explanation
+from eve_meta.admin.resolve import NamedDomain
 from eve_meta.admin.status import asked, drops, seen
 from eve_meta.config import Config
 from eve_meta.explain.facts import (
     AskedFacts,
-    DomainFacts,
     FilterFacts,
-    HostFacts,
     LinkFacts,
-    ProcessFacts,
     SeenFacts,
     TapFacts,
     WayFacts,
 )
-from eve_meta.explain.finding import find, near
 from eve_meta.inventory.inventory import Inventory
-from eve_meta.inventory.qemu.process import Owner
-from eve_meta.machine import links
 from eve_meta.steering.bpf.maps import Reason
 from eve_meta.steering.path.inspection import Inspection
 from eve_meta.steering.steering import Steering
@@ -37,17 +38,6 @@ from eve_meta.values.problem import Problem
 from eve_meta.wire.counts import Note
 
 CONVERTER = make_converter()
-
-
-def facts_of(owner: Owner) -> ProcessFacts:
-    """A process behind a tap, as the report has it."""
-    return ProcessFacts(
-        pid=owner.pid,
-        uuid=None if owner.uuid is None else str(owner.uuid),
-        name=owner.name,
-        uid=owner.uid,
-        trusted=owner.trusted,
-    )
 
 
 class Explanation:
@@ -70,73 +60,59 @@ class Explanation:
         self._config = config
         self._in_thread = in_thread
 
-    def ask(self, asked_for: str) -> Deferred[Any]:
-        """What the daemon knows of *asked_for*, as :class:`HostFacts` in plain data; the result comes."""
+    def answer(self, name: str) -> Deferred[dict[str, Any]]:
+        """Answer :data:`~eve_meta.admin.questions.EXPLAIN`; the result comes later."""
         counted = self._supervisor.current_counts()
-        counted.addCallback(lambda _: self._found(asked_for))
-        return counted
+        return counted.addCallback(lambda _: self._gather(name))
 
-    def _found(self, asked_for: str) -> Deferred[Any]:
-        states = {state.tap.name: state for state in self._supervisor.taps}
-        domains = [*self._domains()]
-        processes = {tap: facts_of(owner) for tap, owner in self._inventory.owners().items()}
-        served = {tap: str(s.domain.instance_uuid) for tap, s in states.items() if s.domain is not None}
-        domain, taps = find(asked_for, domains, links.names(), processes, served)
-        host = HostFacts(
-            asked_for=asked_for,
-            now=time.time(),
-            domain=domain,
-            near=near(asked_for, (*(each.name for each in domains), *states)),
-            broken=tuple(self._broken(asked_for)),
-            patterns=self._config.steering.taps,
-        )
-        looked = self._in_thread(lambda: self._steering.inspect(taps))
+    def _gather(self, asked_for: str) -> Deferred[dict[str, Any]]:
+        host = self._view().gather(asked_for, time.time())
+        inspected = self._in_thread(lambda: self._steering.inspect(tuple(tap.name for tap in host.taps)))
 
-        def complete(inspection: Inspection | None, problem: str = "") -> Any:
-            # The taps may have gone while the kernel was asked.
-            found = [self._tap(tap, states.get(tap), domain, inspection) for tap in taps]
-            whole = CONVERTER.unstructure(host)
-            whole["taps"] = CONVERTER.unstructure(tuple(found), tuple[TapFacts, ...])
-            whole["way"] = CONVERTER.unstructure(self._way(inspection, problem))
-            return whole
+        def complete(inspection: Inspection | None, problem: str = "") -> dict[str, Any]:
+            # Looked up only now: taps may have gone while the thread asked the kernel.
+            states = {state.tap.name: state for state in self._supervisor.taps}
+            taps = tuple(self._with_traffic(tap, states.get(tap.name), inspection) for tap in host.taps)
+            whole = evolve(host, taps=taps, way=self._way(inspection, problem))
+            plain: dict[str, Any] = CONVERTER.unstructure(whole)
+            return plain
 
-        def failed(failure: Any) -> Any:
-            failure.trap(Problem)
+        def failed(failure: Failure) -> dict[str, Any]:
+            failure.trap(Problem)  # type: ignore[no-untyped-call]
             return complete(None, str(failure.value))
 
-        return looked.addCallback(complete).addErrback(failed)
+        return inspected.addCallback(complete).addErrback(failed)
 
-    def _domains(self) -> Iterable[DomainFacts]:
+    def _view(self) -> HostView:
+        owners = self._inventory.owners()
+        return HostView(
+            names=for_explanation(known_names(self._supervisor, self._inventory), owners),
+            origins=self._origins,
+            owners=owners,
+            problems=self._inventory.problems(),
+            steering=self._config.steering,
+        )
+
+    def _origins(self, wanted: NamedDomain) -> tuple[str, ...]:
         for domain in self._inventory.domains():
-            places, taps = self._inventory.places(domain)
-            yield DomainFacts(
-                name=domain.display_name, uuid=str(domain.instance_uuid), origins=places, taps=tuple(sorted(taps))
-            )
+            if domain.instance_uuid == wanted.uuid:
+                return self._inventory.origins(domain)
+        return ()
 
-    def _broken(self, asked_for: str) -> Iterable[str]:
-        for problem in self._inventory.problems():
-            if not problem.warning and Path(problem.file).stem == asked_for:
-                yield str(problem)
-
-    def _tap(
-        self, name: str, state: TapState | None, domain: DomainFacts | None, inspection: Inspection | None
-    ) -> TapFacts:
-        owner = self._inventory.owner_of(name)
-        common: dict[str, Any] = {
-            "name": name,
-            "matched": self._config.steering.matches(name),
-            "link": links.read_link(name) if inspection is None else _link(inspection, name),
-            "process": None if owner is None else facts_of(owner),
-            "problems": tuple(self._problems(name, domain)),
-        }
+    def _with_traffic(self, tap: TapFacts, state: TapState | None, inspection: Inspection | None) -> TapFacts:
+        """Return *tap* with what steering and workers know of it, its *state* and the *inspection* of the kernel."""
+        if inspection is not None:
+            tap = evolve(tap, link=_link(inspection, tap.name))
+        if tap.name in self._steering.problems:
+            tap = evolve(tap, problems=(self._steering.problems[tap.name], *tap.problems))
         if state is None:
-            return TapFacts(**common)
+            return evolve(tap, domain=None)
         counters = self._steering.counters(state.tap.tag)
-        filters = None if inspection is None else inspection.filters.get(name)
-        return TapFacts(
-            **common,
+        filters = None if inspection is None else inspection.filters.get(tap.name)
+        return evolve(
+            tap,
             tag=state.tap.tag,
-            domain=domain if state.domain is not None else None,
+            domain=tap.domain if state.domain is not None else None,
             filters=None
             if filters is None
             else tuple(FilterFacts(priority=f.priority, kind=f.kind, name=f.name, ours=f.ours) for f in filters),
@@ -148,16 +124,6 @@ class Explanation:
             notes={note.value: state.counts[note.value] for note in Note if state.counts[note.value]},
             tokens=None if state.domain is None else state.domain.token_policy(self._config.web.tokens),
         )
-
-    def _problems(self, tap: str, domain: DomainFacts | None) -> Iterable[str]:
-        if tap in self._steering.problems:
-            yield self._steering.problems[tap]
-        for problem in self._inventory.problems():
-            of_domain = domain is not None and problem.file in domain.origins and problem.line is None
-            if not problem.warning and (
-                of_domain or tap in problem.message.replace(":", " ").replace(",", " ").split()
-            ):
-                yield str(problem)
 
     def _way(self, inspection: Inspection | None, problem: str) -> WayFacts:
         workers = self._supervisor.workers

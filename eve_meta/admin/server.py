@@ -12,12 +12,11 @@ supervisor another 4 MB of resident memory for what is a few questions.
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
@@ -25,13 +24,10 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eve_meta.admin.answers import Answer
+from eve_meta.admin.questions import FOLLOW, Question
 from eve_meta.supervisor.events import KEPT, Event, Events
 from eve_meta.values.problem import Problem
-
-FOLLOW = "follow"
-
-Question = Callable[..., "Deferred[Any] | Any"]
-"""Takes arguments that are strings, by name; gives what JSON can hold, now or later, or a :class:`Problem`."""
 
 
 @implementer(IPushProducer)
@@ -87,8 +83,9 @@ class AdminProtocol(LineOnlyReceiver):
     _log = Logger()
     delimiter = b"\n"
 
-    def __init__(self, questions: Mapping[str, Question], events: Events) -> None:
-        self._questions = questions
+    def __init__(self, answers: Mapping[Question[Any], Answer], events: Events) -> None:
+        self._answers = answers
+        self._questions = {question.name: question for question in answers}
         self._events = events
         self._follower: Follower | None = None
 
@@ -100,39 +97,47 @@ class AdminProtocol(LineOnlyReceiver):
         if self._follower is not None:
             return
         try:
-            asked = json.loads(line)
-            if asked["question"] == FOLLOW:
+            request = json.loads(line)
+            if request["question"] == FOLLOW.name:
                 self._follower = Follower(self._events, cast(ITCPTransport, self.transport))
                 return
-            question = self._questions[asked["question"]]
-            arguments = inspect.signature(question).bind(**asked.get("arguments", {}))
+            question, arguments = self._questions[request["question"]], request.get("arguments", {})
+            if arguments.keys() != set(question.parameters):
+                raise ValueError
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            self._answer({"error": f"expected one of the questions {', '.join(self._questions)}, got {line[:80]!r}"})
+            known = ", ".join(
+                f"{question.name}({', '.join(question.parameters)})" for question in self._questions.values()
+            )
+            self._send({"error": f"expected one of the questions {known}, got {line[:80]!r}"})
             return
-        answer = maybeDeferred(question, *arguments.args, **arguments.kwargs)
-        # Also for an answer that JSON cannot hold.
-        answer.addCallback(lambda answer: self._answer({"answer": answer})).addErrback(self._failed)
+        answer = maybeDeferred(self._answers[question], **arguments)
+        # The errback also serves an answer that JSON cannot hold.
+        answer.addCallback(lambda answer: self._send({"answer": answer})).addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> None:
         if isinstance(failure.value, Problem):
-            self._answer({"problem": str(failure.value)})
+            self._send({"problem": str(failure.value)})
             return
         self._log.failure("a question on the admin socket failed", failure)
-        self._answer({"error": "the daemon failed to answer; its log says why"})
+        self._send({"error": "the daemon failed to answer; its log says why"})
 
-    def _answer(self, answer: Mapping[str, Any]) -> None:
+    def _send(self, answer: Mapping[str, Any]) -> None:
         self.sendLine(json.dumps(answer).encode())  # type: ignore[no-untyped-call]
         cast(ITCPTransport, self.transport).loseConnection()
 
 
 class AdminFactory(Factory):
-    """Makes connections that answer *questions*, by name, and follow *events*."""
+    """Makes a protocol for each connection.
+
+    :param answers: the function that answers each question.
+    :param events: sent to whoever follows.
+    """
 
     noisy = False
 
-    def __init__(self, questions: Mapping[str, Question], events: Events) -> None:
-        self._questions = questions
+    def __init__(self, answers: Mapping[Question[Any], Answer], events: Events) -> None:
+        self._answers = answers
         self._events = events
 
     def buildProtocol(self, addr: object) -> AdminProtocol:
-        return AdminProtocol(self._questions, self._events)
+        return AdminProtocol(self._answers, self._events)

@@ -1,14 +1,17 @@
-"""What ``eve-meta timeline`` asks: a guest's boot, as the host saw it and as its cloud-init told it."""
+"""A guest's boot, as the host saw it and as the guest's cloud-init reported it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from attrs import asdict
 
+from eve_meta.admin.domain import known_names
+from eve_meta.admin.questions import Timeline
+from eve_meta.admin.resolve import Meaning
 from eve_meta.admin.status import since_epoch
+from eve_meta.inventory.inventory import Inventory
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.events import rfc3339
 from eve_meta.supervisor.supervisor import Supervisor
@@ -24,23 +27,28 @@ DOCUMENTS = {
 }
 
 
-def timeline(supervisor: Supervisor, steering: Steering, name: str) -> list[dict[str, Any]]:
-    """The timeline of each tap of what *name* means: a domain's name or uuid, or a tap.
+def timeline(supervisor: Supervisor, steering: Steering, inventory: Inventory, name: str) -> list[Timeline]:
+    """Answer :data:`~eve_meta.admin.questions.TIMELINE`: the tap *name*, or each tap that is served for a domain.
 
-    :raises Problem: when it means none.
+    :raises Problem: where *name* means nothing, or nothing with a tap.
     """
-    found = [state for state in supervisor.taps if name in _names(state) or name.lower() in _names(state)]
-    if not found:
-        raise Problem(f"no domain with a tap, and no tap, is called {name!r}: 'eve-meta status' shows those there are")
-    return [_of(state, steering) for state in found]
+    meaning = known_names(supervisor, inventory).meaning(name)
+    states = [state for state in supervisor.taps if _is_meant(state, meaning)]
+    if not states:
+        what = f"tap {meaning.tap} is not steered" if meaning.tap is not None else f"{name} has no tap that is served"
+        raise Problem(f"{what}: 'eve-meta explain {name}' says why")
+    return [_of(state, steering) for state in states]
 
 
-def _names(state: TapState) -> set[str | None]:
+def _is_meant(state: TapState, meaning: Meaning) -> bool:
+    if meaning.tap is not None:
+        return state.tap.name == meaning.tap
+    # Not simply its taps: a tap that a file names but that another process holds is served for nobody.
     domain = state.domain
-    return {state.tap.name} | ({domain.name, str(domain.instance_uuid)} if domain is not None else set())
+    return domain is not None and meaning.domain is not None and domain.instance_uuid == meaning.domain.uuid
 
 
-def _of(state: TapState, steering: Steering) -> dict[str, Any]:
+def _of(state: TapState, steering: Steering) -> Timeline:
     domain, since = state.domain, state.tap.since
     return {
         "tap": state.tap.name,

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from eve_meta.admin.client import ask, follow
+from eve_meta.admin.questions import EVENTS
 from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
 from eve_meta.values.text import escape_unprintable
@@ -35,7 +36,7 @@ def events(following: bool, as_json: bool, config: Path | None) -> None:
     refused (a sample), a piece of the way is mended, a worker starts.
     """
     path = load_config(config).admin.socket
-    for event in follow(path) if following else ask(path, "events"):
+    for event in follow(path) if following else ask(path, EVENTS):
         click.echo(json.dumps(event) if as_json else _line(event))
 
 

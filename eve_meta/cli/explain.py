@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from eve_meta.cli.gather import gather
-from eve_meta.cli.known import complete_domain
+from eve_meta.cli.known import NAME, complete_name
 from eve_meta.cli.options import config_option
 from eve_meta.explain.report import any_wrong, plain, steps
 from eve_meta.explain.steps import State, Step
@@ -35,7 +35,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES, short_help="Say why a guest does, or doesn't, get its metadata.")
-@click.argument("name", metavar="NAME|UUID|TAP", shell_complete=complete_domain)
+@click.argument("name", metavar=NAME, shell_complete=complete_name)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for programs.")
 @config_option
 @click.pass_context

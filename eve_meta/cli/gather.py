@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,15 +11,17 @@ import attrs
 import cattrs
 
 from eve_meta.admin.client import NotRunning, ask
-from eve_meta.cli.options import read_directory
+from eve_meta.admin.gathering import HostView, for_explanation
+from eve_meta.admin.questions import EXPLAIN
+from eve_meta.cli.known import names_in
 from eve_meta.config import DEFAULT_PATH, Config, load_config
-from eve_meta.explain.facts import DiskFacts, DomainFacts, Facts, HostFacts, MachineFacts, ProcessFacts, TapFacts
-from eve_meta.explain.finding import find, near
+from eve_meta.explain.facts import DiskFacts, DomainFacts, Facts, HostFacts, MachineFacts
+from eve_meta.inventory.files.directory import Directory
 from eve_meta.inventory.files.domain_file import read_domain_file
 from eve_meta.inventory.qemu.process import MAX_CMDLINE, ProcessTable
 from eve_meta.machine import links
 from eve_meta.machine.disks import read_disks
-from eve_meta.machine.libvirt import domain_of, hardware_of, inactive_xml
+from eve_meta.machine.libvirt import connected, hardware_of, inactive_xml
 from eve_meta.machine.qemu import Hardware, hardware
 from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
@@ -43,9 +44,9 @@ def gather(asked_for: str, config: Path | None) -> Facts:
     loaded = load_config(config)
     table = ProcessTable(PROC)
     try:
-        host = _told(loaded, asked_for)
+        host = _from_daemon(loaded, asked_for)
     except NotRunning:
-        host = _found(loaded, asked_for, table)
+        host = _without_daemon(loaded, asked_for, table)
     host = attrs.evolve(host, domain=None if host.domain is None else _with_line(host.domain))
     arguments, machine = _machine(host, table)
     by_libvirt = any(_LIBVIRT.search(argument) for argument in arguments)
@@ -61,66 +62,28 @@ def gather(asked_for: str, config: Path | None) -> Facts:
     )
 
 
-def _told(config: Config, asked_for: str) -> HostFacts:
-    said = ask(config.admin.socket, "explain", asked_for=asked_for)
+def _from_daemon(config: Config, asked_for: str) -> HostFacts:
+    answer = ask(config.admin.socket, EXPLAIN, name=asked_for)
     try:
-        return _CONVERTER.structure(said, HostFacts)
+        return _CONVERTER.structure(answer, HostFacts)
     except cattrs.BaseValidationError:
         raise Problem("the daemon that runs is of another version of eve-meta: restart it") from None
 
 
-def _found(config: Config, asked_for: str, table: ProcessTable) -> HostFacts:
-    """What files and processes say."""
-    try:
-        directory = read_directory(config.inventory.directory)
-    except Problem:
-        files: Mapping[str, DomainFacts] = {}
-        broken: tuple[str, ...] = ()
-    else:
-        files = {
-            path: DomainFacts(
-                name=domain.display_name,
-                uuid=str(domain.instance_uuid),
-                origins=(path,),
-                taps=domain.taps,
-            )
-            for path, domain in directory.domains.items()
-        }
-        wrong = (each for each in directory.problems if not each.warning and Path(each.file).stem == asked_for)
-        broken = tuple(str(each) for each in wrong)
-    there = links.names()
-    # Of all links: that [steering] taps does not name one is what may be wrong.
-    owners = table.scan(there).owners
-    processes = {
-        tap: ProcessFacts(
-            pid=owner.pid,
-            uuid=None if owner.uuid is None else str(owner.uuid),
-            name=owner.name,
-            uid=owner.uid,
-            trusted=owner.trusted,
-        )
-        for tap, owner in owners.items()
-    }
-    domains = list(files.values())
-    domain, taps = find(asked_for, domains, there, processes, {})
-    return HostFacts(
-        asked_for=asked_for,
-        now=time.time(),
-        domain=domain,
-        taps=tuple(
-            TapFacts(
-                name=tap,
-                matched=config.steering.matches(tap),
-                link=links.read_link(tap),
-                domain=domain,
-                process=processes.get(tap),
-            )
-            for tap in taps
-        ),
-        near=near(asked_for, (*(each.name for each in domains), *there)),
-        broken=broken,
-        patterns=config.steering.taps,
+def _without_daemon(config: Config, asked_for: str, table: ProcessTable) -> HostFacts:
+    directory = Directory(config.inventory.directory)
+    for _ in directory.scan():
+        pass
+    owners = table.scan(links.names()).owners
+    by_uuid = {domain.instance_uuid: path for path, domain in directory.domains.items()}
+    view = HostView(
+        names=for_explanation(names_in(directory), owners),
+        origins=lambda domain: (by_uuid[domain.uuid],),
+        owners=owners,
+        problems=directory.problems,
+        steering=config.steering,
     )
+    return view.gather(asked_for, time.time())
 
 
 def _with_line(domain: DomainFacts) -> DomainFacts:
@@ -157,8 +120,9 @@ def _libvirts_machine(uri: str, host: HostFacts) -> MachineFacts | None:
     if host.domain is None:
         return None
     try:
-        with domain_of(uri, host.domain.uuid) as found:
-            xml, name = inactive_xml(found), found.name()
+        with connected(uri) as connection:
+            domain = connection.lookupByUUIDString(host.domain.uuid)
+            xml, name = inactive_xml(domain), domain.name()
         said = hardware_of(xml)
     except (Problem, ValueError):
         return None  # libvirt has none of it, or is away, which the daemon complains of

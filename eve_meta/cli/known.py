@@ -1,16 +1,18 @@
-"""The domains that a command can name: as the daemon knows them, where it runs, else as the files say."""
+"""The domains that a command can name: as a running daemon knows them, or else as the domain files describe them."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
+from uuid import UUID
 
 import click
 from click.shell_completion import CompletionItem
 
 from eve_meta.admin.client import NotRunning, ask
+from eve_meta.admin.questions import LIST_DOMAINS, SHOW_DOMAIN
+from eve_meta.admin.resolve import NamedDomain, Names
 from eve_meta.cli.options import read_directory
 from eve_meta.config import load_config
 from eve_meta.inventory.files.directory import Directory
@@ -20,101 +22,104 @@ from eve_meta.values.domain import Domain
 from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
 
-MAX_NAMES = 20
-"""Domains that an error lists: what fits on a screen."""
+NAME = "NAME|UUID|TAP"
+"""How the help of a command shows an argument that :mod:`eve_meta.admin.resolve` resolves."""
 
 
-class Known(Protocol):
-    """Domains, and where they are said."""
+class KnownDomains(Protocol):
+    """Domains that a NAME can mean."""
 
-    where: str
+    def names(self) -> Names:
+        """Return what a NAME can mean among them."""
 
-    def names(self) -> Mapping[str, str]:
-        """Their names, by uuid."""
+    def show(self, name: str) -> tuple[Domain, Mapping[str, str]]:
+        """Return the domain that *name* means, and the source of each of its fields.
 
-    def show(self, uuid: str) -> tuple[Domain, Mapping[str, str]]:
-        """One of them, and where each of its fields is said."""
-
-    def hint(self) -> str:
-        """What may be the reason that one is not among them."""
+        :raises Problem: where *name* means no domain.
+        """
 
 
 class _Files:
     def __init__(self, directory: Directory) -> None:
-        self.where = str(directory.path)
         self._directory = directory
-        self._by_uuid = {str(domain.instance_uuid): path for path, domain in directory.domains.items()}
 
-    def names(self) -> Mapping[str, str]:
-        return {uuid: self._directory.domains[path].display_name for uuid, path in self._by_uuid.items()}
+    def names(self) -> Names:
+        return names_in(self._directory)
 
-    def show(self, uuid: str) -> tuple[Domain, Mapping[str, str]]:
-        path = self._by_uuid[uuid]
-        domain = self._directory.domains[path]
+    def show(self, name: str) -> tuple[Domain, Mapping[str, str]]:
+        uuid = self.names().domain(name).uuid
+        path, domain = next(
+            (path, each) for path, each in self._directory.domains.items() if each.instance_uuid == uuid
+        )
         return domain, Merged({path: domain}, domain).sources()
-
-    def hint(self) -> str:
-        broken = len(self._directory.files.keys() - self._directory.domains.keys())
-        if not broken:
-            return ""
-        return f" ({broken} {'files are' if broken > 1 else 'file is'} broken: see 'eve-meta check')"
 
 
 class _Daemon:
     def __init__(self, socket: Path) -> None:
-        self.where = f"the daemon on {socket}"
         self._socket = socket
-        self._names = {each["uuid"]: each["name"] for each in ask(socket, "list_domains")}
 
-    def names(self) -> Mapping[str, str]:
-        return self._names
+    def names(self) -> Names:
+        return Names(
+            domains=[
+                NamedDomain(name=each["name"], uuid=UUID(each["uuid"]), taps=tuple(each["taps"]))
+                for each in ask(self._socket, LIST_DOMAINS)
+            ]
+        )
 
-    def show(self, uuid: str) -> tuple[Domain, Mapping[str, str]]:
-        said = ask(self._socket, "show_domain", uuid=uuid)
-        return make_converter().structure(said["domain"], Domain), said["sources"]
-
-    def hint(self) -> str:
-        return "; 'eve-meta status' says what is wrong with others"
+    def show(self, name: str) -> tuple[Domain, Mapping[str, str]]:
+        shown = ask(self._socket, SHOW_DOMAIN, name=name)
+        return make_converter().structure(shown["domain"], Domain), shown["sources"]
 
 
-def known_domains(config: Path | None, domains: Path | None) -> Known:
-    """The domains that these two options mean: those of the files in *domains*, or all that the daemon knows.
+class _DaemonOrFiles:
+    def __init__(self, config: Path | None) -> None:
+        self._config = load_config(config)
+        self._daemon = _Daemon(self._config.admin.socket)
 
-    :raises Problem: when neither can be had; and when no daemon runs, but files alone are not what it would know.
-    """
-    if domains is not None:
-        return _Files(read_directory(domains))
-    configured = load_config(config)
-    try:
-        return _Daemon(configured.admin.socket)
-    except NotRunning as problem:
-        inventory = configured.inventory
+    def names(self) -> Names:
+        try:
+            return self._daemon.names()
+        except NotRunning as problem:
+            return self._files(problem).names()
+
+    def show(self, name: str) -> tuple[Domain, Mapping[str, str]]:
+        try:
+            return self._daemon.show(name)
+        except NotRunning as problem:
+            return self._files(problem).show(name)
+
+    def _files(self, problem: NotRunning) -> _Files:
+        inventory = self._config.inventory
         if inventory.libvirt or inventory.eve:
-            raise Problem(f"{problem}; or name a --domains DIR to see what files alone say") from None
-    return _Files(read_directory(configured.inventory.directory))
+            raise Problem(f"{problem}; or name a --domains DIR to see what files alone say")
+        return _Files(read_directory(inventory.directory))
 
 
-def find_domain(known: Known, wanted: str) -> tuple[Domain, Mapping[str, str]]:
-    """The domain whose name or uuid is *wanted*, and where each of its fields is said.
+def names_in(directory: Directory) -> Names:
+    """Return what a NAME can mean among the domain files in *directory*."""
+    return Names(
+        domains=[
+            NamedDomain(name=domain.display_name, uuid=domain.instance_uuid, taps=domain.taps)
+            for domain in directory.domains.values()
+        ],
+        broken=len(directory.files.keys() - directory.domains.keys()),
+    )
 
-    :raises Problem: when there is none; it says which there are.
+
+def known_domains(config: Path | None, domains: Path | None) -> KnownDomains:
+    """Return the domains that the options ``--config`` and ``--domains`` select.
+
+    Those of the files in *domains*; else those that the daemon knows; else, where no daemon runs, those of the
+    configured files, unless a hypervisor is configured whose word the daemon would add.
+
+    :raises Problem: where they cannot be read. Their methods raise one where the daemon may not be asked, and where
+        none runs, but files alone are not what it would know.
     """
-    by_uuid = known.names()
-    for uuid, name in by_uuid.items():
-        if wanted == name or wanted.lower() == uuid:
-            return known.show(uuid)
-    names = sorted(by_uuid.values())
-    near = difflib.get_close_matches(wanted, names, n=3)
-    if near:
-        others = f"did you mean {' or '.join(near)}?"
-    else:
-        shown = names[:MAX_NAMES] + ["…"] * (len(names) > MAX_NAMES)
-        others = f"there are {', '.join(shown)}" if names else "there are none"
-    raise Problem(f"no domain {wanted!r} in {known.where}: {others}{known.hint()}")
+    return _Files(read_directory(domains)) if domains is not None else _DaemonOrFiles(config)
 
 
 def with_lines(sources: Mapping[str, str]) -> Mapping[str, str]:
-    """*sources*, each file with the line where the field stands in it."""
+    """Return *sources*, each file among them with the line on which the field stands."""
     files = {origin for origin in sources.values() if origin.startswith("/") or Path(origin).is_file()}
     lines = {file: lines_of(file, [field for field, origin in sources.items() if origin == file]) for file in files}
     return {
@@ -123,10 +128,10 @@ def with_lines(sources: Mapping[str, str]) -> Mapping[str, str]:
     }
 
 
-def complete_domain(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The names of domains that begin with *incomplete*, for the shell."""
+def complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return what the shell offers for a NAME of which *incomplete* is typed."""
     try:
         names = known_domains(ctx.params.get("config"), ctx.params.get("domains")).names()
     except Problem:
-        return []  # in the middle of a line being typed there is no place for it
-    return [CompletionItem(name) for name in sorted(names.values()) if name.startswith(incomplete)]
+        return []  # a line that is being typed has no place for an error
+    return [CompletionItem(name) for name in names.completions(incomplete)]

@@ -13,6 +13,7 @@ from uuid import uuid4
 import click
 
 from eve_meta.admin.client import NotRunning, ask
+from eve_meta.admin.questions import LIST_DOMAINS
 from eve_meta.cli.options import config_option, domains_directory, domains_option, read_directory
 from eve_meta.config import load_config
 from eve_meta.values.problem import Problem
@@ -102,7 +103,7 @@ def new(name: str, config: Path | None, domains: Path | None) -> None:
 def _known(config: Path | None) -> Mapping[str, str]:
     """The uuids of the domains that a daemon knows, by name; a file with another uuid would contradict it."""
     try:
-        domains = ask(load_config(config).admin.socket, "list_domains")
+        domains = ask(load_config(config).admin.socket, LIST_DOMAINS)
     except NotRunning:
         return {}
     return {each["name"]: each["uuid"] for each in domains}

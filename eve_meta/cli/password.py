@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from eve_meta.admin.client import ask
-from eve_meta.cli.known import complete_domain
+from eve_meta.admin.questions import CLEAR_PASSWORD, PASSWORD
+from eve_meta.cli.known import NAME, complete_name
 from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
 from eve_meta.values.problem import Problem
@@ -25,7 +26,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES, short_help="Print or clear the password that a guest posted.")
-@click.argument("name", shell_complete=complete_domain)
+@click.argument("name", metavar=NAME, shell_complete=complete_name)
 @click.option("--clear", is_flag=True, help="Forget it, so that the guest may post another.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for programs; null where there is none.")
 @config_option
@@ -39,9 +40,9 @@ def password(name: str, clear: bool, as_json: bool, config: Path | None) -> None
     """
     socket = load_config(config).admin.socket
     if clear:
-        ask(socket, "clear_password", name=name)
+        ask(socket, CLEAR_PASSWORD, name=name)
         return
-    said = ask(socket, "password", name=name)
+    said = ask(socket, PASSWORD, name=name)
     if as_json:
         click.echo(json.dumps(said, indent=2))
     elif said["password"] is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from eve_meta.cli.known import complete_domain, find_domain, known_domains, with_lines
+from eve_meta.cli.known import NAME, complete_name, known_domains, with_lines
 from eve_meta.cli.options import config_option, domains_option
 from eve_meta.documents.document import SEED_BYTES, Document
 from eve_meta.documents.path import BadPath, normalise
@@ -32,14 +32,17 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES, short_help="Print what a guest would read.")
-@click.argument("name", shell_complete=complete_domain)
+@click.argument("name", metavar=NAME, shell_complete=complete_name)
 @click.argument("path", required=False)
 @click.option(
-    "--sources", is_flag=True, help="Print where each field of the domain comes from, in place of a document."
+    "--sources",
+    "show_sources",
+    is_flag=True,
+    help="Print where each field of the domain comes from, in place of a document.",
 )
 @config_option
 @domains_option
-def render(name: str, path: str | None, sources: bool, config: Path | None, domains: Path | None) -> None:
+def render(name: str, path: str | None, show_sources: bool, config: Path | None, domains: Path | None) -> None:
     """Print what the guest NAME would read at PATH, byte for byte. NAME may be a uuid, too.
 
     A daemon that runs is asked for the domain: it alone knows what libvirt or EVE-OS say, and the uuid of a QEMU
@@ -49,11 +52,11 @@ def render(name: str, path: str | None, sources: bool, config: Path | None, doma
     local-ipv4 is 0.0.0.0 where the guest's address is not said: then the daemon answers with the one that the guest
     asks from. random_seed is another each time.
     """
-    if sources == (path is not None):
+    if show_sources == (path is not None):
         raise click.UsageError("expected a PATH or --sources")
-    domain, said = find_domain(known_domains(config, domains), name)
+    domain, sources = known_domains(config, domains).show(name)
     if path is None:
-        _print_sources(with_lines(said))
+        _print_sources(with_lines(sources))
     else:
         _print_document(name, Tree(domain), path)
 

@@ -6,13 +6,15 @@ import difflib
 import shlex
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import click
 
-from eve_meta.cli.known import complete_domain
+from eve_meta.admin.resolve import NamedDomain, Names
+from eve_meta.cli.known import NAME, complete_name
 from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
-from eve_meta.machine.libvirt import domain_of, inactive_xml
+from eve_meta.machine.libvirt import connected, inactive_xml, taps_of
 from eve_meta.machine.smbios_xml import SETTINGS, Setting, argument, snippet, with_setting
 from eve_meta.values.problem import Problem
 
@@ -28,7 +30,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES, short_help="Say, or write, what makes a guest's cloud-init look here.")
-@click.argument("name", shell_complete=complete_domain)
+@click.argument("name", metavar=NAME, shell_complete=complete_name)
 @click.option(
     "--datasource",
     type=click.Choice(sorted(SETTINGS)),
@@ -54,8 +56,20 @@ def smbios(name: str, datasource: str, apply_it: bool, yes: bool, config: Path |
             raise click.UsageError("--yes goes with --apply")
         _explain(name, datasource, setting)
         return
-    with domain_of(load_config(config).inventory.libvirt, name) as domain:
-        _apply(domain, setting, yes=yes)
+    with connected(load_config(config).inventory.libvirt) as connection:
+        _apply(_find(connection, name), setting, yes=yes)
+
+
+def _find(connection: Any, name: str) -> Any:
+    """Return the libvirt domain (``virDomain``) that *name* means.
+
+    libvirt's own domains alone can be meant, whether the daemon knows them or not.
+    """
+    domains = {UUID(domain.UUIDString()): domain for domain in connection.listAllDomains()}
+    names = Names(
+        domains=[NamedDomain(name=each.name(), uuid=uuid, taps=taps_of(each)) for uuid, each in domains.items()]
+    )
+    return domains[names.domain(name).uuid]
 
 
 def _explain(name: str, datasource: str, setting: Setting) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from eve_meta.admin.client import ask
+from eve_meta.admin.questions import STATUS
 from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
 
@@ -34,7 +35,7 @@ def status(config: Path | None, as_json: bool) -> None:
     of the same requests: those without a session token, which "tokens: required" refuses, with one that is not valid,
     and to another host's name. The reasons for which frames are dropped are explained in bpf/shared.h.
     """
-    said = ask(load_config(config).admin.socket, "status")
+    said = ask(load_config(config).admin.socket, STATUS)
     if as_json:
         click.echo(json.dumps(said, indent=2))
         return

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 from attrs import frozen
 
 from eve_meta.admin.client import ask
-from eve_meta.cli.known import complete_domain
+from eve_meta.admin.questions import TIMELINE, Timeline
+from eve_meta.cli.known import NAME, complete_name
 from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
 from eve_meta.values.text import escape_unprintable
@@ -30,7 +30,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES, short_help="Show when a guest's boot did what.")
-@click.argument("name", metavar="NAME|UUID|TAP", shell_complete=complete_domain)
+@click.argument("name", metavar=NAME, shell_complete=complete_name)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for programs.")
 @config_option
 def timeline(name: str, as_json: bool, config: Path | None) -> None:
@@ -39,7 +39,7 @@ def timeline(name: str, as_json: bool, config: Path | None) -> None:
     Below that is what its cloud-init told of itself, if its cloud-config makes it (eve_meta/docs/observing.rst says
     how). That part is the guest's word, the times are ours.
     """
-    told = ask(load_config(config).admin.socket, "timeline", name=name)
+    told = ask(load_config(config).admin.socket, TIMELINE, name=name)
     if as_json:
         click.echo(json.dumps(told, indent=2))
         return
@@ -57,7 +57,7 @@ class Row:
     more: str = ""
 
 
-def draw(told: Mapping[str, Any], width: int) -> str:
+def draw(told: Timeline, width: int) -> str:
     """The picture of one tap's timeline, *width* columns wide where that is enough."""
     rows = sorted(_rows(told), key=lambda row: row.start)
     first = min(row.start for row in rows)
@@ -77,7 +77,7 @@ def draw(told: Mapping[str, Any], width: int) -> str:
     return "\n".join(lines)
 
 
-def _rows(told: Mapping[str, Any]) -> Iterator[Row]:
+def _rows(told: Timeline) -> Iterator[Row]:
     for moment in told["moments"]:
         yield Row(moment["what"], moment["after"], moment["after"])
     begun: dict[str, float] = {}

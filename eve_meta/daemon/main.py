@@ -11,9 +11,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -21,10 +20,8 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from eve_meta.admin.domain import list_domains, show_domain
-from eve_meta.admin.password import clear_password, read_password
+from eve_meta.admin.answers import answers
 from eve_meta.admin.server import AdminFactory
-from eve_meta.admin.status import status
 from eve_meta.config import MAX_WORKERS, Config, load_config, split_address
 from eve_meta.daemon.handover import HandOver
 from eve_meta.inventory.inventory import Inventory
@@ -37,7 +34,6 @@ from eve_meta.state import tokenkeys
 from eve_meta.state.files import make_directory
 from eve_meta.state.passwords import Passwords
 from eve_meta.steering.steering import Steering
-from eve_meta.supervisor.events import Events
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.worker_home import find_user, workers_root
 from eve_meta.supervisor.worker_process import WorkerConfig
@@ -97,7 +93,15 @@ def serve(config: Config) -> None:
         # sends it to these, too.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGUSR1})
-        _listen_admin(config, _questions(supervisor, steering, inventory, config), supervisor.events, undo)
+        admin_answers = answers(
+            reactor=reactor,
+            supervisor=supervisor,
+            steering=steering,
+            inventory=inventory,
+            config=config,
+            in_thread=_in_thread,
+        )
+        _listen_admin(config, AdminFactory(admin_answers, supervisor.events), undo)
         _begin_audit(config, supervisor, undo)
         _listen_metrics(config, supervisor, steering, inventory)
         undo.callback(hand_over.or_take_down)
@@ -131,37 +135,6 @@ def _started(
 
 def _in_thread(change: Callable[[], T]) -> Deferred[T]:
     return deferToThreadPool(reactor, reactor.getThreadPool(), change)
-
-
-def _questions(
-    supervisor: Supervisor, steering: Steering, inventory: Inventory, config: Config
-) -> dict[str, Callable[..., Any]]:
-    def ask_status() -> Deferred[Any]:
-        counted = supervisor.current_counts()
-        return counted.addCallback(lambda _: status(reactor, supervisor, steering, inventory))
-
-    def ask_explain(asked_for: str) -> Deferred[Any]:
-        # Only for whoever asks: it takes most of a megabyte.
-        from eve_meta.admin.explain import Explanation
-
-        return Explanation(supervisor, steering, inventory, config, _in_thread).ask(asked_for)
-
-    def ask_timeline(name: str) -> Deferred[Any]:
-        # Only for whoever asks.
-        from eve_meta.admin.timeline import timeline
-
-        return supervisor.current_counts().addCallback(lambda _: timeline(supervisor, steering, name))
-
-    return {
-        "status": ask_status,
-        "timeline": ask_timeline,
-        "events": lambda: [event.plain for event in supervisor.events.latest],
-        "explain": ask_explain,
-        "list_domains": partial(list_domains, inventory),
-        "show_domain": partial(show_domain, inventory),
-        "password": partial(read_password, supervisor, inventory),
-        "clear_password": partial(clear_password, supervisor, inventory),
-    }
 
 
 def _worker_config(config: Config) -> WorkerConfig:
@@ -206,9 +179,7 @@ def _remove_if_empty(directory: Path) -> None:
         directory.rmdir()
 
 
-def _listen_admin(
-    config: Config, questions: dict[str, Callable[[], Any]], events: Events, undo: contextlib.ExitStack
-) -> None:
+def _listen_admin(config: Config, factory: AdminFactory, undo: contextlib.ExitStack) -> None:
     path = config.admin.socket
     with socket.socket(socket.AF_UNIX) as probe:
         try:
@@ -222,7 +193,7 @@ def _listen_admin(
         else:
             raise Problem(f"another eve-meta answers on {path}: stop it, or give this one another [admin] socket")
     try:
-        reactor.listenUNIX(str(path), AdminFactory(questions, events), mode=0o600)
+        reactor.listenUNIX(str(path), factory, mode=0o600)
     except CannotListenError as error:
         raise Problem(f"cannot listen on the admin socket {path}: {error.socketError.strerror}") from None
     undo.callback(path.unlink, missing_ok=True)

@@ -150,14 +150,15 @@ class Inventory:
         """All domains, behind a tap or not."""
         return [domain for _, domain in self._known()]
 
-    def places(self, domain: Domain) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Where *domain*, one of :meth:`domains`, is said, the most important place first; and its taps, by people."""
+    def origins(self, domain: Domain) -> tuple[str, ...]:
+        """Return the places that describe *domain*, one of :meth:`domains`, the most important first."""
+        return next((tuple(merged.parts) for merged, known in self._known() if known is domain), ())
+
+    def written_taps(self) -> Mapping[str, Collection[Domain]]:
+        """Return the taps that people wrote, each with the domains into whose files or metadata they wrote it."""
+        by_origin = {origin: known for merged, known in self._known() for origin in merged.parts}
         by_tap = written_taps([layer for source in self._sources for layer in source.layers()])
-        for merged, known in self._known():
-            if known is domain:
-                named = [tap for tap, origins in by_tap.items() if not merged.parts.keys().isdisjoint(origins)]
-                return tuple(merged.parts), tuple(named)
-        return (), ()
+        return {tap: [by_origin[origin] for origin in origins] for tap, origins in by_tap.items()}
 
     def sources(self, domain: Domain) -> Mapping[str, str]:
         """Where each field of *domain*, one of :meth:`domains`, comes from, by the way to it: ``nics[0].mac``."""

@@ -26,15 +26,15 @@ _SYSINFO = {
 }
 
 
-# -- the domain, asked of libvirt --
+# -- domains, asked of libvirt --
 
 
 @contextmanager
-def domain_of(uri: str, name: str) -> Iterator[Any]:
-    """Look up a domain (``virDomain``) by its name or uuid. Within the context, libvirt's errors become Problems.
+def connected(uri: str) -> Iterator[Any]:
+    """Open a connection (``virConnect``). Within the context, libvirt's errors become Problems.
 
     :param uri: of libvirt; "" for this host's own, or what LIBVIRT_DEFAULT_URI names.
-    :raises Problem: when there is no such domain, or no libvirt.
+    :raises Problem: when there is no libvirt, or it refuses.
     """
     libvirt = load()
     # libvirt's library would print each error, which eve-meta reports itself. And while the library waits for a
@@ -43,7 +43,7 @@ def domain_of(uri: str, name: str) -> Iterator[Any]:
     interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         with closing(libvirt.open(uri or None)) as connection:
-            yield _find(libvirt, connection, name)
+            yield connection
     except libvirt.libvirtError as error:
         raise Problem(f"{uri or 'libvirt'}: {error.get_error_message() or error}") from None
     finally:
@@ -58,14 +58,12 @@ def inactive_xml(domain: Any) -> str:
     return xml
 
 
-def _find(libvirt: Any, connection: Any, name: str) -> Any:
-    for look in (connection.lookupByName, connection.lookupByUUIDString):
-        try:
-            return look(name)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG):
-                raise
-    raise Problem(f"libvirt has no domain {name!r}: 'virsh list --all' shows all")
+def taps_of(domain: Any) -> tuple[str, ...]:
+    """Return the taps that *domain* has at present; none where it does not run."""
+    if not domain.isActive():
+        return ()
+    devices = ElementTree.fromstring(domain.XMLDesc(0)).iterfind("devices/interface/target")
+    return tuple(tap for device in devices if (tap := device.get("dev")) is not None)
 
 
 # -- its machine, read from the XML --

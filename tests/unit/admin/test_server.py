@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 
+from eve_meta.admin.questions import Question
 from eve_meta.admin.server import AdminFactory
 from eve_meta.runtime.clock import Clock
 from eve_meta.supervisor.events import KEPT, Events, Kind
@@ -22,19 +23,19 @@ def _fail(failure: Exception) -> Any:
 
 LATER: Deferred[str] = Deferred()
 
-QUESTIONS: dict[str, Any] = {
-    "status": lambda: {"taps": []},
-    "password": lambda name: f"of {name}",
-    "later": lambda: LATER,
-    "wrong": lambda: _fail(Problem("no domain 'x'")),
-    "defect": lambda: _fail(RuntimeError("secret")),
-    "no json": lambda: {"secret": object()},
+ANSWERS: dict[Question[Any], Any] = {
+    Question("status"): lambda: {"taps": []},
+    Question("password", ("name",)): lambda name: f"of {name}",
+    Question("later"): lambda: LATER,
+    Question("wrong"): lambda: _fail(Problem("no domain 'x'")),
+    Question("defect"): lambda: _fail(RuntimeError("secret")),
+    Question("no json"): lambda: {"secret": object()},
 }
 
 
 def ask(line: bytes) -> Any:
     """What is answered by now."""
-    protocol = AdminFactory(QUESTIONS, Events(Clock())).buildProtocol(None)
+    protocol = AdminFactory(ANSWERS, Events(Clock())).buildProtocol(None)
     transport = StringTransport()
     protocol.makeConnection(transport)
     protocol.dataReceived(line + b"\n")
@@ -76,7 +77,7 @@ def test_an_answer_may_come_later() -> None:
     ],
 )
 def test_what_is_no_question(line: bytes) -> None:
-    assert ask(line)["error"].startswith("expected one of the questions status, password, later, ")
+    assert ask(line)["error"].startswith("expected one of the questions status(), password(name), later(), ")
 
 
 def test_what_whoever_asks_can_mend_is_told_and_not_logged() -> None:
@@ -108,7 +109,7 @@ class Reader(StringTransport):
 
 
 def following(events: Events) -> tuple[Any, Reader]:
-    protocol, reader = AdminFactory(QUESTIONS, events).buildProtocol(None), Reader()
+    protocol, reader = AdminFactory(ANSWERS, events).buildProtocol(None), Reader()
     protocol.makeConnection(reader)
     protocol.dataReceived(b'{"question": "follow"}\n{"question": "status"}\n')
     return protocol, reader

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from eve_meta.values.problem import Problem
 from tests.unit.cli.conftest import MAIN, Run
 
 
@@ -36,16 +37,16 @@ def test_bytes_are_not_altered(domains: Path) -> None:
 def test_an_unknown_domain(run: Run, domains: Path) -> None:
     done = run("render", "--domains", "domains.d", "web2", "/")
     assert done.returncode == 1
-    assert done.stderr == "eve-meta: no domain 'web2' in domains.d: did you mean web1?\n"
+    assert done.stderr == "eve-meta: no domain or tap 'web2': did you mean web1?\n"
     done = run("render", "--domains", "domains.d", "zzz", "/")
-    assert done.stderr == "eve-meta: no domain 'zzz' in domains.d: there are db1, web1\n"
+    assert done.stderr == "eve-meta: no domain or tap 'zzz': the domains are db1, web1\n"
 
 
 def test_an_unknown_domain_whose_file_may_be_broken(run: Run, domains: Path) -> None:
     (domains / "web1.yaml").write_text("name: [\n")
     done = run("render", "--domains", "domains.d", "web1", "/")
     assert done.stderr == (
-        "eve-meta: no domain 'web1' in domains.d: there are db1 (1 file is broken: see 'eve-meta check')\n"
+        "eve-meta: no domain or tap 'web1': the domains are db1 (1 file is broken: see 'eve-meta check')\n"
     )
 
 
@@ -91,17 +92,20 @@ def test_where_each_field_comes_from(run: Run, domains: Path) -> None:
 # -- with a daemon --
 
 UUID1 = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
+UUID2 = "2a831fa7-c50b-4693-a16e-fb8171f1b69e"
 
 
 @pytest.fixture
 def answering(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """What a daemon on daemon.sock answers, by question."""
+    """The answers of a daemon on daemon.sock, by question; a Problem is what it finds wrong."""
     answers: dict[str, Any] = {}
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            asked = json.loads(self.rfile.readline())
-            self.wfile.write(json.dumps({"answer": answers[asked["question"]]}).encode() + b"\n")
+            request = json.loads(self.rfile.readline())
+            answer = answers[request["question"]]
+            kind = "problem" if isinstance(answer, Problem) else "answer"
+            self.wfile.write(json.dumps({kind: answer}, default=str).encode() + b"\n")
 
     with socketserver.UnixStreamServer(str(tmp_path / "daemon.sock"), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -121,7 +125,10 @@ def config(tmp_path: Path, domains: Path) -> Path:
 
 
 def test_a_daemon_that_runs_is_asked(run: Run, config: Path, domains: Path, answering: dict[str, Any]) -> None:
-    answering["list_domains"] = [{"name": "web1", "uuid": UUID1}, {"name": "virt", "uuid": "x"}]
+    answering["list_domains"] = [
+        {"name": "web1", "uuid": UUID1, "taps": []},
+        {"name": "virt", "uuid": UUID2, "taps": ["vnet0"]},
+    ]
     file = str(domains / "web1.yaml")
     domain = {"uuid": UUID1, "name": "web1", "user_data": base64.b64encode(b"of the daemon").decode()}
     answering["show_domain"] = {"domain": domain, "sources": {"name": file, "uuid": "libvirt XML of web1"}}
@@ -129,14 +136,15 @@ def test_a_daemon_that_runs_is_asked(run: Run, config: Path, domains: Path, answ
     assert (done.stdout, done.stderr) == ("of the daemon", "")
     done = run("render", "--config", str(config), "web1", "--sources")
     assert done.stdout == f"name  {file}:1\nuuid  libvirt XML of web1\n"
+    answering["show_domain"] = Problem("no domain or tap 'virr': did you mean virt?")
     done = run("render", "--config", str(config), "virr", "/")
-    assert "did you mean virt?" in done.stderr
-    # Who names files means files.
+    assert (done.returncode, done.stderr) == (1, "eve-meta: no domain or tap 'virr': did you mean virt?\n")
+    # Whoever names files means files.
     done = run("render", "--config", str(config), "--domains", "domains.d", "web1", "/openstack/latest/user_data")
     assert done.stdout == "#cloud-config of web1\n"
     assert run(
         _EVE_META_COMPLETE="bash_complete", COMP_WORDS=f"eve-meta render --config {config} v", COMP_CWORD="4"
-    ).stdout.endswith("virt\n")
+    ).stdout.splitlines() == ["plain,virt", "plain,vnet0"]
 
 
 def test_files_alone_are_not_what_libvirts_guests_read(run: Run, config: Path) -> None:
@@ -152,6 +160,6 @@ def test_files_alone_are_not_what_libvirts_guests_read(run: Run, config: Path) -
 def test_a_new_file_has_the_uuid_of_the_domain_that_the_daemon_knows(
     run: Run, config: Path, domains: Path, answering: dict[str, Any]
 ) -> None:
-    answering["list_domains"] = [{"name": "virt", "uuid": UUID1}]
+    answering["list_domains"] = [{"name": "virt", "uuid": UUID1, "taps": []}]
     assert run("new", "--config", str(config), "virt").returncode == 0
     assert f"\nuuid: {UUID1}\n" in (domains / "virt.yaml").read_text()

@@ -76,12 +76,32 @@ def test_a_second_time_changes_nothing(connection: Any, config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("nobody", "libvirt has no domain 'nobody'"), (UUID, f"libvirt has no domain '{UUID}'")]
+    ("name", "error"),
+    [
+        ("nobody", "no domain or tap 'nobody': the domains are test"),
+        ("tset", "no domain or tap 'tset': did you mean test or testnet0?"),
+        (UUID, f"no domain or tap '{UUID}': the domains are test"),
+    ],
 )
-def test_a_domain_that_is_not_there(connection: Any, config: Path, name: str, why: str) -> None:
+def test_a_domain_that_is_not_there(connection: Any, config: Path, name: str, error: str) -> None:
     said = run(config, name, "--apply", "--yes")
     assert isinstance(said.exception, Problem)
-    assert why in str(said.exception)
+    assert str(said.exception) == error
+
+
+@pytest.mark.parametrize("name", ["web1", "WEB1", UUID, UUID.upper(), "emtap9", "EMTAP9"])
+def test_every_form_of_a_name(connection: Any, config: Path, name: str) -> None:
+    """The domain runs, or it would have no tap."""
+    nic = "<devices><interface type='ethernet'><target dev='emtap9'/></interface></devices>"
+    xml = DOMAIN.format(name="web1", smbios="").replace("</domain>", f"<uuid>{UUID}</uuid>{nic}</domain>")
+    domain = connection.defineXML(xml)
+    domain.create()
+    try:
+        result = run(config, name, "--apply", "--yes")
+        assert (result.exit_code, product(connection, "web1")) == (0, True)
+    finally:
+        domain.destroy()
+        domain.undefine()
 
 
 def test_a_libvirt_that_is_not_there(tmp_path: Path) -> None:

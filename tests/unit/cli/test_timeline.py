@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from eve_meta.admin.questions import Timeline
 from eve_meta.cli.timeline import draw
 
 
@@ -11,7 +12,7 @@ def report(what: str, after: float, name: str, result: str | None = None) -> dic
     return {"what": what, "after": after, "name": name, "description": "", "result": result}
 
 
-TOLD: dict[str, Any] = {
+TIMELINE: Timeline = {
     "tap": "vnet0",
     "uuid": "1a831fa7",
     "name": "web1",
@@ -32,7 +33,7 @@ TOLD: dict[str, Any] = {
 
 
 def test_bars_are_where_their_times_are() -> None:
-    picture = draw(TOLD, 76)
+    picture = draw(TIMELINE, 76)
     assert picture.splitlines() == [
         "web1 (1a831fa7) on vnet0, up since 2026-01-01T00:00:00.000Z",
         "",
@@ -47,5 +48,11 @@ def test_bars_are_where_their_times_are() -> None:
 
 
 def test_a_guest_of_which_only_the_tap_is_known() -> None:
-    bare = {**TOLD, "name": None, "moments": TOLD["moments"][:1], "reports": [], "phone_home": None}
+    bare: Timeline = {
+        **TIMELINE,
+        "name": None,
+        "moments": TIMELINE["moments"][:1],
+        "reports": [],
+        "phone_home": None,
+    }
     assert draw(bare, 10).splitlines()[2:] == ["tap up  +0.000 s |*"]

@@ -1,0 +1,124 @@
+"""The questions that the admin socket answers: the name, the parameters and the answer of each.
+
+The daemon's end (``server.py``), the commands' end (``client.py``) and both sides' functions spell none of these
+themselves. Answers are what JSON can hold. Imports no Twisted: a command should start at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypedDict, TypeVar
+
+from attrs import frozen
+
+Answer_co = TypeVar("Answer_co", covariant=True)
+
+
+@frozen
+class Question(Generic[Answer_co]):
+    """A question, whose type parameter is the type of its answer.
+
+    :ivar name: the question as it travels.
+    :ivar parameters: the names of its arguments, each of which is a string and must be given.
+    """
+
+    name: str
+    parameters: tuple[str, ...] = ()
+
+
+# -- answers --
+
+
+class DomainName(TypedDict):
+    """A domain as a list shows it: its name, its uuid, and its taps (those served, and those that people wrote)."""
+
+    name: str
+    uuid: str
+    taps: list[str]
+
+
+class ShownDomain(TypedDict):
+    """A domain as plain data (:mod:`eve_meta.values.plain`), and the source of each field, by the field's path."""
+
+    domain: dict[str, Any]
+    sources: dict[str, str]
+
+
+class ShownPassword(TypedDict):
+    """The password that a guest posted, None where it posted none, and the uuid of its domain."""
+
+    uuid: str
+    password: str | None
+
+
+class WorkerStatus(TypedDict):
+    """A worker: its process, None while there is none, and how often it was started again."""
+
+    pid: int | None
+    restarts: int
+
+
+class Status(TypedDict):
+    """The state of the daemon; ``eve_meta/docs/observing.rst`` has the fields of a tap."""
+
+    version: str
+    namespace: str
+    taps: list[dict[str, Any]]
+    workers: list[WorkerStatus]
+    domains: int
+    unsteered: dict[str, dict[str, int]]
+    overruns: int
+    heals: dict[str, int]
+    problems: list[str]
+
+
+class Timeline(TypedDict):
+    """The boot of the guest behind one tap; ``after`` counts seconds since the tap appeared.
+
+    *moments* have ``what`` and ``after``; *reports*, which are the guest's word, have ``what``, ``after``, ``name``,
+    ``description`` and ``result``.
+    """
+
+    tap: str
+    uuid: str | None
+    name: str | None
+    since: str
+    moments: list[dict[str, Any]]
+    reports: list[dict[str, Any]]
+    phone_home: dict[str, Any] | None
+
+
+# -- questions; the argument "name" is what resolve.py resolves --
+
+
+STATUS: Question[Status] = Question("status")
+EVENTS: Question[list[dict[str, Any]]] = Question("events")
+"""The events that the daemon keeps, the oldest first."""
+
+FOLLOW: Question[None] = Question("follow")
+"""The same, one a line, and then each event as it happens; the connection stays open (``server.py``)."""
+
+LIST_DOMAINS: Question[list[DomainName]] = Question("list_domains")
+"""All domains that the daemon knows, behind a tap or not."""
+
+SHOW_DOMAIN: Question[ShownDomain] = Question("show_domain", ("name",))
+PASSWORD: Question[ShownPassword] = Question("password", ("name",))
+CLEAR_PASSWORD: Question[None] = Question("clear_password", ("name",))
+"""Answered once the guest can post another password."""
+
+TIMELINE: Question[list[Timeline]] = Question("timeline", ("name",))
+"""One timeline for each tap of what *name* means."""
+
+EXPLAIN: Question[dict[str, Any]] = Question("explain", ("name",))
+""":class:`eve_meta.explain.facts.HostFacts` as plain data."""
+
+ANSWERED: tuple[Question[Any], ...] = (
+    STATUS,
+    EVENTS,
+    LIST_DOMAINS,
+    SHOW_DOMAIN,
+    PASSWORD,
+    CLEAR_PASSWORD,
+    TIMELINE,
+    EXPLAIN,
+)
+"""All questions that get one answer: all but :data:`FOLLOW`."""
