@@ -1,7 +1,7 @@
-"""The hand-over: an end of the daemon in which the way to guests stays as it is, for a daemon that starts next.
+"""The hand-over: the daemon ends and leaves the path to guests as it is, for the daemon that starts next.
 
-The law: until the workers are gone they hear of taps and domains as ever; and what is begun can still become an end
-that leaves nothing, where the daemon is told to end meanwhile.
+The law: until the workers are gone, they are sent taps and domains as ever; and a hand-over that has begun can still
+become an end that leaves nothing on the host, if a signal ends the daemon meanwhile.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from eve_meta.supervisor.supervisor import Supervisor
 
 
 class HandOver:
-    """The hand-over to the next daemon, when it is told.
+    """The hand-over to the next daemon, which a signal begins.
 
-    :ivar done: whether this is how it ends.
+    :ivar done: whether the daemon ends by handing over.
     """
 
     _log = Logger()
@@ -30,12 +30,12 @@ class HandOver:
         self._begun = False
         self.done = False
 
-    def told(self, *_: object) -> None:
-        """Takes the signal for it, which is obeyed when the reactor runs."""
+    def on_signal(self, *_: object) -> None:
+        """Begin to hand over, as soon as the reactor runs. It is a signal's handler."""
         reactor.callFromThread(self._begin)
 
-    def or_take_down(self) -> None:
-        """Removes everything from the host, unless it is handed over."""
+    def take_down_unless_done(self) -> None:
+        """Remove everything from the host, unless it was handed over."""
         if not self.done:
             self._manager.keep(())
             self._steering.stop()
@@ -52,7 +52,7 @@ class HandOver:
         self._supervisor.drain().addCallback(self._leave)
 
     def _leave(self, _: object) -> None:
-        if not self._supervisor.stopping:  # told to end meanwhile
+        if not self._supervisor.stopping:  # no signal has ended the daemon meanwhile
             self.done = True
             self._steering.leave()
             stop_reactor()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import os
 import resource
 import signal
@@ -23,6 +22,7 @@ from twisted.logger import Logger
 from eve_meta.admin.answers import answers
 from eve_meta.admin.server import AdminFactory
 from eve_meta.config import MAX_WORKERS, Config, load_config, split_address
+from eve_meta.daemon.directories import held, run_directory
 from eve_meta.daemon.handover import HandOver
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.runtime.clock import Clock
@@ -46,33 +46,35 @@ _log = Logger("eve_meta.daemon.main")
 
 
 def serve(config: Config) -> None:
-    """Runs the daemon until SIGTERM, SIGINT or SIGHUP; then the host is as it was before.
+    """Run the daemon until a signal ends it.
 
-    Or until SIGUSR1; then the way to guests stays as it is, for the next daemon.
+    SIGTERM, SIGINT and SIGHUP leave the host as it was before. SIGUSR1 leaves the path to guests as it is, for the next
+    daemon.
 
-    :raises Problem: when it cannot begin; then too.
+    :raises Problem: when the daemon cannot begin; then, too, the host is as it was before.
     """
     if os.geteuid() != 0:
         raise Problem("serve needs root: it loads BPF programs and makes a network namespace; run it with sudo")
     log_to_stderr()
     manager = ServiceManager(os.environ)
-    manager.status("compiling the programs and making the way for guests")
-    # Metrics are written by a thread. The reactor's thread gives way at each of its system calls, and would then wait
-    # this long until it has its turn again: 5 ms by default, so that a tap would wait for its filter until all is done.
+    manager.status("compiling the programs and making the path for guests")
+    # A thread writes the metrics. The reactor's thread lets other threads run at each of its system calls, and would
+    # then wait this long for its turn: 5 ms by default, so that a tap would wait for its filter until all is written.
     sys.setswitchinterval(0.0005)
-    os.umask(0o022)  # what workers may see they must see, whoever starts the daemon
+    os.umask(0o022)  # workers must be able to see their folder, whoever starts the daemon
     # One file descriptor for each QEMU process that is watched (a pidfd): a shell's soft limit is 1,024.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     with contextlib.suppress(Terminated), contextlib.ExitStack() as undo, ended_by_signals() as raise_if_terminated:
-        # At last. Python, when it ends, gives signals with a function back to the kernel, which would kill us.
+        # Undone last. When Python ends, it gives signals that have a handler back to the kernel, which would kill us.
         undo.callback(on_signals, signal.SIG_IGN)
         undo.callback(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
         worker_config = _worker_config(config)
-        _make_run_directory(config.paths.run, undo)
+        undo.enter_context(run_directory(config.paths.run))
+        undo.enter_context(workers_root(worker_config.root))
         inventory = Inventory(config.inventory, reactor)
         make_directory(config.paths.state)
-        _hold(config.paths.state, "state", undo)
+        undo.enter_context(held(config.paths.state, "state"))
         workers = config.web.workers or min(os.cpu_count() or 1, MAX_WORKERS)
         supervisor = Supervisor(
             reactor,
@@ -88,9 +90,9 @@ def serve(config: Config) -> None:
         )
         steering = Steering(reactor, config.steering, supervisor)
         hand_over = HandOver(manager, supervisor, steering)
-        signal.signal(signal.SIGUSR1, hand_over.told)
-        # It waits until we have started, and kills none of the programs that we run until then: the service manager
-        # sends it to these, too.
+        signal.signal(signal.SIGUSR1, hand_over.on_signal)
+        # Blocked until we have started, here and in the programs that we run until then: the service manager sends the
+        # signal to these, too, and would kill them.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGUSR1})
         admin_answers = answers(
@@ -104,11 +106,11 @@ def serve(config: Config) -> None:
         _listen_admin(config, AdminFactory(admin_answers, supervisor.events), undo)
         _begin_audit(config, supervisor, undo)
         _listen_metrics(config, supervisor, steering, inventory)
-        undo.callback(hand_over.or_take_down)
+        undo.callback(hand_over.take_down_unless_done)
         undo.callback(manager.stopping)
-        listeners = _started(steering, raise_if_terminated, workers, manager.kept)
-        # From here on there are workers, whose end takes a reactor that runs. When it starts it brings a handler of its
-        # own for SIGTERM, which complains of a second one.
+        listeners = _start(steering, raise_if_terminated, workers, manager.kept)
+        # From here on there are workers, and it takes a running reactor to end them. When the reactor starts, it brings
+        # a handler of its own for SIGTERM, which complains of a second signal.
         on_signals(end_reactor)
         raise_if_terminated()
         reactor.callWhenRunning(on_signals, end_reactor)
@@ -119,16 +121,16 @@ def serve(config: Config) -> None:
         reactor.callWhenRunning(manager.beat, reactor, supervisor.summary)
         reactor.callWhenRunning(_log.info, "serving; {path} answers 'eve-meta status'", path=config.admin.socket)
         reactor.run()
-    _log.info("ended; {left}", left="the way to guests stays" if hand_over.done else "the host is as it was")
+    _log.info("ended; {left}", left="the path to guests stays" if hand_over.done else "the host is as it was")
 
 
-def _started(
+def _start(
     steering: Steering, raise_if_terminated: Callable[[], None], workers: int, kept: Sequence[socket.socket]
 ) -> Sequence[socket.socket]:
     try:
         return steering.start(raise_if_terminated, workers, kept)
     except Problem:
-        # Of a program that we ran, and that the service manager told to end as it told us.
+        # The problem may be the end of a program that we ran, to which the service manager sent the signal, too.
         raise_if_terminated()
         raise
 
@@ -147,36 +149,6 @@ def _worker_config(config: Config) -> WorkerConfig:
         hop_limit=config.web.hop_limit,
         hosts=config.web.hosts,
     )
-
-
-def _make_run_directory(run: Path, undo: contextlib.ExitStack) -> None:
-    """Makes the run directory, and in it the workers' root."""
-    try:
-        # It may be there: systemd's RuntimeDirectory=, or left by a daemon that died. 0711: workers pass through it.
-        run.mkdir(mode=0o711, exist_ok=True)
-    except OSError as error:
-        raise Problem(f"cannot make the directory {run}: {error.strerror}") from None
-    # A second daemon would take the workers' root away when it gives up.
-    _hold(run, "run", undo)
-    undo.callback(_remove_if_empty, run)
-    undo.enter_context(workers_root(run / "root"))
-
-
-def _hold(directory: Path, key: str, undo: contextlib.ExitStack) -> None:
-    """Keeps *directory*, which ``[paths]`` names by *key*, from other daemons until *undo*."""
-    lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    undo.callback(os.close, lock)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Problem(
-            f"another eve-meta runs with the directory {directory}: stop it, or give this one another [paths] {key}"
-        ) from None
-
-
-def _remove_if_empty(directory: Path) -> None:
-    with contextlib.suppress(OSError):  # kept where something else lies in it
-        directory.rmdir()
 
 
 def _listen_admin(config: Config, factory: AdminFactory, undo: contextlib.ExitStack) -> None:
@@ -227,7 +199,7 @@ def _listen_metrics(config: Config, supervisor: Supervisor, steering: Steering, 
 
 
 def main() -> int:
-    """The process that ``eve-meta serve`` becomes."""
+    """Run as the process that ``eve-meta serve`` becomes; return its exit status."""
     parser = argparse.ArgumentParser(description="The daemon; start it by 'eve-meta serve'.")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--domains", type=Path)

@@ -306,7 +306,7 @@ def test_it_says_ready_when_guests_are_answered_and_that_its_reactor_turns(
     )
     try:
         heard = [manager.recv(4096).decode()]
-        assert heard == ["STATUS=compiling the programs and making the way for guests"]
+        assert heard == ["STATUS=compiling the programs and making the path for guests"]
         while "READY=1" not in heard[-1]:
             heard.append(manager.recv(4096).decode())
         assert stage.scene.lab.guests["vm0"].get(META_DATA).status in (200, 503)  # 503: whose tap it is comes next
