@@ -37,7 +37,7 @@ class HandOver:
     def take_down_unless_done(self) -> None:
         """Remove everything from the host, unless it was handed over."""
         if not self.done:
-            self._manager.keep(())
+            self._manager.store(())
             self._steering.stop()
 
     def _begin(self) -> None:
@@ -47,7 +47,7 @@ class HandOver:
         self._manager.stopping("handing over to the next daemon")
         self._log.info(
             "handing over to the next daemon; until it has started, new connections {fate}",
-            fate="wait" if self._manager.listens else "are refused: no service manager keeps their sockets",
+            fate="wait" if self._manager.is_present else "are refused: no service manager keeps their sockets",
         )
         self._supervisor.drain().addCallback(self._leave)
 

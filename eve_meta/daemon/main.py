@@ -86,7 +86,7 @@ def serve(config: Config) -> None:
             token_keys=tokenkeys.load(config.paths.state),
             passwords=Passwords(config.paths.state, _in_thread, reactor.seconds),
             ready=lambda: manager.ready(supervisor.summary()),
-            keep=manager.keep,
+            keep=manager.store,
         )
         steering = Steering(reactor, config.steering, supervisor)
         hand_over = HandOver(manager, supervisor, steering)
@@ -108,7 +108,7 @@ def serve(config: Config) -> None:
         _listen_metrics(config, supervisor, steering, inventory)
         undo.callback(hand_over.take_down_unless_done)
         undo.callback(manager.stopping)
-        listeners = _start(steering, raise_if_terminated, workers, manager.kept)
+        listeners = _start(steering, raise_if_terminated, workers, manager.stored)
         # From here on there are workers, and it takes a running reactor to end them. When the reactor starts, it brings
         # a handler of its own for SIGTERM, which complains of a second signal.
         on_signals(end_reactor)
@@ -118,7 +118,7 @@ def serve(config: Config) -> None:
         supervisor.start(steering, listeners)
         reactor.addSystemEventTrigger("before", "shutdown", manager.stopping)
         reactor.addSystemEventTrigger("before", "shutdown", supervisor.stop)
-        reactor.callWhenRunning(manager.beat, reactor, supervisor.summary)
+        reactor.callWhenRunning(manager.start_heartbeat, reactor, supervisor.summary)
         reactor.callWhenRunning(_log.info, "serving; {path} answers 'eve-meta status'", path=config.admin.socket)
         reactor.run()
     _log.info("ended; {left}", left="the path to guests stays" if hand_over.done else "the host is as it was")

@@ -1,4 +1,4 @@
-"""What our log looks like to the journal, and to everybody else."""
+"""Log lines, as the journal gets them and as everything else does."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def log(tmp_path: Path) -> Path:
 
 
 def run(log: Path, journal_stream: str) -> list[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "JOURNAL_STREAM": journal_stream}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "JOURNAL_STREAM": journal_stream}
     with log.open("wb") as stderr:
         subprocess.run([sys.executable, "-c", PROGRAM], env=environment, stderr=stderr, check=True)
     return log.read_text().splitlines()
 
 
-def test_every_line_in_the_journal_has_its_priority_and_no_time(log: Path) -> None:
+def test_in_the_journal_every_line_has_its_priority_and_no_time(log: Path) -> None:
     log.touch()
     status = log.stat()
     one, two, *three, four, five = run(log, f"{status.st_dev}:{status.st_ino}")
@@ -47,7 +47,7 @@ def test_every_line_in_the_journal_has_its_priority_and_no_time(log: Path) -> No
 
 
 @pytest.mark.parametrize("stream", ["", "8:12345"])
-def test_elsewhere_there_are_none_whatever_the_variable_says(log: Path, stream: str) -> None:
+def test_elsewhere_no_line_has_a_priority_whatever_the_variable_says(log: Path, stream: str) -> None:
     lines = run(log, stream)
     assert [line.split(" ", 1)[1] for line in lines[:2]] == ["info: one", "warn: two"]
     assert lines[-2:] == ["eve-meta: four", "five"]

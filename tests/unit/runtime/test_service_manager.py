@@ -1,4 +1,4 @@
-"""What is said to the service manager, and that nothing it does harms us."""
+"""The daemon speaks sd_notify(3), takes over stored sockets, and survives whatever its service manager does."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from twisted.internet.task import Clock
 
 from eve_meta.runtime.service_manager import NAME, STATUS_INTERVAL, ServiceManager
 
-ELSEWHERE = 300
-"""A descriptor from which on a service manager of these tests passes its own on."""
+FIRST = 300
+"""The first descriptor that the service manager of these tests passes: 3 is in use here."""
 
 
 class Manager:
@@ -27,18 +27,19 @@ class Manager:
         self.socket.setblocking(False)
         self.address = address
 
-    def kept(self) -> tuple[str, list[socket.socket]]:
-        """The next message, and the sockets that came with it."""
+    def receive_sockets(self) -> tuple[str, list[socket.socket]]:
+        """Receive the next message and the sockets that come with it."""
         message, descriptors, _, _ = socket.recv_fds(self.socket, 4096, 8)
         return message.decode(), [socket.socket(fileno=descriptor) for descriptor in descriptors]
 
-    def heard(self) -> list[str]:
-        heard = []
+    def receive(self) -> list[str]:
+        """Receive all messages that wait."""
+        messages = []
         while True:
             try:
-                heard.append(self.socket.recv(4096).decode())
+                messages.append(self.socket.recv(4096).decode())
             except BlockingIOError:
-                return heard
+                return messages
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -48,59 +49,59 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]
     manager.socket.close()
 
 
-def test_the_life_of_a_daemon(manager: Manager) -> None:
+def test_ready_and_stopping_are_announced_once(manager: Manager) -> None:
     us = ServiceManager({"NOTIFY_SOCKET": manager.address})
     us.status("starting")
     us.ready("0 taps")
     us.ready("a worker came back")
     us.stopping()
     us.stopping()
-    assert manager.heard() == [
+    assert manager.receive() == [
         "STATUS=starting",
         "READY=1\nSTATUS=0 taps",
         "STOPPING=1\nSTATUS=removing everything from the host",
     ]
 
 
-def test_the_watchdog_hears_of_us_at_half_its_time(manager: Manager) -> None:
+def test_a_sign_of_life_is_sent_at_half_the_watchdogs_time(manager: Manager) -> None:
     clock = Clock()
     environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}
     us = ServiceManager(environ)
-    us.beat(clock, lambda: "well")
-    assert manager.heard() == ["WATCHDOG=1\nSTATUS=well"]
+    us.start_heartbeat(clock, lambda: "2 taps")
+    assert manager.receive() == ["WATCHDOG=1\nSTATUS=2 taps"]
     clock.advance(1.4)
-    assert manager.heard() == []
+    assert manager.receive() == []
     clock.advance(0.1)
-    assert manager.heard() == ["WATCHDOG=1\nSTATUS=well"]
+    assert manager.receive() == ["WATCHDOG=1\nSTATUS=2 taps"]
     us.stopping()
-    manager.heard()
+    manager.receive()
     clock.advance(1.5)
-    assert manager.heard() == []  # "removing everything" stays what systemctl shows
+    assert manager.receive() == []  # systemctl goes on to show "removing everything"
 
 
 @pytest.mark.parametrize("watchdog", [{}, {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "x"}])
-def test_a_watchdog_that_is_not_ours_hears_nothing(manager: Manager, watchdog: dict[str, str]) -> None:
+def test_a_watchdog_of_another_process_gets_no_sign_of_life(manager: Manager, watchdog: dict[str, str]) -> None:
     clock = Clock()
-    ServiceManager({"NOTIFY_SOCKET": manager.address, **watchdog}).beat(clock, lambda: "well")
+    ServiceManager({"NOTIFY_SOCKET": manager.address, **watchdog}).start_heartbeat(clock, lambda: "2 taps")
     clock.advance(STATUS_INTERVAL)
-    assert manager.heard() == ["STATUS=well"] * 2
+    assert manager.receive() == ["STATUS=2 taps"] * 2
 
 
-def test_our_children_cannot_speak_for_us(manager: Manager) -> None:
+def test_children_of_the_daemon_cannot_speak_in_its_name(manager: Manager) -> None:
     environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "PATH": "/bin"}
     ServiceManager(environ)
     assert environ == {"PATH": "/bin"}
 
 
-def test_without_a_service_manager_nothing_happens() -> None:
+def test_without_a_service_manager_nothing_is_sent() -> None:
     clock = Clock()
     us = ServiceManager({})
     us.ready("")
-    us.beat(clock, lambda: "well")
+    us.start_heartbeat(clock, lambda: "2 taps")
     assert clock.getDelayedCalls() == []
 
 
-def test_one_that_is_gone_or_does_not_read_is_not_waited_for(manager: Manager) -> None:
+def test_a_service_manager_that_is_gone_or_does_not_read_is_not_waited_for(manager: Manager) -> None:
     us = ServiceManager({"NOTIFY_SOCKET": manager.address})
     for _ in range(1000):
         us.status("x" * 1000)
@@ -108,7 +109,7 @@ def test_one_that_is_gone_or_does_not_read_is_not_waited_for(manager: Manager) -
     us.status("nobody there")
 
 
-# -- what it keeps --
+# -- stored sockets --
 
 
 @pytest.fixture
@@ -119,51 +120,59 @@ def listeners() -> Iterator[list[socket.socket]]:
         each.close()
 
 
-def test_sockets_are_kept_in_place_of_those_before(manager: Manager, listeners: list[socket.socket]) -> None:
+def test_sockets_are_stored_in_place_of_those_before(manager: Manager, listeners: list[socket.socket]) -> None:
     us = ServiceManager({"NOTIFY_SOCKET": manager.address})
     first, second = listeners
     before = 0
     for sockets in ((first,), (first, second)):
-        us.keep(sockets)
+        us.store(sockets)
         for place in range(before):
-            assert manager.kept() == (f"FDSTOREREMOVE=1\nFDNAME=guests-{place}", [])
+            assert manager.receive_sockets() == (f"FDSTOREREMOVE=1\nFDNAME=guests-{place}", [])
         for place, each in enumerate(sockets):
-            message, (kept,) = manager.kept()
+            message, (stored,) = manager.receive_sockets()
             assert message == f"FDSTORE=1\nFDNAME=guests-{place}"
-            assert kept.getsockname() == each.getsockname()
-            kept.close()
+            assert stored.getsockname() == each.getsockname()
+            stored.close()
         before = len(sockets)
-    us.keep((first, second))
-    assert manager.heard() == []  # the same ones
-    us.keep(())
-    assert manager.heard() == [f"FDSTOREREMOVE=1\nFDNAME=guests-{place}" for place in range(2)]
+    us.store((first, second))
+    assert manager.receive() == []  # the same ones
+    us.store(())
+    assert manager.receive() == [f"FDSTOREREMOVE=1\nFDNAME=guests-{place}" for place in range(2)]
 
 
-def test_without_a_service_manager_nothing_is_kept(listeners: list[socket.socket]) -> None:
+def test_without_a_service_manager_nothing_is_stored(listeners: list[socket.socket]) -> None:
     us = ServiceManager({})
-    us.keep(listeners)
-    assert not us.listens
+    us.store(listeners)
+    assert not us.is_present
 
 
 @pytest.fixture
-def passed_on(monkeypatch: pytest.MonkeyPatch, listeners: list[socket.socket]) -> Iterator[dict[str, str]]:
-    """What a service manager says that passes two sockets on."""
-    monkeypatch.setattr("eve_meta.runtime.service_manager.FIRST_KEPT", ELSEWHERE)
+def passing(monkeypatch: pytest.MonkeyPatch, listeners: list[socket.socket]) -> Iterator[dict[str, str]]:
+    """The environment that a service manager makes which passes two sockets, neither of them in its place."""
+    monkeypatch.setattr("eve_meta.runtime.service_manager.FIRST_STORED", FIRST)
     for number, each in enumerate(listeners):
-        os.dup2(each.fileno(), ELSEWHERE + number, inheritable=True)
+        os.dup2(each.fileno(), FIRST + number, inheritable=True)
     yield {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": f"{NAME.format(10)}:{NAME.format(9)}"}
-    os.closerange(ELSEWHERE, ELSEWHERE + 2)
+    os.closerange(FIRST, FIRST + 2)
 
 
-def test_what_was_kept_is_ours_and_no_childs(passed_on: dict[str, str], listeners: list[socket.socket]) -> None:
-    environ = {**passed_on, "LISTEN_PIDFDID": "7", "PATH": "/bin"}
+def test_stored_sockets_are_taken_over_in_their_order_and_not_inherited(passing: dict[str, str], listeners: list[socket.socket]) -> None:
+    environ = {**passing, "LISTEN_PIDFDID": "7", "PATH": "/bin"}
     us = ServiceManager(environ)
     assert environ == {"PATH": "/bin"}
-    # In our order, not in that of the service manager.
-    assert [each.getsockname() for each in us.kept] == [each.getsockname() for each in reversed(listeners)]
-    assert [each.get_inheritable() for each in us.kept] == [False, False]
-    for each in us.kept:
+    assert [each.getsockname() for each in us.stored] == [each.getsockname() for each in reversed(listeners)]
+    assert [each.get_inheritable() for each in us.stored] == [False, False]
+    for each in us.stored:
         each.close()
+
+
+def test_of_two_sockets_under_one_name_the_last_is_taken_over(passing: dict[str, str]) -> None:
+    us = ServiceManager({**passing, "LISTEN_FDNAMES": f"{NAME.format(0)}:{NAME.format(0)}"})
+    assert [each.fileno() for each in us.stored] == [FIRST + 1]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(FIRST)
+    for each in us.stored:
+        each.detach()
 
 
 @pytest.mark.parametrize(
@@ -180,39 +189,39 @@ def test_what_was_kept_is_ours_and_no_childs(passed_on: dict[str, str], listener
         {"LISTEN_FDNAMES": "guests-:guests-1000000"},
     ],
 )
-def test_what_is_anothers_or_nonsense_is_left_alone(passed_on: dict[str, str], wrong: dict[str, str]) -> None:
-    environ = {**passed_on, **wrong}
-    assert ServiceManager(environ).kept == ()
+def test_descriptors_of_another_process_or_under_other_names_stay_untouched(passing: dict[str, str], wrong: dict[str, str]) -> None:
+    environ = {**passing, **wrong}
+    assert ServiceManager(environ).stored == ()
     assert environ == {}
-    os.fstat(ELSEWHERE + 1)
+    os.fstat(FIRST + 1)
 
 
-def test_what_is_no_socket_is_left_alone(passed_on: dict[str, str]) -> None:
+def test_a_descriptor_that_is_no_socket_stays_untouched(passing: dict[str, str]) -> None:
     with Path(os.devnull).open() as file:
-        os.dup2(file.fileno(), ELSEWHERE)
-    os.close(ELSEWHERE + 1)
-    assert ServiceManager(passed_on).kept == ()
-    os.fstat(ELSEWHERE)
-    os.dup2(ELSEWHERE, ELSEWHERE + 1)
+        os.dup2(file.fileno(), FIRST)
+    os.close(FIRST + 1)
+    assert ServiceManager(passing).stored == ()
+    os.fstat(FIRST)
+    os.dup2(FIRST, FIRST + 1)
 
 
-def test_what_was_kept_is_still_there_after_an_exec(listeners: list[socket.socket], tmp_path: Path) -> None:
-    """As of ``eve-meta serve``, which becomes the daemon: the same process, to which LISTEN_PID is true."""
+def test_stored_sockets_survive_an_exec(listeners: list[socket.socket], tmp_path: Path) -> None:
+    """``eve-meta serve`` becomes the daemon by exec: the process stays the one that LISTEN_PID names."""
     script = tmp_path / "serve"
     script.write_text(
         "import os, sys\n"
         f"os.dup2({listeners[0].fileno()}, 3)\n"
         f"os.environ |= {{'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1', 'LISTEN_FDNAMES': {NAME.format(0)!r}}}\n"
-        "tell = 'import os; from eve_meta.runtime.service_manager import ServiceManager; '"
-        "'print(ServiceManager(os.environ).kept[0].getsockname())'\n"
-        "os.execv(sys.executable, [sys.executable, '-c', tell])\n"
+        "show = 'import os; from eve_meta.runtime.service_manager import ServiceManager; '"
+        "'print(ServiceManager(os.environ).stored[0].getsockname())'\n"
+        "os.execv(sys.executable, [sys.executable, '-c', show])\n"
     )
     done = subprocess.run(
         [sys.executable, script],
         capture_output=True,
         text=True,
         pass_fds=[listeners[0].fileno()],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         check=True,
     )
     assert done.stdout == f"{listeners[0].getsockname()}\n"
