@@ -1,6 +1,6 @@
-"""Where our log goes: standard error, a line each, for a terminal and the journal alike.
+"""The log of every process: lines on standard error, for a terminal and the journal alike.
 
-The journal has its own clock, and takes a line's priority from ``<3>`` and the like before it (sd-daemon(3)).
+The journal has its own clock, and reads the priority of a line from a prefix such as ``<3>`` (sd-daemon(3)).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PRIORITIES = {LogLevel.debug: 7, LogLevel.info: 6, LogLevel.warn: 4, LogLevel.e
 
 
 def log_to_stderr() -> None:
-    """Begins to log; what Twisted itself says is shown from warnings on."""
+    """Begin to log: events of eve-meta from info on, those of Twisted and others from warnings on."""
     predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
     predicate.setLogLevelForNamespace("eve_meta", LogLevel.info)
     observer = FilteringLogObserver(
@@ -33,7 +33,7 @@ def log_to_stderr() -> None:
 
 
 def complain(text: str) -> None:
-    """Writes the last words of a daemon that cannot go on to standard error."""
+    """Write *text* to standard error as an error: the last lines of a daemon that cannot go on."""
     print(_prefixed(LogLevel.error, text) if _is_journal() else text, file=sys.stderr)
 
 
@@ -53,9 +53,9 @@ def _prefixed(level: object, text: str) -> str:
 
 
 def _is_journal() -> bool:
-    """Whether standard error goes into the journal: JOURNAL_STREAM is its device and inode (systemd.exec(5)).
+    """Return whether standard error goes to the journal: JOURNAL_STREAM has its device and inode (systemd.exec(5)).
 
-    The variable alone says nothing: a shell passes it on to what it starts with another standard error.
+    That the variable is set proves nothing: a shell passes it on to programs whose standard error goes elsewhere.
     """
     try:
         status = os.fstat(2)

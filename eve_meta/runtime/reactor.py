@@ -1,8 +1,8 @@
 """Twisted's reactor, without TLS.
 
-Twisted imports pyOpenSSL wherever it finds it, which costs each process 6 MB of resident memory. We speak TLS nowhere;
-and where cloud-init is installed, as on most hosts, pyOpenSSL is among what the virtual environment sees. So nothing of
-ours imports ``twisted.internet.reactor`` but this module.
+Twisted imports pyOpenSSL wherever it finds it, which costs each process 6 MB of resident memory. eve-meta speaks TLS
+nowhere; and where cloud-init is installed, as on most hosts, the virtual environment sees the system's pyOpenSSL. So no
+other module of eve-meta imports ``twisted.internet.reactor``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ sys.modules.setdefault("OpenSSL", None)  # type: ignore[arg-type]  # None makes 
 from twisted.internet import reactor as _reactor
 
 reactor: Any = _reactor
-"""The reactor; Any, because to mypy ``twisted.internet.reactor`` is a module."""
+"""The reactor. It is typed as Any because mypy takes ``twisted.internet.reactor`` for a module."""
 
-# Twisted's own is time.time: all timers would jump with the wall clock.
+# Twisted's own clock is time.time: all timers would jump with the wall clock.
 reactor.seconds = time.monotonic

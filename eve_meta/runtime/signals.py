@@ -1,7 +1,7 @@
-"""The signals by which the daemon is told to end.
+"""The signals that end the daemon.
 
-The law: no handler raises. What is raised out of one, wherever the daemon is just then, leaves half done what libraries
-do in one go: pyroute2's event loop, a destructor.
+The law: no handler raises. An exception out of a handler surfaces wherever the daemon is at that moment, and leaves half
+done what libraries do in one go: pyroute2's event loop, a destructor.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from eve_meta.runtime.reactor import reactor
 
 
 class Terminated(Exception):
-    """A signal came while the daemon was starting."""
+    """A signal to end came while the daemon was starting."""
 
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[Callable[[], None]]:
-    """Gives a function that raises :class:`Terminated` when a signal has said that the daemon is to end.
+    """Record signals during the daemon's start, and give a function that raises :class:`Terminated` once one has come.
 
-    It is for the start's own steps to call. Signals that come later, also after this context, are nothing: what has
-    begun to be undone must be undone.
+    The steps of the start call that function where they can be interrupted. Signals that come when this context has
+    ended are ignored: what the daemon has begun to undo must be undone.
     """
-    told = False
+    terminated = False
 
-    def end(*_: object) -> None:
-        nonlocal told
-        told = True
+    def record(*_: object) -> None:
+        nonlocal terminated
+        terminated = True
 
     def raise_if_terminated() -> None:
-        if told:
+        if terminated:
             raise Terminated
 
-    on_signals(end)
+    on_signals(record)
     try:
         yield raise_if_terminated
     finally:
@@ -44,23 +44,23 @@ def ended_by_signals() -> Iterator[Callable[[], None]]:
 
 
 def on_signals(handle: Callable[..., None] | signal.Handlers) -> None:
-    """Has *handle* called when the daemon is told to end."""
+    """Let *handle* handle each signal that ends the daemon."""
     # SIGHUP too: a terminal that closes must not leave the host half taken apart.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, handle)
 
 
 def _ignore(*_: object) -> None:
-    # Not SIG_IGN, which the programs that we run would inherit.
+    # A handler, not SIG_IGN, which the programs that the daemon runs would inherit.
     pass
 
 
 def end_reactor(*_: object) -> None:
-    """Takes a signal: the reactor stops when it runs."""
+    """Handle a signal: stop the reactor as soon as it runs."""
     reactor.callFromThread(stop_reactor)
 
 
 def stop_reactor() -> None:
-    """Stops the reactor, unless it does not run."""
-    with contextlib.suppress(ReactorNotRunning):  # told so twice
+    """Stop the reactor, if it runs."""
+    with contextlib.suppress(ReactorNotRunning):  # it was stopped already
         reactor.stop()
