@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 from cattrs.errors import BaseValidationError
 
-from eve_meta.values.checks import check, quote, whole
+from eve_meta.values.checks import check, is_whole_number, quote
 from eve_meta.values.domain import TokenPolicy, is_hostname
 from eve_meta.values.nic import IFNAMSIZ
 from eve_meta.values.plain import faults, make_converter
@@ -47,7 +47,7 @@ _SOCKET = check(
 
 
 def _whole(what: str, low: int, high: int) -> Any:
-    return check(f"{what} of {low}..{high}", lambda v: whole(v, low, high))
+    return check(f"{what} of {low}..{high}", lambda v: is_whole_number(v, low, high))
 
 
 def _is_local_uri(text: str) -> bool:

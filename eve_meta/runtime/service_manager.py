@@ -1,4 +1,4 @@
-"""What the daemon tells the service manager that started it, by sd_notify(3): one datagram of KEY=VALUE lines each time.
+"""Messages to the service manager that started the daemon, by sd_notify(3): datagrams of KEY=VALUE lines.
 
 Written here, because libsystemd's own binding is a C library for one ``sendto``, and PyPI's others are no longer kept.
 A service manager names its socket in the environment; where none does, nothing here has an effect.

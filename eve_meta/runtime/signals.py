@@ -1,7 +1,7 @@
 """The signals that end the daemon.
 
-The law: no handler raises. An exception out of a handler surfaces wherever the daemon is at that moment, and leaves half
-done what libraries do in one go: pyroute2's event loop, a destructor.
+The law: no handler raises. An exception out of a handler surfaces wherever the daemon is at that moment, and leaves
+half done what libraries do in one go: pyroute2's event loop, a destructor.
 """
 
 from __future__ import annotations

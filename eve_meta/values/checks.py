@@ -1,4 +1,4 @@
-"""What fields accept: validators for attrs that say what they expected and quote what they got."""
+"""Validators of attrs' fields, whose errors name what they expected and quote what they got."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attrs import Attribute
 from eve_meta.values.text import is_printable
 
 QUOTES = ": put it in quotes"
-"""How an error ends where quotes are what is missing."""
+"""The end of an error's message where quotes in the file would mend it."""
 
 Validator = Callable[[Any, "Attribute[Any]", Any], None]
 
@@ -23,9 +23,9 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 class BadValue(ValueError):
-    """A value that a field cannot hold: "expected …, got …".
+    """A field or a class refuses a value: "expected …, got …".
 
-    :ivar field: the name of the field in its class, or None where it is the class as a whole.
+    :ivar field: the field's name; None where the class as a whole refuses its values.
     """
 
     def __init__(self, message: str, name: str | None = None) -> None:
@@ -34,7 +34,7 @@ class BadValue(ValueError):
 
 
 def quote(value: Any) -> str:
-    """*value* as an error quotes it: as people write it, and short, however much it was."""
+    """Return *value* as an error quotes it: as people write it, and shortened to some 80 characters."""
     if isinstance(value, date):
         return f"the date {value.isoformat()}"
     if isinstance(value, PurePath):
@@ -43,15 +43,15 @@ def quote(value: Any) -> str:
 
 
 def quote_where_text_belongs(value: Any) -> str:
-    """As :func:`quote`, with the way out for values that YAML does not read as the text that somebody wrote.
+    """Quote *value* in place of which text was expected, and advise quotes where YAML made another type of the text.
 
-    To YAML, ``yes`` is a truth, ``007`` a number, ``10:20:30`` one to the base of 60, and ``2024-01-01`` a date.
+    To YAML, ``yes`` is true, ``007`` a number, ``10:20:30`` a number to the base of 60, and ``2024-01-01`` a date.
     """
     return quote(value) + (QUOTES if isinstance(value, (int, float, date)) else "")
 
 
 def check(expected: str, good: Callable[[Any], bool]) -> Validator:
-    """A validator that raises :class:`BadValue` ("expected *expected*, got …") unless ``good(value)``."""
+    """Make a validator that raises :class:`BadValue` ("expected *expected*, got …") unless ``good(value)``."""
 
     def validate(_instance: Any, attribute: Attribute[Any], value: Any) -> None:
         if not good(value):
@@ -61,7 +61,7 @@ def check(expected: str, good: Callable[[Any], bool]) -> Validator:
 
 
 def optional(validator: Validator) -> Validator:
-    """*validator* for a field that may also be None."""
+    """Make a validator that accepts None, and whatever *validator* accepts."""
 
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         if value is not None:
@@ -70,8 +70,8 @@ def optional(validator: Validator) -> Validator:
     return validate
 
 
-def whole(value: Any, low: int, high: int) -> bool:
-    """Whether *value* is an integer of *low*..*high*; True and False are none."""
+def is_whole_number(value: Any, low: int, high: int) -> bool:
+    """Return whether *value* is an integer of *low*..*high*; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 

@@ -1,10 +1,11 @@
-"""The values: a domain and what belongs to it.
+"""A domain and its parts, as values.
 
-A domain is a VM as its hypervisor knows it. Every value here is frozen and refuses bad input where it is made, with a
-:class:`BadValue` that says what was expected and quotes what it got, so that whoever holds a :class:`Domain` holds a
-good one. Nothing here reads a file, a socket or a clock.
+A domain is a VM as its hypervisor knows it. Each value is frozen and refuses bad input when it is made, by raising a
+:class:`~eve_meta.values.checks.BadValue` that names what was expected and quotes what it got. So whoever holds a
+:class:`Domain` holds a good one.
 
-``None``, empty tuples and empty mappings mean "not said", which lets one source of the inventory complete another.
+``None``, an empty tuple and an empty mapping mean "not given", so that one source of the inventory can complete
+another.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from eve_meta.values.checks import (
     TEXT_LINE,
     BadValue,
     check,
+    is_whole_number,
     optional,
     quote,
     quote_where_text_belongs,
-    whole,
 )
 from eve_meta.values.eve_node import Application
 from eve_meta.values.nic import Nic
@@ -38,17 +39,17 @@ NAMESPACE = UUID("5c3f2d3e-8f0e-5b0a-9a55-169254169254")
 """The uuid5 namespace of domains that have only a name: the same name gives the same uuid on every host and day."""
 
 MAX_USER_DATA = 16 * 1024 * 1024
-"""Bytes of user data. Guests must get 1 MiB at least; nova stores 64 KiB, EVE 1 MiB, AWS 16 KiB."""
+"""The most bytes of user data. Guests must get 1 MiB at least; nova stores 64 KiB, EVE 1 MiB, AWS 16 KiB."""
 
 MAX_NAME = 255
-"""Characters of a name: what libvirt and nova's ``instances.display_name`` hold."""
+"""The most characters of a name: as many as libvirt and nova's ``instances.display_name`` hold."""
 
 _HOSTNAME_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
 _BLOCK_DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 
 
 OF_A_SOURCE: Mapping[str, bool] = MappingProxyType({"of_a_source": True})
-"""The ``metadata`` of a field that a source of the inventory fills in, and nobody may write."""
+"""The ``metadata`` of a field that only a source of the inventory fills in: no person may write it."""
 
 
 class TokenPolicy(str, enum.Enum):
@@ -67,7 +68,10 @@ _GROUPS = check("names of printable characters", lambda v: all(is_printable(grou
 
 
 def is_hostname(text: str) -> bool:
-    """Whether *text* is a host name of at most 253 characters: RFC 1123 labels, and underscores for Windows guests."""
+    """Return whether *text* is a host name: RFC 1123's labels, of 253 characters at most.
+
+    Underscores are accepted, too, which Windows guests have in their names.
+    """
     return len(text) <= 253 and all(_HOSTNAME_LABEL.match(label) for label in text.split("."))
 
 
@@ -82,8 +86,8 @@ def _json_mapping(_instance: Any, attribute: Attribute[Any], value: Any) -> None
 
 
 def _string_keys(value: Any, name: str) -> None:
-    # json.dumps turns the keys 1, true and null into strings without a word; what the guest reads would not be what
-    # was written.
+    # json.dumps silently turns the keys 1, true and null into strings: the guest would read other keys than those that
+    # somebody wrote.
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
@@ -102,14 +106,14 @@ def _text_mapping(_instance: Any, attribute: Attribute[Any], value: Mapping[Any,
         if not isinstance(text, str):
             raise BadValue(f"expected a string for {key!r}, got {quote_where_text_belongs(text)}", attribute.name)
         if any("\ud800" <= character <= "\udfff" for character in text):
-            # JSON can carry half a character; the bytes that guests read cannot.
+            # JSON can carry half a character (a lone surrogate); UTF-8, which guests read, cannot.
             raise BadValue(f"expected whole characters for {key!r}, got {quote(text)}", attribute.name)
 
 
 def _key_mapping(instance: Any, attribute: Attribute[Any], value: Mapping[Any, Any]) -> None:
     _text_mapping(instance, attribute, value)
     for name, key in value.items():
-        # Afterburn and CirrOS split each line "0=name" of public-keys at "=" and want exactly one.
+        # Afterburn and CirrOS split each line "0=name" of public-keys at "=" and want exactly one "=".
         if "=" in name:
             raise BadValue(f"expected a key name without '=', got {name!r}: guests cannot read one", attribute.name)
         # cloud-init takes a line that ends in "/" for a directory.
@@ -120,7 +124,7 @@ def _key_mapping(instance: Any, attribute: Attribute[Any], value: Mapping[Any, A
 
 
 def _user_data(_instance: Any, attribute: Attribute[Any], value: bytes) -> None:
-    # Not quoted: it holds secrets.
+    # The error does not quote the value: user data hold secrets.
     if len(value) > MAX_USER_DATA:
         raise BadValue(f"expected at most {MAX_USER_DATA} bytes of user data, got {len(value)}", attribute.name)
 
@@ -134,7 +138,7 @@ def _sorted_once(cpus: Iterable[int]) -> tuple[int, ...]:
 
 @frozen(kw_only=True)
 class Disk:
-    """A domain's disk, as ``devices`` of ``meta_data.json`` shows it."""
+    """A disk of a domain, as the ``devices`` of ``meta_data.json`` describe it."""
 
     bus: str | None = field(default=None, validator=optional(TEXT_LINE))
     address: str | None = field(default=None, validator=optional(TEXT_LINE))
@@ -145,7 +149,7 @@ class Disk:
 
 @frozen(kw_only=True)
 class Share:
-    """A file share that is mounted into a domain (nova's ``share`` devices)."""
+    """A file share that a domain can mount (a ``share`` among nova's ``devices``)."""
 
     share_id: UUID
     tag: str = field(validator=TEXT_LINE)
@@ -153,7 +157,7 @@ class Share:
 
 @frozen(kw_only=True)
 class File:
-    """A file that the guest is to write: *path* there, *content* byte for byte."""
+    """A file that the guest is to write: *content*, byte for byte, to *path*."""
 
     path: str = field(validator=check("an absolute path", lambda v: is_printable(v, 4096) and v.startswith("/")))
     content: bytes = b""
@@ -161,11 +165,11 @@ class File:
 
 @frozen(kw_only=True)
 class Ec2:
-    """What only the EC2-compatible tree shows. Where *instance_id* is None one is made from the uuid."""
+    """Values that only the EC2-compatible tree has. Where *instance_id* is None, the tree makes one from the uuid."""
 
     instance_id: str | None = field(
         default=None,
-        # CirrOS asks until the id begins with "i-".
+        # CirrOS repeats its request until the id begins with "i-".
         validator=optional(check('an id that begins with "i-"', lambda v: is_printable(v, 255) and v.startswith("i-"))),
     )
     ami_id: str | None = field(default=None, validator=optional(TEXT_LINE))
@@ -189,10 +193,10 @@ class Ec2:
 
 @frozen(kw_only=True)
 class Domain:
-    """A VM and everything that it is told. At least one of *uuid* and *name* is given.
+    """A VM and all that its guest is told. At least one of *uuid* and *name* is given.
 
-    Guests are told the *launch_index* 0 where none is said. *eve* is what it has beside that as an application of an
-    EVE-OS node.
+    Where *launch_index* is None, the guest reads 0. *eve* has the rest of a domain that is an application of an EVE-OS
+    node.
     """
 
     uuid: UUID | None = None
@@ -206,14 +210,14 @@ class Domain:
     project_id: str | None = field(default=None, validator=optional(TEXT_LINE))
     availability_zone: str | None = field(default=None, validator=optional(TEXT_LINE))
     launch_index: int | None = field(
-        default=None, validator=optional(check("a whole number from 0", lambda v: whole(v, 0, 2**31 - 1)))
+        default=None, validator=optional(check("a whole number from 0", lambda v: is_whole_number(v, 0, 2**31 - 1)))
     )
     ec2: Ec2 = field(factory=Ec2)
     meta: Mapping[str, str] = field(factory=dict, validator=_text_mapping)
     public_keys: Mapping[str, str] = field(factory=dict, validator=_key_mapping)
     user_data: bytes | None = field(
         default=None,
-        repr=False,  # secrets do not belong into a log
+        repr=False,  # secrets do not belong in a log
         validator=optional(_user_data),
     )
     vendor_data: Mapping[str, Any] = field(factory=dict, repr=False, validator=_json_mapping)
@@ -226,7 +230,7 @@ class Domain:
     dedicated_cpus: tuple[int, ...] = field(
         default=(),
         converter=_sorted_once,
-        validator=check("CPU numbers from 0", lambda v: all(whole(cpu, 0, 2**20) for cpu in v)),
+        validator=check("CPU numbers from 0", lambda v: all(is_whole_number(cpu, 0, 2**20) for cpu in v)),
     )
     eve: Application | None = field(default=None, metadata=OF_A_SOURCE)
 
@@ -240,7 +244,7 @@ class Domain:
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """The taps of its NICs, of those that say one."""
+        """The taps of the NICs whose tap is given."""
         return tuple(nic.tap for nic in self.nics if nic.tap is not None)
 
     def token_policy(self, default: TokenPolicy) -> TokenPolicy:
@@ -249,19 +253,20 @@ class Domain:
 
     @property
     def instance_uuid(self) -> UUID:
-        """The uuid that guests are told: *uuid*, else one made from the name."""
+        """The uuid that the guest reads: *uuid*, else one made from the name."""
         return self.uuid if self.uuid is not None else uuid5(NAMESPACE, str(self.name))
 
     @property
     def display_name(self) -> str:
-        """The name for people and for the ``name`` key: *name*, else the uuid."""
+        """The name for people and for the key ``name``: *name*, else the uuid."""
         return self.name if self.name is not None else str(self.uuid)
 
     @property
     def guest_hostname(self) -> str:
-        """The host name that guests are told: *hostname*, else one made from the name.
+        """The host name that the guest reads: *hostname*, else one made from the name.
 
-        As nova's ``utils.sanitize_hostname``: spaces and underscores become "-", other foreign characters vanish.
+        The rules are those of nova's ``utils.sanitize_hostname``: spaces and underscores become "-", other characters
+        that a host name cannot hold are left out.
         """
         if self.hostname is not None:
             return self.hostname

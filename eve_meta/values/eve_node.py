@@ -1,8 +1,8 @@
-"""What EVE-OS knows of its applications and of the node beyond what a domain says: what EVE's own endpoints tell.
+"""What EVE-OS knows of an application and of the node beyond the values of a domain: the data of EVE's own endpoints.
 
 An EVE-OS node runs an agent that answers its applications at 169.254.169.254 below ``/eve/v1``
-(``pkg/pillar/cmd/msrv`` of lf-edge/eve). These are the values behind the endpoints of it that
-:mod:`eve_meta.documents.eve` answers. As those of :mod:`eve_meta.values.domain` they are frozen.
+(``pkg/pillar/cmd/msrv`` of lf-edge/eve). :mod:`eve_meta.documents.eve` answers some of the agent's endpoints from these
+values, which are frozen, as those of :mod:`eve_meta.values.domain` are.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from attrs import field, frozen
 class Adapter:
     """A network adapter of an application.
 
-    :ivar taps: the names that the host's end of it has. Under Xen these are two, of which the guest uses one at a time:
-        the paravirtual device and the one of QEMU's emulated NIC, with "-emu" at its end.
-    :ivar external_ipv4: the addresses of the node's ports that its network instance uses; None where the network
-        instance is unknown.
-    :ivar may_discover: whether the application may ask through it for the addresses of others (``AllowToDiscover``).
+    :ivar taps: the names of the adapter's end on the host. Under Xen these are two, of which the guest uses one at a
+        time: the paravirtual device, and that of QEMU's emulated NIC, whose name ends in "-emu".
+    :ivar external_ipv4: the addresses of the node's ports that the adapter's network instance uses; None where the
+        network instance is unknown.
+    :ivar may_discover: whether the application may ask through this adapter for the addresses of other applications
+        (``AllowToDiscover``).
     """
 
     taps: tuple[str, ...] = ()
@@ -31,7 +32,7 @@ class Adapter:
 
 @frozen(kw_only=True)
 class Device:
-    """The node, as its controller knows it (EVE's ``EdgeNodeInfo``)."""
+    """The node, as its controller describes it (EVE's ``EdgeNodeInfo``)."""
 
     name: str = ""
     id: str = ""
@@ -43,7 +44,7 @@ class Device:
 
 @frozen(kw_only=True)
 class Port:
-    """An address by which another application is reached; *name* is that of its adapter on the host (``Vif``)."""
+    """An address of another application; *name* is its adapter's name on the host (``Vif``)."""
 
     name: str
     address: IPv4Address | IPv6Address
@@ -51,11 +52,11 @@ class Port:
 
 @frozen(kw_only=True)
 class Application:
-    """What a domain that is an application of EVE has beside a domain's values.
+    """The values that a domain has only as an application of an EVE-OS node.
 
-    :ivar openstack: whether its guest is told more than EVE's own endpoints (its ``MetaDataType``).
-    :ivar device: the node, None while it is unknown.
-    :ivar others: the node's other applications by uuid; empty where no adapter may discover them.
+    :ivar openstack: whether the guest reads more than EVE's own endpoints (the application's ``MetaDataType``).
+    :ivar device: the node; None while it is unknown.
+    :ivar others: the addresses of the node's other applications, by uuid; empty where no adapter may discover them.
     """
 
     openstack: bool
@@ -66,10 +67,10 @@ class Application:
 
 @frozen(kw_only=True)
 class Node:
-    """What all applications of the node are told alike, each as the JSON to send, None while it is unknown.
+    """What all applications of the node read alike: each field is the JSON to answer, None while it is unknown.
 
-    It is no part of a domain: a modem's counters and position change all the time, and a domain that changes is told to
-    the workers anew, with all of its user data.
+    It is no part of a domain: a modem's counters and position change all the time, and a domain that changes is sent to
+    the workers again as a whole, with its user data.
     """
 
     location: bytes | None = None
@@ -78,4 +79,4 @@ class Node:
 
 
 UNKNOWN_NODE = Node()
-"""That of a host that is none of EVE's, or whose modems said nothing yet."""
+"""The value on a host that is no EVE-OS node, and until the agents of a node have published something."""

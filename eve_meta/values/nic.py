@@ -1,6 +1,6 @@
-"""The values: a network interface of a domain, its subnets and their routes.
+"""A network interface of a domain, its subnets and their routes, as values.
 
-As those of :mod:`eve_meta.values.domain`, each is frozen and refuses bad input where it is made.
+Each is frozen and refuses bad input when it is made, as those of :mod:`eve_meta.values.domain` do.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from eve_meta.values.checks import DEVICE_TAGS, TEXT_LINE, BadValue, check, optional, whole
+from eve_meta.values.checks import DEVICE_TAGS, TEXT_LINE, BadValue, check, is_whole_number, optional
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 
 IFNAMSIZ = 15
-"""Bytes of a network device's name (``linux/if.h``, without its final NUL)."""
+"""The most bytes of a network device's name (``linux/if.h``, without the final NUL)."""
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
@@ -38,21 +38,24 @@ class SubnetType(str, enum.Enum):
 
     @property
     def version(self) -> int:
-        """4 or 6."""
+        """The IP version, 4 or 6."""
         return 4 if self.value.startswith("ipv4") else 6
 
     @property
     def static(self) -> bool:
-        """Whether the guest has no other way to learn its address than from us."""
+        """Whether the guest can learn its address from the metadata service alone."""
         return self in (SubnetType.IPV4, SubnetType.IPV6)
 
 
-_MTU = check("an MTU of 68..65535 bytes", lambda v: whole(v, 68, 65535))
-_VLAN = check("a VLAN id of 1..4094", lambda v: whole(v, 1, 4094))
+_MTU = check("an MTU of 68..65535 bytes", lambda v: is_whole_number(v, 68, 65535))
+_VLAN = check("a VLAN id of 1..4094", lambda v: is_whole_number(v, 1, 4094))
 
 
 def is_device_name(text: str) -> bool:
-    """Whether *text* can be a network device's name (``dev_valid_name()`` in the kernel's ``net/core/dev.c``)."""
+    """Return whether *text* can be a network device's name.
+
+    Beyond the kernel's rules (``dev_valid_name()`` of ``net/core/dev.c``), it has to be printable.
+    """
     return (
         0 < len(text.encode()) <= IFNAMSIZ
         and text not in (".", "..")
@@ -73,7 +76,7 @@ def _lower(value: Any) -> Any:
 
 @frozen(kw_only=True)
 class Route:
-    """A route that a guest is told: to the network *to*, through the router *via*."""
+    """A route of a guest: to the network *to*, through the router *via*."""
 
     to: Network
     via: Address
@@ -85,10 +88,10 @@ class Route:
 
 @frozen(kw_only=True)
 class Subnet:
-    """One way by which a NIC gets an address, and what belongs to it.
+    """One address of a NIC, how the guest gets it, and the gateway, DNS servers and routes that come with it.
 
-    A static type needs an *address*; for the others it is what the guest is known to get (EC2's ``local-ipv4``).
-    *floating* are addresses of other networks that lead here (EC2's ``public-ipv4``).
+    A static type needs an *address*; for the other types it is the address that the guest is known to get (EC2's
+    ``local-ipv4``). *floating* has addresses of other networks that are forwarded to it (EC2's ``public-ipv4``).
     """
 
     type: SubnetType
@@ -114,9 +117,9 @@ class Subnet:
 
 @frozen(kw_only=True)
 class Nic:
-    """A domain's network interface. *tap* is the host's end of it; *link* its id in ``network_data.json``.
+    """A network interface of a domain: *tap* is its end on the host, *link* its id in ``network_data.json``.
 
-    Guests are told the *type* "tap" where none is said.
+    Where *type* is None, the guest reads "tap".
     """
 
     tap: str | None = field(default=None, validator=optional(_DEVICE))

@@ -1,8 +1,8 @@
-"""How the project's values become plain data and come back: one cattrs converter for files and messages.
+"""Values to plain data and back: one cattrs converter for files and messages.
 
-Plain data is what JSON holds. Addresses and uuids are their usual text, bytes are base64, enums their value.
-Structuring is strict: a key that a class does not know, and a value of another type than the field's, is an error that
-says so. :func:`faults` turns what structuring raises into one message for each thing that is wrong.
+Plain data is what JSON holds. Addresses and uuids become their usual text, bytes become base64, enums their value.
+Structuring is strict: a key that a class does not know, and a value of another type than the field's, are errors.
+:func:`faults` turns the exceptions of structuring into one message for each thing that is wrong.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ E = TypeVar("E", bound=enum.Enum)
 
 
 def _interface(text: str) -> Interface:
-    # ip_interface() takes an address alone for a network of that one address; a guest would then have no neighbours.
+    # ip_interface() takes an address without a prefix for a network of that address alone, without neighbours.
     if "/" not in text:
         raise ValueError
     return ip_interface(text)
@@ -60,7 +60,7 @@ TEXTUAL: tuple[tuple[Any, Callable[[str], Any], str], ...] = (
     (Network, ip_network, "a network such as 192.168.50.0/24"),
     (IPv4Address, IPv4Address, "an IPv4 address such as 203.0.113.7"),
 )
-"""Types that are written as text: how they are read, and what to tell whoever wrote something else."""
+"""Types that are written as text: how each is parsed, and what an error names as expected."""
 
 STRICT: tuple[tuple[type, str], ...] = ((str, "a string"), (int, "a whole number"), (bool, "true or false"))
 
@@ -69,7 +69,7 @@ _PLAIN_KEY = re.compile(r"[\w-]+\Z")
 
 @attrs.frozen
 class Fault:
-    """One thing that is wrong in plain data: *message* says what; *path*, the keys and list indices that lead there."""
+    """One thing that is wrong in plain data: the *message*, and the *path* of keys and list indices to it."""
 
     path: tuple[Any, ...]
     message: str
@@ -85,11 +85,12 @@ class Fault:
 
 
 def make_converter(*, written: bool = False, **options: Any) -> cattrs.Converter:
-    """A converter of the project's values; *options* are :class:`cattrs.Converter`'s.
-
-    :param written: whether it reads what a person wrote, who may not say what only a source of the inventory knows.
+    """Make a converter for the project's values; *options* are those of :class:`cattrs.Converter`.
 
     Structuring raises ``cattrs.errors.BaseValidationError``, which :func:`faults` explains.
+
+    :param written: whether the data are a person's, who may not fill in the fields that only a source of the inventory
+        knows (:data:`~eve_meta.values.domain.OF_A_SOURCE`).
     """
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True, **options)
     for kind, parse, expected in TEXTUAL:
@@ -102,13 +103,13 @@ def make_converter(*, written: bool = False, **options: Any) -> cattrs.Converter
     for union in (Address, Interface, Network):
         converter.register_unstructure_hook(union, str)
         converter.register_unstructure_hook(union | None, lambda value: None if value is None else str(value))
-    # cattrs iterates whatever it is given: "tags: public" would become six tags of one letter.
+    # cattrs iterates any iterable: "tags: public" would become six tags of one letter.
     converter.register_structure_hook_factory(_is(tuple), lambda kind: _tuple_of_list(kind, converter))
     converter.register_structure_hook_factory(_is(Mapping), lambda kind: _mapping_of_dict(kind, converter))
     converter.register_structure_hook_factory(attrs.has, lambda kind: _class_of_dict(kind, converter, written))
     for choice in (SubnetType, TokenPolicy):
         converter.register_structure_hook(choice, _one_of(choice))
-        # cattrs would leave an enum of strings as it is, which JSON can hold but YAML cannot.
+        # cattrs would not convert an enum of strings, which JSON can hold but YAML cannot.
         converter.register_unstructure_hook(choice, attrgetter("value"))
     for kind, expected in STRICT:
         converter.register_structure_hook(kind, _strict(kind, expected))
@@ -120,10 +121,10 @@ def make_converter(*, written: bool = False, **options: Any) -> cattrs.Converter
 def faults(
     error: Exception, *, aliases: Mapping[type, tuple[str, ...]] | None = None, path: tuple[Any, ...] = ()
 ) -> Iterator[Fault]:
-    """Each thing that is wrong, out of the *error* that a converter of :func:`make_converter` raised.
+    """Yield each thing that is wrong, from the *error* that a converter of :func:`make_converter` raised.
 
-    :param aliases: keys that a file may hold in place of a class's fields, to be suggested too.
-    :param path: where in the whole the structured data is.
+    :param aliases: by class, further keys that a file may hold, which are suggested as the fields are.
+    :param path: the path of the structured data within the whole.
     """
     if isinstance(error, BaseValidationError):
         for part in error.exceptions:
@@ -142,7 +143,7 @@ def faults(
 
 
 def _step(part: Exception) -> tuple[Any, ...]:
-    # cattrs notes the name of a field and the index of an item; what __attrs_post_init__ raises comes without a note.
+    # cattrs adds a note with the name of a field or the index of an item, but none to what __attrs_post_init__ raises.
     for note in getattr(part, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
             return (note.name,)
@@ -152,9 +153,9 @@ def _step(part: Exception) -> tuple[Any, ...]:
 
 
 def decode_base64(text: Any) -> bytes:
-    """The bytes that *text* encodes; white space, as folded YAML has it, does not matter.
+    """Return the bytes that *text* encodes; white space in it, as of folded YAML, is skipped.
 
-    :raises ValueError: when it is not base64.
+    :raises ValueError: when *text* is not base64.
     """
     if isinstance(text, str):
         try:
@@ -164,7 +165,7 @@ def decode_base64(text: Any) -> bytes:
     raise ValueError(f"expected base64 text, got {quote_where_text_belongs(text)}")
 
 
-def _plain(plain: type, expected: str, hook: Callable[[Any], T]) -> Callable[[Any, Any], T]:
+def _of_type(plain: type, expected: str, hook: Callable[[Any], T]) -> Callable[[Any, Any], T]:
     def structure(value: Any, _kind: Any) -> T:
         if not isinstance(value, plain):
             raise ValueError(f"expected {expected}, got {quote(value)}")
@@ -180,13 +181,13 @@ def _is(origin: Any) -> Callable[[Any], bool]:
 def _tuple_of_list(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     items: Any = GenericAlias(list, get_args(kind)[:1])
     hook = converter.get_structure_hook(items)
-    return _plain(list, "a list", lambda value: tuple(hook(value, items)))
+    return _of_type(list, "a list", lambda value: tuple(hook(value, items)))
 
 
 def _mapping_of_dict(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     items: Any = GenericAlias(dict, get_args(kind))
     hook = converter.get_structure_hook(items)
-    return _plain(dict, "a mapping of names to values", lambda value: hook(value, items))
+    return _of_type(dict, "a mapping of names to values", lambda value: hook(value, items))
 
 
 def _class_of_dict(kind: Any, converter: cattrs.Converter, written: bool) -> Callable[[Any, Any], Any]:
@@ -200,7 +201,7 @@ def _class_of_dict(kind: Any, converter: cattrs.Converter, written: bool) -> Cal
     hook = make_dict_structure_fn(
         kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **hooks
     )
-    return _plain(dict, "a mapping of names to values", lambda value: hook(value, kind))
+    return _of_type(dict, "a mapping of names to values", lambda value: hook(value, kind))
 
 
 def _is_of_a_source(attribute: attrs.Attribute[Any]) -> bool:
@@ -208,8 +209,8 @@ def _is_of_a_source(attribute: attrs.Attribute[Any]) -> bool:
 
 
 def _validated(attribute: attrs.Attribute[Any], converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    # attrs runs validators one after the other and stops at the first that fails. Run here, as part of structuring each
-    # field, all of a file's mistakes come out at once.
+    # attrs runs a class's validators one after the other and stops at the first that fails. Run here, while each field
+    # is structured, they find all mistakes of a file at once.
     hook = converter.get_structure_hook(attribute.type)
     convert: Any = attribute.converter
 
@@ -230,7 +231,7 @@ def _or_none(hook: Callable[[Any, Any], T]) -> Callable[[Any, Any], T | None]:
 
 def _textual(parse: Callable[[str], Any], expected: str) -> Callable[[Any, Any], Any]:
     def structure(value: Any, _kind: Any) -> Any:
-        # Not parse(value) of anything: ip_address(1) is 0.0.0.1.
+        # Text alone: ip_address(1) is 0.0.0.1.
         if isinstance(value, str):
             try:
                 return parse(value)

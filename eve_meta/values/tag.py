@@ -1,4 +1,4 @@
-"""The tag: the number by which a tap is known from the packet to the answer.
+"""The tag: the number that identifies a tap from the guest's packet to the answer.
 
 A tag is 1..65535. In the private namespace it travels as ``skb->mark = STEERED | tag``, which the accepted socket
 inherits (``net.ipv4.tcp_fwmark_accept``) and the worker reads with ``getsockopt(SO_MARK)``. The bit :data:`STEERED`
@@ -9,7 +9,7 @@ so that the conntrack zone *is* the tag. ``bpf/shared.h`` holds the same numbers
 from __future__ import annotations
 
 STEERED = 0x10000
-"""The bit of a packet mark that says: this packet came through a tap of ours."""
+"""The bit of a packet's mark that is set where the packet came through a steered tap."""
 
 MIN_TAG = 1
 MAX_TAG = 0xFFFF
@@ -17,13 +17,13 @@ MAX_TAG = 0xFFFF
 
 
 def tag_of_mark(mark: int) -> int | None:
-    """The tag that the socket mark *mark* carries, or None when the packet came through no tap of ours."""
+    """Return the tag in the socket mark *mark*, or None where the connection came through no steered tap."""
     tag = mark & MAX_TAG
     return tag if mark & STEERED and tag else None
 
 
 def mark_of_tag(tag: int) -> int:
-    """The packet mark of *tag*.
+    """Return the packet mark of *tag*.
 
     :raises ValueError: when *tag* is not within :data:`MIN_TAG` … :data:`MAX_TAG`.
     """
@@ -33,9 +33,9 @@ def mark_of_tag(tag: int) -> int:
 
 
 def worker_of_tag(tag: int, workers: int) -> int:
-    """Which of so many *workers* answers the guest of *tag*.
+    """Return the number, from 0, of the worker that answers the guest of *tag* where there are so many *workers*.
 
-    The kernel is told the same (``steering/path/worker_choice.py``). Tags are given one after the other, so that
-    every worker has as many taps.
+    ``steering/path/worker_choice.py`` gives the kernel the same rule. Tags are given in ascending order, so that every
+    worker has about as many taps.
     """
     return tag % workers

@@ -19,7 +19,7 @@ from uuid import UUID
 from attrs import field, frozen
 
 from eve_meta.inventory.eve.pubsub import Fields, Unfit
-from eve_meta.values.checks import whole
+from eve_meta.values.checks import is_whole_number
 from eve_meta.values.domain import MAX_NAME
 from eve_meta.values.eve_node import Device
 from eve_meta.values.nic import Address, Network, is_device_name
@@ -214,6 +214,6 @@ def _adapter(fields: Fields) -> AdapterStatus:
 
 def _mtu(fields: Fields) -> int | None:
     mtu = fields.number("MTU")
-    if mtu and not whole(mtu, 68, 65535):
+    if mtu and not is_whole_number(mtu, 68, 65535):
         raise fields.wrong("MTU", "an MTU of 68..65535 bytes")
     return mtu or None

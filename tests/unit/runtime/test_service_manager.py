@@ -156,7 +156,9 @@ def passing(monkeypatch: pytest.MonkeyPatch, listeners: list[socket.socket]) -> 
     os.closerange(FIRST, FIRST + 2)
 
 
-def test_stored_sockets_are_taken_over_in_their_order_and_not_inherited(passing: dict[str, str], listeners: list[socket.socket]) -> None:
+def test_stored_sockets_are_taken_over_in_their_order_and_not_inherited(
+    passing: dict[str, str], listeners: list[socket.socket]
+) -> None:
     environ = {**passing, "LISTEN_PIDFDID": "7", "PATH": "/bin"}
     us = ServiceManager(environ)
     assert environ == {"PATH": "/bin"}
@@ -189,7 +191,9 @@ def test_of_two_sockets_under_one_name_the_last_is_taken_over(passing: dict[str,
         {"LISTEN_FDNAMES": "guests-:guests-1000000"},
     ],
 )
-def test_descriptors_of_another_process_or_under_other_names_stay_untouched(passing: dict[str, str], wrong: dict[str, str]) -> None:
+def test_descriptors_of_another_process_or_under_other_names_stay_untouched(
+    passing: dict[str, str], wrong: dict[str, str]
+) -> None:
     environ = {**passing, **wrong}
     assert ServiceManager(environ).stored == ()
     assert environ == {}
