@@ -16,6 +16,7 @@ from eve_meta.admin.questions import Question
 from eve_meta.admin.status import status
 from eve_meta.config import Config
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.runtime.clock import Clock
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor
 
@@ -28,6 +29,7 @@ Answer = Callable[..., "Deferred[Any] | Any"]
 def answers(
     *,
     reactor: IReactorTime,
+    clock: Clock,
     supervisor: Supervisor,
     steering: Steering,
     inventory: Inventory,
@@ -41,19 +43,19 @@ def answers(
 
     def answer_status() -> Deferred[Any]:
         counted = supervisor.current_counts()
-        return counted.addCallback(lambda _: status(reactor, supervisor, steering, inventory))
+        return counted.addCallback(lambda _: status(reactor, clock, supervisor, steering, inventory))
 
     def answer_explain(name: str) -> Deferred[Any]:
         # Imported when first asked: it takes most of a megabyte of the daemon's memory.
         from eve_meta.admin.explain import Explanation
 
-        return Explanation(supervisor, steering, inventory, config, in_thread).answer(name)
+        return Explanation(clock, supervisor, steering, inventory, config, in_thread=in_thread).answer(name)
 
     def answer_timeline(name: str) -> Deferred[Any]:
         # Imported when first asked, as explain.
         from eve_meta.admin.timeline import timeline
 
-        return supervisor.current_counts().addCallback(lambda _: timeline(supervisor, steering, inventory, name))
+        return supervisor.current_counts().addCallback(lambda _: timeline(clock, supervisor, steering, inventory, name))
 
     return {
         questions.STATUS: answer_status,

@@ -6,7 +6,6 @@ private namespace.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +27,7 @@ from eve_meta.explain.facts import (
     WayFacts,
 )
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.runtime.clock import Clock
 from eve_meta.steering.bpf.maps import Reason
 from eve_meta.steering.path.inspection import Inspection
 from eve_meta.steering.steering import Steering
@@ -48,12 +48,15 @@ class Explanation:
 
     def __init__(
         self,
+        clock: Clock,
         supervisor: Supervisor,
         steering: Steering,
         inventory: Inventory,
         config: Config,
+        *,
         in_thread: Callable[[Callable[[], Inspection]], Deferred[Inspection]],
     ) -> None:
+        self._clock = clock
         self._supervisor = supervisor
         self._steering = steering
         self._inventory = inventory
@@ -66,7 +69,7 @@ class Explanation:
         return counted.addCallback(lambda _: self._gather(name))
 
     def _gather(self, asked_for: str) -> Deferred[dict[str, Any]]:
-        host = self._view().gather(asked_for, time.time())
+        host = self._view().gather(asked_for, self._clock.wall())
         inspected = self._in_thread(lambda: self._steering.inspect(tuple(tap.name for tap in host.taps)))
 
         def complete(inspection: Inspection | None, problem: str = "") -> dict[str, Any]:
@@ -109,6 +112,7 @@ class Explanation:
             return evolve(tap, domain=None)
         counters = self._steering.counters(state.tap.tag)
         filters = None if inspection is None else inspection.filters.get(tap.name)
+        sightings = seen(self._clock, self._steering, state)
         return evolve(
             tap,
             tag=state.tap.tag,
@@ -116,11 +120,11 @@ class Explanation:
             filters=None
             if filters is None
             else tuple(FilterFacts(priority=f.priority, kind=f.kind, name=f.name, ours=f.ours) for f in filters),
-            seen={kind: SeenFacts(**one) for kind, one in seen(self._steering, state).items() if one is not None},
+            seen={kind: SeenFacts(**one) for kind, one in sightings.items() if one is not None},
             frames_in=counters.get(Reason.PASSED_REQUEST, 0),
             frames_out=counters.get(Reason.PASSED_ANSWER, 0),
             drops=drops(counters),
-            asked=tuple(AskedFacts(**kind) for kind in asked(state)),
+            asked=tuple(AskedFacts(**kind) for kind in asked(self._clock, state)),
             notes={note.value: state.counts[note.value] for note in Note if state.counts[note.value]},
             tokens=None if state.domain is None else state.domain.token_policy(self._config.web.tokens),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from eve_meta import __version__
 from eve_meta.admin.turns import in_turns
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.runtime.clock import Clock
 from eve_meta.steering.bpf.maps import Reason
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor
@@ -22,10 +22,10 @@ from eve_meta.wire.counts import Drop, Note
 
 
 def status(
-    reactor: IReactorTime, supervisor: Supervisor, steering: Steering, inventory: Inventory
+    reactor: IReactorTime, clock: Clock, supervisor: Supervisor, steering: Steering, inventory: Inventory
 ) -> Deferred[dict[str, Any]]:
     """The state of the daemon, which comes; every value is what JSON can hold."""
-    taps = in_turns(reactor, partial(_tap, steering=steering), supervisor.taps)
+    taps = in_turns(reactor, partial(_tap, clock=clock, steering=steering), supervisor.taps)
     return taps.addCallback(
         lambda taps: {
             "version": __version__,
@@ -48,7 +48,7 @@ def status(
     )
 
 
-def _tap(state: TapState, steering: Steering) -> dict[str, Any]:
+def _tap(state: TapState, clock: Clock, steering: Steering) -> dict[str, Any]:
     domain = state.domain
     counters = steering.counters(state.tap.tag)
     return {
@@ -59,44 +59,43 @@ def _tap(state: TapState, steering: Steering) -> dict[str, Any]:
         "domain": None if domain is None else {"name": domain.display_name, "uuid": str(domain.instance_uuid)},
         "requests": dict(sorted({**state.asked.statuses, **_counts(state, Drop)}.items())),
         "notes": _counts(state, Note),
-        "asked": asked(state),
+        "asked": asked(clock, state),
         "answered_arp": counters.get(Reason.ANSWERED_ARP, 0),
         "frames_in": counters.get(Reason.PASSED_REQUEST, 0),
         "frames_out": counters.get(Reason.PASSED_ANSWER, 0),
         "drops": drops(counters),
-        "seen": seen(steering, state),
+        "seen": seen(clock, steering, state),
     }
 
 
-def asked(state: TapState) -> list[dict[str, Any]]:
+def asked(clock: Clock, state: TapState) -> list[dict[str, Any]]:
     """What the guest of a tap asked for, in the order of the first times, which are in seconds since the epoch."""
     return [
         {
             "what": kind.value,
             "status": status,
             "count": seen.count,
-            "first": since_epoch(seen.first),
-            "last": since_epoch(seen.last),
+            "first": since_epoch(clock, seen.first),
+            "last": since_epoch(clock, seen.last),
         }
         for kind, status, seen in state.asked.kinds
     ]
 
 
-def seen(steering: Steering, state: TapState) -> dict[str, dict[str, Any] | None]:
+def seen(clock: Clock, steering: Steering, state: TapState) -> dict[str, dict[str, Any] | None]:
     """What the guest of a tap was seen doing (:class:`eve_meta.steering.bpf.maps.Sightings`), as :func:`asked`."""
-    # The programs' clock goes on while the host sleeps.
-    began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    boot = clock.wall_of_boot(0.0)  # the programs' clock counts from the boot
     return {
         name: None
         if one is None
-        else {"count": one.frames, "first": round(began + one.first, 3), "last": round(began + one.last, 3)}
+        else {"count": one.frames, "first": round(boot + one.first, 3), "last": round(boot + one.last, 3)}
         for name, one in asdict(steering.sightings(state.tap.tag), recurse=False).items()
     }
 
 
-def since_epoch(monotonic: float) -> float:
-    """A time of ``CLOCK_MONOTONIC`` as milliseconds' worth of seconds since the epoch."""
-    return round(time.time() - time.monotonic() + monotonic, 3)
+def since_epoch(clock: Clock, monotonic: float) -> float:
+    """Return a time of ``CLOCK_MONOTONIC`` as seconds since the epoch, to the millisecond."""
+    return round(clock.wall_of_monotonic(monotonic), 3)
 
 
 def _counts(state: TapState, kind: type[Drop] | type[Note]) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from attrs import asdict
@@ -12,6 +11,7 @@ from eve_meta.admin.questions import Timeline
 from eve_meta.admin.resolve import Meaning
 from eve_meta.admin.status import since_epoch
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.runtime.clock import Clock
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.events import rfc3339
 from eve_meta.supervisor.supervisor import Supervisor
@@ -27,7 +27,9 @@ DOCUMENTS = {
 }
 
 
-def timeline(supervisor: Supervisor, steering: Steering, inventory: Inventory, name: str) -> list[Timeline]:
+def timeline(
+    clock: Clock, supervisor: Supervisor, steering: Steering, inventory: Inventory, name: str
+) -> list[Timeline]:
     """Answer :data:`~eve_meta.admin.questions.TIMELINE`: the tap *name*, or each tap that is served for a domain.
 
     :raises Problem: where *name* means nothing, or nothing with a tap.
@@ -37,7 +39,7 @@ def timeline(supervisor: Supervisor, steering: Steering, inventory: Inventory, n
     if not states:
         what = f"tap {meaning.tap} is not steered" if meaning.tap is not None else f"{name} has no tap that is served"
         raise Problem(f"{what}: 'eve-meta explain {name}' says why")
-    return [_of(state, steering) for state in states]
+    return [_of(clock, state, steering) for state in states]
 
 
 def _is_meant(state: TapState, meaning: Meaning) -> bool:
@@ -48,17 +50,17 @@ def _is_meant(state: TapState, meaning: Meaning) -> bool:
     return domain is not None and meaning.domain is not None and domain.instance_uuid == meaning.domain.uuid
 
 
-def _of(state: TapState, steering: Steering) -> Timeline:
+def _of(clock: Clock, state: TapState, steering: Steering) -> Timeline:
     domain, since = state.domain, state.tap.since
     return {
         "tap": state.tap.name,
         "uuid": None if domain is None else str(domain.instance_uuid),
         "name": None if domain is None else domain.display_name,
-        "since": rfc3339(since_epoch(since)),
+        "since": rfc3339(since_epoch(clock, since)),
         # In the order of their times; sorted() keeps that of equal ones.
         "moments": [
             {"what": what, "after": round(at - since, 3)}
-            for what, at in sorted(_moments(state, steering), key=lambda moment: moment[1])
+            for what, at in sorted(_moments(clock, state, steering), key=lambda moment: moment[1])
         ],
         "reports": [
             {
@@ -76,14 +78,13 @@ def _of(state: TapState, steering: Steering) -> Timeline:
     }
 
 
-def _moments(state: TapState, steering: Steering) -> Iterator[tuple[str, float]]:
+def _moments(clock: Clock, state: TapState, steering: Steering) -> Iterator[tuple[str, float]]:
     """What was seen first, and when, in seconds of ``CLOCK_MONOTONIC``."""
     yield "tap up", state.tap.since
-    # The programs' clock goes on while the host sleeps.
-    slept = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+    boot = clock.monotonic_of_boot(0.0)  # the programs' clock counts from the boot
     for kind, one in asdict(steering.sightings(state.tap.tag), recurse=False).items():
         if one is not None:
-            yield SEEN[kind], one.first - slept
+            yield SEEN[kind], boot + one.first
     kinds = state.asked.kinds
     if not kinds:
         return

@@ -75,10 +75,11 @@ def serve(config: Config) -> None:
         inventory = Inventory(config.inventory, reactor)
         make_directory(config.paths.state)
         undo.enter_context(held(config.paths.state, "state"))
+        clock = Clock(monotonic=reactor.seconds)
         workers = config.web.workers or min(os.cpu_count() or 1, MAX_WORKERS)
         supervisor = Supervisor(
             reactor,
-            Clock(monotonic=reactor.seconds),
+            clock,
             inventory,
             worker_config,
             workers,
@@ -97,6 +98,7 @@ def serve(config: Config) -> None:
         undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGUSR1})
         admin_answers = answers(
             reactor=reactor,
+            clock=clock,
             supervisor=supervisor,
             steering=steering,
             inventory=inventory,

@@ -101,6 +101,7 @@ def answering(passwords: Passwords) -> Mapping[Question[Any], Any]:
     )
     return answers(
         reactor=cast(Any, None),
+        clock=Clock(),
         supervisor=cast(Any, supervisor),
         steering=cast(Any, steering),
         inventory=cast(Any, Inventory()),
