@@ -24,6 +24,7 @@ from eve_meta.steering.doctor.kernel import NEEDED
 from harness import ROOT, SCRIPTS
 from harness.guests import LabError
 from harness.namespace import RUN_NETNS, Namespace
+from harness.pump import open_tap
 from harness.unit import UNIT, bounded, capabilities, settings
 from tests.guest.scene import META_DATA, USER_DATA, Hosts, Scene, domain, eventually, proc_status, scene, uuid_of
 
@@ -78,15 +79,21 @@ def libvirts_user() -> Iterator[int]:
 
 @contextlib.contextmanager
 def qemu(where: Scene, tap: str, uid: int, uuid: str) -> Iterator[None]:
-    """A QEMU of the user *uid*, which holds *tap* and says that it is *uuid*."""
+    """Run a QEMU of the user *uid* that holds *tap* and whose domain has *uuid*."""
     where.lab.host.ip(f"tuntap add {tap} mode tap user {uid}", f"link set {tap} up")
-    netdev = f"tap,id=n0,ifname={tap},script=no,downscript=no"
-    process = where.lab.host.popen(
-        *("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"),
-        *(QEMU, "-M", "none", "-S", "-nographic", "-display", "none", "-uuid", uuid, "-netdev", netdev),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    # Root opens the tap, as libvirt does: only root may be allowed to open this machine's /dev/net/tun.
+    descriptor = open_tap(where.lab.host.name, tap)
+    try:
+        process = where.lab.host.popen(
+            *("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"),
+            *(QEMU, "-M", "none", "-S", "-nographic", "-display", "none", "-uuid", uuid),
+            *("-netdev", f"tap,id=n0,fd={descriptor}"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[descriptor],
+        )
+    finally:
+        os.close(descriptor)
     try:
         yield
     finally:

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from harness.pump import open_tap
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taps and network namespaces need root")
 
 QEMU = "qemu-system-x86_64"
@@ -57,13 +59,11 @@ process.wait()
 """What libvirtd does: it opens a tap, sets up this and that, and starts a QEMU that inherits it."""
 
 HOLD = """
-import fcntl, os, struct, sys, time
-fd = os.open("/dev/net/tun", os.O_RDWR)
-fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", sys.argv[1].encode(), 0x1002))
+import time
 print("open", flush=True)
 time.sleep(100)
 """
-"""Any program that holds a tap."""
+"""Any program that inherited a tap, and holds it."""
 
 WATCH = """
 import json, sys, time
@@ -95,11 +95,17 @@ def namespace() -> Iterator[str]:
 
 @pytest.fixture
 def start(namespace: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a program within the namespace; ends it with the test."""
+    """Start a program within the namespace, with the tap *holding* open; end it with the test."""
     processes: list[subprocess.Popen[str]] = []
 
-    def start_process(*command: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(["ip", "netns", "exec", namespace, *command], stdout=subprocess.PIPE, text=True)
+    def start_process(*command: str, holding: str | None = None) -> subprocess.Popen[str]:
+        # Root opens the tap for the program: only root may be allowed to open this machine's /dev/net/tun.
+        taps = [] if holding is None else [open_tap(namespace, holding)]
+        process = subprocess.Popen(
+            ["ip", "netns", "exec", namespace, *command], pass_fds=taps, stdout=subprocess.PIPE, text=True
+        )
+        for tap in taps:
+            os.close(tap)
         processes.append(process)
         return process
 
@@ -200,7 +206,7 @@ def test_a_user_who_calls_his_process_qemu_and_another_domain(
     subprocess.run(["ip", "-n", namespace, "tuntap", "del", "tap1", "mode", "tap"], check=True)
     subprocess.run(["ip", "-n", namespace, "tuntap", "add", "tap1", "mode", "tap", "user", "nobody"], check=True)
     as_nobody = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
-    fake = start(*as_nobody, program("qemu-fake"), "-c", HOLD, "tap1", "-uuid", UUID1)
+    fake = start(*as_nobody, program("qemu-fake"), "-c", HOLD, "-uuid", UUID1, holding="tap1")
     assert fake.stdout is not None
     assert fake.stdout.readline() == "open\n"
     server = serve(start, domains)
@@ -228,7 +234,7 @@ def test_a_tap_that_another_hypervisor_holds_is_its_files(
     start: Callable[..., subprocess.Popen[str]], program: Callable[[str], str], domains: Path
 ) -> None:
     write(domains / "web1.yaml", "name: web1\nnics: [{tap: tap0}]\n")
-    holder = start(program("cloud-hypervisor"), "-c", HOLD, "tap0")
+    holder = start(program("cloud-hypervisor"), "-c", HOLD, holding="tap0")
     assert holder.stdout is not None
     assert holder.stdout.readline() == "open\n"
     told_until(serve(start, domains), tap0="web1", tap1=None)
