@@ -1,12 +1,12 @@
-"""What several places say of one domain, made into one domain.
+"""Merges what several places describe of one domain into one domain.
 
-A person writes what to tell the guest: in a file, or in the domain's own metadata. The hypervisor knows uuid, name,
-NICs and disks. Places are told to be the same domain by their uuid, else by their name where not both say a uuid. Then
-the more important place wins, field by field; a field that holds None or nothing says nothing.
+A person writes what the guest is to read: in a file, or in the domain's own metadata. The hypervisor knows uuid, name,
+NICs and disks. Two descriptions are of the same domain if they have one uuid, or else one name where not both have a
+uuid. Then the more important place wins, field by field. A field that is None or empty counts as missing.
 
-NICs are the same by their tap, else by their MAC address, else in their order where nothing contradicts that; disks by
-serial, else address, else path, never by their order. They are completed field by field, too. What only one place
-knows of is added after the others.
+Two descriptions are of the same NIC if they have one tap, else one MAC address, else the same position where nothing
+contradicts that; and of the same disk if they have one serial, else one address, else one path, never by position. NICs
+and disks are completed field by field, too. Those that only one place knows are added after the others.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from eve_meta.inventory.source import InventoryProblem, Layer
 from eve_meta.values.domain import Disk, Domain, Ec2
 from eve_meta.values.nic import Nic
 
-_Said = tuple[Any, str]
-"""A value, and where it is said."""
+_Sourced = tuple[Any, str]
+"""A value, and its origin: the place that states it."""
 
 _Tree = dict[str, Any]
-"""The fields of a value that say something: each a :data:`_Said`, a tree for a value of values, or a list of trees."""
+"""The fields of a value that are not missing: each a :data:`_Sourced`, or a tree for a nested value, or a list of
+trees."""
 
 _KINDS: Mapping[str, type] = {"ec2": Ec2, "nics": Nic, "disks": Disk}
-"""The fields of a domain that are completed from within; any other is one place's as a whole."""
+"""The fields of a domain that are merged field by field. Any other field comes from one place as a whole."""
 
 
 @frozen(eq=False)
 class Merged:
-    """One domain, and all that is said of it.
+    """One domain, merged.
 
-    :ivar parts: what each place says, by where, from the most important place to the least.
-    :ivar domain: all of it together.
-    :ivar refused: whether places contradict each other about who it is; then nobody is to be served it.
+    :ivar parts: the description from each place, by origin, the most important first.
+    :ivar domain: the parts, merged.
+    :ivar refused: whether the parts contradict each other about the identity of the domain. Then it is not served.
     """
 
     parts: Mapping[str, Domain]
@@ -47,26 +48,25 @@ class Merged:
 
     @property
     def origin(self) -> str:
-        """The most important place."""
+        """The origin of the most important part."""
         return next(iter(self.parts))
 
-    def saying(self, parts: Mapping[str, Domain]) -> Merged:
-        """The same domain, of which the same places say these *parts*."""
+    def with_parts(self, parts: Mapping[str, Domain]) -> Merged:
+        """Return the same domain with other *parts* from the same places."""
         return Merged(parts, _domain(parts, self._unidentified), self.refused, self._unidentified)
 
     def sources(self) -> Mapping[str, str]:
-        """Where each field that says something comes from, by the way to it: ``nics[0].mac``."""
+        """Return the origin of each field that is not missing, by the path to the field, such as ``nics[0].mac``."""
         return dict(_origins(_overlaid(self.parts, self._unidentified), ""))
 
 
 def merge(
     layers: Sequence[Layer], before: Iterable[Merged] = ()
 ) -> tuple[tuple[Merged, ...], tuple[InventoryProblem, ...]]:
-    """The domains that *layers*, from the most important to the least, make together, and what keeps some from being
-    served.
+    """Merge the domains of *layers*; return them, and the problems that keep some from being served.
 
-    :param layers: within one of them, no two domains have one uuid or name.
-    :param before: the result of the last time; what has not changed is taken from there.
+    :param layers: the most important first. Within one layer, no two domains have one uuid or name.
+    :param before: the last result. Domains that have not changed since are taken from it.
     """
     groups, refused, problems = _grouped(layers)
     refused |= _clashes(groups, problems)
@@ -76,17 +76,17 @@ def merge(
     for index, parts in enumerate(groups):
         old = known.get(next(iter(parts)))
         if old is None or old.refused != (index in refused) or not _same(old.parts, parts):
-            silent = frozenset(origin for origin in parts if origin in unidentified)
-            old = Merged(parts, _domain(parts, silent), index in refused, silent)
+            without_identity = frozenset(origin for origin in parts if origin in unidentified)
+            old = Merged(parts, _domain(parts, without_identity), index in refused, without_identity)
         merged.append(old)
     return tuple(merged), tuple(problems)
 
 
 class Merging:
-    """What :func:`merge` makes of layers, again and again, for the cost of what changed.
+    """The result of :func:`merge`, kept up to date at the cost of what changes.
 
     :ivar merged: the domains.
-    :ivar problems: what keeps some from being served.
+    :ivar problems: what keeps some domains from being served.
     """
 
     def __init__(self) -> None:
@@ -96,31 +96,35 @@ class Merging:
         self._at: dict[str, int] = {}
 
     def update(self, layers: Sequence[Layer]) -> Mapping[Merged, Merged] | None:
-        """Take *layers* for those of the last time; give each of :attr:`merged` that another replaces, with that.
+        """Replace the layers of the last time by *layers*; return each domain of :attr:`merged` that changes, with its
+        successor.
 
-        None where more may have changed than what is told to domains: which there are, who they are, or which taps
-        people wrote.
+        :returns: None where more may have changed than the contents of domains: which domains there are, their
+            identities, or the taps that people wrote.
         """
-        said = _said_anew(self._layers, layers)
+        changed = _changed_contents(self._layers, layers)
         self._layers = tuple(layers)
-        if said is None:
+        if changed is None:
             merged, self.problems = merge(layers, self.merged)
             self.merged = list(merged)
             self._at = {origin: index for index, each in enumerate(merged) for origin in each.parts}
             return None
         replaced: dict[Merged, Merged] = {}
-        for index in {self._at[origin] for origin in said}:
+        for index in {self._at[origin] for origin in changed}:
             old = self.merged[index]
-            new = old.saying({origin: said.get(origin, domain) for origin, domain in old.parts.items()})
+            new = old.with_parts({origin: changed.get(origin, domain) for origin, domain in old.parts.items()})
             self.merged[index] = replaced[old] = new
         return replaced
 
 
-def _said_anew(before: Sequence[Layer], layers: Sequence[Layer]) -> Mapping[str, Domain] | None:
-    """What is said now in *layers*, where that was said *before* in other words of the same domain; else None."""
+def _changed_contents(before: Sequence[Layer], layers: Sequence[Layer]) -> Mapping[str, Domain] | None:
+    """Return the domains of *layers* whose contents have changed since *before*, by origin.
+
+    :returns: None where anything else may have changed: domains, their identities, or the taps that people wrote.
+    """
     if len(before) != len(layers):
         return None
-    said: dict[str, Domain] = {}
+    changed: dict[str, Domain] = {}
     for old, new in zip(before, layers, strict=True):
         if (old.written, old.identified) != (new.written, new.identified):
             return None
@@ -135,20 +139,20 @@ def _said_anew(before: Sequence[Layer], layers: Sequence[Layer]) -> Mapping[str,
                     return None
                 if new.written and last.taps != domain.taps:
                     return None
-                said[origin] = domain
-    return said
+                changed[origin] = domain
+    return changed
 
 
 def _same(one: Mapping[str, Domain], other: Mapping[str, Domain]) -> bool:
-    # By identity: domains are large, and compared at each change of anything.
+    # By identity: domains are large, and this compares them at each change of anything.
     return list(one) == list(other) and all(one[origin] is other[origin] for origin in one)
 
 
-# -- which are one --
+# -- which descriptions are of one domain --
 
 
 def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int], list[InventoryProblem]]:
-    """What is said of each domain, which of them must not be served, and why."""
+    """Return the parts of each domain, the indices of those that must not be served, and the problems."""
     groups: list[list[tuple[int, str, Domain]]] = []
     by_uuid: dict[Any, int] = {}
     by_name: dict[str, list[int]] = {}
@@ -166,7 +170,8 @@ def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int]
             groups[index].append((rank, origin, domain))
             if domain.name is not None and index not in by_name.setdefault(domain.name, []):
                 by_name[domain.name].append(index)
-    # After all that have a uuid: which domain has the name is known only now.
+    # After all descriptions with a uuid: only now it is known which domain has a name. All sources but files state
+    # uuids.
     for rank, origin, domain in alone:
         named = by_name.setdefault(str(domain.name), [])
         taken = [other for index in named for each, other, _ in groups[index] if each == rank]
@@ -174,8 +179,8 @@ def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int]
             groups[named[0]].append((rank, origin, domain))
             continue
         if named:
-            got = f"{domain.name!r}, which {f'{taken[0]} is about' if taken else 'several have'}"
-            message = f"expected the name of a domain of which nobody else says this, got {got}: it is not served"
+            got = f"{domain.name!r}, which {f'{taken[0]} describes' if taken else 'several domains have'}"
+            message = f"expected the name of one domain that no other file describes, got {got}: it is not served"
             problems.append(InventoryProblem(file=origin, field="name", message=message))
             refused.add(len(groups))
         else:
@@ -186,7 +191,7 @@ def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int]
 
 
 def _clashes(groups: Sequence[Mapping[str, Domain]], problems: list[InventoryProblem]) -> set[int]:
-    """The domains that have a name together, though not a uuid: one of them is out of date, and nobody knows which."""
+    """Return the indices of domains that share a name but not a uuid: one is out of date, and nobody knows which."""
     seen: dict[str, dict[int, str]] = {}
     for index, parts in enumerate(groups):
         for origin, domain in parts.items():
@@ -205,23 +210,23 @@ def _clashes(groups: Sequence[Mapping[str, Domain]], problems: list[InventoryPro
     return refused
 
 
-# -- what they are together --
+# -- merging --
 
 
 def _domain(parts: Mapping[str, Domain], unidentified: Collection[str]) -> Domain:
     if len(parts) == 1:
         return next(iter(parts.values()))
-    made: Domain = _value(Domain, _overlaid(parts, unidentified))
-    return made
+    domain: Domain = _value(Domain, _overlaid(parts, unidentified))
+    return domain
 
 
 def _overlaid(parts: Mapping[str, Domain], unidentified: Collection[str]) -> _Tree:
     tree: _Tree = {}
     for origin, domain in parts.items():
-        said = _tree(domain, origin)
+        part = _tree(domain, origin)
         if origin in unidentified:
-            said = {name: each for name, each in said.items() if name not in ("uuid", "name")}
-        tree = _over(tree, said)
+            part = {name: value for name, value in part.items() if name not in ("uuid", "name")}
+        tree = _over(tree, part)
     return tree
 
 
@@ -278,20 +283,20 @@ _RULES: Mapping[str, Sequence[_Rule]] = {
 
 def _value(kind: type, tree: _Tree) -> Any:
     values: dict[str, Any] = {}
-    for name, said in tree.items():
-        if isinstance(said, list):
-            values[name] = tuple(_value(_KINDS[name], each) for each in said)
+    for name, item in tree.items():
+        if isinstance(item, list):
+            values[name] = tuple(_value(_KINDS[name], each) for each in item)
         else:
-            values[name] = _value(_KINDS[name], said) if isinstance(said, dict) else said[0]
+            values[name] = _value(_KINDS[name], item) if isinstance(item, dict) else item[0]
     return kind(**values)
 
 
 def _origins(tree: _Tree, path: str) -> Iterator[tuple[str, str]]:
-    for name, said in tree.items():
-        if isinstance(said, dict):
-            yield from _origins(said, f"{path}{name}.")
-        elif isinstance(said, list):
-            for index, each in enumerate(said):
+    for name, item in tree.items():
+        if isinstance(item, dict):
+            yield from _origins(item, f"{path}{name}.")
+        elif isinstance(item, list):
+            for index, each in enumerate(item):
                 yield from _origins(each, f"{path}{name}[{index}].")
         else:
-            yield f"{path}{name}", said[1]
+            yield f"{path}{name}", item[1]

@@ -1,4 +1,4 @@
-"""What a source of the inventory is, and how it says what is wrong."""
+"""What a source of domains is, what a hypervisor adds to it, and how both report problems."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from eve_meta.values.domain import Domain
 
 @frozen(kw_only=True)
 class InventoryProblem:
-    """Something wrong in a file that a person wrote, or that keeps a tap from having its domain.
+    """A mistake in something that a person wrote, or a reason why a tap does not have its domain.
 
-    :ivar file: its path, or what else says it, such as a libvirt domain's metadata; "" where it is about none.
-    :ivar line: counted from 1, or None where it is about the file as a whole.
-    :ivar field: the way to the field, such as ``nics[0].mac``; "" for none.
-    :ivar message: one line: what was expected, what was got.
-    :ivar warning: whether eve-meta works all the same.
+    :ivar file: the path of the file, or the name of another place, such as "libvirt metadata of web1"; "" for none.
+    :ivar line: counted from 1, or None when the problem concerns the file as a whole.
+    :ivar field: the path to the field, such as ``nics[0].mac``; "" for none.
+    :ivar message: one line: what was expected, and what was got.
+    :ivar warning: whether eve-meta works in spite of the problem.
     """
 
     file: str
@@ -35,13 +35,15 @@ class InventoryProblem:
 
 @frozen(kw_only=True)
 class Layer:
-    """The domains that one kind of place knows.
+    """The domains that a source has from one kind of place.
 
-    :ivar domains: each by where it is said: a file's path, "libvirt XML of web1". No two have one uuid or name.
-    :ivar written: whether people wrote it. Then a tap in it ties the domain to that tap, and to no other. The taps in
-        what a hypervisor says tie nothing: which are whose now, only :meth:`Hypervisor.answers` says.
-    :ivar identified: whether uuid and name are said there. Otherwise they are those of the domain to which it belongs,
-        of which a later layer of the same source says them.
+    :ivar domains: each domain by its origin, the place that describes it: a file's path, or "libvirt XML of web1". No
+        two domains of a layer have one uuid or name.
+    :ivar written: whether people wrote the domains. The taps that they name in a domain then tie the domain to these
+        taps, and to no others. The taps in a hypervisor's description tie nothing: only :meth:`Hypervisor.answers`
+        knows the domain of a tap at present.
+    :ivar identified: whether the places state uuid and name themselves. Otherwise the domains here have the uuid and
+        name of the domains to which they belong, and a later layer of the same source has these.
     """
 
     domains: Mapping[str, Domain]
@@ -50,51 +52,57 @@ class Layer:
 
 
 class Source(Protocol):
-    """Something that knows domains: a directory of files, libvirt, EVE.
+    """Something that knows domains: a directory of files, libvirt, EVE-OS.
 
-    Each says what it knows; where several know the same domain, ``merge.py`` makes one of it.
+    Where several sources know the same domain, ``merge.py`` makes one domain of their descriptions.
     """
 
     def start(self, changed: Callable[[], None]) -> None:
         """Begin to read and to watch; call *changed* once when everything has been read, then after every change.
 
-        A source that cannot be read at present says so among its :meth:`problems`, and calls *changed*, too.
+        A source that cannot be read at present calls *changed*, too, and has that among its :meth:`problems`.
         """
 
     def stop(self) -> None:
         """End watching."""
 
     def layers(self) -> Sequence[Layer]:
-        """What it knows, the most important first. What was given once never changes.
+        """Return what the source knows, the most important layer first. A layer once returned never changes.
 
-        A domain that did not change is the same object as the last time: it is taken for unchanged by that.
+        A domain that has not changed is the same object as the last time: callers recognise it by that.
         """
 
     def problems(self) -> tuple[InventoryProblem, ...]:
-        """What is wrong at present."""
+        """Return what is wrong at present."""
 
 
 class Hypervisor(Source, Protocol):
-    """A source that also knows whose a tap is at present.
+    """A source that also knows the domain of each tap at present.
 
-    It is believed as root is, but it may be out of date: a tap that goes and comes back under the same name may be
-    another domain's. So what it says of a tap counts only where it was asked after the tap appeared, and after its
-    carrier last changed, which is when another process opens it.
+    A hypervisor is trusted as root is, but its knowledge may be out of date: a tap that goes and comes back under the
+    same name may belong to another domain. So an answer about a tap counts only if the hypervisor was asked after the
+    tap appeared and after the tap's carrier last changed, which happens when another process opens it.
     """
 
     def taps_changed(self, names: Iterable[str]) -> None:
-        """*names* are all taps that there are now. Nothing is known of one that was not there the last time."""
+        """Take note that *names* are all taps that there are now. About a tap that is new, nothing is known yet."""
 
     def holder_may_have_changed(self, tap: str) -> None:
-        """*tap* may be another domain's than before; it may be one that :meth:`taps_changed` has not named yet."""
+        """Take note that *tap* may belong to another domain than before.
+
+        :param tap: possibly one that :meth:`taps_changed` has not named yet.
+        """
 
     def answers(self) -> Mapping[str, Collection[str]]:
-        """Whose each tap is: where the domain is said, a key of :attr:`Layer.domains`, or nothing for nobody's.
+        """Return the domain of each tap: its origin, a key of :attr:`Layer.domains`, or nothing for no domain's tap.
 
-        Several are a contradiction. A tap that is missing is one of which this cannot be said yet. Whenever a tap's
-        answer comes or becomes another, *changed* is called; not when it is lost by one of the two calls above.
+        Several origins are a contradiction. A tap that is missing has no answer yet. Whenever a tap gets an answer, or
+        another one, *changed* is called, but not when one of the two calls above withdraws an answer.
         """
 
     @property
     def away(self) -> bool:
-        """Whether it cannot be asked at present: then the process behind a tap may be believed without it."""
+        """Whether the hypervisor cannot be asked at present.
+
+        Then the process behind a tap may be believed without it.
+        """

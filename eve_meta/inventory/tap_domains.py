@@ -1,14 +1,14 @@
-"""Which domain is behind which tap.
+"""Decides which domain is behind which tap.
 
-Three may say it: a person, who wrote the tap's name into the domain's file or metadata; a hypervisor that was asked;
-and the process that holds the tap, by its uuid or its name. Where two contradict each other, the hypervisor and the
-process are right about who would get the answer, so nobody gets one: better a guest without metadata than one with
-another's secrets. The same where several processes seem to be one domain.
+There are three authorities: a person, who wrote the tap's name into the domain's file or metadata; a hypervisor that
+was asked; and the process that holds the tap, by its uuid or name. Where two of them contradict each other, the
+hypervisor and the process know best which guest would read the answer, so the tap gets no domain: better a guest
+without metadata than a guest with another's secrets. The same holds where several processes seem to be one domain.
 
-A domain of which people wrote the taps is behind these only, so that no process elsewhere gets it by calling itself
-so. One that a hypervisor knows is behind no tap that the hypervisor, when asked, does not give it. And a process that
-is not trusted gets none by its word: with that it can lose its own tap a domain, which takes nothing from anyone else,
-but neither bring it one nor count as a second process of a domain that another has.
+A domain whose taps people wrote is behind these taps only, so that no process elsewhere gets the domain by claiming its
+name. A domain that a hypervisor knows is behind no tap that the hypervisor, when asked, does not give to it. And an
+untrusted process gets no domain by its own claim. The claim can cost the process' own tap its domain, which takes
+nothing from anyone else; it can neither win the tap a domain nor count as a second process of another's domain.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _REFUSED = "it is not served"
 
 @frozen
 class HypervisorAnswers:
-    """What a hypervisor says, see :meth:`eve_meta.inventory.source.Hypervisor.answers`.
+    """What a hypervisor knows, see :meth:`eve_meta.inventory.source.Hypervisor.answers`.
 
-    :ivar domains: where its domains are said.
-    :ivar taps: for each tap of which it was asked, where the domain is said that has it.
+    :ivar domains: the origins of its domains.
+    :ivar taps: the origins of the domains that have each tap, for each tap with an answer.
     """
 
     domains: Collection[str]
@@ -41,7 +41,7 @@ class HypervisorAnswers:
 
 
 def written_taps(layers: Sequence[Layer]) -> dict[str, list[str]]:
-    """The taps that people wrote, each with where."""
+    """Return the taps that people wrote, each with the origins of the domains that name it."""
     taps: dict[str, list[str]] = {}
     for layer in layers:
         if layer.written:
@@ -53,48 +53,55 @@ def written_taps(layers: Sequence[Layer]) -> dict[str, list[str]]:
 
 @frozen(eq=False)
 class _Decision:
-    """Whose a tap may be.
+    """The decision about one tap.
 
-    :ivar about: the domains that those who know of the tap mean; the first is the one that has it, or would.
-    :ivar problem: why it has none.
-    :ivar owner: the process behind it, where that may be the only one of its domain.
+    :ivar candidates: the domains that any authority assigns the tap to. The first has the tap, or would have it.
+    :ivar problem: why the tap has no domain.
+    :ivar owner: the process behind the tap, if it counts as a process of the domain.
     """
 
-    about: tuple[Merged, ...]
+    candidates: tuple[Merged, ...]
     problem: InventoryProblem | None
     owner: Owner | None
 
     @property
     def served(self) -> Merged | None:
-        """The domain that has the tap, unless several processes are that domain."""
-        return None if self.problem is not None or self.about[0].refused else self.about[0]
+        """The domain that has the tap, unless several processes seem to be that domain."""
+        return None if self.problem is not None or self.candidates[0].refused else self.candidates[0]
 
 
 @frozen(kw_only=True)
-class _OfTap:
-    """What is said of one tap: by people, by hypervisors that were asked, and by its process, which is *itself*."""
+class _Evidence:
+    """What the authorities know about one tap.
+
+    :ivar written: the domains into which people wrote the tap.
+    :ivar answers: the hypervisors that have an answer, each with the domains to which it gives the tap.
+    :ivar owner: the process behind the tap.
+    :ivar of_owner: the domain that *owner* is by its uuid or name.
+    """
 
     tap: str
     written: Sequence[Merged]
-    asked: Sequence[tuple[HypervisorAnswers, Sequence[Merged]]]
+    answers: Sequence[tuple[HypervisorAnswers, Sequence[Merged]]]
     owner: Owner | None
-    itself: Merged | None
+    of_owner: Merged | None
 
     @property
     def given(self) -> list[Merged]:
-        """The domains to which hypervisors give it."""
-        return [merged for _, of_tap in self.asked for merged in of_tap]
+        """The domains to which hypervisors give the tap."""
+        return [merged for _, domains in self.answers for merged in domains]
 
 
 class TapDomains:
-    """Which domain is behind which tap. It is decided for all taps at first, then tap by tap as something changes.
+    """The domain behind each tap: decided for all taps at first, then tap by tap as something changes.
 
-    Where a domain has no uuid and its process has, it gets the process's: the guest sees that as its DMI system-uuid,
-    and cloud-init keeps its cache over a reboot only where the two are equal.
+    A domain without a uuid gets the uuid of its process: the guest sees that as its DMI system-uuid, and cloud-init
+    keeps its cache over a reboot only if the two are equal.
 
-    :param written: where people wrote each tap, see :func:`written_taps`.
-    :param hypervisors: what each says at present.
-    :param processes: the processes that are known, by tap, at present.
+    :param domains: all domains.
+    :param written: the origins of the domains that name each tap, see :func:`written_taps`.
+    :param hypervisors: the present answers of each hypervisor.
+    :param processes: the known process behind each tap; the mapping is read again at each later decision.
     """
 
     def __init__(
@@ -116,9 +123,9 @@ class TapDomains:
         self._written = {tap: tuple(origins) for tap, origins in written.items()}
         self._tied = {merged for origins in self._written.values() for merged in self._distinct(origins)}
         self._decisions: dict[str, _Decision] = {}
-        # Of a domain: its processes, and the taps of each; under None those of which the process is unknown.
+        # Domain → its processes, each with its taps; None stands for the taps whose process is unknown.
         self._holding: dict[Merged, dict[Owner | None, list[str]]] = {}
-        # Domains that several processes seem to be; a dict keeps their order.
+        # Domains that several processes seem to be; a dict, because it keeps their order.
         self._contested: dict[Merged, None] = {}
         self._completed: dict[Merged, Domain] = {}
         self._problems: dict[str, InventoryProblem] = {}
@@ -128,7 +135,7 @@ class TapDomains:
             self._count_processes(merged)
 
     def get(self, tap: str) -> tuple[Merged, Domain] | None:
-        """The domain behind *tap*: as it was merged, and as it is served."""
+        """Return the domain behind *tap*, as it was merged and as it is served, or None."""
         decision = self._decisions.get(tap)
         merged = None if decision is None else decision.served
         if merged is None or merged in self._contested:
@@ -136,16 +143,19 @@ class TapDomains:
         return merged, self.complete(merged)
 
     def complete(self, merged: Merged) -> Domain:
-        """*merged* with what its process adds; the same object until something of it changes."""
+        """Return *merged* with what its process adds; the same object until something in it changes."""
         return self._completed.get(merged, merged.domain)
 
     @property
     def problems(self) -> tuple[InventoryProblem, ...]:
-        """What keeps domains from having taps."""
+        """Why domains do not have taps."""
         return (*self._problems.values(), *(self._several(merged) for merged in self._contested))
 
     def replace(self, replaced: Mapping[Merged, Merged]) -> set[str]:
-        """Each of *replaced* says something else now, of the same domain; give the taps that this concerns."""
+        """Put the new contents of the domains *replaced* in place; return the taps that this concerns.
+
+        :param replaced: each domain that has other contents now, with its successor.
+        """
         for old, new in replaced.items():
             self._by_origin |= dict.fromkeys(new.parts, new)
             for index, key in ((self._by_uuid, new.domain.uuid), (self._by_name, new.domain.name)):
@@ -154,13 +164,13 @@ class TapDomains:
             if old in self._tied:
                 self._tied.remove(old)
                 self._tied.add(new)
-        taps = {tap for tap, decision in self._decisions.items() if not replaced.keys().isdisjoint(decision.about)}
+        taps = {tap for tap, decision in self._decisions.items() if not replaced.keys().isdisjoint(decision.candidates)}
         for tap in taps:
             self.decide(tap)
         return taps
 
     def decide(self, tap: str) -> set[str]:
-        """Find out anew whose *tap* is; give all taps of which the domain may be another now."""
+        """Decide about *tap* anew; return all taps whose domain may have changed by that."""
         old = self._decisions.pop(tap, None)
         if old is not None:
             self._release(tap, old)
@@ -189,55 +199,58 @@ class TapDomains:
 
     def _decision(self, tap: str) -> _Decision | None:
         owner = self._processes.get(tap)
-        said = _OfTap(
+        of_owner = None if owner is None else self._of_process(owner)
+        evidence = _Evidence(
             tap=tap,
             written=self._distinct(self._written.get(tap, ())),
-            asked=[(each, self._distinct(each.taps[tap])) for each in self.hypervisors if tap in each.taps],
+            answers=[(each, self._distinct(each.taps[tap])) for each in self.hypervisors if tap in each.taps],
             owner=owner,
-            itself=None if owner is None else self._of_process(owner),
+            of_owner=of_owner,
         )
-        about = tuple(dict.fromkeys(chain(said.written, said.given, [] if said.itself is None else [said.itself])))
-        if not about:
+        candidates = tuple(
+            dict.fromkeys(chain(evidence.written, evidence.given, [] if of_owner is None else [of_owner]))
+        )
+        if not candidates:
             return None
-        problem = None if about[0].refused else self._problem(about[0], said)
-        return _Decision(about, problem, owner if owner is not None and owner.trusted else None)
+        problem = None if candidates[0].refused else self._problem(candidates[0], evidence)
+        return _Decision(candidates, problem, owner if owner is not None and owner.trusted else None)
 
-    def _problem(self, mine: Merged, said: _OfTap) -> InventoryProblem | None:
-        """Why *mine* does not have the tap of which this is *said*."""
-        tap, owner, given = said.tap, said.owner, said.given
-        if len(said.written) > 1:
-            who = " and ".join(merged.origin for merged in said.written)
-            return _refused(mine, f"expected one domain to name tap {tap}, got {who}: none of them is served", "nics")
+    def _problem(self, mine: Merged, evidence: _Evidence) -> InventoryProblem | None:
+        """Return why the domain *mine* does not have the tap, or None where it has it."""
+        tap, owner, given = evidence.tap, evidence.owner, evidence.given
+        if len(evidence.written) > 1:
+            names = " and ".join(merged.origin for merged in evidence.written)
+            return _refused(mine, f"expected one domain to name tap {tap}, got {names}: none of them is served", "nics")
         if other := next((merged for merged in given if merged is not mine), None):
-            message = f"expected this domain behind {tap}, got what {_hypervisor(other)} has: {_REFUSED}"
+            message = f"expected this domain behind {tap}, got {_hypervisor(other)}: {_REFUSED}"
             return _refused(mine, message, "nics")
-        if any(not of_tap and _knows(hypervisor, mine) for hypervisor, of_tap in said.asked):
+        if any(not domains and _knows(hypervisor, mine) for hypervisor, domains in evidence.answers):
             message = f"expected this domain behind {tap}, but {_hypervisor(mine)} has no such tap: {_REFUSED}"
             return _refused(mine, message, "nics")
-        if not said.written and not given and owner is not None and not owner.trusted:
-            message = f"tap {tap}: process {owner.pid} of user {owner.uid} is not trusted to say whose it is"
+        if not evidence.written and not given and owner is not None and not owner.trusted:
+            message = f"tap {tap}: process {owner.pid} of user {owner.uid} is not trusted to claim a domain: {_REFUSED}"
             return _refused(mine, message)
-        if not said.written and mine in self._tied:
-            who = _hypervisor(mine) + f" with {tap}" if given or owner is None else _process(tap, owner)
-            message = f"expected this domain behind the taps that its nics name, got {who}: {_REFUSED}"
+        if not evidence.written and mine in self._tied:
+            got = _hypervisor(mine) + f" with {tap}" if given or owner is None else _process(tap, owner)
+            message = f"expected this domain behind the taps that its nics name, got {got}: {_REFUSED}"
             return _refused(mine, message, "nics")
         if owner is not None and _contradicts(mine.domain, owner):
             kind = "name" if mine.domain.uuid is None or owner.uuid is None else "uuid"
             expected, got = getattr(mine.domain, kind), getattr(owner, kind)
             message = f"expected {_process(tap, owner)} to have {kind} {expected}, got {got}: {_REFUSED}"
             return _refused(mine, message, kind)
-        if owner is not None and said.itself is not None and said.itself is not mine:
-            message = f"expected this domain behind {tap}, got {_process(tap, owner)}, which is {said.itself.origin}: "
-            return _refused(mine, message + _REFUSED, "nics")
+        if owner is not None and evidence.of_owner is not None and evidence.of_owner is not mine:
+            got = f"{_process(tap, owner)}, which is {evidence.of_owner.origin}"
+            return _refused(mine, f"expected this domain behind {tap}, got {got}: {_REFUSED}", "nics")
         return None
 
     def _of_process(self, owner: Owner) -> Merged | None:
-        found = self._by_uuid.get(owner.uuid) if owner.uuid is not None else None
-        if found is None and owner.name is not None:
-            found = self._by_name.get(owner.name)
-        return found
+        merged = self._by_uuid.get(owner.uuid) if owner.uuid is not None else None
+        if merged is None and owner.name is not None:
+            merged = self._by_name.get(owner.name)
+        return merged
 
-    # -- the processes of a domain; what becomes of one of its taps may concern the others --
+    # -- the processes of a domain: a decision about one of its taps may concern its other taps --
 
     def _release(self, tap: str, decision: _Decision) -> None:
         self._problems.pop(tap, None)
@@ -251,7 +264,7 @@ class TapDomains:
             del self._holding[merged]
 
     def _count_processes(self, merged: Merged) -> None:
-        """Takes note of what follows from the processes of *merged*."""
+        """Update what follows from the processes of *merged*: whether they contest it, and its uuid."""
         processes = self._processes_of(merged)
         if len(processes) > 1:
             self._contested[merged] = None
@@ -265,9 +278,10 @@ class TapDomains:
 
     def _several(self, merged: Merged) -> InventoryProblem:
         holding = self._holding[merged]
-        # In an order of their own, that what was said once is not said again when one of the taps is decided anew.
-        who = " and ".join(sorted(f"{owner.pid} behind {min(holding[owner])}" for owner in self._processes_of(merged)))
-        return _refused(merged, f"expected one QEMU process to be this domain, got {who}: none of them is served")
+        # Sorted, so that the message stays the same, and is not logged again, when one of the taps is decided anew.
+        processes = sorted(f"{owner.pid} behind {min(holding[owner])}" for owner in self._processes_of(merged))
+        got = " and ".join(processes)
+        return _refused(merged, f"expected one QEMU process to be this domain, got {got}: none of them is served")
 
     def _processes_of(self, merged: Merged) -> list[Owner]:
         return [owner for owner in self._holding.get(merged, ()) if owner is not None]
@@ -277,8 +291,8 @@ def _refused(merged: Merged, message: str, name: str = "") -> InventoryProblem:
     return InventoryProblem(file=merged.origin, field=name, message=message)
 
 
-def _knows(said: HypervisorAnswers, merged: Merged) -> bool:
-    return any(origin in said.domains for origin in merged.parts)
+def _knows(hypervisor: HypervisorAnswers, merged: Merged) -> bool:
+    return any(origin in hypervisor.domains for origin in merged.parts)
 
 
 def _process(tap: str, owner: Owner) -> str:
@@ -286,12 +300,12 @@ def _process(tap: str, owner: Owner) -> str:
 
 
 def _hypervisor(merged: Merged) -> str:
-    # What a hypervisor says comes last.
+    # The hypervisor's part is the least important, so it comes last.
     return list(merged.parts)[-1]
 
 
 def _contradicts(domain: Domain, owner: Owner) -> bool:
-    # Names change and may be alike; they count only where there are no uuids to compare.
+    # Names change and are not unique; they count only where there are no uuids to compare.
     if domain.uuid is not None and owner.uuid is not None:
         return domain.uuid != owner.uuid
     return domain.name is not None and owner.name is not None and domain.name != owner.name

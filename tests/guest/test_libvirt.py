@@ -185,9 +185,7 @@ def test_a_file_that_says_a_tap_is_anothers_serves_nobody(stage: Stage) -> None:
     stage.daemon.write_domain("other", {"name": "other", "user_data": "secret", "nics": [{"tap": tap}]})
     eventually(lambda: stage.scene.domain_is(tap, None), SOON)
     (problem,) = stage.problems()
-    assert problem.endswith(
-        f"nics: expected this domain behind {tap}, got what libvirt XML of web1 has: it is not served"
-    )
+    assert problem.endswith(f"nics: expected this domain behind {tap}, got libvirt XML of web1: it is not served")
     (stage.daemon.domains / "other.yaml").unlink()
     stage.scene.settled(**{tap: 1})
 

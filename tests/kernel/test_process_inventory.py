@@ -210,10 +210,10 @@ def test_a_user_who_calls_his_process_qemu_and_another_domain(
     assert fake.stdout is not None
     assert fake.stdout.readline() == "open\n"
     server = serve(start, domains)
-    said = told_until(server, "is not trusted to say whose it is", tap0=None, tap1=None)
+    said = told_until(server, "is not trusted to claim a domain", tap0=None, tap1=None)
     # The real one gets its own, whatever the other says.
     start(*qemu("-uuid", UUID1, tap="tap0"))
-    said += told_until(server, "is not trusted to say whose it is", tap0="victim", tap1=None)
+    said += told_until(server, "is not trusted to claim a domain", tap0="victim", tap1=None)
     assert {each["owners"]["tap1"] for each in said} == {None}
 
 

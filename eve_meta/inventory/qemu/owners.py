@@ -179,13 +179,13 @@ class ProcessOwners:
             for tap, why in self._withheld.items()
         )
 
-    def taps_changed(self, there: Iterable[str], gone: Iterable[str] = ()) -> None:
-        """Look for the owners of those of *there* that are new, and forget the owners of *gone*.
+    def taps_changed(self, present: Iterable[str], gone: Iterable[str] = ()) -> None:
+        """Look for the owners of those of *present* that are new, and forget the owners of *gone*.
 
-        :param there: some of the taps that exist now.
+        :param present: some of the taps that exist now.
         :param gone: taps that do not exist any more.
         """
-        new = set(there) - self._taps
+        new = set(present) - self._taps
         lost = self._taps & set(gone)
         self._taps |= new
         self._taps -= lost

@@ -1,4 +1,4 @@
-"""What is kept up to date piece by piece is the same as what is made anew from all, and takes only what changed."""
+"""A result that is updated change by change equals one that is computed afresh, and costs only what changed."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ layer = st.dictionaries(
     ),
     max_size=3,
 ).filter(
-    lambda said: (
-        len({d.name for d in said.values()}) == len(said)
-        and len({d.uuid for d in said.values() if d.uuid}) == sum(d.uuid is not None for d in said.values())
+    lambda domains: (
+        len({d.name for d in domains.values()}) == len(domains)
+        and len({d.uuid for d in domains.values() if d.uuid}) == sum(d.uuid is not None for d in domains.values())
     )
 )
 answers = st.dictionaries(st.sampled_from(TAPS), st.lists(st.sampled_from(["xml a", "xml b"]), max_size=2, unique=True))
@@ -69,7 +69,7 @@ steps: st.SearchStrategy[list[Step]] = st.lists(
 
 @frozen
 class World:
-    """What sources say, and processes."""
+    """What sources know, and the processes."""
 
     files: dict[str, Domain]
     xml: dict[str, Domain]
@@ -79,30 +79,30 @@ class World:
     def layers(self) -> list[Layer]:
         return [Layer(domains=dict(self.files), written=True), Layer(domains=dict(self.xml), written=False)]
 
-    def said(self) -> list[HypervisorAnswers]:
+    def answers(self) -> list[HypervisorAnswers]:
         return [
             HypervisorAnswers(
                 set(self.xml), {t: [o for o in origins if o in self.xml] for t, origins in self.taps.items()}
             )
         ]
 
-    def anew(self) -> TapDomains:
+    def afresh(self) -> TapDomains:
         merged, _ = merge(self.layers())
-        return TapDomains(merged, written_taps(self.layers()), self.said(), self.processes)
+        return TapDomains(merged, written_taps(self.layers()), self.answers(), self.processes)
 
 
-def result(joined: TapDomains) -> tuple[dict[str, Domain], list[str]]:
-    taps = {tap: found[1] for tap in TAPS if (found := joined.get(tap)) is not None}
-    return taps, sorted(str(problem) for problem in joined.problems)
+def result(tap_domains: TapDomains) -> tuple[dict[str, Domain], list[str]]:
+    taps = {tap: found[1] for tap in TAPS if (found := tap_domains.get(tap)) is not None}
+    return taps, sorted(str(problem) for problem in tap_domains.problems)
 
 
-def told(joined: TapDomains) -> dict[str, Domain | None]:
-    return {tap: None if (found := joined.get(tap)) is None else found[1] for tap in TAPS}
+def domains_of(tap_domains: TapDomains) -> dict[str, Domain | None]:
+    return {tap: None if (found := tap_domains.get(tap)) is None else found[1] for tap in TAPS}
 
 
 @settings(max_examples=300)
 @given(layer, layer, answers, st.dictionaries(st.sampled_from(TAPS), owners), steps)
-def test_whatever_changes_is_decided_as_if_all_were(
+def test_an_update_by_any_changes_equals_a_fresh_decision(
     files: dict[str, Domain],
     xml: dict[str, Domain],
     taps: dict[str, Collection[str]],
@@ -112,36 +112,36 @@ def test_whatever_changes_is_decided_as_if_all_were(
     world = World(files, {f"xml {origin}": domain for origin, domain in xml.items()}, taps, processes)
     merging = Merging()
     merging.update(world.layers())
-    joined = TapDomains(merging.merged, written_taps(world.layers()), world.said(), world.processes)
+    tap_domains = TapDomains(merging.merged, written_taps(world.layers()), world.answers(), world.processes)
     for kind, which, what in changes:
-        before = told(joined)
+        before = domains_of(tap_domains)
         concerned: set[str] = set()
         if kind == "owner":
             world.processes.pop(which, None)
             if what is not None:
                 world.processes[which] = what
-            concerned = joined.decide(which)
+            concerned = tap_domains.decide(which)
         elif kind == "answer":
             world.taps.pop(which, None)
             world.taps.update({which: what[which]} if which in what else {})
-            joined.hypervisors = world.said()
-            concerned = joined.decide(which)
+            tap_domains.hypervisors = world.answers()
+            concerned = tap_domains.decide(which)
         elif which in world.files:
             world.files[which] = evolve(world.files[which], hostname=what)
             replaced = merging.update(world.layers())
             assert replaced is not None
-            concerned = joined.replace(replaced)
-        assert result(joined) == result(world.anew())
-        after = told(joined)
-        # Whoever serves these taps is told of no others.
+            concerned = tap_domains.replace(replaced)
+        assert result(tap_domains) == result(world.afresh())
+        after = domains_of(tap_domains)
+        # The supervisor refreshes these taps and no others.
         assert {tap for tap in TAPS if after[tap] != before[tap]} <= concerned
 
 
-def test_one_domain_that_says_something_else_is_merged_and_decided_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_domain_with_other_contents_is_merged_and_decided_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     domains = {f"{n}": Domain(uuid=UUID(int=n + 1), nics=(Nic(tap=f"t{n}"),)) for n in range(500)}
     merging = Merging()
     merging.update([Layer(domains=domains, written=True)])
-    joined = TapDomains(merging.merged, written_taps([Layer(domains=domains, written=True)]), [], {})
+    tap_domains = TapDomains(merging.merged, written_taps([Layer(domains=domains, written=True)]), [], {})
     decided: list[str] = []
     decide = TapDomains._decision
 
@@ -154,9 +154,9 @@ def test_one_domain_that_says_something_else_is_merged_and_decided_alone(monkeyp
     changed = {**domains, "7": evolve(domains["7"], hostname="changed")}
     replaced = merging.update([Layer(domains=changed, written=True)])
     assert replaced == {before[7]: merging.merged[7]}
-    assert joined.replace(replaced) == {"t7"}
+    assert tap_domains.replace(replaced) == {"t7"}
     assert decided == ["t7"]
-    found = joined.get("t7")
+    found = tap_domains.get("t7")
     assert found is not None
     assert found[1].hostname == "changed"
 
@@ -169,7 +169,7 @@ def test_one_domain_that_says_something_else_is_merged_and_decided_alone(monkeyp
         lambda domain: evolve(domain, nics=(Nic(tap="other"),)),
     ],
 )
-def test_one_that_is_another_or_elsewhere_is_merged_with_all(change: Callable[[Domain], Domain]) -> None:
+def test_a_domain_with_another_identity_or_tap_makes_all_be_merged(change: Callable[[Domain], Domain]) -> None:
     one = Domain(uuid=UUID(int=1), name="web", nics=(Nic(tap="t0"),))
     merging = Merging()
     merging.update([Layer(domains={"a": one}, written=True)])
@@ -208,7 +208,7 @@ def scan(directory: Directory, suspects: Collection[str] | None = None) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(edits, min_size=1, max_size=6))
-def test_a_look_at_the_files_that_changed_gives_what_a_look_at_all_gives(rounds: list[list[tuple[str, str]]]) -> None:
+def test_a_scan_of_the_files_that_changed_gives_what_a_scan_of_all_gives(rounds: list[list[tuple[str, str]]]) -> None:
     with tempfile.TemporaryDirectory() as place:
         path = Path(place)
         path.chmod(0o700)
@@ -217,7 +217,7 @@ def test_a_look_at_the_files_that_changed_gives_what_a_look_at_all_gives(rounds:
         scan(few)
         scan(all_of_them)
         for number, edited in enumerate(rounds):
-            # What a domain file names may change without it.
+            # A file that a domain file names may change on its own.
             write(path / "data.txt", str(number))
             for name, text in edited:
                 if text is None:
@@ -234,7 +234,7 @@ def test_a_look_at_the_files_that_changed_gives_what_a_look_at_all_gives(rounds:
 
 @pytest.fixture
 def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The directories that were listed."""
+    """Return the directories that have been listed."""
     listed: list[str] = []
     listdir = os.listdir
 
@@ -255,7 +255,7 @@ def place(tmp_path: Path) -> Path:
     return place
 
 
-def test_a_file_that_changes_is_looked_at_alone(
+def test_a_changed_file_is_looked_at_alone(
     place: Path, reactor: Any, until: Until, listings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eve_meta.inventory.files.reading.RACY_NS", 0)
@@ -283,7 +283,7 @@ def test_a_file_that_changes_is_looked_at_alone(
 def test_after_many_events_all_files_are_looked_at(
     place: Path, reactor: Any, until: Until, listings: list[str]
 ) -> None:
-    """As many as a queue of the kernel that overflowed holds at least; what it lost is not named by any."""
+    """A queue of the kernel that overflowed holds at least as many; no event names the files that it lost."""
     directory = Directory(place)
     source = FileSource(directory, reactor)
     source.start(lambda: None)

@@ -1,4 +1,4 @@
-"""The inventory as the daemon sees it: files, processes and taps together."""
+"""The inventory as the daemon uses it: files, processes and hypervisors decide about taps together."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def uuid_of(inventory: Inventory, tap: str) -> str | None:
     return None if domain is None else str(domain.uuid)
 
 
-def test_a_tap_and_its_domain(
+def test_a_tap_gets_the_domain_of_its_process(
     inventory: Inventory, directory: Path, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
 ) -> None:
     write(directory / "web1.yaml", "name: web1\n")
@@ -64,7 +64,7 @@ def test_a_tap_and_its_domain(
     assert inventory.problems() == ()
 
 
-def test_a_file_that_names_a_tap_waits_until_its_process_was_looked_for(
+def test_a_tap_that_a_file_names_waits_for_the_search_for_its_process(
     inventory: Inventory, directory: Path, until: Until
 ) -> None:
     write(directory / "web1.yaml", f"uuid: {UUID1}\nnics: [{{tap: tap0}}]\n")
@@ -76,35 +76,35 @@ def test_a_file_that_names_a_tap_waits_until_its_process_was_looked_for(
     until(lambda: uuid_of(inventory, "tap0") == UUID1)
 
 
-def test_a_tap_that_comes_back_waits_for_a_file_that_was_changed_before(
+def test_a_tap_that_comes_back_waits_for_files_that_changed_before(
     inventory: Inventory, directory: Path, until: Until, turn: Callable[[float], None]
 ) -> None:
-    """And only then: whoever writes to the directory all the time keeps no tap waiting."""
+    """It waits for no others: a writer that never stops keeps no tap waiting."""
     write(directory / "web.yaml", f"uuid: {UUID1}\nnics: [{{tap: tap0}}]\n")
-    told: list[str | None] = []
-    inventory.start(lambda: told.append(uuid_of(inventory, "tap0")))
+    seen: list[str | None] = []
+    inventory.start(lambda: seen.append(uuid_of(inventory, "tap0")))
     inventory.holder_may_have_changed("tap0")
     inventory.taps_changed(["tap0"])
     until(lambda: uuid_of(inventory, "tap0") == UUID1)
     inventory.taps_changed([])
     write(directory / "web.yaml", f"uuid: {UUID2}\nnics: [{{tap: tap0}}]\n")
-    told.clear()
+    seen.clear()
     inventory.holder_may_have_changed("tap0")
     inventory.taps_changed(["tap0"])
     until(lambda: uuid_of(inventory, "tap0") == UUID2)
-    assert UUID1 not in told
-    # One of another name, or the same content again: no news, and yet the tap has waited long enough.
+    assert UUID1 not in seen
+    # The same content again: the scan changes nothing, and the wait must end all the same.
     write(directory / "web.yaml", f"uuid: {UUID2}\nnics: [{{tap: tap0}}]\n")
-    told.clear()
+    seen.clear()
     inventory.holder_may_have_changed("tap0")
     assert inventory.domain_of("tap0") is None
-    until(lambda: UUID2 in told)
+    until(lambda: UUID2 in seen)
     inventory.holder_may_have_changed("tap0")
     write(directory / "web.yaml", f"uuid: {UUID1}\nnics: [{{tap: tap0}}]\n")
-    until(lambda: uuid_of(inventory, "tap0") == UUID2)  # its process was looked for; the file came after it
+    until(lambda: uuid_of(inventory, "tap0") == UUID2)  # for as long as the search for its process; the file came later
 
 
-def test_a_file_that_names_another_vms_tap_serves_nobody(
+def test_a_file_that_names_the_tap_of_another_domain_serves_nobody(
     inventory: Inventory, directory: Path, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
 ) -> None:
     write(directory / "web1.yaml", f"uuid: {UUID1}\nnics: [{{tap: tap0}}]\n")
@@ -117,7 +117,7 @@ def test_a_file_that_names_another_vms_tap_serves_nobody(
     assert f"got {UUID2}" in str(inventory.problems()[0])
 
 
-def test_a_stale_file_and_a_qemu_that_gets_its_tap_later(
+def test_a_stale_file_serves_nobody_before_qemu_gets_the_tap(
     inventory: Inventory,
     directory: Path,
     proc: FakeProc,
@@ -140,7 +140,7 @@ def test_a_stale_file_and_a_qemu_that_gets_its_tap_later(
     assert set(served) == {None}
 
 
-def test_a_user_who_calls_himself_another(
+def test_a_user_who_claims_the_uuid_of_another_domain(
     inventory: Inventory,
     directory: Path,
     proc: FakeProc,
@@ -159,7 +159,7 @@ def test_a_user_who_calls_himself_another(
     assert "tap tap0: process" in str(problem)
 
 
-def test_a_carrier_that_changes_stops_the_serving_until_looked_again(
+def test_a_tap_whose_carrier_changes_has_no_domain_until_the_next_look(
     inventory: Inventory, directory: Path, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
 ) -> None:
     write(directory / "web1.yaml", f"uuid: {UUID1}\n")
@@ -172,7 +172,7 @@ def test_a_carrier_that_changes_stops_the_serving_until_looked_again(
     until(lambda: uuid_of(inventory, "tap0") == UUID1)
 
 
-def test_without_processes_the_file_alone_counts(directory: Path, reactor: Any, until: Until) -> None:
+def test_without_processes_the_file_alone_decides(directory: Path, reactor: Any, until: Until) -> None:
     write(directory / "web1.yaml", f"uuid: {UUID1}\nnics: [{{tap: tap0}}]\n")
     inventory = Inventory(InventoryConfig(directory=directory, process=False), reactor, Path("/nonexistent"))
     inventory.start(lambda: None)
@@ -183,7 +183,7 @@ def test_without_processes_the_file_alone_counts(directory: Path, reactor: Any, 
     inventory.stop()
 
 
-def test_after_stop_nothing_is_said(inventory: Inventory, directory: Path, until: Until) -> None:
+def test_after_stop_changed_is_not_called(inventory: Inventory, directory: Path, until: Until) -> None:
     changes: list[None] = []
     inventory.start(lambda: changes.append(None))
     until(lambda: bool(changes))
@@ -198,21 +198,21 @@ def test_after_stop_nothing_is_said(inventory: Inventory, directory: Path, until
 
 
 class FakeHypervisor:
-    """Says what the test has it say."""
+    """A hypervisor with one domain, whose answers the test gives."""
 
     def __init__(self) -> None:
         nic = Nic(tap="vnet0", mac="52:54:00:00:00:01")
         self.domains = {"XML": Domain(uuid=UUID(UUID1), name="web1", nics=(nic,))}
         self.claims: dict[str, tuple[str, ...]] = {}
         self.away = False
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.changed: Callable[[], None] = lambda: None
 
     def start(self, changed: Callable[[], None]) -> None:
         self.changed = changed
 
     def stop(self) -> None:
-        self.told.append("stop")
+        self.calls.append("stop")
 
     def layers(self) -> tuple[Layer, ...]:
         return (Layer(domains=dict(self.domains), written=False),)
@@ -221,17 +221,17 @@ class FakeHypervisor:
         return (InventoryProblem(file="XML", message="away", warning=True),) if self.away else ()
 
     def taps_changed(self, names: Iterable[str]) -> None:
-        self.told.append(" ".join(sorted(names)))
+        self.calls.append(" ".join(sorted(names)))
 
     def holder_may_have_changed(self, tap: str) -> None:
-        self.told.append(f"carrier {tap}")
+        self.calls.append(f"carrier {tap}")
         self.claims.pop(tap, None)
 
     def answers(self) -> dict[str, tuple[str, ...]]:
         return self.claims
 
     def answer(self, tap: str, *origins: str) -> None:
-        """It has been asked about *tap*."""
+        """Answer that *tap* belongs to the domains of *origins*."""
         self.claims[tap] = origins
         self.changed()
 
@@ -240,7 +240,7 @@ Start = Callable[..., Inventory]
 
 
 def is_read(inventory: Inventory, path: Path) -> bool:
-    """Whether a file's domain is among the domains."""
+    """Return whether the domain of the file at *path* is among the domains."""
     return any(str(path) in inventory.sources(domain).values() for domain in inventory.domains())
 
 
@@ -251,7 +251,7 @@ def hypervisor() -> FakeHypervisor:
 
 @pytest.fixture
 def start(hypervisor: FakeHypervisor, directory: Path, proc: FakeProc, reactor: Any) -> Iterator[Start]:
-    """Starts an inventory with the hypervisor; it knows the tap vnet0."""
+    """A function that starts an inventory with the hypervisor and the tap vnet0."""
     started: list[Inventory] = []
 
     def start_inventory(*, process: bool) -> Inventory:
@@ -273,7 +273,7 @@ def test_a_tap_waits_for_the_hypervisors_answer(
     write(directory / "web1.yaml", "name: web1\nhostname: h\nnics: [{tap: vnet0}]\n")
     inventory = start(process=False)
     until(lambda: any(domain.hostname == "h" for domain in inventory.domains()))
-    assert hypervisor.told == ["vnet0"]
+    assert hypervisor.calls == ["vnet0"]
     assert inventory.domain_of("vnet0") is None
     hypervisor.answer("vnet0", "XML")
     assert uuid_of(inventory, "vnet0") == UUID1
@@ -283,7 +283,7 @@ def test_a_tap_waits_for_the_hypervisors_answer(
     assert uuid_of(inventory, "vnet0") == UUID1
 
 
-def test_what_a_file_and_the_hypervisor_say_is_one_domain(
+def test_a_file_and_the_hypervisor_describe_one_domain(
     start: Start, hypervisor: FakeHypervisor, directory: Path, until: Until
 ) -> None:
     write(directory / "web1.yaml", "name: web1\nhostname: h\n")
@@ -314,21 +314,21 @@ def test_a_uuid_that_only_the_process_knows(
     assert inventory.sources(domain) == {"name": str(directory / "web1.yaml"), "uuid": "process"}
 
 
-def test_the_process_and_the_hypervisor_are_both_asked(
+def test_both_the_process_and_the_hypervisor_count(
     start: Start, hypervisor: FakeHypervisor, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
 ) -> None:
     proc.add(process.pid, "qemu", "-uuid", UUID2, taps=["vnet0"])
     inventory = start(process=True)
     hypervisor.answer("vnet0", "XML")
-    assert inventory.domain_of("vnet0") is None  # the process has not been looked for
+    assert inventory.domain_of("vnet0") is None  # no look for the process has ended
     until(lambda: inventory.owner_of("vnet0") is not None)
     assert inventory.domain_of("vnet0") is None
     (problem,) = inventory.problems()
-    who = f"QEMU process {process.pid} behind vnet0"
-    assert str(problem) == f"XML: uuid: expected {who} to have uuid {UUID1}, got {UUID2}: it is not served"
+    behind = f"QEMU process {process.pid} behind vnet0"
+    assert str(problem) == f"XML: uuid: expected {behind} to have uuid {UUID1}, got {UUID2}: it is not served"
 
 
-def test_a_hypervisor_that_is_away_leaves_it_to_the_process(
+def test_while_the_hypervisor_is_away_a_trusted_process_suffices(
     start: Start, hypervisor: FakeHypervisor, proc: FakeProc, until: Until, process: subprocess.Popen[bytes]
 ) -> None:
     proc.add(process.pid, "qemu", "-uuid", UUID1, "-name", "web1", taps=["vnet0"])
@@ -339,22 +339,22 @@ def test_a_hypervisor_that_is_away_leaves_it_to_the_process(
     assert uuid_of(inventory, "vnet0") == UUID1
 
 
-def test_a_hypervisor_that_is_away_leaves_nothing_to_files(
+def test_while_the_hypervisor_is_away_a_file_does_not_suffice(
     start: Start, hypervisor: FakeHypervisor, directory: Path, until: Until
 ) -> None:
-    """The tap may be another domain's than the file says, and nobody else could tell."""
+    """The tap may belong to another domain than the file's, and nothing else could tell."""
     write(directory / "web1.yaml", "name: web1\nnics: [{tap: vnet0}]\n")
     hypervisor.away = True
     for process in (False, True):
         inventory = start(process=process)
         until(partial(is_read, inventory, directory / "web1.yaml"))
         assert inventory.domain_of("vnet0") is None
-    # What had its answer keeps it.
+    # A tap that has an answer keeps it.
     hypervisor.answer("vnet0", "XML")
     until(lambda: uuid_of(inventory, "vnet0") == UUID1)
 
 
-def test_an_untrusted_process_is_not_believed_while_the_hypervisor_is_away(
+def test_while_the_hypervisor_is_away_an_untrusted_process_does_not_suffice(
     start: Start, hypervisor: FakeHypervisor, directory: Path, proc: FakeProc, until: Until
 ) -> None:
     write(directory / "web1.yaml", "name: web1\nnics: [{tap: vnet0}]\n")

@@ -1,4 +1,4 @@
-"""What several places say of one domain, made into one."""
+"""Descriptions of one domain from several places, merged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def layers(*domains: Mapping[str, Domain]) -> list[Layer]:
 
 
 def together(*parts: Domain) -> Merged:
-    """The one domain that *parts* make, from the most important to the least."""
+    """Return the one domain that *parts*, the most important first, make together."""
     merged, problems = merge(layers(*({str(number): part} for number, part in enumerate(parts))))
     assert problems == ()
     (one,) = merged
@@ -38,7 +38,7 @@ def problems_of(*domains: Mapping[str, Domain]) -> list[str]:
     return [str(problem) for problem in merge(layers(*domains))[1]]
 
 
-def test_each_field_from_the_most_important_place_that_says_it() -> None:
+def test_each_field_comes_from_the_most_important_place_that_has_it() -> None:
     file = Domain(name="web1", hostname="file", ec2=Ec2(instance_type="m1"), launch_index=0)
     metadata = Domain(
         uuid=UUID1, hostname="no", user_data=b"x", ec2=Ec2(instance_type="no", region="r"), launch_index=5
@@ -67,12 +67,12 @@ def test_each_field_from_the_most_important_place_that_says_it() -> None:
     }
 
 
-def test_a_field_that_is_a_mapping_or_a_list_is_one_places() -> None:
+def test_a_mapping_or_list_comes_from_one_place_as_a_whole() -> None:
     one = together(Domain(name="web1", meta={"a": "1"}), Domain(name="web1", meta={"b": "2"}, public_keys={"k": "ssh"}))
     assert (one.domain.meta, one.domain.public_keys) == ({"a": "1"}, {"k": "ssh"})
 
 
-def test_false_is_said_and_empty_is_not() -> None:
+def test_false_counts_and_empty_does_not() -> None:
     one = together(
         Domain(name="web1", user_data=b"", meta={}, nics=(Nic(tap="vnet0", trusted=False, tags=()),)),
         Domain(name="web1", user_data=b"x", meta={"b": "2"}, nics=(Nic(tap="vnet0", trusted=True, tags=("t",)),)),
@@ -91,19 +91,19 @@ def nics(*upper: Nic) -> tuple[Nic, ...]:
 SUBNET = Subnet(type=SubnetType.IPV4, address=ip_interface("10.0.0.5/24"), gateway=IPv4Address("10.0.0.1"))
 
 
-def test_a_nic_by_its_tap() -> None:
-    told = Nic(tap="vnet1", subnets=(SUBNET,))
-    assert nics(told) == (Nic(tap="vnet1", mac=MAC2, subnets=(SUBNET,)), XML.nics[0])
+def test_a_nic_is_matched_by_its_tap() -> None:
+    written = Nic(tap="vnet1", subnets=(SUBNET,))
+    assert nics(written) == (Nic(tap="vnet1", mac=MAC2, subnets=(SUBNET,)), XML.nics[0])
 
 
-def test_a_nic_by_its_mac_before_its_place() -> None:
+def test_a_nic_is_matched_by_its_mac_before_its_position() -> None:
     assert nics(Nic(tags=("a",)), Nic(mac=MAC1.upper(), tags=("b",))) == (
         Nic(tap="vnet1", mac=MAC2, tags=("a",)),
         Nic(tap="vnet0", mac=MAC1, mtu=1450, tags=("b",)),
     )
 
 
-def test_nics_in_their_order() -> None:
+def test_nics_are_matched_by_position() -> None:
     assert nics(Nic(tags=("a",)), Nic(mtu=9000)) == (
         Nic(tap="vnet0", mac=MAC1, mtu=1450, tags=("a",)),
         Nic(tap="vnet1", mac=MAC2, mtu=9000),
@@ -111,7 +111,7 @@ def test_nics_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("other", [Nic(mac=MAC3), Nic(tap="vnet7"), Nic(tap="vnet7", mac=MAC3)])
-def test_a_nic_that_is_none_of_the_hypervisors(other: Nic) -> None:
+def test_a_nic_that_the_hypervisor_does_not_know_stays_apart(other: Nic) -> None:
     assert nics(other) == (other, *XML.nics)
 
 
@@ -120,11 +120,11 @@ def test_a_tap_counts_more_than_a_mac() -> None:
     assert nics(wrong) == (Nic(tap="vnet0", mac=MAC2, mtu=1450), XML.nics[1])
 
 
-def test_a_file_with_an_old_tap_is_about_the_nic_of_its_mac() -> None:
+def test_a_nic_with_an_outdated_tap_is_matched_by_its_mac() -> None:
     assert nics(Nic(tap="vnet9", mac=MAC1)) == (Nic(tap="vnet9", mac=MAC1, mtu=1450), XML.nics[1])
 
 
-def test_disks_by_serial_address_or_path_and_never_by_order() -> None:
+def test_disks_are_matched_by_serial_address_or_path_and_never_by_position() -> None:
     xml = (
         Disk(bus="scsi", address="0:0:0:1", serial="vol-1"),
         Disk(bus="pci", address="0000:00:04.0"),
@@ -144,7 +144,7 @@ def test_disks_by_serial_address_or_path_and_never_by_order() -> None:
     )
 
 
-# -- which are one --
+# -- which descriptions are of one domain --
 
 
 def test_a_uuid_counts_more_than_a_name() -> None:
@@ -154,37 +154,37 @@ def test_a_uuid_counts_more_than_a_name() -> None:
     assert merged[0].domain.name == "renamed"
 
 
-def test_two_files_about_one_domain() -> None:
+def test_a_second_file_of_one_domain_is_refused() -> None:
     files = {"a": Domain(uuid=UUID1, hostname="a"), "b": Domain(name="web1", hostname="b")}
     merged, problems = merge(layers(files, {"xml": XML}))
     assert [(list(each.parts), each.refused) for each in merged] == [(["a", "xml"], False), (["b"], True)]
     (problem,) = problems
     assert str(problem) == (
-        "b: name: expected the name of a domain of which nobody else says this, got 'web1', which a is about: "
+        "b: name: expected the name of one domain that no other file describes, got 'web1', which a describes: "
         "it is not served"
     )
 
 
-def test_a_name_that_two_domains_have() -> None:
+def test_domains_that_share_a_name_are_refused() -> None:
     other = Domain(uuid=UUID2, name="web1")
     merged, problems = merge(layers({"a": other}, {"b": Domain(name="web1")}, {"xml": XML}))
     assert all(each.refused for each in merged)
     assert len(problems) == 2
 
 
-def test_a_file_that_names_the_uuid_of_a_domain_that_is_gone() -> None:
+def test_a_file_with_the_uuid_of_a_domain_that_is_gone_is_a_problem() -> None:
     assert problems_of({"a": Domain(uuid=UUID2, name="web1")}, {"xml": XML}) == [
         f"a: uuid: expected the domain 'web1' to have one uuid, got {UUID2} here and xml has {UUID1}: none is served"
     ]
 
 
-def test_domains_that_have_nothing_in_common() -> None:
+def test_domains_that_have_nothing_in_common_stay_apart() -> None:
     merged, problems = merge(layers({"a": Domain(uuid=UUID2), "b": Domain(name="b")}, {"xml": XML}))
     assert problems == ()
     assert len(merged) == 3
 
 
-def test_what_did_not_change_is_what_it_was() -> None:
+def test_a_domain_that_did_not_change_is_the_same_object() -> None:
     files = {"a": Domain(name="web1", hostname="a"), "b": Domain(name="b")}
     before, _ = merge(layers(files, {"xml": XML}))
     again, _ = merge(layers(dict(files), {"xml": XML}), before)
@@ -193,7 +193,7 @@ def test_what_did_not_change_is_what_it_was() -> None:
     after, _ = merge(layers(files, {"xml": XML}), before)
     assert [one is other for one, other in zip(before, after, strict=True)] == [False, True]
     assert after[0].domain.hostname == "c"
-    # What another says of it no longer, it does not say any more.
+    # What a place does not describe any more is gone.
     alone, _ = merge(layers(files, {}), after)
     assert alone[0].domain.uuid is None
 

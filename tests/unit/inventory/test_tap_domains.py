@@ -1,4 +1,4 @@
-"""Which domain is behind which tap, and above all which is not."""
+"""Which domain is behind which tap, and above all which domain is not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eve_meta.values.nic import Nic
 UUID1 = UUID("1a831fa7-c50b-4693-a16e-fb8171f1b69e")
 UUID2 = UUID("2a831fa7-c50b-4693-a16e-fb8171f1b69e")
 
-WHO = "QEMU process 1 behind t"
+PROCESS = "QEMU process 1 behind t"
 
 
 def domain(*, uuid: UUID | None = None, name: str | None = None, taps: tuple[str, ...] = ()) -> Domain:
@@ -25,139 +25,143 @@ def owner(pid: int = 1, *, uuid: UUID | None = None, name: str | None = None) ->
     return Owner(pid=pid, start=1, uuid=uuid, name=name)
 
 
-def stranger(pid: int = 9, *, uuid: UUID | None = None, name: str | None = None) -> Owner:
+def untrusted(pid: int = 9, *, uuid: UUID | None = None, name: str | None = None) -> Owner:
     return Owner(pid=pid, start=1, uuid=uuid, name=name, uid=1000, trusted=False)
 
 
 Problems = tuple[InventoryProblem, ...]
 
 
-def joined(
+def decide(
     files: dict[str, Domain],
     owners: dict[str, Owner],
     virt: dict[str, Domain] | None = None,
     claims: dict[str, list[str]] | None = None,
 ) -> tuple[dict[str, Domain], Problems]:
-    """What follows from files, processes, and a hypervisor's domains and answers."""
+    """Return the domains of taps, and the problems, that follow from files, processes and a hypervisor.
+
+    :param virt: the hypervisor's domains, by origin.
+    :param claims: its answers: the origins of each tap's domains.
+    """
     layers = [Layer(domains=files, written=True), Layer(domains=virt or {}, written=False)]
     merged, problems = merge(layers)
     hypervisors = [] if claims is None else [HypervisorAnswers(set(virt or {}), claims)]
     written = written_taps(layers)
-    found = TapDomains(merged, written, hypervisors, owners)
+    tap_domains = TapDomains(merged, written, hypervisors, owners)
     taps = {*written, *owners, *(claims or {})}
-    return {tap: pair[1] for tap in taps if (pair := found.get(tap)) is not None}, problems + found.problems
+    return {tap: pair[1] for tap in taps if (pair := tap_domains.get(tap)) is not None}, problems + tap_domains.problems
 
 
-def nobody(
+def refused(
     domains: dict[str, Domain],
     owners: dict[str, Owner],
     virt: dict[str, Domain] | None = None,
     claims: dict[str, list[str]] | None = None,
 ) -> list[str]:
-    """The problems, where no tap may have a domain."""
-    taps, problems = joined(domains, owners, virt, claims)
+    """Assert that no tap has a domain, and return the problems."""
+    taps, problems = decide(domains, owners, virt, claims)
     assert taps == {}
     return [str(problem) for problem in problems]
 
 
-# -- what must not be --
+# -- taps that must not get a domain --
 
 
-def test_a_named_tap_that_is_another_vms() -> None:
-    assert nobody({"a.yaml": domain(uuid=UUID1, taps=("t",))}, {"t": owner(uuid=UUID2)}) == [
-        f"a.yaml: uuid: expected {WHO} to have uuid {UUID1}, got {UUID2}: it is not served"
+def test_a_tap_that_a_file_names_but_another_domains_process_holds() -> None:
+    assert refused({"a.yaml": domain(uuid=UUID1, taps=("t",))}, {"t": owner(uuid=UUID2)}) == [
+        f"a.yaml: uuid: expected {PROCESS} to have uuid {UUID1}, got {UUID2}: it is not served"
     ]
 
 
-def test_a_named_tap_of_a_vm_with_another_name() -> None:
-    assert nobody({"a.yaml": domain(name="web1", taps=("t",))}, {"t": owner(uuid=UUID2, name="web2")}) == [
-        f"a.yaml: name: expected {WHO} to have name web1, got web2: it is not served"
+def test_a_tap_that_a_file_names_but_a_process_of_another_name_holds() -> None:
+    assert refused({"a.yaml": domain(name="web1", taps=("t",))}, {"t": owner(uuid=UUID2, name="web2")}) == [
+        f"a.yaml: name: expected {PROCESS} to have name web1, got web2: it is not served"
     ]
 
 
-def test_a_vm_that_took_anothers_name() -> None:
-    (problem,) = nobody({"a.yaml": domain(uuid=UUID1, name="web1")}, {"t": owner(uuid=UUID2, name="web1")})
-    assert problem.startswith(f"a.yaml: uuid: expected {WHO} to have uuid {UUID1}")
+def test_a_process_with_the_name_of_another_domain() -> None:
+    (problem,) = refused({"a.yaml": domain(uuid=UUID1, name="web1")}, {"t": owner(uuid=UUID2, name="web1")})
+    assert problem.startswith(f"a.yaml: uuid: expected {PROCESS} to have uuid {UUID1}")
 
 
 def test_two_processes_with_one_uuid() -> None:
-    assert nobody({"a.yaml": domain(uuid=UUID1)}, {"t1": owner(1, uuid=UUID1), "t2": owner(2, uuid=UUID1)}) == [
+    assert refused({"a.yaml": domain(uuid=UUID1)}, {"t1": owner(1, uuid=UUID1), "t2": owner(2, uuid=UUID1)}) == [
         "a.yaml: expected one QEMU process to be this domain, got 1 behind t1 and 2 behind t2: none of them is served"
     ]
 
 
 def test_two_processes_with_one_name() -> None:
     owners = {"t1": owner(1, uuid=UUID1, name="web1"), "t2": owner(2, uuid=UUID2, name="web1")}
-    assert len(nobody({"a.yaml": domain(name="web1")}, owners)) == 1
+    assert len(refused({"a.yaml": domain(name="web1")}, owners)) == 1
 
 
-def test_a_file_that_names_no_tap_does_not_get_another_files() -> None:
+def test_a_file_that_names_no_tap_does_not_get_the_tap_of_another() -> None:
     domains = {"a.yaml": domain(uuid=UUID1, name="a", taps=("t",)), "b.yaml": domain(uuid=UUID2, name="b")}
-    assert len(nobody(domains, {"t": owner(uuid=UUID2, name="b")})) == 1
+    assert len(refused(domains, {"t": owner(uuid=UUID2, name="b")})) == 1
 
 
-def test_an_unknown_process() -> None:
-    assert nobody({"a.yaml": domain(uuid=UUID1, name="web1")}, {"t": owner(uuid=UUID2, name="web2")}) == []
+def test_a_process_of_no_known_domain() -> None:
+    assert refused({"a.yaml": domain(uuid=UUID1, name="web1")}, {"t": owner(uuid=UUID2, name="web2")}) == []
 
 
-def test_one_wrong_tap_leaves_the_others() -> None:
+def test_a_wrong_tap_leaves_the_domain_its_other_taps() -> None:
     web = domain(uuid=UUID1, taps=("t1", "t2"))
-    taps, problems = joined({"a.yaml": web}, {"t1": owner(1, uuid=UUID1), "t2": owner(2, uuid=UUID2)})
+    taps, problems = decide({"a.yaml": web}, {"t1": owner(1, uuid=UUID1), "t2": owner(2, uuid=UUID2)})
     assert taps == {"t1": web}
     assert len(problems) == 1
 
 
 def test_a_domain_that_names_its_taps_is_behind_no_other() -> None:
     web = domain(uuid=UUID1, name="web1", taps=("t1",))
-    for process in (owner(2, uuid=UUID1), owner(2, name="web1"), stranger(2, uuid=UUID1)):
-        taps, problems = joined({"a.yaml": web}, {"t1": owner(1, uuid=UUID1), "t": process})
+    for process in (owner(2, uuid=UUID1), owner(2, name="web1"), untrusted(2, uuid=UUID1)):
+        taps, problems = decide({"a.yaml": web}, {"t1": owner(1, uuid=UUID1), "t": process})
         assert taps == {"t1": web}
         assert len(problems) == 1
-    assert nobody({"a.yaml": domain(uuid=UUID1)}, {"t": stranger(uuid=UUID1)})
+    assert refused({"a.yaml": domain(uuid=UUID1)}, {"t": untrusted(uuid=UUID1)})
 
 
-def test_who_names_another_domains_uuid_is_not_taken_for_a_namesake() -> None:
-    """Else it would get its namesake's documents under that uuid, and whatever is kept by it."""
+def test_a_process_with_the_uuid_of_one_domain_and_the_name_of_another() -> None:
+    """By the name it would get the other's documents under this uuid, and whatever is stored by the uuid."""
     domains = {"a.yaml": domain(uuid=UUID1, taps=("t1",)), "b.yaml": domain(name="b")}
-    taps, problems = joined(domains, {"t": owner(uuid=UUID1, name="b")})
+    taps, problems = decide(domains, {"t": owner(uuid=UUID1, name="b")})
     assert taps == {"t1": domains["a.yaml"]}
     assert len(problems) == 1
 
 
 def test_a_stale_file_without_uuid_and_the_process_of_another_domain() -> None:
     domains = {"a.yaml": domain(name="old", taps=("t",)), "b.yaml": domain(uuid=UUID2)}
-    assert nobody(domains, {"t": owner(uuid=UUID2)}) == [
-        f"a.yaml: nics: expected this domain behind t, got {WHO}, which is b.yaml: it is not served"
+    assert refused(domains, {"t": owner(uuid=UUID2)}) == [
+        f"a.yaml: nics: expected this domain behind t, got {PROCESS}, which is b.yaml: it is not served"
     ]
 
 
-def test_a_stranger_gets_nothing_by_its_word() -> None:
-    for claim in (stranger(uuid=UUID1), stranger(name="web1")):
-        assert nobody({"a.yaml": domain(uuid=UUID1, name="web1")}, {"t": claim}) == [
-            "a.yaml: tap t: process 9 of user 1000 is not trusted to say whose it is"
+def test_an_untrusted_process_wins_nothing_by_its_claim() -> None:
+    for claim in (untrusted(uuid=UUID1), untrusted(name="web1")):
+        assert refused({"a.yaml": domain(uuid=UUID1, name="web1")}, {"t": claim}) == [
+            "a.yaml: tap t: process 9 of user 1000 is not trusted to claim a domain: it is not served"
         ]
-    assert nobody({"a.yaml": domain(uuid=UUID1)}, {"t": stranger(uuid=UUID2)}) == []
+    assert refused({"a.yaml": domain(uuid=UUID1)}, {"t": untrusted(uuid=UUID2)}) == []
 
 
-def test_a_stranger_takes_nothing_from_others_by_its_word() -> None:
+def test_an_untrusted_process_takes_nothing_from_others_by_its_claim() -> None:
     web = domain(uuid=UUID1, name="web1")
-    taps, problems = joined({"a.yaml": web}, {"t1": owner(uuid=UUID1), "t2": stranger(uuid=UUID1)})
+    taps, problems = decide({"a.yaml": web}, {"t1": owner(uuid=UUID1), "t2": untrusted(uuid=UUID1)})
     assert taps == {"t1": web}
     assert len(problems) == 1
     tied = domain(uuid=UUID1, taps=("t1", "t2"))
-    assert joined({"a.yaml": tied}, {"t1": owner(uuid=UUID1), "t2": stranger(uuid=UUID1)}) == (
+    assert decide({"a.yaml": tied}, {"t1": owner(uuid=UUID1), "t2": untrusted(uuid=UUID1)}) == (
         {"t1": tied, "t2": tied},
         (),
     )
 
 
-def test_a_stranger_behind_a_tap_that_a_file_names() -> None:
-    """The file says whose the tap is; but it may be stale, and an honest user's QEMU gets nobody else's documents."""
+def test_an_untrusted_process_behind_a_tap_that_a_file_names() -> None:
+    """The file assigns the tap, but may be stale: an honest user's QEMU must not get another domain's documents."""
     domains = {"a.yaml": domain(name="web1", taps=("t",))}
-    assert len(nobody(domains, {"t": stranger(name="web2")})) == 1
-    taps, problems = joined(domains, {"t": stranger(uuid=UUID2, name="web1")})
+    assert len(refused(domains, {"t": untrusted(name="web2")})) == 1
+    taps, problems = decide(domains, {"t": untrusted(uuid=UUID2, name="web1")})
     assert problems == ()
-    assert taps["t"].uuid is None  # not one of the stranger's choice: more than documents hangs on it
+    assert taps["t"].uuid is None  # not one that the process chose: more than documents depends on it
 
 
 # -- a hypervisor that was asked --
@@ -171,87 +175,87 @@ VIRT = {
 CLAIMS = {"vnet0": [XML1], "vnet1": [XML2]}
 
 
-def test_a_tap_that_the_hypervisor_gives_to_a_domain_without_any_file() -> None:
-    assert joined({}, {}, VIRT, CLAIMS) == ({"vnet0": VIRT[XML1], "vnet1": VIRT[XML2]}, ())
+def test_the_hypervisor_alone_assigns_a_tap() -> None:
+    assert decide({}, {}, VIRT, CLAIMS) == ({"vnet0": VIRT[XML1], "vnet1": VIRT[XML2]}, ())
 
 
 def test_a_file_completes_the_hypervisors_domain() -> None:
-    taps, problems = joined({"a": Domain(name="web1", hostname="h")}, {}, VIRT, CLAIMS)
+    taps, problems = decide({"a": Domain(name="web1", hostname="h")}, {}, VIRT, CLAIMS)
     assert problems == ()
     assert (taps["vnet0"].uuid, taps["vnet0"].hostname, taps["vnet0"].nics) == (UUID1, "h", (Nic(tap="vnet0"),))
     assert taps["vnet1"].hostname is None
 
 
-def test_what_the_hypervisor_says_of_nics_ties_no_tap() -> None:
-    """Its XML may be out of date; only what it answers about the tap counts."""
-    assert nobody({}, {}, VIRT, {}) == []
-    assert nobody({"a": Domain(name="web1", hostname="h")}, {}, VIRT, {}) == []
+def test_nics_in_the_hypervisors_description_tie_no_tap() -> None:
+    """Its XML may be out of date; only its answer about the tap counts."""
+    assert refused({}, {}, VIRT, {}) == []
+    assert refused({"a": Domain(name="web1", hostname="h")}, {}, VIRT, {}) == []
 
 
-def test_a_file_that_names_a_tap_which_the_hypervisor_gives_to_another() -> None:
-    problems = nobody({"a": domain(name="web1", taps=("vnet1",))}, {}, VIRT, CLAIMS)
+def test_a_file_that_names_a_tap_of_another_domain_of_the_hypervisor() -> None:
+    problems = refused({"a": domain(name="web1", taps=("vnet1",))}, {}, VIRT, CLAIMS)
     assert sorted(problems) == [
         f"a: nics: expected this domain behind the taps that its nics name, got {XML1} with vnet0: it is not served",
-        f"a: nics: expected this domain behind vnet1, got what {XML2} has: it is not served",
+        f"a: nics: expected this domain behind vnet1, got {XML2}: it is not served",
     ]
 
 
-def test_a_file_of_no_domain_that_the_hypervisor_knows() -> None:
+def test_a_file_that_is_stale_takes_no_tap_from_the_hypervisors_domain() -> None:
     stale = {"a": domain(name="old", taps=("vnet0",))}
-    taps, problems = joined(stale, {}, VIRT, CLAIMS)
+    taps, problems = decide(stale, {}, VIRT, CLAIMS)
     assert taps == {"vnet1": VIRT[XML2]}
     assert [str(problem) for problem in problems] == [
-        f"a: nics: expected this domain behind vnet0, got what {XML1} has: it is not served"
+        f"a: nics: expected this domain behind vnet0, got {XML1}: it is not served"
     ]
 
 
-def test_a_tap_that_the_hypervisor_says_its_domain_does_not_have() -> None:
+def test_a_domain_of_the_hypervisor_that_does_not_have_the_tap() -> None:
     file = {"a": domain(uuid=UUID1, taps=("vnet0",))}
-    assert nobody(file, {}, VIRT, {"vnet0": []}) == [
+    assert refused(file, {}, VIRT, {"vnet0": []}) == [
         f"a: nics: expected this domain behind vnet0, but {XML1} has no such tap: it is not served"
     ]
-    assert nobody({}, {"vnet0": owner(uuid=UUID1, name="web1")}, VIRT, {"vnet0": []}) == [
+    assert refused({}, {"vnet0": owner(uuid=UUID1, name="web1")}, VIRT, {"vnet0": []}) == [
         f"{XML1}: nics: expected this domain behind vnet0, but {XML1} has no such tap: it is not served"
     ]
-    # One that it knows nothing about is not its business.
+    # A domain that the hypervisor does not know may have a tap that is none of its own.
     other = {"a": domain(name="other", taps=("vnet0",))}
-    assert joined(other, {}, VIRT, {"vnet0": []})[0] == {"vnet0": other["a"]}
+    assert decide(other, {}, VIRT, {"vnet0": []})[0] == {"vnet0": other["a"]}
 
 
-def test_the_hypervisor_and_the_process_have_to_agree() -> None:
-    for process in (owner(uuid=UUID2, name="web2"), stranger(uuid=UUID2), owner(uuid=UUID(int=7), name="web1")):
-        taps, problems = joined({}, {"vnet0": process}, VIRT, {"vnet0": [XML1]})
+def test_the_hypervisor_and_the_process_must_agree() -> None:
+    for process in (owner(uuid=UUID2, name="web2"), untrusted(uuid=UUID2), owner(uuid=UUID(int=7), name="web1")):
+        taps, problems = decide({}, {"vnet0": process}, VIRT, {"vnet0": [XML1]})
         assert taps == {}
         assert len(problems) == 1
         assert "it is not served" in str(problems[0])
     agreed = owner(uuid=UUID1, name="web1")
-    assert joined({}, {"vnet0": agreed}, VIRT, {"vnet0": [XML1]}) == ({"vnet0": VIRT[XML1]}, ())
-    # libvirt may run QEMU as any user; its own word suffices then.
-    assert joined({}, {"vnet0": stranger(uuid=UUID1)}, VIRT, {"vnet0": [XML1]}) == ({"vnet0": VIRT[XML1]}, ())
+    assert decide({}, {"vnet0": agreed}, VIRT, {"vnet0": [XML1]}) == ({"vnet0": VIRT[XML1]}, ())
+    # libvirt may run QEMU as any user; its answer suffices then.
+    assert decide({}, {"vnet0": untrusted(uuid=UUID1)}, VIRT, {"vnet0": [XML1]}) == ({"vnet0": VIRT[XML1]}, ())
 
 
 def test_a_tap_that_the_hypervisor_gives_to_two_domains() -> None:
-    assert nobody({}, {}, VIRT, {"vnet0": [XML1, XML2]}) == [
-        f"{XML1}: nics: expected this domain behind vnet0, got what {XML2} has: it is not served"
+    assert refused({}, {}, VIRT, {"vnet0": [XML1, XML2]}) == [
+        f"{XML1}: nics: expected this domain behind vnet0, got {XML2}: it is not served"
     ]
 
 
-def test_two_places_that_name_one_tap_for_two_domains() -> None:
+def test_a_tap_that_people_wrote_into_two_domains() -> None:
     layers = [
         Layer(domains={"a": domain(name="web1", taps=("t",))}, written=True),
         Layer(domains={"metadata": domain(uuid=UUID2, name="web2", taps=("t",))}, written=True),
     ]
     merged, _ = merge(layers)
-    found = TapDomains(merged, written_taps(layers), [], {})
-    assert found.get("t") is None
-    assert [str(problem) for problem in found.problems] == [
+    tap_domains = TapDomains(merged, written_taps(layers), [], {})
+    assert tap_domains.get("t") is None
+    assert [str(problem) for problem in tap_domains.problems] == [
         "a: nics: expected one domain to name tap t, got a and metadata: none of them is served"
     ]
 
 
-def test_a_name_whose_uuid_is_said_to_be_another_serves_nobody() -> None:
-    """A file of the domain that had this name before: nobody knows whether it is meant for the new one."""
-    taps, problems = joined({"a": domain(uuid=UUID(int=7), name="web1")}, {}, VIRT, CLAIMS)
+def test_a_name_with_two_uuids_serves_nobody() -> None:
+    """The file describes the domain that had this name before; nobody knows whether the new one is meant."""
+    taps, problems = decide({"a": domain(uuid=UUID(int=7), name="web1")}, {}, VIRT, CLAIMS)
     assert taps == {"vnet1": VIRT[XML2]}
     (problem,) = problems
     assert str(problem) == (
@@ -260,28 +264,28 @@ def test_a_name_whose_uuid_is_said_to_be_another_serves_nobody() -> None:
     )
 
 
-# -- what is --
+# -- taps that get their domain --
 
 
 def test_a_tap_that_a_file_names_and_no_process_contradicts() -> None:
     web = domain(uuid=UUID1, name="web1", taps=("t",))
-    assert joined({"a": web}, {}) == ({"t": web}, ())
-    assert joined({"a": web}, {"t": owner(uuid=UUID1, name="renamed")}) == ({"t": web}, ())
-    assert joined({"a": web}, {"t": owner(name="web1")}) == ({"t": web}, ())
+    assert decide({"a": web}, {}) == ({"t": web}, ())
+    assert decide({"a": web}, {"t": owner(uuid=UUID1, name="renamed")}) == ({"t": web}, ())
+    assert decide({"a": web}, {"t": owner(name="web1")}) == ({"t": web}, ())
 
 
-def test_taps_of_a_process_by_its_uuid_before_its_name() -> None:
+def test_a_process_is_known_by_its_uuid_before_its_name() -> None:
     domains = {"a": domain(uuid=UUID1, name="a"), "b": domain(uuid=UUID2, name="b")}
     process = owner(uuid=UUID2, name="a")
-    assert joined(domains, {"t1": process, "t2": process})[0] == {"t1": domains["b"], "t2": domains["b"]}
+    assert decide(domains, {"t1": process, "t2": process})[0] == {"t1": domains["b"], "t2": domains["b"]}
 
 
-def test_taps_of_a_process_by_its_name() -> None:
+def test_a_process_is_known_by_its_name() -> None:
     domains = {"a": domain(uuid=UUID1, name="a"), "b": domain(name="b")}
-    assert joined(domains, {"t": owner(name="a")})[0] == {"t": domains["a"]}
-    assert joined(domains, {"t": owner(name="b")})[0] == {"t": domains["b"]}
+    assert decide(domains, {"t": owner(name="a")})[0] == {"t": domains["a"]}
+    assert decide(domains, {"t": owner(name="b")})[0] == {"t": domains["b"]}
 
 
-def test_a_domain_without_uuid_gets_its_process_uuid_on_all_its_taps() -> None:
-    taps, _ = joined({"a": domain(name="web1", taps=("t1", "t2"))}, {"t1": owner(uuid=UUID1, name="web1")})
+def test_a_domain_without_a_uuid_gets_that_of_its_process_on_all_its_taps() -> None:
+    taps, _ = decide({"a": domain(name="web1", taps=("t1", "t2"))}, {"t1": owner(uuid=UUID1, name="web1")})
     assert {tap: each.uuid for tap, each in taps.items()} == {"t1": UUID1, "t2": UUID1}
