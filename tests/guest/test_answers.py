@@ -66,7 +66,7 @@ def curl(guest: Guest, path: str, *options: str) -> Got:
 
 
 @pytest.mark.parametrize("path", [USER_DATA, "/latest/user-data", "/2009-04-04/user-data", "/nocloud/user-data"])
-def test_a_mebibyte_of_gzip_arrives_as_it_is(asking: Guest, path: str) -> None:
+def test_a_mebibyte_of_gzip_arrives_unchanged(asking: Guest, path: str) -> None:
     assert len(LARGE) > MIB
     # A client that takes gzip is not to unpack it: it is the user data, and no coding of the answer.
     got = curl(asking, path, "-H", "Accept-Encoding: gzip")
@@ -74,7 +74,7 @@ def test_a_mebibyte_of_gzip_arrives_as_it_is(asking: Guest, path: str) -> None:
     assert "content-encoding" not in got.fields
 
 
-def test_what_the_guest_has_already_is_not_sent_again(asking: Guest) -> None:
+def test_a_document_that_the_guest_has_already_is_not_sent_again(asking: Guest) -> None:
     etag = curl(asking, USER_DATA).fields["etag"]
     again = curl(asking, USER_DATA, "-H", f"If-None-Match: {etag}")
     assert (again.status, again.body, again.fields["etag"]) == (304, b"", etag)
@@ -83,7 +83,7 @@ def test_what_the_guest_has_already_is_not_sent_again(asking: Guest) -> None:
 
 
 @pytest.mark.parametrize("path", [USER_DATA, META_DATA, "/openstack", "/latest/meta-data/", "/nothing"])
-def test_head_says_what_get_says(asking: Guest, path: str) -> None:
+def test_head_has_the_header_fields_of_get(asking: Guest, path: str) -> None:
     whole, head = curl(asking, path), curl(asking, path, "--head")
     assert head.body == b""
     assert head.status == whole.status
@@ -92,7 +92,7 @@ def test_head_says_what_get_says(asking: Guest, path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"])
-def test_other_methods_are_told_which_there_are(asking: Guest, method: str) -> None:
+def test_other_methods_get_405_with_the_allowed_ones(asking: Guest, method: str) -> None:
     got = curl(asking, META_DATA, "-X", method)
     assert (got.status, got.fields["allow"]) == (405, "GET, HEAD")
 
@@ -153,7 +153,7 @@ SMUGGLED = b"GET /openstack/latest/user_data HTTP/1.1\r\nHost: 169.254.169.254\r
         b"Content-Length : 4\r\n",
     ],
 )
-def test_two_requests_in_one_are_none(stage: Scene, fields: bytes) -> None:
+def test_two_requests_in_one_are_refused(stage: Scene, fields: bytes) -> None:
     data = b"POST /openstack HTTP/1.1\r\nHost: 169.254.169.254\r\n" + fields + b"\r\n0\r\n\r\n" + SMUGGLED
     answer = raw(stage.lab.guests["vm2"], data)
     assert answer.count(b"HTTP/1.1 ") == 1
@@ -164,7 +164,7 @@ def test_two_requests_in_one_are_none(stage: Scene, fields: bytes) -> None:
 # -- what is known of it afterwards --
 
 
-def test_status_says_what_was_asked_for_and_when(stage: Scene, asking: Guest) -> None:
+def test_status_shows_what_the_guest_asked_for_and_when(stage: Scene, asking: Guest) -> None:
     def seen() -> dict[tuple[str, int], dict[str, Any]]:
         return {(kind["what"], kind["status"]): kind for kind in stage.status_of("vnet1")["asked"]}
 

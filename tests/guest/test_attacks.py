@@ -114,7 +114,7 @@ def test_poisoned_arp_does_not_reach_the_neighbour(street: Street) -> None:
     assert street.scene.drops("vnet2") == {}
 
 
-def test_even_a_neighbour_that_is_poisoned_gets_its_own(street: Street) -> None:
+def test_a_poisoned_neighbour_still_gets_its_own_metadata(street: Street) -> None:
     """By somebody on its bridge whose link is not steered: its own tap takes its frames, whomever they are for."""
     assert Identity.asked_by(street.neighbour) == Identity.of(2)
     send(street.stranger, poison(STRANGER_MAC))
@@ -213,7 +213,7 @@ def test_ping_is_dropped(street: Street) -> None:
 
 
 @pytest.mark.parametrize("port", [80, 8775])
-def test_the_workers_own_address_is_no_way_in(street: Street, port: int) -> None:
+def test_the_workers_own_address_cannot_be_reached(street: Street, port: int) -> None:
     """127.0.0.1 and the tag's zone are the private namespace's; a guest's packets to it end on the guest's tap."""
     before = street.scene.status_of("vnet1")["frames_in"]
     source = bytes.fromhex(ATTACKER_MAC.replace(":", ""))
@@ -263,7 +263,7 @@ def test_no_guest_reaches_the_hosts_own_metadata(street: Street, host_secret: li
     assert host_secret == [SERVICE]  # the host's own question, and no guest's
 
 
-def test_a_route_by_the_host_is_no_way_to_its_metadata(street: Street, host_secret: list[str]) -> None:
+def test_a_route_through_the_host_does_not_lead_to_its_metadata(street: Street, host_secret: list[str]) -> None:
     """The host as gateway, forwarding: what a guest's default route leads to."""
     guest = street.neighbour
     street.scene.lab.host.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
@@ -282,7 +282,7 @@ def test_a_route_by_the_host_is_no_way_to_its_metadata(street: Street, host_secr
         street.scene.lab.host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
 
 
-def test_what_a_guest_says_never_chooses_whose_data_it_gets(street: Street) -> None:
+def test_nothing_that_a_guest_sends_decides_whose_data_it_gets(street: Street) -> None:
     headers = {
         "X-Instance-ID": Identity.of(2).uuid,
         "X-Forwarded-For": NEIGHBOUR_IP,
@@ -295,7 +295,7 @@ def test_what_a_guest_says_never_chooses_whose_data_it_gets(street: Street) -> N
     assert meta_data["uuid"] == Identity.of(1).uuid
 
 
-def test_a_guest_that_takes_its_neighbours_addresses_stays_itself(street: Street) -> None:
+def test_a_guest_with_its_neighbours_addresses_gets_its_own_data(street: Street) -> None:
     """The neighbour's IP and MAC, on the same bridge."""
     attacker = street.attacker
     attacker.ip(

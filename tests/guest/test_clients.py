@@ -323,7 +323,7 @@ def test_cloudbase_init_knows_the_server_and_posts_its_password_once(stage: Scen
     assert shown.stdout.strip() == f"c2VjcmV0{number}"
 
 
-def test_cloudbase_init_which_has_no_tokens_finds_nothing_where_they_are_required(stage: Scene) -> None:
+def test_cloudbase_init_finds_nothing_where_tokens_are_required(stage: Scene) -> None:
     answers = Answers(stage, 2)
     assert read(stage, 2, "cloudbase_init", "secret") == {"found": False}
     assert set(answers.since()) == {"401"}

@@ -169,7 +169,7 @@ def test_nothing_ends_early_or_late_when_the_clock_jumps(stage: Stage, jump: str
 
 
 @pytest.mark.parametrize("jump", JUMPS)
-def test_what_changes_has_its_effect_at_once_all_the_same(stage: Stage, jump: str) -> None:
+def test_changes_take_effect_at_once_after_a_jump(stage: Stage, jump: str) -> None:
     guest = stage.guest
     for ahead in JUMPS[jump]:
         stage.jump(ahead)
@@ -187,7 +187,7 @@ def test_what_changes_has_its_effect_at_once_all_the_same(stage: Stage, jump: st
 
 
 @pytest.mark.parametrize("jump", JUMPS)
-def test_people_are_told_times_of_the_clock_as_it_is_now(stage: Stage, jump: str) -> None:
+def test_commands_show_times_by_the_current_clock(stage: Stage, jump: str) -> None:
     """What happened before a jump did so as many seconds ago as before."""
     for ahead in JUMPS[jump]:
         stage.guest.get(META_DATA)

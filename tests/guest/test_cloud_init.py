@@ -103,7 +103,7 @@ def boots() -> Iterator[Boots]:
 
 
 @pytest.mark.parametrize("number", KINDS, ids=KINDS.values())
-def test_cloud_init_understands_who_its_guest_is(boots: Boots, number: int) -> None:
+def test_cloud_init_finds_its_guests_identity(boots: Boots, number: int) -> None:
     found = boots.found[number]
     plain = full(number)
     config = json.dumps(found.pop("network_config"))

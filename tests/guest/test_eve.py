@@ -121,7 +121,7 @@ def test_each_application_reads_its_own_at_eves_endpoints(node: Node) -> None:
     assert others == {uuid(2): [{"port": "nbu1x2", "network-address": "10.1.0.3"}]}
 
 
-def test_nothing_of_the_node_is_told_to_who_is_none_of_its_applications(node: Node) -> None:
+def test_a_domain_that_is_no_application_reads_nothing_of_the_node(node: Node) -> None:
     """EVE's own server tells whoever asks who the node is and where."""
     node.tree.app(1)
     node.tree.put("wwan/WwanLocationInfo", "global", LOCATION)
@@ -148,7 +148,7 @@ def test_a_connection_goes_on_after_an_answer_without_content(node: Node) -> Non
         assert connection.get(f"{EVE}/hostname").body == f"{uuid(1)}\n".encode()
 
 
-def test_encrypted_user_data_is_not_there_and_status_says_why(node: Node) -> None:
+def test_encrypted_user_data_is_404_and_status_shows_why(node: Node) -> None:
     node.tree.status(1, adapter(1, TAP))
     path = node.tree.config(1, b"secret", CipherBlockStatus={"IsCipher": True})
     guest = node.plugged(1, TAP)
@@ -192,7 +192,7 @@ def test_a_tap_name_that_is_used_again_never_shows_the_deleted_applications_data
     assert json.loads(guest.get(META_DATA).body)["uuid"] == uuid(2)
 
 
-def test_a_tap_that_comes_back_before_its_application_is_published_is_nobodys(node: Node) -> None:
+def test_a_tap_that_comes_back_before_its_application_is_published_has_no_domain(node: Node) -> None:
     node.tree.app(1, user_data(1), vif=TAP)
     guest = node.plugged(1, TAP)
     guest.unplug()

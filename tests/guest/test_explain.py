@@ -130,7 +130,7 @@ def test_people_get_a_line_a_step_with_the_command_below(stage: Scene) -> None:
         ("br0", "tap", "tap-unmatched"),
     ],
 )
-def test_what_is_not_there(stage: Scene, what: str, step: str, verdict: str) -> None:
+def test_what_does_not_exist_is_named(stage: Scene, what: str, step: str, verdict: str) -> None:
     assert verdicts(explain(stage, what))[step] == verdict
 
 
@@ -161,7 +161,7 @@ def test_nothing_comes_back_where_the_rules_are_gone(stage: Scene) -> None:
     assert verdicts(explain(stage, "vm5", 0))["requests"] == "requests-answered"
 
 
-def test_a_filter_of_another_comes_first(stage: Scene) -> None:
+def test_a_foreign_filter_comes_first(stage: Scene) -> None:
     # It takes every frame, and so no other sees one.
     add = "tc filter add dev vnet3 ingress pref 1 protocol all u32 match u32 0 0 flowid :1"
     stage.lab.host.run(*add.split())
@@ -229,7 +229,7 @@ SERIAL = ("-smbios", "type=1,serial=ds=nocloud;s=http://169.254.169.254/nocloud/
         (NOVA, "CONFIG-2", "ConfigDrive", ("smbios-openstack", "disks-seed", "datasource-other")),
     ],
 )
-def test_the_datasource_is_said_of_a_guest_that_runs(
+def test_the_datasource_of_a_running_guest_is_predicted(
     stage: Scene, tmp_path: Path, smbios: tuple[str, ...], label: str | None, predicted: str, found: tuple[str, ...]
 ) -> None:
     disk = () if label is None else ("-drive", f"file={seed(tmp_path / 'seed.img', label)},format=raw,if=virtio")
@@ -241,7 +241,7 @@ def test_the_datasource_is_said_of_a_guest_that_runs(
         assert verdicts(report)["process"] == "process-known"
 
 
-def test_a_machine_is_looked_at_though_its_process_says_no_name(stage: Scene) -> None:
+def test_the_hardware_is_examined_although_the_process_has_no_name(stage: Scene) -> None:
     with qemu(stage, "vnet9", *NOVA):
         stage.settled(vnet9=9)
         report = explain(stage, "vm9", 0)
@@ -272,7 +272,7 @@ def test_a_guest_that_has_an_address_but_no_route(stage: Scene) -> None:
 # -- another daemon, which knows nothing of what guests did before --
 
 
-def test_pieces_of_the_way_are_missing(stage: Scene) -> None:
+def test_missing_pieces_of_the_path_are_named(stage: Scene) -> None:
     with iptables_of(stage).broken():
         stage.private.run("ip6tables", "-t", "raw", "-F")
         stage.private.run("ip", "-6", "route", "flush", "table", "169")
@@ -292,7 +292,7 @@ def test_pieces_of_the_way_are_missing(stage: Scene) -> None:
     eventually(lambda: not [s for s in explain(stage, "vm3", None)["steps"] if s["state"] == "wrong"], 10)
 
 
-def test_without_a_daemon_files_links_and_processes_say_what_they_can(stage: Scene) -> None:
+def test_without_a_daemon_files_links_and_processes_are_examined(stage: Scene) -> None:
     stage.daemon.stop()
     try:
         report = explain(stage, "vm1")

@@ -162,7 +162,7 @@ def mended(stage: Scene, cause: Callable[[], None], is_whole: Callable[[], bool]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.command)
-def test_what_somebody_takes_away_is_given_back(stage: Stage, fault: Fault) -> None:
+def test_what_somebody_removes_is_restored(stage: Stage, fault: Fault) -> None:
     mended(stage, lambda: fault.cause(stage), lambda: fault.is_whole(stage), fault.part)
 
 
@@ -193,7 +193,7 @@ def test_a_namespace_whose_name_somebody_deletes_gets_it_back(stage: Stage) -> N
         assert connection.get(META_DATA).status == 200
 
 
-def test_nothing_is_more_or_other_than_before(stage: Stage) -> None:
+def test_the_host_is_as_it_was_before_the_faults(stage: Stage) -> None:
     """After all that was taken away above, and given back."""
     assert stage.before.changes() == []
 
@@ -214,7 +214,7 @@ def test_a_veth_pair_that_somebody_deletes_is_made_again(stage: Stage) -> None:
     assert now["problems"] == []
 
 
-def test_a_name_that_became_anothers_is_said_and_left_alone(stage: Stage) -> None:
+def test_a_name_that_another_namespace_took_is_reported_and_left_alone(stage: Stage) -> None:
     ip_batch([f"netns delete {NAME}", f"netns add {NAME}"])
     try:
         (problem,) = eventually(lambda: stage.daemon.status()["problems"], SOON)
@@ -227,7 +227,7 @@ def test_a_name_that_became_anothers_is_said_and_left_alone(stage: Stage) -> Non
     assert "meta0" in stage.private.run("ip", "-br", "link").stdout
 
 
-def test_legacy_rules_are_given_back_too_and_what_cannot_be_is_a_problem(stage: Stage) -> None:
+def test_legacy_rules_are_restored_too_and_a_failure_is_a_problem(stage: Stage) -> None:
     """Nobody tells of changes of these. Last, since it leaves rules of both variants."""
     iptables = Iptables(stage.lab.directory / "legacy", "legacy")
     stage.daemon.stop()

@@ -255,7 +255,7 @@ def test_a_flood_does_not_slow_its_neighbours_down(street: Street, how: str) -> 
 # -- what there is to see of it --
 
 
-def test_status_says_what_a_guest_did_and_when(street: Street) -> None:
+def test_status_shows_what_a_guest_did_and_when(street: Street) -> None:
     guest, tap = street.neighbours[0], f"vnet{NEIGHBOURS[0]}"
     guest.ip("neighbour flush dev eth0")
     street.assert_neighbours_are_served()

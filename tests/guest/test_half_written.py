@@ -177,7 +177,7 @@ FAULTS: list[Callable[[Stage], AbstractContextManager[None]]] = [
 ]
 
 
-def test_a_daemon_that_starts_beside_a_half_written_file_waits_for_the_rest(stage: Stage) -> None:
+def test_a_daemon_that_starts_while_a_file_is_half_written_waits_for_the_rest(stage: Stage) -> None:
     with written_in_place(stage):
         stage.daemon.start()
         stage.settled(vnet1=1)
@@ -187,7 +187,7 @@ def test_a_daemon_that_starts_beside_a_half_written_file_waits_for_the_rest(stag
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_a_file_that_is_not_whole_changes_nothing_until_it_is(
+def test_an_incomplete_file_changes_nothing_until_it_is_complete(
     stage: Stage, fault: Callable[[Stage], AbstractContextManager[None]]
 ) -> None:
     stage.file.write_text(text_of(0, "old", "vnet0"))
@@ -209,7 +209,7 @@ def test_a_file_that_is_not_whole_changes_nothing_until_it_is(
     assert stage.daemon.status()["problems"] == []
 
 
-def test_a_new_file_is_nobodys_until_it_is_whole(stage: Stage) -> None:
+def test_a_new_file_has_no_effect_until_it_is_complete(stage: Stage) -> None:
     stage.file.unlink()
     eventually(lambda: stage.domain_is("vnet0", None), AT_ONCE)
     asking = Asking(stage.victim, 0)

@@ -137,7 +137,7 @@ def _age_programs() -> None:
 
 
 @pytest.mark.parametrize("upgrade", [False, True], ids=["same programs", "other programs"])
-def test_nobody_is_refused_while_another_takes_over(stage: Stage, upgrade: bool) -> None:
+def test_no_guest_is_refused_while_the_next_daemon_takes_over(stage: Stage, upgrade: bool) -> None:
     tags, sockets = stage.tags(), stage.sockets()
     assert len(sockets) == SOCKETS
     asking = Asking(stage.scene.lab)
@@ -167,7 +167,7 @@ def test_nobody_is_refused_while_another_takes_over(stage: Stage, upgrade: bool)
     assert "handing over to the next daemon; until it has started, new connections wait" in log
 
 
-def test_nobody_is_refused_when_it_is_killed_but_who_was_just_served(stage: Stage) -> None:
+def test_no_guest_is_refused_when_the_daemon_is_killed_except_those_being_served(stage: Stage) -> None:
     guest = stage.scene.lab.guests["vm1"]
     workers = stage.kill()
     for worker in workers:
@@ -219,7 +219,7 @@ def test_a_guest_that_does_not_read_does_not_keep_a_worker_whose_supervisor_was_
         assert len(readers[0].rest()) < len(LARGE)
 
 
-def test_what_was_asked_is_answered_before_it_hands_over(stage: Stage) -> None:
+def test_requests_are_answered_before_the_handover(stage: Stage) -> None:
     """And who reads too slowly is cut, so that the others need not wait for it."""
     guest = stage.scene.lab.guests["vm0"]
     process = stage.scene.daemon.process
@@ -247,7 +247,7 @@ def test_what_was_asked_is_answered_before_it_hands_over(stage: Stage) -> None:
         assert silent.answer().status == 200
 
 
-def test_a_tap_that_goes_while_it_hands_over_takes_its_answers_along(stage: Stage) -> None:
+def test_a_tap_that_goes_during_the_handover_takes_its_answers_along(stage: Stage) -> None:
     guest = stage.scene.lab.guests["vm0"]
     process = stage.scene.daemon.process
     assert process is not None
@@ -269,7 +269,7 @@ def test_a_tap_that_goes_while_it_hands_over_takes_its_answers_along(stage: Stag
         file.write_text(text)
 
 
-def test_told_to_end_while_it_hands_over_it_ends(stage: Stage) -> None:
+def test_a_daemon_that_is_terminated_during_the_handover_ends(stage: Stage) -> None:
     process = stage.scene.daemon.process
     assert process is not None
     with contextlib.ExitStack() as undo:
@@ -294,7 +294,7 @@ def _loader_of(pid: int) -> int | None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM], ids=lambda number: number.name)
-def test_told_while_it_starts_together_with_the_programs_that_it_runs(stage: Stage, number: signal.Signals) -> None:
+def test_a_signal_to_the_starting_daemon_and_its_children(stage: Stage, number: signal.Signals) -> None:
     """systemd tells all processes of the service: to hand over waits for the start's end, to end does not."""
     daemon, start, tags = stage.scene.daemon, stage.manager.start, stage.tags()
     daemon.hand_over()
@@ -324,7 +324,7 @@ def test_told_while_it_starts_together_with_the_programs_that_it_runs(stage: Sta
     assert stage.tags() == tags
 
 
-def test_without_a_service_manager_it_leaves_all_but_its_sockets(stage: Stage) -> None:
+def test_without_a_service_manager_the_daemon_leaves_all_but_its_sockets(stage: Stage) -> None:
     tags = stage.tags()
     stage.scene.daemon.hand_over()
     stage.manager.forget()
@@ -340,7 +340,7 @@ def test_without_a_service_manager_it_leaves_all_but_its_sockets(stage: Stage) -
     assert Identity.asked_by(stage.scene.lab.guests["vm1"]) == Identity.of(1)
 
 
-def test_a_tap_whose_holder_is_another_when_the_next_daemon_starts_gets_another_tag(stage: Stage) -> None:
+def test_a_tap_with_another_owner_when_the_next_daemon_starts_gets_another_tag(stage: Stage) -> None:
     """One that outlives who holds it. What the old one asked, and nobody had heard, is not the new one's: else it could
     set the other's password."""
     lab, daemon = stage.scene.lab, stage.scene.daemon
@@ -410,7 +410,7 @@ UNSOUND: dict[str, Callable[[Stage], None]] = {
 
 
 @pytest.mark.parametrize("what", UNSOUND)
-def test_sockets_that_are_not_sound_are_made_anew_and_the_others_forgotten(stage: Stage, what: str) -> None:
+def test_unsound_sockets_are_made_anew_and_the_old_ones_dropped(stage: Stage, what: str) -> None:
     stage.kill()
     UNSOUND[what](stage)
     stage.start()
@@ -421,7 +421,7 @@ def test_sockets_that_are_not_sound_are_made_anew_and_the_others_forgotten(stage
     eventually(lambda: stage.kept() == stage.sockets(), 5)
 
 
-def test_sockets_that_are_made_anew_while_it_runs_are_those_that_are_kept(stage: Stage) -> None:
+def test_sockets_that_are_made_anew_while_the_daemon_runs_are_the_ones_kept(stage: Stage) -> None:
     """A worker that was taken over shut them."""
     before = stage.sockets()
     _shut(stage)

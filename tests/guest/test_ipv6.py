@@ -88,7 +88,7 @@ def test_the_address_of_aws_answers_as_well(six: Scene) -> None:
     assert ask(guest, EC2) == uuid_of(2)
 
 
-def test_a_guest_that_wants_the_services_address_for_itself_is_told_that_it_is_taken(six: Scene) -> None:
+def test_duplicate_address_detection_finds_the_services_address_taken(six: Scene) -> None:
     guest = six.lab.guests["vm3"]
     guest.ip(f"address add {LINK_LOCAL}/64 dev eth0")
     try:

@@ -106,7 +106,7 @@ def stage(module_stage: Stage) -> Iterator[Stage]:
     module_stage.clean()
 
 
-def test_a_domain_without_any_file_is_told_who_it_is(stage: Stage) -> None:
+def test_a_domain_without_any_file_gets_its_metadata(stage: Stage) -> None:
     tap = stage.begin(1, nic(1, "<mtu size='1400'/>"))
     stage.scene.settled(**{tap: 1})
     with stage.guest(1, tap) as guest:
@@ -130,7 +130,7 @@ def test_two_domains_one_with_metadata_and_one_with_a_file_of_its_name(stage: St
         assert (identity(two), two.get(USER_DATA).body) == ((uuid_of(2), "two"), b"second")
 
 
-def test_metadata_that_change_change_the_answer(stage: Stage) -> None:
+def test_changed_metadata_change_the_answer(stage: Stage) -> None:
     tap = stage.begin(1, metadata="hostname: before")
     stage.scene.settled(**{tap: 1})
     with stage.guest(1, tap) as guest:
@@ -147,7 +147,7 @@ def test_metadata_that_change_change_the_answer(stage: Stage) -> None:
         assert stage.problems() == []
 
 
-def test_the_file_wins_field_by_field(stage: Stage) -> None:
+def test_the_file_takes_precedence_field_by_field(stage: Stage) -> None:
     subnet = {"type": "ipv4", "address": "10.1.2.10/24"}
     file = {"uuid": uuid_of(1), "hostname": "file", "nics": [{"mac": MAC.format(1), "mtu": 1300, "subnets": [subnet]}]}
     stage.daemon.write_domain("web1", file)
@@ -179,7 +179,7 @@ def test_the_file_wins_field_by_field(stage: Stage) -> None:
         eventually(lambda: identity(guest)[1] == "metadata", SOON)
 
 
-def test_a_file_that_says_a_tap_is_anothers_serves_nobody(stage: Stage) -> None:
+def test_a_file_that_assigns_a_tap_to_another_domain_serves_nobody(stage: Stage) -> None:
     tap = stage.begin(1)
     stage.scene.settled(**{tap: 1})
     stage.daemon.write_domain("other", {"name": "other", "user_data": "secret", "nics": [{"tap": tap}]})
@@ -206,7 +206,7 @@ def test_a_nic_that_is_plugged_in_and_out(stage: Stage) -> None:
     eventually(lambda: not stage.scene.status_of(more), SOON)
 
 
-def test_a_tap_name_that_another_domain_has_at_once(stage: Stage) -> None:
+def test_a_tap_name_that_another_domain_gets_at_once(stage: Stage) -> None:
     """Over and over: no look at the tap, between two starts, shows the domain that had it before."""
     devices = {number: nic(number, "<target dev='fix0'/>") for number in (1, 2)}
     for number in (1, 2):
@@ -246,7 +246,7 @@ def test_a_libvirtd_that_is_killed_and_started_again(stage: Stage) -> None:
     stage.scene.settled(**{second: 2})
 
 
-def test_a_libvirtd_that_hangs_holds_nothing_up(stage: Stage) -> None:
+def test_a_libvirtd_that_hangs_delays_nothing(stage: Stage) -> None:
     tap = stage.begin(1, metadata="hostname: one")
     stage.scene.settled(**{tap: 1})
     with stage.guest(1, tap) as guest:

@@ -126,7 +126,7 @@ def test_what_a_domain_read_first_is_in_the_audit_once(stage: Scene) -> None:
     assert any(event["event"] == "refused" and event["tap"] == "vnet2" for event in events(stage))
 
 
-def test_who_reads_just_before_its_tap_goes_or_the_daemon_ends_is_in_the_audit(stage: Scene) -> None:
+def test_a_read_just_before_the_tap_goes_or_the_daemon_ends_is_in_the_audit(stage: Scene) -> None:
     stage.daemon.write_domain("vm4", domain(4, "vnet4"))
     four = stage.lab.guest("vm4", tap="vnet4", bridge="br0", gateway=ROUTER)
     stage.settled(vnet4=4)
@@ -174,7 +174,7 @@ def test_events_are_followed_as_they_happen(stage: Scene) -> None:
     assert "domain-found    vnet5 vm5" in people
 
 
-def test_a_boot_is_a_timeline_with_what_cloud_init_tells_of_it(stage: Scene) -> None:
+def test_a_boot_is_a_timeline_with_the_reports_of_cloud_init(stage: Scene) -> None:
     stage.daemon.write_domain("vm6", domain(6, "vnet6"))
     one = stage.lab.guest("vm6", tap="vnet6", bridge="br0")  # without a gateway it asks by ARP for the service itself
     stage.settled(vnet6=6)
@@ -219,7 +219,7 @@ def test_no_guest_reaches_the_metrics(stage: Scene) -> None:
     assert value(scrape(stage), "dropped_frames_total", tap="vnet1", reason="not_http") > 0
 
 
-def test_what_is_mended_and_who_is_gone(stage: Scene) -> None:
+def test_restored_pieces_are_counted_and_taps_that_went_have_no_series(stage: Scene) -> None:
     assert stage.lab.guests["vm3"].get(USER_DATA).status == 200
     stage.lab.host.run("tc", "filter", "delete", "dev", "vnet3", "ingress")
     eventually(lambda: "tap_in" in stage.filters("vnet3"), 5)

@@ -206,7 +206,7 @@ def read_only(disk: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("fault", [full, without_inodes, read_only], ids=lambda fault: fault.__name__)
-def test_a_disk_that_takes_nothing_loses_no_password_and_leaves_no_half_of_one(
+def test_a_disk_that_cannot_be_written_loses_no_password_and_stores_none_in_part(
     stage: Scene, disk: Path, fault: Callable[[Path], AbstractContextManager[str]]
 ) -> None:
     asking, kept = guest(stage, 1), guest(stage, 4)
@@ -262,7 +262,7 @@ def test_what_a_hostile_guest_posts(stage: Scene) -> None:
     clear(stage, 1)
 
 
-def test_a_domain_is_named_by_its_uuid_too_and_one_that_is_gone_only_so(stage: Scene) -> None:
+def test_a_domain_is_named_by_its_uuid_too_and_one_that_is_gone_only_by_that(stage: Scene) -> None:
     assert post(guest(stage, 4), b"left behind") == 200
     stage.daemon.domains.joinpath("vm4.yaml").unlink()
     try:

@@ -42,7 +42,7 @@ def guest(stage: Scene) -> Iterator[Guest]:
     eventually(lambda: not stage.status_of("vnet0"), 2)
 
 
-def test_a_guest_is_told_to_come_back_until_its_domain_is_known(stage: Scene, guest: Guest) -> None:
+def test_a_guest_gets_503_until_its_domain_is_known(stage: Scene, guest: Guest) -> None:
     with KeepAlive(guest) as connection:
         for path in ("/openstack", META_DATA):
             answer = connection.get(path)
@@ -57,7 +57,7 @@ def test_a_guest_is_told_to_come_back_until_its_domain_is_known(stage: Scene, gu
         assert Identity.read(connection.get(META_DATA), connection.get(USER_DATA)) == Identity.of(1)
 
 
-def test_a_domain_that_never_comes_is_not_found_at_last(stage: Scene, guest: Guest) -> None:
+def test_a_domain_that_never_becomes_known_is_404_in_the_end(stage: Scene, guest: Guest) -> None:
     assert guest.get("/openstack").status == 503
     began = time.monotonic()
     eventually(lambda: guest.get("/openstack").status == 404, WAIT + 1)

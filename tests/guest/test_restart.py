@@ -128,7 +128,7 @@ def test_guests_are_answered_within_two_seconds_of_the_restart(stage: Stage) -> 
     assert min(took) < HEALED
 
 
-def test_a_tap_that_went_while_nobody_looked_gives_its_tag_to_nobody(stage: Stage) -> None:
+def test_the_tag_of_a_tap_that_went_while_no_daemon_ran_is_not_reused(stage: Stage) -> None:
     tags = stage.tags()
     stage.kill()
     guest = stage.scene.lab.guests["vm0"]
@@ -192,7 +192,7 @@ CRASHES: dict[str, Callable[[], None]] = {
 
 
 @pytest.mark.parametrize("crash", CRASHES)
-def test_what_a_crash_left_is_mended_and_at_the_end_removed(stage: Stage, crash: str) -> None:
+def test_what_a_crash_left_is_restored_and_in_the_end_removed(stage: Stage, crash: str) -> None:
     tags = stage.tags()
     stage.kill()
     CRASHES[crash]()
@@ -250,7 +250,7 @@ def test_a_second_daemon_refuses_and_harms_nobody(stage: Stage, same_socket: boo
     stage.all_answered()
 
 
-def test_a_stranger_on_the_services_port_is_named(stage: Stage) -> None:
+def test_a_foreign_listener_on_the_services_port_is_named(stage: Stage) -> None:
     """Something else listens within a namespace that a crash left: said, and nothing removed that is not ours."""
     stage.kill()
     with contextlib.closing(stage.scene.private.open_socket(socket.AF_INET, socket.SOCK_STREAM)) as stranger:

@@ -83,7 +83,7 @@ def test_a_signal_removes_everything_also_under_open_connections(stage: Stage, n
         guests[0].connect(timeout=0.3)
 
 
-def test_impatience_does_not_leave_half(stage: Stage) -> None:
+def test_a_second_signal_leaves_nothing_behind(stage: Stage) -> None:
     """Ctrl-C again while it ends."""
     daemon = stage.scene.daemon
     daemon.start()
@@ -98,7 +98,9 @@ def test_impatience_does_not_leave_half(stage: Stage) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 @pytest.mark.parametrize("delay", [0.0, 0.3, 0.8, 1.5, 2.0, 2.3, 2.6])
-def test_a_signal_while_it_starts_removes_everything(stage: Stage, number: signal.Signals, delay: float) -> None:
+def test_a_signal_while_the_daemon_starts_removes_everything(
+    stage: Stage, number: signal.Signals, delay: float
+) -> None:
     """From the moment that it has made anything."""
     daemon = stage.scene.daemon
     daemon.log.touch()
@@ -124,7 +126,7 @@ def test_a_signal_while_it_starts_removes_everything(stage: Stage, number: signa
 
 
 @pytest.mark.parametrize("umask", [0o077, 0o777, 0])
-def test_it_serves_whatever_umask_it_inherits(stage: Stage, umask: int) -> None:
+def test_the_daemon_serves_whatever_umask_it_inherits(stage: Stage, umask: int) -> None:
     daemon = stage.scene.daemon
     daemon.start(["sh", "-c", f'umask {umask:o}; exec "$@"', "sh"])
     try:

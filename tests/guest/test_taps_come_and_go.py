@@ -46,7 +46,7 @@ def is_steered(stage: Scene, tap: str) -> bool:
     return stage.filters(tap).count("eve-meta:tap_in") == 1
 
 
-def test_a_tap_that_was_there_first_is_served(stage: Scene) -> None:
+def test_a_tap_that_is_older_than_the_daemon_is_served(stage: Scene) -> None:
     stage.settled(vnet100=100)
     assert Identity.asked_by(stage.lab.guests["early"]) == Identity.of(100)
 
@@ -147,7 +147,7 @@ def healing(guests: Mapping[int, Guest]) -> dict[int, float]:
     return healed
 
 
-def test_lost_messages_end_in_a_full_resync_with_every_tap_right(stage: Scene) -> None:
+def test_lost_messages_lead_to_a_full_resync_with_every_tap_right(stage: Scene) -> None:
     """For real: the supervisor stands still while the kernel has more to say than its socket's buffer holds."""
     lab = stage.lab
     guests = {name: lab.guest(name, tap=tap, bridge="br0") for name, tap in (("stays", "vnet0"), ("goes", "vnet1"))}

@@ -199,7 +199,7 @@ def test_where_tokens_are_off_there_are_none(stage: Scene) -> None:
     assert status(asking, "whatever") == 200
 
 
-def test_any_worker_accepts_what_another_gave(stage: Scene) -> None:
+def test_a_worker_accepts_the_token_that_another_issued(stage: Scene) -> None:
     asking = guest(stage, 2)
     given = {token(asking) for _ in range(10)}
     assert len(given) == 10

@@ -137,7 +137,7 @@ def iptables(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
 # -- what it may --
 
 
-def test_everything_works_with_what_the_unit_gives(stage: Stage, iptables: str) -> None:
+def test_everything_works_with_what_the_unit_grants(stage: Stage, iptables: str) -> None:
     stage.start()
     daemon = stage.scene.daemon
     assert daemon.process is not None
@@ -187,7 +187,7 @@ def test_no_capability_is_superfluous() -> None:
 
 
 @pytest.mark.parametrize("capability", FAILS_TO_START)
-def test_without_it_the_daemon_says_that_it_cannot_start(stage: Stage, capability: str) -> None:
+def test_without_the_capability_the_daemon_reports_that_it_cannot_start(stage: Stage, capability: str) -> None:
     with pytest.raises(LabError, match="did not start"):
         stage.start(without=capability)
     stage.stop()
@@ -197,7 +197,7 @@ def test_without_it_the_daemon_says_that_it_cannot_start(stage: Stage, capabilit
 
 
 @pytest.mark.parametrize("capability", [None, *WORKER_FAILS])
-def test_without_it_a_worker_cannot_be_confined(capability: str | None, tmp_path: Path) -> None:
+def test_without_the_capability_a_worker_cannot_be_confined(capability: str | None, tmp_path: Path) -> None:
     """A worker's first deed; test_worker.py shows that it serves nobody before."""
     confine = (
         f"from eve_meta.web.confine import confine; from pathlib import Path; confine(Path({str(tmp_path)!r}), 9, 9)"
@@ -222,7 +222,7 @@ def test_without_net_raw_legacy_iptables_fails(stage: Stage, iptables: str) -> N
 
 
 @pytest.mark.parametrize("capability", ["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"])
-def test_without_it_the_qemu_behind_a_tap_is_not_found(stage: Stage, capability: str) -> None:
+def test_without_the_capability_the_qemu_behind_a_tap_is_not_found(stage: Stage, capability: str) -> None:
     stage.start(without=capability)
     if capability == "CAP_SYS_PTRACE":
         stage.scene.settled(vnet0=0)
@@ -275,7 +275,7 @@ def test_in_a_mount_namespace_of_its_own_the_host_would_not_see_its_network_name
     (RUN_NETNS / NAME).unlink(missing_ok=True)  # all that is left, of what never was a namespace to us
 
 
-def test_as_the_unit_starts_it_the_hosts_tools_see_everything(stage: Stage) -> None:
+def test_the_hosts_tools_see_everything_of_a_daemon_started_as_by_the_unit(stage: Stage) -> None:
     stage.start()
     stage.scene.settled(vnet0=0)
     assert "meta0" in Namespace(NAME).run("ip", "link", "show", "meta0").stdout
@@ -304,7 +304,7 @@ def manager(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.so
     path.unlink()
 
 
-def test_it_says_ready_when_guests_are_answered_and_that_its_reactor_turns(
+def test_the_daemon_reports_ready_when_guests_are_answered_and_that_its_reactor_turns(
     stage: Stage, manager: socket.socket
 ) -> None:
     daemon = stage.scene.daemon
@@ -371,7 +371,7 @@ def test_systemd_understands_every_line(unit: Path) -> None:
     assert (done.returncode, [line for line in done.stderr.splitlines() if "eve-meta" in line]) == (0, [])
 
 
-def test_its_exposure_does_not_grow(unit: Path) -> None:
+def test_the_units_exposure_does_not_grow(unit: Path) -> None:
     """Of ten, by systemd's count; a unit that says nothing has 9.6. Most of what is left is the mount namespace."""
     command: list[str | Path] = ["systemd-analyze", "security", "--offline=true", "--threshold=55", unit]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

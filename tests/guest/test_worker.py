@@ -128,7 +128,7 @@ def test_counts_survive_the_worker(stage: Scene) -> None:
 # -- its revenge, when a guest has taken it over --
 
 
-def test_a_listening_socket_that_it_shut_is_made_anew(stage: Scene) -> None:
+def test_a_listening_socket_that_a_worker_shut_down_is_made_anew(stage: Scene) -> None:
     pid = worker(stage)
     for copy in taken_sockets(pid):
         if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -145,7 +145,7 @@ def answers(stage: Scene, number: int) -> bool:
         return False
 
 
-def test_it_floods_the_log_with_little(stage: Scene) -> None:
+def test_a_worker_that_floods_the_log_adds_little_to_it(stage: Scene) -> None:
     pipe = taken(worker(stage), 2)
     size = stage.daemon.log.stat().st_size
     end = time.monotonic() + 2
@@ -167,7 +167,7 @@ def test_it_floods_the_log_with_little(stage: Scene) -> None:
     assert worker(stage) != pid
 
 
-def test_it_is_killed_when_it_floods_its_supervisor(stage: Scene) -> None:
+def test_a_worker_that_floods_its_supervisor_is_killed(stage: Scene) -> None:
     pid = worker(stage)
     frame = json.dumps({"message": "Counts", "counts": {"1": {"timeout": 2**60}}}).encode() + b"\n"
     frames = (struct.pack("!I", len(frame)) + frame) * 1000
@@ -187,7 +187,7 @@ def test_it_is_killed_when_it_floods_its_supervisor(stage: Scene) -> None:
 # -- what it may do --
 
 
-def test_it_is_another_user_without_groups_and_capabilities(stage: Scene) -> None:
+def test_a_worker_has_a_user_of_its_own_without_groups_and_capabilities(stage: Scene) -> None:
     status = proc_status(worker(stage))
     user = pwd.getpwnam("eve-meta")
     assert user.pw_uid != 0
@@ -199,7 +199,7 @@ def test_it_is_another_user_without_groups_and_capabilities(stage: Scene) -> Non
     assert status["NoNewPrivs"] == "1"
 
 
-def test_its_network_is_the_private_one_and_only_its(stage: Scene) -> None:
+def test_a_workers_network_is_the_private_one_alone(stage: Scene) -> None:
     private = (RUN_NETNS / stage.lab.name).stat().st_ino
     assert Path(f"/proc/{worker(stage)}/ns/net").stat().st_ino == private
     assert stage.daemon.process is not None
@@ -207,7 +207,7 @@ def test_its_network_is_the_private_one_and_only_its(stage: Scene) -> None:
     assert Path(f"/proc/{stage.daemon.process.pid}/ns/net").stat().st_ino == hypervisor
 
 
-def test_its_file_system_is_an_empty_folder(stage: Scene) -> None:
+def test_a_workers_file_system_is_an_empty_folder(stage: Scene) -> None:
     root = Path(f"/proc/{worker(stage)}/root")
     assert root.readlink() == stage.daemon.directory / "run" / "root"
     assert list(root.iterdir()) == []
@@ -215,7 +215,7 @@ def test_its_file_system_is_an_empty_folder(stage: Scene) -> None:
     assert Path(f"/proc/{worker(stage)}/cwd").readlink() == stage.daemon.directory / "run" / "root"
 
 
-def test_it_holds_no_file_but_its_sockets_and_a_pipe_for_the_log(stage: Scene) -> None:
+def test_a_worker_holds_no_file_but_its_sockets_and_a_pipe_for_the_log(stage: Scene) -> None:
     pid = worker(stage)
     names = {int(fd.name): str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
     assert names.pop(2).startswith("pipe:")  # neither the log nor the terminal
@@ -237,17 +237,17 @@ def test_it_holds_no_file_but_its_sockets_and_a_pipe_for_the_log(stage: Scene) -
     assert len(sockets - listening) == 1
 
 
-def test_it_has_no_terminal_and_is_in_no_session_that_has_one(stage: Scene) -> None:
+def test_a_worker_has_no_terminal_and_is_in_no_session_that_has_one(stage: Scene) -> None:
     pid = worker(stage)
     _, group, session, terminal = map(int, proc(pid, "stat").rpartition(")")[2].split()[1:5])
     assert (group, session, terminal) == (pid, pid, 0)
 
 
-def test_its_environment_is_empty(stage: Scene) -> None:
+def test_a_workers_environment_is_empty(stage: Scene) -> None:
     assert proc(worker(stage), "environ") == ""
 
 
-def test_its_memory_is_in_no_core_file_and_it_has_no_children(stage: Scene) -> None:
+def test_a_workers_memory_is_in_no_core_file_and_it_has_no_children(stage: Scene) -> None:
     pid = worker(stage)
     limits = {line[:26].strip(): line[26:].split()[:2] for line in proc(pid, "limits").splitlines()}
     assert limits["Max processes"] == ["0", "0"]
@@ -289,7 +289,7 @@ print(repr({
 """
 
 
-def test_what_it_gives_up_is_gone(tmp_path: Path) -> None:
+def test_what_a_worker_gives_up_is_gone_for_good(tmp_path: Path) -> None:
     """The same confinement in a process that then tries: what a guest could do that took a worker over."""
     user = pwd.getpwnam("eve-meta")
     tmp_path.chmod(0o755)

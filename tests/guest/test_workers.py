@@ -90,7 +90,7 @@ def test_every_worker_answers_guests_and_only_its_own(stage: Scene) -> None:
     eventually(lambda: fetched() == owners, HEAL_TIME)  # workers tell within a second
 
 
-def test_the_limit_of_connections_is_what_it_is_with_one(stage: Scene) -> None:
+def test_the_limit_of_connections_is_the_same_as_with_one_worker(stage: Scene) -> None:
     guest = stage.lab.guests["vm1"]
     with contextlib.ExitStack() as stack:
         for _ in range(DEFAULT_MAX_CONNECTIONS):
@@ -99,7 +99,7 @@ def test_the_limit_of_connections_is_what_it_is_with_one(stage: Scene) -> None:
             KeepAlive(guest).get(META_DATA)
 
 
-def test_the_limit_of_requests_is_what_it_is_with_one(stage: Scene) -> None:
+def test_the_limit_of_requests_is_the_same_as_with_one_worker(stage: Scene) -> None:
     guest = stage.lab.guests["vm2"]
     began = time.monotonic()
     answered = 0
@@ -111,7 +111,7 @@ def test_the_limit_of_requests_is_what_it_is_with_one(stage: Scene) -> None:
     assert DEFAULT_BURST - 8 <= answered <= DEFAULT_BURST + DEFAULT_RATE * (time.monotonic() - began) + 8
 
 
-def test_a_worker_that_dies_is_nothing_to_the_guests_of_the_others(stage: Scene) -> None:
+def test_the_guests_of_other_workers_do_not_notice_when_a_worker_dies(stage: Scene) -> None:
     (other,) = {1} if worker_of(stage, 0) != worker_of(stage, 1) else {2}
     with KeepAlive(stage.lab.guests[f"vm{other}"]) as connection:
         assert connection.get(META_DATA).status == 200
@@ -154,7 +154,7 @@ def test_a_change_is_never_taken_back(stage: Scene) -> None:
     eventually(lambda: Identity.asked_by(guest) == Identity.of(3), HEAL_TIME)
 
 
-def test_a_worker_that_was_taken_over_and_mixes_up_the_guests_gives_them_nothing_of_each_other(stage: Scene) -> None:
+def test_a_compromised_worker_that_mixes_up_the_guests_shows_none_the_data_of_another(stage: Scene) -> None:
     """It can take away what the kernel chooses by. Then connections come to any worker; none but the right one knows
     their guests, and the first that is asked by another's shows it."""
     before = pids(stage)
@@ -183,7 +183,7 @@ def test_a_worker_that_was_taken_over_and_mixes_up_the_guests_gives_them_nothing
     assert [worker["restarts"] for worker in stage.daemon.status()["workers"]] == restarts
 
 
-def test_a_worker_that_is_taken_over_again_and_again_takes_little_from_the_guests_of_the_others(stage: Scene) -> None:
+def test_a_worker_that_is_compromised_again_and_again_disturbs_the_guests_of_others_little(stage: Scene) -> None:
     """It says that it was asked by another's guest, so that all start anew; and as often as it can, to fill the log."""
     number = next(number for number in range(COUNT) if worker_of(stage, number) != worker_of(stage, 0))
     liar, tag = worker_of(stage, 0), stage.status_of(f"vnet{number}")["tag"]

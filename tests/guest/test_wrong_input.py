@@ -241,7 +241,7 @@ FOREIGN: dict[str, tuple[Callable[[Scene], AbstractContextManager[None]], Sequen
 
 
 @pytest.mark.parametrize("thing", FOREIGN)
-def test_what_is_somebody_elses_is_named_and_left_alone(stage: Scene, thing: str) -> None:
+def test_what_belongs_to_another_program_is_named_and_left_alone(stage: Scene, thing: str) -> None:
     there, says = FOREIGN[thing]
     with there(stage):
         refuses(stage, Wrong(says))
@@ -262,12 +262,12 @@ def serves(stage: Scene, prefix: Sequence[str | Path] = ()) -> None:
     assert before.changes() == []
 
 
-def test_it_starts_without_a_mounted_bpf_file_system(stage: Scene) -> None:
+def test_the_daemon_starts_without_a_mounted_bpf_file_system(stage: Scene) -> None:
     # In a mount namespace of its own, where it can mount one without this machine's seeing it.
     serves(stage, with_mounts(f"umount {BPFFS}" if BPFFS.is_mount() else ":"))
 
 
-def test_it_starts_in_a_directory_that_a_guest_could_have_filled(stage: Scene, tmp_path: Path) -> None:
+def test_the_daemon_starts_in_a_directory_that_a_guest_could_have_filled(stage: Scene, tmp_path: Path) -> None:
     """Modules in the current directory are not root's to import."""
     for name in ("eve_meta", "twisted", "attrs", "json", "bcc", "pyroute2"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current directory')")
@@ -275,7 +275,7 @@ def test_it_starts_in_a_directory_that_a_guest_could_have_filled(stage: Scene, t
 
 
 @pytest.mark.parametrize("kind", ["missing", "a loop"])
-def test_a_domain_directory_that_cannot_be_read_is_a_problem_that_can_be_mended(stage: Scene, kind: str) -> None:
+def test_a_domain_directory_that_cannot_be_read_is_a_problem_until_it_can(stage: Scene, kind: str) -> None:
     """The daemon is up before what fills the directory: it says so, and serves what comes."""
     domains = stage.daemon.domains
     aside = domains.rename(domains.with_name("aside"))

@@ -108,7 +108,7 @@ def test_what_a_guest_has_already_is_not_sent_again(ask: Ask) -> None:
         assert ask(place, 'If-None-Match: "x"').status == 200
 
 
-def test_other_methods_are_told_which_there_are(ask: Ask) -> None:
+def test_other_methods_get_405_with_the_allowed_ones(ask: Ask) -> None:
     for place in PLACES:
         # nova's only document that can be written.
         password = place.startswith("/openstack/") and place.endswith("/password")
