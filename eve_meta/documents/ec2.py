@@ -24,13 +24,13 @@ from eve_meta.documents.ec2_identity import dynamic
 from eve_meta.documents.ec2_meta_data import meta_data
 from eve_meta.documents.ec2_network import first_ipv4
 from eve_meta.documents.listing import Entry, Listing, in_order, listing
+from eve_meta.documents.paths import rules_below
 from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS, LATEST, resolve
 from eve_meta.values.domain import Domain
 
 SINCE: Mapping[tuple[str, ...], Mapping[str, str]] = MappingProxyType(
     {
-        # AWS has it since 2009-04-04. nova's tree of that name does not, and must stay nova's.
-        (): {"dynamic": AWS_VERSIONS[0]},
+        (): {name: rule.served_since for name, rule in rules_below("/<version>").items() if rule.served_since},
         ("meta-data",): {
             "ami-id": "1.0",
             "ami-launch-index": "1.0",

@@ -10,47 +10,17 @@ import datetime
 import functools
 from collections.abc import Mapping
 
-from attrs import frozen
-
 from eve_meta.documents.document import HTML, JSON, Document, PerVersion, dump, lines
 from eve_meta.documents.meta_data import CONTENT_NAME, meta_data
 from eve_meta.documents.network_data import network_data
-from eve_meta.documents.versions import (
-    FOLSOM,
-    GRIZZLY,
-    HAVANA,
-    LATEST,
-    LIBERTY,
-    NEWTON_TWO,
-    OPENSTACK_VERSIONS,
-    resolve,
-)
+from eve_meta.documents.paths import rules_below
+from eve_meta.documents.versions import LATEST, OPENSTACK_VERSIONS, resolve
 from eve_meta.values.domain import Domain
-
-
-@frozen
-class Leaf:
-    """A name below a version: the first version that serves it, and the first that lists it."""
-
-    name: str
-    served: str
-    listed: str
-
 
 META_DATA = "meta_data.json"
 
-LEAVES = (
-    Leaf(META_DATA, served=FOLSOM, listed=FOLSOM),
-    Leaf("user_data", served=FOLSOM, listed=FOLSOM),
-    Leaf("password", served=GRIZZLY, listed=GRIZZLY),
-    Leaf("vendor_data.json", served=HAVANA, listed=HAVANA),
-    # nova never looks at the version when it serves this one.
-    Leaf("network_data.json", served=FOLSOM, listed=LIBERTY),
-    Leaf("vendor_data2.json", served=NEWTON_TWO, listed=NEWTON_TWO),
-)
-"""In the order of nova's listing."""
-
-_SERVED = {leaf.name: leaf.served for leaf in LEAVES}
+_NAMES = rules_below("/openstack/<version>")
+"""The names below a version, in the order of nova's listing."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -99,12 +69,12 @@ class OpenStack:
         return None
 
     def _leaf(self, version: str, name: str) -> Document | None:
-        served = _SERVED.get(name)
-        if served is None or version < served:
+        rule = _NAMES.get(name)
+        if rule is None or version < rule.served_since:
             return None
         return self._meta_data.get(version) if name == META_DATA else self._others[name]
 
 
 def _listing(version: str, others: Mapping[str, Document | None]) -> Document:
     there = {META_DATA, *(name for name, document in others.items() if document is not None)}
-    return lines(leaf.name for leaf in LEAVES if leaf.listed <= version and leaf.name in there)
+    return lines(name for name, rule in _NAMES.items() if rule.listed_since <= version and name in there)

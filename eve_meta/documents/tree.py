@@ -9,6 +9,7 @@ from eve_meta.documents.ec2 import Ec2
 from eve_meta.documents.eve import Eve
 from eve_meta.documents.nocloud import NoCloud
 from eve_meta.documents.openstack import OpenStack
+from eve_meta.documents.paths import PathRule, Source, rule_of
 from eve_meta.values.domain import Domain
 from eve_meta.values.eve_node import UNKNOWN_NODE, Node
 
@@ -43,15 +44,22 @@ class Tree:
         :param node: what all applications of an EVE-OS node are told alike.
         :raises ValueError: when *peer* is needed and is not an IP address.
         """
-        match path:
-            case ("eve", *_):
-                return self._eve.find(path[1:], peer, port, node)
-            case _ if self._eve_only:
-                return None
-            case ("openstack", *_):
-                return self._openstack.find(path[1:], today)
-            case ("ec2", *_):
-                return self._ec2.find(path[1:], peer)
-            case ("nocloud", *_):
-                return self._nocloud.find(path[1:])
-        return self._ec2.find(path, peer)
+        return self.document(rule_of(path), path, peer=peer, today=today, port=port, node=node)
+
+    def document(
+        self, rule: PathRule, path: tuple[str, ...], *, peer: str, today: datetime.date, port: int, node: Node
+    ) -> Document | None:
+        """Return what :meth:`find` does, given the *rule* of *path* (:mod:`eve_meta.documents.paths`)."""
+        source = rule.source
+        if source is None:
+            return None
+        below = path[rule.depth :]
+        if source is Source.EVE:
+            return self._eve.find(below, peer, port, node)
+        if self._eve_only:
+            return None
+        if source is Source.OPENSTACK:
+            return self._openstack.find(below, today)
+        if source is Source.EC2:
+            return self._ec2.find(below, peer)
+        return self._nocloud.find(below)

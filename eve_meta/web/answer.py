@@ -1,7 +1,7 @@
-"""What a guest is told: a closed set of answers, chosen from what its tag means and what it asked.
+"""What a guest is answered: one of a closed set of answers, chosen by what its tag means and what it asks for.
 
 Nothing of a request is ever quoted back, and nothing but the path and the method chooses between the documents of the
-one domain that the tag means.
+one domain that the tag means. What is at which path is :mod:`eve_meta.documents.paths`' to say.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from attrs import field, frozen
 
 from eve_meta.documents.document import HTML, SEED_BYTES, Document
+from eve_meta.documents.paths import PATHS, READ, Action, WhileUnknown
 from eve_meta.values.domain import TokenPolicy
 from eve_meta.values.eve_node import Node
 from eve_meta.web import session
@@ -26,55 +27,50 @@ from eve_meta.wire import password
 from eve_meta.wire.boot_reports import MAX_REPORT, BootReport, read_phone_home, read_report
 from eve_meta.wire.counts import Note
 
-READABLE = (b"GET", b"HEAD")
-
 # Reading a member of an enum runs Python until its release 3.12.
 _OK = HTTPStatus.OK
 
 _RETRY = f"Retry-After: {RETRY_AFTER}\r\n"
 
 NO_TAP = refusal(HTTPStatus.FORBIDDEN, close=True)
-"""Whoever connected, no tap of ours did."""
+"""The connection came through no tap."""
 
 WRONG_HOST = refusal(HTTPStatus.FORBIDDEN, "this is not the host that you asked for", close=True)
-"""The request was meant for somebody else (:mod:`eve_meta.web.hosts`). Not 400, which means what cannot be read; nor
-421, the very word for it, after which a client may ask again over another connection (RFC 9110 section 15.5.20)."""
+"""The request was meant for another server (:mod:`eve_meta.web.hosts`). Not 400, which means what cannot be read; nor
+421, the very status for it, after which a client may ask again over another connection (RFC 9110 section 15.5.20)."""
 
 NOT_FOUND = refusal(HTTPStatus.NOT_FOUND)
 
-NOT_ALLOWED = not_allowed(*READABLE)
+NOT_ALLOWED = {rule.methods: not_allowed(*rule.methods) for rule in PATHS if rule.methods}
+"""The 405 by the methods that are allowed."""
 
 UNKNOWN_TAG = refusal(HTTPStatus.SERVICE_UNAVAILABLE, extra=_RETRY, close=True)
-"""The tap is so new that the table does not have it yet, or it is gone."""
+"""The tap is so new that the table does not have it yet, or it has gone."""
 
 UNKNOWN_DOMAIN = refusal(HTTPStatus.SERVICE_UNAVAILABLE, extra=_RETRY)
-"""The tap is there, its domain is not yet."""
+"""The tap is known, its domain is not yet."""
 
 TOO_MANY = refusal(HTTPStatus.TOO_MANY_REQUESTS, extra=_RETRY, close=True)
 
 DEFECT = refusal(HTTPStatus.INTERNAL_SERVER_ERROR, close=True)
-"""We failed. Guests retry it, where a 404 would be final."""
-
-PASSWORD_METHODS = not_allowed(*READABLE, b"POST")
+"""A defect of ours. Guests retry after it, where a 404 would be final."""
 
 PASSWORD_KEPT = Response(HTTPStatus.OK, b"", HTML)
-"""Also to an empty one, which nova accepts without setting it."""
+"""The password is stored. Also to an empty one, which nova accepts without setting it."""
 
 PASSWORD_SET_BEFORE = refusal(HTTPStatus.CONFLICT)
 
 PASSWORD_REFUSED = refusal(HTTPStatus.BAD_REQUEST, f"not UTF-8, or more than {password.MAX_PASSWORD} bytes")
-"""nova says 400 to a long one and 500 to what is no text."""
+"""nova answers 400 to a long one and 500 to what is no text."""
 
 PASSWORD_NOT_KEPT = refusal(HTTPStatus.SERVICE_UNAVAILABLE, extra=_RETRY)
-"""It is not known to be on the disk. cloudbase-init tries again."""
+"""The password is not known to be on the disk. cloudbase-init tries again."""
 
 STORED = {
     password.Outcome.STORED: PASSWORD_KEPT,
     password.Outcome.ALREADY_SET: PASSWORD_SET_BEFORE,
     password.Outcome.FAILED: PASSWORD_NOT_KEPT,
 }
-
-REPORT_METHODS = not_allowed(b"POST")
 
 REPORT_TAKEN = Response(HTTPStatus.NO_CONTENT, b"")
 
@@ -96,13 +92,13 @@ REFUSED = {
         HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
     )
 }
-"""Answers to what is no request that we take (:class:`~eve_meta.web.request.Refusal`), and to one that came too
-slowly."""
+"""By status, the answers to what a worker does not take as a request (:class:`~eve_meta.web.request.Refusal`), and to a
+request that came too slowly."""
 
 
 @frozen
 class StorePassword:
-    """In place of an answer: the guest's *password* is to be stored first, and :data:`STORED` says what follows."""
+    """In place of an answer: *password* is to be stored first, and :data:`STORED` has the answer to the outcome."""
 
     password: str = field(repr=False)
 
@@ -110,15 +106,15 @@ class StorePassword:
 class RequestContext(NamedTuple):
     """What an answer depends on beside the request and the table.
 
-    :ivar peer: the IP address that asks.
-    :ivar port: the TCP port that asks.
+    :ivar peer: the guest's IP address.
+    :ivar port: the guest's TCP port.
     :ivar now: seconds of ``time.monotonic()``.
-    :ivar uptime: seconds of ``CLOCK_BOOTTIME``, by which session tokens end.
+    :ivar uptime: seconds of ``CLOCK_BOOTTIME``, by which session tokens expire.
     :ivar today: the date in UTC.
-    :ivar random: gives as many random bytes as it is asked for.
-    :ivar domain_wait: seconds for which a tap's unknown domain may still come.
-    :ivar hosts: which names mean us.
-    :ivar node: what all applications of an EVE-OS node are told alike.
+    :ivar random: returns as many random bytes as it is asked for.
+    :ivar domain_wait: seconds from a tap's appearing during which its unknown domain may still become known.
+    :ivar hosts: the names by which guests may call this service.
+    :ivar node: what EVE-OS publishes of its node.
     """
 
     peer: str
@@ -132,58 +128,79 @@ class RequestContext(NamedTuple):
     node: Node
 
 
-def objection(entry: Entry | None, request: Request, asking: RequestContext) -> Note | None:
-    """What speaks against *request* of the tap whose tag means *entry*, wherever it leads."""
-    if not asking.hosts.known(request.host):
+def objection(entry: Entry | None, request: Request, context: RequestContext) -> Note | None:
+    """Return what speaks against *request* wherever it leads, None where nothing does.
+
+    :param entry: what the tag of the guest's tap means.
+    """
+    if not context.hosts.known(request.host):
         return Note.WRONG_HOST
-    return None if entry is None else session.objection(entry, request, asking.uptime)
+    return None if entry is None else session.objection(entry, request, context.uptime)
 
 
 def answer(
-    entry: Entry | None, request: Request, asking: RequestContext, objected: Note | None
+    entry: Entry | None, request: Request, context: RequestContext, objected: Note | None
 ) -> Response | StorePassword | BootReport:
-    """The answer to *request* of the tap whose tag means *entry*.
+    """Return the answer to *request*, or what is to be done before there is one.
 
-    :param objected: what :func:`objection` says.
+    :param entry: what the tag of the guest's tap means.
+    :param objected: the result of :func:`objection`.
     """
     if objected is Note.WRONG_HOST:
         return WRONG_HOST
     if entry is None:
         return UNKNOWN_TAG
     if entry.tree is None:
-        return _unknown_domain(entry, request, asking)
-    tokens = entry.grants.tokens
-    if objected is Note.INVALID_TOKEN or (objected is Note.NO_TOKEN and tokens is TokenPolicy.REQUIRED):
+        return _unknown_domain(entry, request, context)
+    if objected is Note.INVALID_TOKEN or (objected is Note.NO_TOKEN and entry.grants.tokens is TokenPolicy.REQUIRED):
         return session.UNAUTHORIZED
-    if tokens is not TokenPolicy.OFF and request.path == session.TOKEN_PATH:
-        return session.issue(entry, request, asking.uptime, asking.random)
-    document = entry.tree.find(request.path, peer=asking.peer, today=asking.today, port=asking.port, node=asking.node)
+    rule = request.rule
+    if rule.source is None:
+        return _act(entry, request, context)
+    document = entry.tree.document(
+        rule, request.path, peer=context.peer, today=context.today, port=context.port, node=context.node
+    )
     if document is None:
-        return _report(request, asking)
-    if request.method in READABLE:
-        return _read(document, request.headers, asking)
-    match request.path:
-        case ("openstack", _, "password"):
-            return _post_password(entry, request) if request.method == b"POST" else PASSWORD_METHODS
-    return NOT_ALLOWED
+        return NOT_FOUND
+    if request.method in READ:
+        return _read(document, request.headers, context)
+    return _act(entry, request, context)
 
 
-def _unknown_domain(entry: Entry, request: Request, asking: RequestContext) -> Response:
-    # 404 is final to cloud-init, Ignition and Afterburn alike, and 503 makes them retry; all that they need first is
-    # below /openstack or /nocloud. A 404 for a token is final as well: to the AWS SDKs it says that this service has
-    # none, and they go on without. Everywhere else a 503 would hold up guests that only look what is there.
-    in_tree = request.path[:1] in (("openstack",), ("nocloud",))
-    waits = in_tree or (request.method == b"PUT" and request.path == session.TOKEN_PATH)
-    return UNKNOWN_DOMAIN if waits and asking.now - entry.since < asking.domain_wait else NOT_FOUND
+def _unknown_domain(entry: Entry, request: Request, context: RequestContext) -> Response:
+    while_unknown = request.rule.while_unknown
+    waits = while_unknown is WhileUnknown.RETRY or (
+        while_unknown is WhileUnknown.RETRY_ALLOWED and request.method in request.rule.methods
+    )
+    return UNKNOWN_DOMAIN if waits and context.now - entry.since < context.domain_wait else NOT_FOUND
 
 
-def _read(document: Document, headers: Mapping[bytes, bytes], asking: RequestContext) -> Response:
+def _act(entry: Entry, request: Request, context: RequestContext) -> Response | StorePassword | BootReport:
+    """Return the answer of a path to a method that does not read."""
+    rule = request.rule
+    if not rule.methods or (rule.action is Action.ISSUE_TOKEN and entry.grants.tokens is TokenPolicy.OFF):
+        return NOT_FOUND
+    if request.method not in rule.methods:
+        return NOT_ALLOWED[rule.methods]
+    match rule.action:
+        case Action.ISSUE_TOKEN:
+            return session.issue(entry, request, context.uptime, context.random)
+        case Action.SET_PASSWORD:
+            return _set_password(entry, request)
+        case Action.TAKE_REPORT:
+            return _take_report(read_report, request, context)
+        case Action.TAKE_PHONE_HOME:
+            return _take_report(read_phone_home, request, context)
+    raise AssertionError(f"{rule.pattern} allows {request.method!r} and has no action for it")
+
+
+def _read(document: Document, headers: Mapping[bytes, bytes], context: RequestContext) -> Response:
     if document.status != _OK:
         return Response(HTTPStatus(document.status), document.body, document.content_type)
     validator = "" if document.etag is None else f"ETag: {document.etag}\r\n"
     if b"if-none-match" in headers and _is_among(document.etag, headers[b"if-none-match"]):
         return Response(HTTPStatus.NOT_MODIFIED, b"", extra=validator)
-    body = document.body if document.seed_at is None else document.render(asking.random(SEED_BYTES))
+    body = document.body if document.seed_at is None else document.render(context.random(SEED_BYTES))
     return Response(_OK, body, document.content_type, validator)
 
 
@@ -195,29 +212,19 @@ def _is_among(etag: str | None, value: bytes) -> bool:
     return value == b"*" or (etag is not None and etag.encode("ascii") in _ENTITY_TAG.findall(value))
 
 
-_REPORTS: Mapping[tuple[str, ...], Callable[[bytes, float], BootReport]] = {
-    ("eve-meta", "v1", "report"): read_report,
-    ("eve-meta", "v1", "phone-home"): read_phone_home,
-}
-
-
-def _report(request: Request, asking: RequestContext) -> Response | BootReport:
-    """What a guest posts where no document is."""
-    read = _REPORTS.get(request.path)
-    if read is None:
-        return NOT_FOUND
-    if request.method != b"POST":
-        return REPORT_METHODS
+def _take_report(
+    read: Callable[[bytes, float], BootReport], request: Request, context: RequestContext
+) -> Response | BootReport:
     if len(request.body) > MAX_REPORT:
         return REPORT_TOO_LARGE
     try:
-        return read(request.body, asking.now)
+        return read(request.body, context.now)
     except ValueError:
         return REPORT_REFUSED
 
 
-def _post_password(entry: Entry, request: Request) -> Response | StorePassword:
-    # In nova's order: that one is set is said first.
+def _set_password(entry: Entry, request: Request) -> Response | StorePassword:
+    # In nova's order: a password that is set comes before any fault of the posted one.
     if entry.grants.password is not None:
         return PASSWORD_SET_BEFORE
     if not request.body:

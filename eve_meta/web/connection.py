@@ -32,7 +32,6 @@ from eve_meta.web.request import Need, Refusal, Request, RequestReader
 from eve_meta.web.response import Response
 from eve_meta.web.sockets import limit_hops
 from eve_meta.wire.counts import Drop
-from eve_meta.wire.requests import kind_of
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -295,7 +294,7 @@ class Connection(TwistedProtocol):
         self._last = response.close or request is None or not request.keep_alive or self._answering.draining
         if response.hop_limited:
             limit_hops(self._wire.getHandle(), self._answering.hop_limit)
-        kind = RequestKind.UNREAD if request is None else kind_of(request.path)
+        kind = RequestKind.UNREAD if request is None else request.rule.kind
         head = response.head(date=self._answering.now().date, close=self._last)
         body = b"" if request is not None and request.method == b"HEAD" else response.body
         if len(body) <= SLICE:

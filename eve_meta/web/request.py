@@ -22,10 +22,11 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
 from eve_meta.documents.path import BadPath, normalise
+from eve_meta.documents.paths import PathRule, rule_of
 from eve_meta.web.limits import Limits
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -86,6 +87,7 @@ class Request:
     :ivar headers: header fields by lower-case name; those of one name are joined by ", " (RFC 9110 section 5.2).
     :ivar keep_alive: whether the guest may send another request on this connection.
     :ivar body: the body, empty where there is none.
+    :ivar rule: what holds for *path*.
     """
 
     method: bytes
@@ -96,6 +98,12 @@ class Request:
     headers: Mapping[bytes, bytes]
     keep_alive: bool
     body: bytes
+    rule: PathRule = field(init=False, eq=False, repr=False)
+
+    @rule.default
+    def _rule_of_path(self) -> PathRule:
+        # Here, because it depends on the bytes alone: a request that is remembered is not looked up again.
+        return rule_of(self.path)
 
 
 class _Line(NamedTuple):

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 
+from eve_meta.documents.paths import TOKEN_PATH
 from eve_meta.documents.tokens import MAX_TTL, NONCE_BYTES, is_valid, seal
 from eve_meta.values.domain import TokenPolicy
 from eve_meta.web.request import Request
-from eve_meta.web.response import Response, not_allowed, refusal
+from eve_meta.web.response import Response, refusal
 from eve_meta.web.table import Entry
 from eve_meta.wire.counts import Note
-
-TOKEN_PATH = ("latest", "api", "token")
 
 TOKEN_FIELDS = (b"x-aws-ec2-metadata-token", b"x-metadata-token")
 TTL_FIELDS = {
@@ -28,7 +27,7 @@ TTL_FIELDS = {
 
 _MAX_TTL_DIGITS = len(str(MAX_TTL))
 
-UNAUTHORIZED = refusal(HTTPStatus.UNAUTHORIZED, f"PUT /{'/'.join(TOKEN_PATH)} first")
+UNAUTHORIZED = refusal(HTTPStatus.UNAUTHORIZED, f"PUT {TOKEN_PATH} first")
 """Without ``WWW-Authenticate``, which RFC 9110 section 11.6.1 wants: no scheme has a name for this, and AWS sends none.
 """
 
@@ -40,7 +39,6 @@ BAD_TTL = refusal(
     close=True,
     hop_limited=True,
 )
-ONLY_PUT = not_allowed(b"PUT")
 
 
 def objection(entry: Entry, request: Request, uptime: float) -> Note | None:
@@ -48,7 +46,7 @@ def objection(entry: Entry, request: Request, uptime: float) -> Note | None:
 
     :param uptime: seconds of ``CLOCK_BOOTTIME``.
     """
-    if entry.grants.tokens is TokenPolicy.OFF or request.path == TOKEN_PATH:
+    if entry.grants.tokens is TokenPolicy.OFF or not request.rule.needs_token:
         return None
     token = next((request.headers[name] for name in TOKEN_FIELDS if name in request.headers), None)
     if token is None:
@@ -61,8 +59,6 @@ def issue(entry: Entry, request: Request, uptime: float, random: Callable[[int],
 
     :param random: gives as many random bytes as it is asked for.
     """
-    if request.method != b"PUT":
-        return ONLY_PUT
     if b"x-forwarded-for" in request.headers:
         return FORWARDED
     for name, shown in TTL_FIELDS.items():

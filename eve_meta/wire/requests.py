@@ -19,57 +19,6 @@ from typing import NamedTuple
 
 from eve_meta.values.request_kind import RequestKind
 
-_OPENSTACK = {
-    "meta_data.json": RequestKind.META_DATA,
-    "user_data": RequestKind.USER_DATA,
-    "vendor_data.json": RequestKind.VENDOR_DATA,
-    "vendor_data2.json": RequestKind.VENDOR_DATA2,
-    "network_data.json": RequestKind.NETWORK_DATA,
-    "password": RequestKind.PASSWORD,
-}
-
-_EC2 = {
-    "meta-data": RequestKind.EC2_META_DATA,
-    "user-data": RequestKind.EC2_USER_DATA,
-    "dynamic": RequestKind.EC2_DYNAMIC,
-}
-
-_NOCLOUD = {
-    "meta-data": RequestKind.NOCLOUD_META_DATA,
-    "user-data": RequestKind.NOCLOUD_USER_DATA,
-    "vendor-data": RequestKind.NOCLOUD_VENDOR_DATA,
-    "network-config": RequestKind.NOCLOUD_NETWORK_CONFIG,
-}
-
-_REPORTS: dict[tuple[str, ...], RequestKind] = {
-    ("eve-meta", "v1", "report"): RequestKind.REPORT,
-    ("eve-meta", "v1", "phone-home"): RequestKind.PHONE_HOME,
-}
-
-_TOKEN_PATH = ("latest", "api", "token")
-
-
-def kind_of(path: tuple[str, ...]) -> RequestKind:
-    """What the normalised *path* asks for, whether or not it is there."""
-    # No "match": this runs for each answer.
-    length = len(path)
-    tree = path[0] if length else ""
-    if tree == "openstack":
-        if length == 3:
-            return RequestKind.CONTENT if path[1] == "content" else _OPENSTACK.get(path[2], RequestKind.OPENSTACK)
-        return RequestKind.OPENSTACK
-    if tree == "nocloud":
-        return _NOCLOUD.get(path[1], RequestKind.NOCLOUD) if length == 2 else RequestKind.NOCLOUD
-    if tree == "eve":
-        return RequestKind.EVE
-    if tree == "ec2":
-        return _EC2.get(path[2], RequestKind.OTHER) if length > 2 else RequestKind.EC2
-    if tree == "eve-meta":
-        return _REPORTS.get(path, RequestKind.OTHER)
-    if path == _TOKEN_PATH:
-        return RequestKind.TOKEN
-    return _EC2.get(path[1], RequestKind.OTHER) if length > 1 else RequestKind.EC2
-
 
 class Row(NamedTuple):
     """The guest of *tag* got an answer of *status* to what *kind* says *number* times: at *first*, and at *last*.

@@ -33,7 +33,7 @@ def test_a_defect_is_one_guests_trouble_and_one_line_a_minute(clock: Clock, answ
 
     entry = answering.guests.table.get(TAG)
     assert entry is not None
-    entry.tree.find = fail  # type: ignore[union-attr, method-assign]  # a tree that breaks
+    entry.tree.document = fail  # type: ignore[union-attr, method-assign]  # a tree that breaks
     with capturedLogs() as logged:
         for _ in range(100):
             guest = Guest(answering)
