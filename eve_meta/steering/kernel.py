@@ -1,7 +1,7 @@
 """The pieces of the kernel that :class:`~eve_meta.steering.steering.Steering` works on, as it uses them.
 
 On a host they are the modules of this package. The tests put pieces in memory in their place, and hold both to one
-contract.
+contract (``tests/contracts/steering_contract.py``).
 """
 
 from __future__ import annotations

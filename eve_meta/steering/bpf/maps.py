@@ -1,11 +1,13 @@
-"""The pinned maps of ``bpf/steer.c``, as values. ``bpf/shared.h`` has the structs; a test compares both."""
+"""The pinned maps of ``bpf/steer.c``, as values. ``bpf/shared.h`` defines the structs; a test compares the two."""
 
 from __future__ import annotations
 
 import contextlib
 import enum
 import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from attrs import astuple, evolve, fields, frozen
 
@@ -43,7 +45,7 @@ class Reason(enum.IntEnum):
 
     @property
     def label(self) -> str:
-        """The name for people and programs: ``drop_spoofed_arp``."""
+        """The name for people and programs, for example ``drop_spoofed_arp``."""
         return self.name.lower()
 
 
@@ -57,12 +59,15 @@ SIGHTING = struct.Struct("=QQQ")
 SECOND = 1_000_000_000
 
 MAX_LOSSES = 0xFFFF
-"""The kernel counts losses of a carrier in 32 bits; of these so many are kept."""
+"""The mask of the bits that are kept of a count of carrier losses; the kernel counts in 32 bits."""
 
 
 @frozen
 class ReturnPath:
-    """Where the answers of a tag go; *losses*, modulo 65536, as :meth:`Maps.add_tap` was told."""
+    """Where answers with a tag go: the tap, and the guest's MAC, all zero until a frame of the guest has shown it.
+
+    :ivar losses: the argument of :meth:`Maps.add_tap`, modulo 65536.
+    """
 
     ifindex: int
     mac: bytes
@@ -71,7 +76,12 @@ class ReturnPath:
 
 @frozen
 class Settings:
-    """What the programs and a restarted daemon must know. *build* names the sources of these pins."""
+    """What the programs and a restarted daemon must know.
+
+    :ivar host_ifindex: of the veth pair's end on the host, to which tap_in redirects.
+    :ivar next_tag: the tag at which a restarted daemon goes on counting.
+    :ivar build: :func:`eve_meta.steering.bpf.loader.build_id` of the sources of these pins.
+    """
 
     host_ifindex: int
     next_tag: int
@@ -80,7 +90,7 @@ class Settings:
 
 @frozen
 class Sighting:
-    """When a guest did something: how often, and first and last, in seconds of ``CLOCK_BOOTTIME``."""
+    """How often a guest did something, and when it did so first and last, in seconds of ``CLOCK_BOOTTIME``."""
 
     frames: int
     first: float
@@ -89,12 +99,12 @@ class Sighting:
 
 @frozen(kw_only=True)
 class Sightings:
-    """What a guest was seen doing since its tap has its tag; None: never.
+    """What the programs saw a guest do since its tap got its tag; None means never.
 
     :ivar arp: ARP requests for the service that were answered.
-    :ivar nd: neighbour solicitations for it that were answered.
-    :ivar connection: SYNs to it, also those over the limit.
-    :ivar dhcp: DHCP for the guest's own address, broadcast (RFC 2131); a renewal is not.
+    :ivar nd: neighbour solicitations for the service that were answered.
+    :ivar connection: SYNs to the service, including those over the limit.
+    :ivar dhcp: DHCP for the guest's own address, which is broadcast (RFC 2131); a renewal is not, and is not seen.
     :ivar dhcp6: DHCPv6 (RFC 8415).
     """
 
@@ -105,74 +115,93 @@ class Sightings:
     dhcp6: Sighting | None = None
 
 
-SIGHTINGS = tuple(one.name for one in fields(Sightings))
-"""In the order of ``struct guest``."""
+SIGHTINGS = tuple(each.name for each in fields(Sightings))
+"""Their names, in the order of ``struct guest``."""
 
 GUEST_SIZE = BUCKETS.size + len(SIGHTINGS) * SIGHTING.size
 
 
-class LastingMaps:
-    """The maps below a pin directory that look the same in every build: what a new build takes over from an old one.
+class ByteMap(Protocol):
+    """A map of bytes (:class:`eve_meta.steering.bpf.libbpf.Map`)."""
 
+    def get(self, key: bytes, /) -> bytes | None: ...
+
+    def set(self, key: bytes, value: bytes, /) -> None: ...
+
+    def delete(self, key: bytes, /) -> None: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def close(self) -> None: ...
+
+
+class LastingMaps:
+    """The maps that look the same in every build: what a new build takes over from an old one.
+
+    :param pins: the directory in which they are pinned.
+    :param open_map: opens one of them, as :class:`eve_meta.steering.bpf.libbpf.Map` does.
     :raises OSError: when one is missing.
     """
 
-    def __init__(self, pins: Path) -> None:
+    def __init__(self, pins: Path, open_map: Callable[..., ByteMap] = Map) -> None:
+        self._open_map = open_map
         with contextlib.ExitStack() as undo:
-            self._tags = Map(pins / "tags", U32.size, U32.size)
-            undo.callback(self._tags.close)
-            self._settings = Map(pins / "settings", U32.size, SETTINGS.size)
-            undo.callback(self._settings.close)
-            # Where this one cannot be read, tags stay all the same, and MACs are learned again.
-            self._where: Map | None = None
+            self._tags = self._opened(undo, pins / "tags", U32.size, U32.size)
+            self._settings = self._opened(undo, pins / "settings", U32.size, SETTINGS.size)
+            # Where this one cannot be read, taps keep their tags all the same, and their MACs are learnt again.
+            self._return_paths: ByteMap | None = None
             with contextlib.suppress(OSError):
-                self._where = Map(pins / "taps", U32.size, TAP.size)
-                undo.callback(self._where.close)
+                self._return_paths = self._opened(undo, pins / "taps", U32.size, TAP.size)
             self._open(pins, undo)
             self._close = undo.pop_all()
 
+    def _opened(
+        self, undo: contextlib.ExitStack, path: Path, key_size: int, value_size: int, *, per_cpu: bool = False
+    ) -> ByteMap:
+        opened = self._open_map(path, key_size, value_size, per_cpu=per_cpu)
+        undo.callback(opened.close)
+        return opened
+
     def _open(self, pins: Path, undo: contextlib.ExitStack) -> None:
-        """Opens what else there is."""
+        """Open the other maps, of which this class has none."""
 
     def close(self) -> None:
         self._close.close()
 
     def settings(self) -> Settings:
-        """The settings; zeros in a map that is new."""
+        """Return the settings; zeros where the map is new."""
         return Settings(*SETTINGS.unpack(self._settings.get(U32.pack(0)) or bytes(SETTINGS.size)))
 
     def write_settings(self, settings: Settings) -> None:
         self._settings.set(U32.pack(0), SETTINGS.pack(settings.host_ifindex, settings.next_tag, settings.build))
 
     def tags(self) -> dict[int, int]:
-        """ifindex → tag, of every tap that has one."""
-        found = ((key, self._tags.get(key)) for key in self._tags)
-        return {U32.unpack(key)[0]: U32.unpack(value)[0] for key, value in found if value is not None}
+        """Return the tag of every tap that has one, by the tap's ifindex."""
+        entries = ((key, self._tags.get(key)) for key in self._tags)
+        return {U32.unpack(key)[0]: U32.unpack(value)[0] for key, value in entries if value is not None}
 
     def tap(self, tag: int) -> ReturnPath:
-        """Where the answers of *tag* go; ifindex 0 when it has no tap."""
-        raw = None if self._where is None else self._where.get(U32.pack(tag))
+        """Return where answers with *tag* go; ifindex 0 when no tap has it."""
+        raw = None if self._return_paths is None else self._return_paths.get(U32.pack(tag))
         return ReturnPath(*TAP.unpack(raw or bytes(TAP.size)))
 
 
 class Maps(LastingMaps):
-    """All the maps below a pin directory.
+    """All maps of the programs.
 
-    :raises OSError: when one is missing, or is another build's.
+    :raises OSError: when one is missing, or belongs to another build.
     """
 
     def _open(self, pins: Path, undo: contextlib.ExitStack) -> None:
-        self._taps = Map(pins / "taps", U32.size, TAP.size)
-        undo.callback(self._taps.close)
-        self._counters = Map(pins / "counters", U32.size, COUNTERS.size, per_cpu=True)
-        undo.callback(self._counters.close)
-        self._guests = Map(pins / "guests", U32.size, GUEST_SIZE)
-        undo.callback(self._guests.close)
+        self._taps = self._opened(undo, pins / "taps", U32.size, TAP.size)
+        self._counters = self._opened(undo, pins / "counters", U32.size, COUNTERS.size, per_cpu=True)
+        self._guests = self._opened(undo, pins / "guests", U32.size, GUEST_SIZE)
 
     def add_tap(self, tag: int, ifindex: int, losses: int = 0) -> None:
-        """Gives the tap *ifindex* its *tag*. From here on its frames are counted, and answers find their way.
+        """Give the tap *ifindex* its *tag*. From now on its frames are counted, and answers reach it.
 
-        :param losses: how often it has lost its carrier: so a later daemon knows whether it still means the same.
+        :param losses: how often the tap has lost its carrier; by this a later daemon knows whether its holder is still
+            the same.
         """
         # In this order: tap_in must not pass a frame whose answer host_in could not return.
         self._counters.set(U32.pack(tag), bytes(COUNTERS.size))
@@ -181,43 +210,49 @@ class Maps(LastingMaps):
         self._tags.set(U32.pack(ifindex), U32.pack(tag))
 
     def remove_tap(self, tag: int, ifindex: int) -> None:
-        """Takes the tag away; what still comes with it is dropped."""
+        """Take the tag from its tap; the programs drop frames that still carry it."""
         self._tags.delete(U32.pack(ifindex))
         self._taps.set(U32.pack(tag), bytes(TAP.size))
         self._guests.delete(U32.pack(tag))
         self._counters.delete(U32.pack(tag))
 
     def write_losses(self, tag: int, losses: int) -> None:
-        """Takes note that the tap of *tag* has lost its carrier so often; from now on it is whoever holds it now."""
+        """Note how often the tap of *tag* has lost its carrier; the tag is its present holder's from now on."""
         self._taps.set(U32.pack(tag), TAP.pack(*astuple(evolve(self.tap(tag), losses=losses & MAX_LOSSES))))
 
     def learn(self, tag: int, known: ReturnPath) -> None:
-        """Lets *tag* have the guest's MAC that an earlier build has *known*, where the tap is the same.
+        """Take the MAC of a guest from an earlier build, unless this build has seen it or the tap is another one.
 
-        Where its own was not seen yet: a guest whose request was acknowledged waits, and until it sends again, no
-        answer would find it.
+        A guest whose request was acknowledged waits for the answer; without its MAC no answer would reach it before it
+        sends again.
+
+        :param known: the return path of *tag* in the earlier build.
         """
-        nobody = bytes(6)
+        unknown = bytes(6)
         entry = self.tap(tag)
-        if entry.ifindex == known.ifindex and entry.mac == nobody != known.mac:
+        if entry.ifindex == known.ifindex and entry.mac == unknown != known.mac:
             self._taps.set(U32.pack(tag), TAP.pack(known.ifindex, known.mac, entry.losses))
 
     def count_untagged(self) -> None:
-        """Makes the counters of tag 0, which is nobody's: frames that no tap can be made responsible for."""
+        """Make the counters of tag 0, which no tap has: they count the frames that belong to no tap."""
         if self._counters.get(U32.pack(0)) is None:
             self._counters.set(U32.pack(0), bytes(COUNTERS.size))
 
     def counters(self, tag: int) -> dict[Reason, int]:
-        """Frames by reason, over all CPUs; empty when *tag* has no tap."""
+        """Return the number of frames by reason, over all CPUs; empty when no tap has *tag*."""
         raw = self._counters.get(U32.pack(tag))
         if raw is None:
             return {}
         return dict(zip(Reason, map(sum, zip(*COUNTERS.iter_unpack(raw), strict=True)), strict=True))
 
     def sightings(self, tag: int) -> Sightings:
-        """What the guest of *tag* was seen doing; nothing when it has no tap."""
+        """Return what the programs saw the guest of *tag* do; nothing when no tap has *tag*."""
         raw = self._guests.get(U32.pack(tag)) or bytes(GUEST_SIZE)
-        found = zip(SIGHTINGS, SIGHTING.iter_unpack(raw[BUCKETS.size :]), strict=True)
+        entries = zip(SIGHTINGS, SIGHTING.iter_unpack(raw[BUCKETS.size :]), strict=True)
         return Sightings(
-            **{name: Sighting(frames, first / SECOND, last / SECOND) for name, (frames, first, last) in found if frames}
+            **{
+                name: Sighting(frames, first / SECOND, last / SECOND)
+                for name, (frames, first, last) in entries
+                if frames
+            }
         )

@@ -1,0 +1,100 @@
+"""Steering's and its guard's decisions, on a host in memory."""
+
+from __future__ import annotations
+
+import errno
+from unittest import mock
+
+import pytest
+
+from eve_meta.steering.path.guard import PERIOD
+from eve_meta.steering.taps.tags import QUARANTINE
+from eve_meta.values.problem import Problem
+from tests.contracts.fake_kernel import FakeHost
+from tests.contracts.steering_contract import SteeringContract
+
+
+@pytest.fixture
+def host() -> FakeHost:
+    return FakeHost()
+
+
+class TestOnAFakeKernel(SteeringContract):
+    """The contract, in memory."""
+
+
+def test_a_tag_is_free_again_after_its_quarantine(host: FakeHost) -> None:
+    with mock.patch("eve_meta.steering.taps.tags.MAX_TAG", 2):
+        steering, _ = host.start()
+        for name in ("vnet0", "vnet1"):
+            host.add_tap(name)
+        host.until(lambda: host.tags() == {"vnet0": 1, "vnet1": 2})
+        host.delete("vnet0")
+        host.add_tap("vnet2")
+        host.rest()
+        assert host.tags() == {"vnet1": 2}
+        assert "no tag is free" in steering.problems["vnet2"]
+        host.now += QUARANTINE
+        host.hold("vnet2")
+        host.until(lambda: host.tags() == {"vnet1": 2, "vnet2": 1})
+        assert steering.problems == {}
+
+
+def test_a_filter_that_cannot_be_attached_leaves_no_tag_and_is_a_problem(host: FakeHost) -> None:
+    host.add_tap("vnet0")
+    host.refused[host.ifindex("vnet0")] = errno.ENOMEM
+    steering, recorder = host.start()
+    assert recorder.calls == [("tap_appeared", "vnet0", 1), ("tap_gone", "vnet0", 1), ("taps_complete",)]
+    assert "cannot attach the filter" in steering.problems["vnet0"]
+    assert host.tags() == {}
+
+
+def test_a_filter_that_cannot_be_restored_is_tried_again(host: FakeHost) -> None:
+    host.add_tap("vnet0")
+    steering, recorder = host.start()
+    ifindex = host.ifindex("vnet0")
+    host.refused[ifindex] = errno.ENOMEM
+    host.delete_filter("vnet0")
+    host.until(lambda: "cannot attach the filter again" in steering.problems.get("vnet0", ""))
+    host.refused.clear()
+    host.run(PERIOD + 1)
+    assert (steering.problems, host.filters("vnet0")) == ({}, ["ours"])
+    assert recorder.of("restored") == [("filter", "vnet0")]
+
+
+def test_a_tap_that_went_before_its_message_is_read_gets_no_tag(host: FakeHost) -> None:
+    _, recorder = host.start()
+    host.add_tap("vnet0")
+    host.delete("vnet0")
+    host.rest()
+    assert recorder.of("tap_appeared") == []
+    host.add_tap("vnet1")
+    host.until(host.tags)
+    assert host.tags() == {"vnet1": 1}
+
+
+def test_a_start_that_fails_leaves_nothing(host: FakeHost) -> None:
+    host.add_tap("vnet0")
+    host.out_of_sockets = True
+    with pytest.raises(OSError, match="Too many"):
+        host.start()
+    assert host.leftovers() == []
+
+
+def test_a_second_daemon_does_not_start_and_changes_nothing(host: FakeHost) -> None:
+    host.add_tap("vnet0")
+    host.start()
+    with pytest.raises(Problem, match="another eve-meta runs"):
+        host.start()
+    assert (host.tags(), host.filters("vnet0"), host.missing()) == ({"vnet0": 1}, ["ours"], {})
+
+
+def test_a_guard_that_is_stopped_restores_nothing(host: FakeHost) -> None:
+    steering, recorder = host.start()
+    host.damage("rules")
+    host.run(0.1)  # the guard knows, and waits for the end of the changes
+    steering.stop()
+    host.run(PERIOD * 2)
+    assert recorder.of("restored") == []
+    assert host.leftovers() == []
+    assert host.reactor.getDelayedCalls() == []
