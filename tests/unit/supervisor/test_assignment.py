@@ -14,7 +14,7 @@ from eve_meta.supervisor.assignment import AT_ONCE, LONG, REST, Assignment
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.supervisor.tap_table import TapTable
 from eve_meta.values.domain import Domain
-from tests.unit.fake_inventory import FakeInventory
+from tests.contracts.fake_inventory import FakeInventory
 from tests.unit.turns import TurnClock
 
 WEB = Domain(uuid=UUID(int=1), name="web1")

@@ -26,7 +26,7 @@ from eve_meta.values.request_kind import RequestKind
 from eve_meta.wire.messages import PutNode, PutTap, RemoveTap, ToWorker
 from eve_meta.wire.password import Outcome
 from eve_meta.wire.requests import Row
-from tests.unit.fake_inventory import FakeInventory
+from tests.contracts.fake_inventory import FakeInventory
 
 CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
 KEYS = TokenKeys(bytes(32), UUID(int=7))
