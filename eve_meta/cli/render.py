@@ -15,6 +15,7 @@ from eve_meta.cli.known import NAME, complete_name, known_domains, with_lines
 from eve_meta.cli.options import config_option, domains_option
 from eve_meta.documents.document import SEED_BYTES, Document
 from eve_meta.documents.path import BadPath, normalise
+from eve_meta.documents.paths import rule_of
 from eve_meta.documents.tree import Tree
 from eve_meta.values.problem import Problem
 
@@ -74,6 +75,9 @@ def _print_document(name: str, tree: Tree, path: str) -> None:
         raise Problem(f"no path {path!r}: it has {error}") from None
     document = _find(tree, segments)
     if document is None:
+        rule = rule_of(segments)
+        if rule.methods and rule.source is None:
+            raise Problem(f"{name} reads nothing at {path}, which is for {b', '.join(rule.methods).decode()} (405)")
         raise Problem(f"{name} has nothing at {path} (404); {_listed(tree, segments)}")
     left = memoryview(document.render(os.urandom(SEED_BYTES)))
     while left:

@@ -243,7 +243,7 @@ TOKEN_PATH = next(rule.pattern for rule in PATHS if rule.action is Action.ISSUE_
 """Where guests get a session token."""
 
 REPORT_KINDS = frozenset(rule.kind for rule in PATHS if rule.action in (Action.TAKE_REPORT, Action.TAKE_PHONE_HOME))
-"""The kinds of what guests only report, where no document is."""
+"""The kinds of what guests post where there is nothing to read: no audit shows them as reads."""
 
 
 def rules_below(pattern: str) -> dict[str, PathRule]:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import Any
 
+from eve_meta.documents.paths import REPORT_KINDS
 from eve_meta.steering.taps.tap import Tap
 from eve_meta.supervisor.requests_seen import RequestsSeen
 from eve_meta.values.domain import Domain
@@ -19,9 +20,6 @@ GENERATIONS = 4
 
 MAX_REPORTS = 128
 """Reports of a guest that are kept, the latest: those of one boot of cloud-init. They take 60 KB at most."""
-
-_POSTED = frozenset({RequestKind.REPORT, RequestKind.PHONE_HOME})
-"""What guests post to; there is no document to read."""
 
 _FIRST_ERROR = 400
 """The first status of an answer that brings no document."""
@@ -123,7 +121,13 @@ class TapState:
         domain = self._domains.get(row.generation)
         fetch = (row.generation, row.kind)
         sound = self.tap.since <= row.first <= row.last <= now
-        if domain is None or row.status >= _FIRST_ERROR or not sound or fetch in self._fetched or row.kind in _POSTED:
+        if (
+            domain is None
+            or row.status >= _FIRST_ERROR
+            or not sound
+            or fetch in self._fetched
+            or row.kind in REPORT_KINDS
+        ):
             return None
         self._fetched[fetch] = None
         return domain

@@ -64,6 +64,13 @@ def test_a_path_with_nothing(run: Run, domains: Path, path: str, hint: str) -> N
     assert done.stderr.startswith(f"eve-meta: web1 has nothing at {path} (404); {hint}")
 
 
+@pytest.mark.parametrize(("path", "method"), [("/latest/api/token", "PUT"), ("/eve-meta/v1/report", "POST")])
+def test_a_path_where_nothing_is_read(run: Run, domains: Path, path: str, method: str) -> None:
+    done = run("render", "--domains", "domains.d", "web1", path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"eve-meta: web1 reads nothing at {path}, which is for {method} (405)\n"
+
+
 def test_a_path_that_is_none(run: Run, domains: Path) -> None:
     done = run("render", "--domains", "domains.d", "web1", "/%zz")
     assert done.stderr == "eve-meta: no path '/%zz': it has a '%' without two hexadecimal digits\n"
