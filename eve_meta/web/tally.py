@@ -167,7 +167,7 @@ class RequestTally:
     def take_times(self) -> list[Times]:
         """Return the durations that were added since the last call."""
         (taken, self._times) = (self._times, {})
-        return [times.told(tag, self._generations.get(tag, 0)) for tag, times in taken.items()]
+        return [histogram.times(tag, self._generations.get(tag, 0)) for tag, histogram in taken.items()]
 
     def _rows_of(self, tag: int, rows: dict[tuple[RequestKind, int], list[float]]) -> list[Row]:
         generation = self._generations.get(tag, 0)

@@ -1,7 +1,7 @@
-"""What a guest's cloud-init tells of its own boot: its webhook reporting and its phone_home.
+"""Reports in which a guest's cloud-init describes its own boot: the posts of its webhook reporting and of phone_home.
 
-Everything in it is a guest's word. It is kept for who looks at the guest's timeline, it decides nothing, and of each
-report only a few fields are taken, short ones, of printable ASCII.
+A report is a guest's claim. It is kept for whoever looks at the guest's timeline and decides nothing. Of each report
+only a few fields are kept, short ones, of printable ASCII.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from eve_meta.values.checks import check
 from eve_meta.values.text import is_printable, to_printable_ascii
 
 MAX_REPORT = 8 * 1024
-"""Bytes of a report: cloud-init's webhook sends 200, phone_home 2 KB with four host keys."""
+"""The most bytes of a report: cloud-init's webhook sends 200, phone_home 2 KB with four host keys."""
 
 MAX_NAME = 64
-"""Characters of a name; ``modules-final/config-scripts-user`` is among the long ones."""
+"""The most characters of a name; ``modules-final/config-scripts-user`` is among the long ones."""
 
 MAX_DESCRIPTION = 128
 
 MAX_FIELD = 1024
-"""Characters of a field of phone_home: an RSA host key of 4096 bits has 740."""
+"""The most characters of a field of phone_home: an RSA host key of 4096 bits has 740."""
 
 MAX_FIELDS = 32
-"""Fields that are looked at in a form."""
+"""The most fields of a form that are parsed."""
 
 PHONE_HOME_FIELDS = (
     "instance_id",
@@ -41,14 +41,14 @@ PHONE_HOME_FIELDS = (
     "pub_key_ecdsa",
     "pub_key_ed25519",
 )
-"""Those that cloud-init sends (``POST_LIST_ALL`` of its cc_phone_home.py), and the only ones that are kept."""
+"""The fields that cloud-init sends (``POST_LIST_ALL`` of its cc_phone_home.py). No others are kept."""
 
 OVERHEAD = 150
-"""Bytes that a report takes on its way to the supervisor beside its text."""
+"""Bytes that a report takes in a message to the supervisor beside its text."""
 
 
 class What(enum.Enum):
-    """What a report is of."""
+    """The event that a report describes."""
 
     START = "start"
     FINISH = "finish"
@@ -56,7 +56,7 @@ class What(enum.Enum):
 
 
 class Result(enum.Enum):
-    """How what it finished went (``cloudinit/reporting/events.py``)."""
+    """The outcome of what finished (``cloudinit/reporting/events.py``)."""
 
     SUCCESS = "SUCCESS"
     WARN = "WARN"
@@ -71,9 +71,9 @@ def _is_plain(text: Any, limit: int) -> bool:
 class BootReport:
     """A report.
 
-    :ivar at: when it came, in seconds of ``CLOCK_MONOTONIC``: a guest's own clock may say anything.
-    :ivar name: of what started or finished, as ``init-network/config-ssh``; "" for a phone_home.
-    :ivar fields: what a phone_home told.
+    :ivar at: when the report arrived, in seconds of ``CLOCK_MONOTONIC``: the guest's own clock may be anywhere.
+    :ivar name: the name of the step that started or finished, such as ``init-network/config-ssh``; "" for a phone_home.
+    :ivar fields: the fields of a phone_home.
     """
 
     at: float = field(validator=check("a time", lambda v: isinstance(v, float) and math.isfinite(v)))
@@ -91,13 +91,13 @@ class BootReport:
 
     @property
     def cost(self) -> int:
-        """Bytes that it takes on its way, roughly."""
+        """Roughly the bytes that the report takes in a message to the supervisor."""
         return OVERHEAD + len(self.name) + len(self.description) + sum(map(len, self.fields.values()))
 
 
 @frozen
 class TaggedReport:
-    """A report on its way: the guest of *tag* made it, in that one's *generation* (:mod:`eve_meta.wire.requests`)."""
+    """A report of the guest of *tag* in the tag's *generation* (:mod:`eve_meta.wire.requests`)."""
 
     tag: int
     generation: int
@@ -105,14 +105,14 @@ class TaggedReport:
 
 
 def read_report(body: bytes, at: float) -> BootReport:
-    """The report in *body*, as cloud-init's ``WebHookHandler`` posts it: JSON.
+    """Read a report from *body*, the JSON that cloud-init's ``WebHookHandler`` posts.
 
-    :raises ValueError: when it is none.
+    :raises ValueError: when *body* is no such report.
     """
     try:
-        told = json.loads(body)
-        name, what = told["name"], What(told["event_type"])
-        result = Result(told["result"]) if "result" in told else None
+        event = json.loads(body)
+        name, what = event["name"], What(event["event_type"])
+        result = Result(event["result"]) if "result" in event else None
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError("no report of cloud-init") from error
     if what is What.PHONE_HOME or not isinstance(name, str) or not name:
@@ -120,24 +120,24 @@ def read_report(body: bytes, at: float) -> BootReport:
     return BootReport(
         at=at,
         what=what,
-        name=_taken(name, MAX_NAME),
-        description=_taken(told.get("description"), MAX_DESCRIPTION),
+        name=_kept(name, MAX_NAME),
+        description=_kept(event.get("description"), MAX_DESCRIPTION),
         result=result,
     )
 
 
 def read_phone_home(body: bytes, at: float) -> BootReport:
-    """The report in *body*, as cloud-init's phone_home posts it: a form.
+    """Read a report from *body*, the form that cloud-init's phone_home posts.
 
-    :raises ValueError: when it is none.
+    :raises ValueError: when *body* is no such form.
     """
     form = parse_qsl(body.decode("ascii"), max_num_fields=MAX_FIELDS)
-    fields = {name: _taken(value.strip(), MAX_FIELD) for name, value in form if name in PHONE_HOME_FIELDS}
+    fields = {name: _kept(value.strip(), MAX_FIELD) for name, value in form if name in PHONE_HOME_FIELDS}
     if not fields:
         raise ValueError("no form of cloud-init")
     return BootReport(at=at, what=What.PHONE_HOME, fields=fields)
 
 
-def _taken(text: object, limit: int) -> str:
-    """Return what is kept of a field that a guest sent: its first *limit* characters, or "" where it is no string."""
+def _kept(text: object, limit: int) -> str:
+    """Return as much of a guest's field as is kept: its first *limit* characters, "" where it is no string."""
     return to_printable_ascii(text[:limit]) if isinstance(text, str) else ""

@@ -1,10 +1,10 @@
-"""What supervisor and worker tell each other over their socket pair.
+"""The channel between supervisor and worker: messages in frames over a socket pair.
 
-A frame is a length (32 bits), a message as one line of JSON, and a payload of bytes that need no decoding on the way: a
-domain, which the worker keeps as it is until its guest asks. Neither side waits for the other.
+A frame is a length (32 bits), a message as one line of JSON, and a payload of bytes that the channel does not decode,
+such as a domain, which the worker keeps as it is until its guest asks. Neither side waits for the other.
 
-The supervisor trusts nothing that a worker says: a guest may have taken it over. It reads small frames only, of known
-messages, and ends the worker for any other.
+The supervisor trusts no message of a worker, which may be compromised. It reads only small frames with known messages,
+and ends a worker that sends anything else.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from eve_meta.values.plain import make_converter
 from eve_meta.wire.messages import ToSupervisor, ToWorker
 
 MAX_TO_WORKER = 2 * MAX_USER_DATA + 1024 * 1024
-"""Bytes of a frame to the worker: a domain whose user data, in base64, is as large as it may be, and all else."""
+"""The most bytes of a frame to the worker: the largest user data in base64, and the rest of a domain."""
 
 MAX_TO_SUPERVISOR = 128 * 1024
-"""Bytes of a frame to the supervisor: :data:`eve_meta.wire.requests.MAX_ROWS` rows have 116 KiB;
-:data:`eve_meta.wire.messages.MAX_COUNTED_TAGS` tags with all names there are, and a number of ten digits for each, 230
-bytes a tag. A password has 1 KB."""
+"""The most bytes of a frame to the supervisor. :data:`eve_meta.wire.requests.MAX_ROWS` rows have 116 KiB; the counts of
+:data:`eve_meta.wire.messages.MAX_COUNTED_TAGS` tags have 230 bytes a tag where every name has a number of ten digits. A
+password has 1 KB."""
 
 CHANNEL_FD = 3
 FIRST_LISTENER_FD = 4
-"""The file descriptors that a worker is born with: its end of the socket pair, and from there on listening sockets."""
+"""The descriptors that a worker inherits: its end of the socket pair and, from the second on, listening sockets."""
 
 
 def _make_converter() -> cattrs.Converter:
@@ -51,9 +51,10 @@ class Channel(Int32StringReceiver):
     """One end of the socket pair.
 
     :param received: called with each message and its payload.
-    :param closed: called once, when the other end is gone or sent what no message is.
-    :param max_length: bytes of the longest frame to accept.
-    :param admit: told the bytes of each frame before anything is made of it; a frame that it does not admit is none.
+    :param closed: called once, when the other end has closed the connection or sent something that is no message.
+    :param max_length: the most bytes of a frame; a longer one ends the connection.
+    :param admit: called with the size of each frame in bytes before the frame is parsed; where it returns False, the
+        frame is dropped.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Channel(Int32StringReceiver):
         self._closed = closed
 
     def send(self, message: ToWorker | ToSupervisor, payload: bytes = b"") -> None:
-        """Sends *message*; it may be read later, but in order."""
+        """Send *message*. The other end reads messages later, in the order in which they were sent."""
         plain = _CONVERTER.unstructure(message, unstructure_as=ToWorker | ToSupervisor)
         self.sendString(json.dumps(plain).encode() + b"\n" + payload)  # type: ignore[no-untyped-call]
 
@@ -88,12 +89,12 @@ class Channel(Int32StringReceiver):
         self.abort()
 
     def abort(self) -> None:
-        """Ends the connection, now: to what is still to be sent the other end may never listen."""
+        """End the connection at once, unsent frames with it: the other end may never read them."""
         if self.transport is not None:
             cast(ITCPTransport, self.transport).abortConnection()
 
     def adopt(self, reactor: IReactorSocket, fd: int) -> None:
-        """Lets *reactor* read the socket *fd*, of which it makes a copy of its own."""
+        """Have *reactor* read the socket *fd*, of which it makes a copy."""
         reactor.adoptStreamConnection(fd, socket.AF_UNIX, _OneProtocol(self))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -101,7 +102,7 @@ class Channel(Int32StringReceiver):
 
 
 class _OneProtocol(ServerFactory):
-    """What the reactor wants where a connection is there already: a factory that gives its protocol."""
+    """The factory that the reactor wants for a connection that exists already: it gives that connection's protocol."""
 
     noisy = False
 

@@ -1,6 +1,6 @@
-"""What guests move instead of log lines: numbers by tag, under names from a closed set.
+"""The counters that guests' misbehaviour moves, in place of log lines: by tag, under names from a closed set.
 
-A guest chooses how fast these grow, never how many there are.
+A guest decides how fast its counters grow, never how many there are.
 """
 
 from __future__ import annotations
@@ -9,37 +9,37 @@ import enum
 
 
 class Drop(str, enum.Enum):
-    """Why a connection ended, or was never begun, other than by an answer and a close in good order."""
+    """The reasons why a connection was refused, or ended otherwise than by an answer and an orderly close."""
 
     REFUSED_CONNECTIONS = "refused_connections"
-    """The tap had as many connections as it may have."""
+    """The tap had as many connections as a tap may have."""
 
     MALFORMED = "malformed"
-    """No request that we take: every refusal by :mod:`eve_meta.web.request`, and a request that ends half-way."""
+    """The request was malformed: :mod:`eve_meta.web.request` refused it, or it ended half-way."""
 
     TIMEOUT = "timeout"
-    """A request, or the first byte of one, did not come in time."""
+    """A request, or its first byte, did not arrive in time."""
 
     SLOW_READER = "slow_reader"
-    """An answer was not taken off our hands in time."""
+    """The guest did not read its answer in time."""
 
     REVOKED = "revoked"
-    """The tag went, or means another domain now."""
+    """The tap is gone, or another domain was assigned to it."""
 
 
 class Note(str, enum.Enum):
-    """What is to be known of a request beside its status."""
+    """Facts about a request that its status does not show."""
 
     NO_TOKEN = "no_token"
-    """It had no session token: refused where they are required, and what would be where they are optional (AWS's
-    MetadataNoToken). Not counted where they are off."""
+    """The request had no session token. It was refused where tokens are required; where they are optional, it would be
+    refused if they were required (AWS's MetadataNoToken). Not counted where tokens are off."""
 
     INVALID_TOKEN = "invalid_token"
-    """Its session token has ended, is another guest's, or never was one."""
+    """The request's session token has expired, is another guest's, or never was one."""
 
     WRONG_HOST = "wrong_host"
-    """It was meant for somebody else (:mod:`eve_meta.web.hosts`)."""
+    """The request's Host names another server (:mod:`eve_meta.web.hosts`)."""
 
 
 NAMES = frozenset(name.value for kind in (Drop, Note) for name in kind)
-"""All names."""
+"""The names of all counters."""

@@ -12,15 +12,15 @@ from eve_meta.wire.boot_reports import TaggedReport
 from eve_meta.wire.password import Outcome
 
 MAX_COUNTED_TAGS = 500
-"""Tags in one :class:`Counts`; a worker that counted for more tells them in several."""
+"""The most tags in one :class:`Counts`; a worker that counted for more sends several."""
 
 
 @frozen(kw_only=True)
 class PutTap:
-    """The tap of *tag* and, as payload, its domain; without a payload its domain is unknown.
+    """Put the tap of *tag* into the table, with its domain as the payload; no payload means that the domain is unknown.
 
-    The other fields are the domain's, as :class:`eve_meta.web.table.Grants` has them, and the tag's *generation*
-    (:mod:`eve_meta.wire.requests`).
+    *tokens*, *token_key* and *password* are the domain's, as :class:`eve_meta.web.table.Grants` describes them;
+    *generation* is the tag's (:mod:`eve_meta.wire.requests`).
     """
 
     tag: int
@@ -34,44 +34,47 @@ class PutTap:
 
 @frozen(kw_only=True)
 class RemoveTap:
-    """The tap of *tag* is gone: close what is open for it."""
+    """Remove the tap of *tag*, which is gone, and close its connections."""
 
     tag: int
 
 
 @frozen(kw_only=True)
 class PutNode:
-    """What all applications of an EVE-OS node are told alike."""
+    """Replace the values that all applications of an EVE-OS node read alike."""
 
     node: Node
 
 
 @frozen(kw_only=True)
 class Begin:
-    """The table is complete: accept connections."""
+    """Accept connections: the table is complete."""
 
 
 @frozen(kw_only=True)
 class Drain:
-    """Another daemon follows: accept no more, answer what was asked, then say :class:`Drained`."""
+    """Accept no more connections, answer what has arrived, then send :class:`Drained`: another daemon follows."""
 
 
 @frozen(kw_only=True)
 class Drained:
-    """No guest is connected any more, or the time for that is over."""
+    """The worker has no connection any more, or its time to drain is over."""
 
 
 @frozen(kw_only=True)
 class CountsRequest:
-    """Say your counts now, under this number."""
+    """Send your counts now, under this number."""
 
     number: int
 
 
 @frozen(kw_only=True)
 class Counts:
-    """What happened since the last time: tag → what → how often. *number* is the report's that asked, 0 for none; all
-    else that there was to report came before."""
+    """The counts since the last such message: tag → name → how often.
+
+    *number* is that of the :class:`CountsRequest` that this answers, 0 for none. All else that the worker had to send
+    precedes this message.
+    """
 
     counts: Mapping[str, Mapping[str, int]]
     number: int = 0
@@ -79,24 +82,24 @@ class Counts:
 
 @frozen(kw_only=True)
 class Asked:
-    """What guests asked for since the last time: as payload, rows of :mod:`eve_meta.wire.requests`."""
+    """The requests since the last such message; the payload has rows of :mod:`eve_meta.wire.requests`."""
 
 
 @frozen(kw_only=True)
 class Timed:
-    """How long answers took since the last time: as payload, rows of :mod:`eve_meta.wire.latency`."""
+    """The durations of answers since the last such message; the payload has rows of :mod:`eve_meta.wire.latency`."""
 
 
 @frozen(kw_only=True)
 class SetPassword:
-    """The guest of *tag* posted, as payload, a password: keep it. One at a time for each tag."""
+    """Store the password in the payload, which the guest of *tag* posted. There is one at a time for each tag."""
 
     tag: int
 
 
 @frozen(kw_only=True)
 class PasswordDone:
-    """What became of the :class:`SetPassword` of *tag*. What the worker needs to know of it was said before."""
+    """The outcome of the :class:`SetPassword` of *tag*. A :class:`PutTap` with the password precedes this message."""
 
     tag: int
     outcome: Outcome
@@ -107,7 +110,7 @@ ToWorker = PutTap | RemoveTap | PutNode | Begin | Drain | CountsRequest | Passwo
 
 @frozen(kw_only=True)
 class BootReports:
-    """What guests reported of themselves since the last time."""
+    """The reports of guests' cloud-init since the last such message."""
 
     reports: tuple[TaggedReport, ...]
 

@@ -1,12 +1,12 @@
-"""What guests asked for: how often, first and last, by a kind of what it was and the status of the answer.
+"""Rows about the requests of guests: how often and when, by kind of request and status of the answer.
 
-A kind says to which kind of document a path leads; none holds a byte that a guest sent. Workers gather requests
-(:mod:`eve_meta.web.tally`) and send rows of a fixed size; the supervisor keeps them by tap
+Workers gather requests (:mod:`eve_meta.web.tally`) and send rows of a fixed size; the supervisor keeps them by tap
 (:mod:`eve_meta.supervisor.requests_seen`). All times are seconds of ``CLOCK_MONOTONIC``, which is one clock for all
 processes of a host.
 
-A tag may mean one domain and then another. Its *generation* counts that, so that what the guest of the one did is never
-taken for the other's: the supervisor gives the number, a worker tells it with whatever it tells.
+A tap may have one domain and later another. The tag's *generation* counts them, so that the requests of one domain's
+guest are never taken for those of the other's: the supervisor sets the number, and a worker sends it along with all
+that it counts for the tag.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from eve_meta.values.request_kind import RequestKind
 
 
 class Row(NamedTuple):
-    """The guest of *tag* got an answer of *status* to what *kind* says *number* times: at *first*, and at *last*.
+    """*number* requests of one *kind* by the guest of *tag*, all answered with *status*.
 
-    *generation* is the tag's then.
+    :ivar first: the time of the first of them.
+    :ivar last: the time of the last of them.
+    :ivar generation: the tag's generation when they were answered.
     """
 
     tag: int
@@ -42,26 +44,26 @@ _ROW = struct.Struct("=HBHIddI")
 _STATUSES = frozenset(status.value for status in HTTPStatus)
 
 MAX_ROWS = 4096
-"""Rows told at once: 116 KiB."""
+"""The most rows in one payload: 116 KiB."""
 
 MAX_COUNT = 2**32 - 1
-"""The largest count that a row holds."""
+"""The largest number that a row holds."""
 
 
 def pack(rows: Iterable[Row]) -> Iterator[bytes]:
-    """*rows* as bytes, :data:`MAX_ROWS` at a time."""
+    """Pack *rows* into payloads of :data:`MAX_ROWS` rows at most."""
     remaining = iter(rows)
-    while piece := list(islice(remaining, MAX_ROWS)):
+    while chunk := list(islice(remaining, MAX_ROWS)):
         yield b"".join(
             _ROW.pack(row.tag, _INDEX[row.kind], row.status, row.number, row.first, row.last, row.generation)
-            for row in piece
+            for row in chunk
         )
 
 
 def unpack(packed: bytes) -> list[Row]:
-    """The rows in *packed*, which a guest may have made: whatever may be wrong with their times.
+    """Unpack a payload, which a compromised worker may have made. The times in it are not checked.
 
-    :raises ValueError: when it is not what :func:`pack` gives.
+    :raises ValueError: when *packed* is nothing that :func:`pack` yields.
     """
     if len(packed) % _ROW.size or len(packed) > MAX_ROWS * _ROW.size:
         raise ValueError(f"expected up to {MAX_ROWS} rows of {_ROW.size} bytes, got {len(packed)} bytes")

@@ -98,8 +98,8 @@ def test_rows_about_another_workers_guest_count_for_nothing_and_are_passed_on_as
 def test_latencies_are_kept_for_the_domain(scene: Scene) -> None:
     histogram = Histogram()
     histogram.add(0.0002)
-    scene.tallies.timed(0, [histogram.told(1, 0)])  # the other worker's tap
-    scene.tallies.timed(1, [histogram.told(1, 0), histogram.told(1, 5), histogram.told(99, 0)])
+    scene.tallies.timed(0, [histogram.times(1, 0)])  # the other worker's tap
+    scene.tallies.timed(1, [histogram.times(1, 0), histogram.times(1, 5), histogram.times(99, 0)])
     one = scene.tap(1)
     assert sum(one.times.buckets) == 1
     one.assign(DB, scene.clock.seconds())

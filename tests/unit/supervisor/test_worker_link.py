@@ -164,7 +164,7 @@ def test_rows_of_requests_come_unchanged_and_broken_ones_are_distrusted(scene: S
 def test_rows_of_latencies_come_unchanged_and_broken_ones_are_distrusted(scene: Scene) -> None:
     histogram = Histogram()
     histogram.add(0.0002)
-    times = [histogram.told(7, 0)]
+    times = [histogram.times(7, 0)]
     for packed in pack_times(times):
         scene.send("Timed", packed)
     assert (scene.times, scene.distrusted) == ([times], [])

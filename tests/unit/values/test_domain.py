@@ -1,4 +1,4 @@
-"""Values refuse what no guest could use, where they are made."""
+"""A domain and its parts refuse, when they are made, whatever no guest could use."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from eve_meta.values.nic import Nic
         (Ec2, {"block_device_mapping": {"a/b": "vda"}}, "block_device_mapping"),
     ],
 )
-def test_refused(kind: type, values: dict[str, Any], field: str | None) -> None:
+def test_a_value_that_no_guest_could_use_is_refused(kind: type, values: dict[str, Any], field: str | None) -> None:
     with pytest.raises(BadValue, match="expected") as caught:
         kind(**values)
     assert caught.value.field == field
 
 
-def test_secrets_do_not_show() -> None:
+def test_secrets_are_not_in_the_repr_of_a_domain() -> None:
     files = (File(path="/etc/key", content=b"hunter2"),)
     domain = Domain(name="a", user_data=b"hunter2", vendor_data={"password": "hunter2"}, files=files)
     assert "hunter2" not in repr(domain)
 
 
-def test_cpus_are_told_in_order_once() -> None:
+def test_dedicated_cpus_are_sorted_and_unique() -> None:
     assert Domain(name="a", dedicated_cpus=(3, 2, 3)).dedicated_cpus == (2, 3)
 
 

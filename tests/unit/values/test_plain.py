@@ -1,4 +1,4 @@
-"""Values go out as plain data and come back; plain data that is wrong is told where and why, all of it at once."""
+"""Values become plain data and come back; every mistake in plain data is found at once, with its place and reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONVERTER = make_converter()
 
 
 def wrong(plain: Any, kind: Any = Domain) -> list[str]:
-    """What is wrong with *plain*, "field: message" each."""
+    """Return what is wrong with *plain*, each as "field: message"."""
     with pytest.raises(BaseValidationError) as caught:
         CONVERTER.structure(plain, kind)
     return [f"{fault.field}: {fault.message}" for fault in faults(caught.value)]
@@ -35,7 +35,7 @@ def test_every_domain_survives_json(domain: Domain, eve: Application | None) -> 
     assert CONVERTER.structure(json.loads(text), Domain) == domain
 
 
-def test_siblings_that_are_wrong_are_all_told() -> None:
+def test_every_mistake_among_siblings_is_found() -> None:
     nic = {"mac": "zz", "mtu": 5, "vlan": 4095, "subnets": [{"type": "ipv4"}, {"type": "ipv5"}]}
     assert wrong({"name": "", "hostname": "-", "launch_index": -1, "nics": [nic]}) == [
         "name: expected 1..255 printable characters, got ''",
@@ -81,11 +81,11 @@ def test_siblings_that_are_wrong_are_all_told() -> None:
         ),
     ],
 )
-def test_what_is_wrong(plain: dict[str, Any], message: str) -> None:
+def test_a_mistake_is_named_with_its_place(plain: dict[str, Any], message: str) -> None:
     assert wrong(plain) == [message]
 
 
-def test_a_value_of_a_megabyte_is_quoted_in_a_line() -> None:
+def test_a_value_of_a_megabyte_is_quoted_in_one_short_line() -> None:
     (message,) = wrong({"name": "x" * 1_000_000})
     assert len(message) < 200
 

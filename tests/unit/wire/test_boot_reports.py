@@ -1,4 +1,4 @@
-"""What guests say of their own boot: what is taken of it, and what no guest brings about by it."""
+"""Reports of guests' cloud-init: which fields are kept, and what no report can cause."""
 
 from __future__ import annotations
 
@@ -32,26 +32,27 @@ PHONE_HOME = "/eve-meta/v1/phone-home"
 GOOD = {"name": "init-network", "description": "d", "event_type": "finish", "origin": "cloudinit", "timestamp": 1.5}
 
 
-def told(**changed: Any) -> bytes:
+def report_body(**changed: Any) -> bytes:
+    """Return the body of a good report, but for what is *changed*."""
     return json.dumps({**GOOD, **changed}).encode()
 
 
-def test_what_cloud_init_reports() -> None:
-    assert read_report(told(result="WARN"), 5.0) == BootReport(
+def test_a_report_of_cloud_init_is_read() -> None:
+    assert read_report(report_body(result="WARN"), 5.0) == BootReport(
         at=5.0, what=What.FINISH, name="init-network", description="d", result=Result.WARN
     )
-    assert read_report(told(event_type="start"), 5.0).result is None
+    assert read_report(report_body(event_type="start"), 5.0).result is None
 
 
-def test_what_a_phone_home_tells() -> None:
-    found = read_phone_home(b"pub_key_rsa=ssh-rsa+AAAA%2B%3D+root%40vm%0A&hostname=vm&other=x", 5.0)
-    assert found.fields == {"pub_key_rsa": "ssh-rsa AAAA+= root@vm", "hostname": "vm"}
+def test_a_phone_home_of_cloud_init_is_read() -> None:
+    report = read_phone_home(b"pub_key_rsa=ssh-rsa+AAAA%2B%3D+root%40vm%0A&hostname=vm&other=x", 5.0)
+    assert report.fields == {"pub_key_rsa": "ssh-rsa AAAA+= root@vm", "hostname": "vm"}
 
 
-def test_no_escape_sequence_gets_through_and_nothing_long() -> None:
-    found = read_report(told(name="\x1b[2J" + "n" * 500, description="\u202e\ud800ä\n" + "d" * 500), 5.0)
-    assert found.name == "?[2J" + "n" * (MAX_NAME - 4)
-    assert found.description == "????" + "d" * (MAX_DESCRIPTION - 4)
+def test_escape_sequences_are_replaced_and_long_texts_cut() -> None:
+    report = read_report(report_body(name="\x1b[2J" + "n" * 500, description="\u202e\ud800ä\n" + "d" * 500), 5.0)
+    assert report.name == "?[2J" + "n" * (MAX_NAME - 4)
+    assert report.description == "????" + "d" * (MAX_DESCRIPTION - 4)
     assert read_phone_home(b"fqdn=%1b%00" + b"x" * 5000, 5.0).fields == {"fqdn": "??" + "x" * (MAX_FIELD - 2)}
 
 
@@ -65,28 +66,28 @@ def test_no_escape_sequence_gets_through_and_nothing_long() -> None:
         b"\xff",
         b"[" * MAX_REPORT,
         b"1" * MAX_REPORT,
-        told(event_type="phone-home"),
-        told(event_type=["start"]),
-        told(event_type=None),
-        told(name=""),
-        told(name=7),
-        told(result="GREAT"),
-        told(result={}),
+        report_body(event_type="phone-home"),
+        report_body(event_type=["start"]),
+        report_body(event_type=None),
+        report_body(name=""),
+        report_body(name=7),
+        report_body(result="GREAT"),
+        report_body(result={}),
     ],
 )
-def test_what_is_no_report(body: bytes) -> None:
-    with pytest.raises(ValueError):  # whatever it says
+def test_a_body_that_is_no_report_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError):
         read_report(body, 5.0)
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"x=y", b"&" * 100, b"fqdn=x&" * 100])
-def test_what_is_no_form(body: bytes) -> None:
-    with pytest.raises(ValueError):  # whatever it says
+def test_a_body_that_is_no_form_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError):
         read_phone_home(body, 5.0)
 
 
 @given(st.binary(max_size=300) | st.builds(json.dumps, st.recursive(st.none() | st.text(), st.lists)).map(str.encode))
-def test_no_bytes_raise_anything_else(body: bytes) -> None:
+def test_bytes_are_read_or_raise_a_value_error(body: bytes) -> None:
     for read in (read_report, read_phone_home):
         with contextlib.suppress(ValueError):
             assert isinstance(read(body, 5.0), BootReport)
@@ -103,7 +104,7 @@ def test_no_bytes_raise_anything_else(body: bytes) -> None:
         {"fields": {"fqdn": "x" * (MAX_FIELD + 1)}},
     ],
 )
-def test_a_worker_that_was_taken_over_gets_nothing_else_through(wrong: dict[str, Any]) -> None:
+def test_a_compromised_worker_cannot_send_other_values(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         BootReport(**{"at": 5.0, "what": What.START, "name": "n", **wrong})
 
@@ -119,27 +120,27 @@ def post(path: str, body: bytes, *, method: str = "POST", entry: Any = None) -> 
 
 
 def test_reports_are_posted_to_their_paths() -> None:
-    assert post(REPORT, told()).what is What.FINISH
+    assert post(REPORT, report_body()).what is What.FINISH
     assert post(PHONE_HOME, b"hostname=vm").what is What.PHONE_HOME
     assert post(REPORT, b"hostname=vm").status == 400
-    assert post(PHONE_HOME, told()).status == 400
-    assert post(REPORT, told(x="x" * MAX_REPORT)).status == 413
+    assert post(PHONE_HOME, report_body()).status == 400
+    assert post(REPORT, report_body(x="x" * MAX_REPORT)).status == 413
     for path in ("/eve-meta", "/eve-meta/v1", "/eve-meta/v1/report/x", "/eve-meta/v2/report", "/eve-meta/v1/else"):
-        assert post(path, told()).status == 404
+        assert post(path, report_body()).status == 404
     for method in ("GET", "HEAD", "PUT", "DELETE"):
         refused = post(REPORT, b"", method=method)
         assert (refused.status, refused.extra) == (405, "Allow: POST\r\n")
 
 
-def test_whoever_needs_a_token_needs_one_here_too() -> None:
-    assert post(REPORT, told(), entry=known(tokens=TokenPolicy.REQUIRED)).status == 401
+def test_a_guest_that_needs_a_token_needs_one_for_reports_too() -> None:
+    assert post(REPORT, report_body(), entry=known(tokens=TokenPolicy.REQUIRED)).status == 401
 
 
-def test_a_guest_whose_domain_is_unknown_reports_nothing() -> None:
-    assert post(REPORT, told(), entry=UNKNOWN).status == 404
+def test_a_guest_whose_domain_is_unknown_cannot_report() -> None:
+    assert post(REPORT, report_body(), entry=UNKNOWN).status == 404
 
 
-def test_a_guest_that_reports_without_end_is_told_so_and_takes_nothing_from_others() -> None:
+def test_a_guest_that_reports_without_end_is_refused_and_takes_nothing_from_others() -> None:
     began: list[None] = []
     reports = GuestReports(lambda: began.append(None))
     one = BootReport(at=5.0, what=What.START, name="n")
@@ -154,11 +155,11 @@ def test_a_guest_that_reports_without_end_is_told_so_and_takes_nothing_from_othe
     assert reports.add(1, 0, one)
 
 
-def test_a_worker_keeps_what_is_posted_for_the_supervisor() -> None:
+def test_a_worker_keeps_posted_reports_for_the_supervisor() -> None:
     answering = make_answering(Clock())
     answering.requests.begin(7, 3)
     guest = Guest(answering)
-    body = told()
+    body = report_body()
     head = f"POST {REPORT} HTTP/1.1\r\nHost: 169.254.169.254\r\nContent-Length: {len(body)}\r\n\r\n"
     guest.send(head.encode() + body)
     assert guest.answers[0].status == 204

@@ -1,4 +1,4 @@
-"""What supervisor and worker tell each other, and what a worker that a guest took over may try."""
+"""Messages between supervisor and worker, and what a compromised worker may send."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from eve_meta.wire.password import Outcome
 
 
 class End:
-    """One end of a channel, and what came out of it."""
+    """One end of a channel, and the messages that it received."""
 
     def __init__(self, max_length: int = MAX_TO_SUPERVISOR) -> None:
         self.received: list[tuple[ToWorker | ToSupervisor, bytes]] = []
@@ -77,7 +77,7 @@ MESSAGES: list[ToWorker | ToSupervisor] = [
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
 @pytest.mark.parametrize("payload", [b"", b"{}", b"line\nline\n\x00\xff"], ids=["none", "json", "binary"])
-def test_what_is_sent_is_received(message: ToWorker | ToSupervisor, payload: bytes) -> None:
+def test_a_message_that_is_sent_is_received_unchanged(message: ToWorker | ToSupervisor, payload: bytes) -> None:
     sender, receiver = End(), End()
     sender.channel.send(message, payload)
     for byte in sender.transport.value():
@@ -116,7 +116,7 @@ def frame(content: bytes) -> bytes:
     ],
     ids=repr,
 )
-def test_a_worker_that_says_what_is_no_message_is_cut_off(content: bytes) -> None:
+def test_a_worker_that_sends_no_known_message_is_cut_off(content: bytes) -> None:
     end = End()
     end.feed(frame(content))
     assert end.received == []
@@ -130,7 +130,7 @@ def test_a_worker_that_announces_a_frame_too_large_is_cut_off_before_it_is_read(
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_at_all_raise(data: bytes) -> None:
+def test_no_bytes_raise_an_exception(data: bytes) -> None:
     end = End()
     end.feed(frame(data))
     assert end.received == []
@@ -138,7 +138,7 @@ def test_no_bytes_at_all_raise(data: bytes) -> None:
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists, max_leaves=5))
-def test_no_json_at_all_raises(value: object) -> None:
+def test_no_json_raises_an_exception(value: object) -> None:
     for content in (
         json.dumps(value),
         json.dumps({"message": value}),
@@ -150,13 +150,13 @@ def test_no_json_at_all_raises(value: object) -> None:
         assert end.transport.disconnecting
 
 
-def test_no_password_is_in_what_a_message_shows_of_itself() -> None:
+def test_secrets_are_not_in_the_repr_of_a_message() -> None:
     message = PutTap(tag=7, tap="vnet0", since=1.0, token_key=b"key", password="secret")
     assert "secret" not in repr(message)
     assert "b'key'" not in repr(message)
 
 
-def test_the_end_of_the_other_side_is_told_once() -> None:
+def test_closed_is_called_once_when_the_other_end_goes() -> None:
     end = End()
     end.channel.connectionLost()
     assert end.closed == 1
@@ -173,7 +173,7 @@ def test_the_end_of_the_other_side_is_told_once() -> None:
         {"else": 1},
     ],
 )
-def test_a_report_that_no_sound_worker_tells_ends_the_channel(wrong: dict[str, object]) -> None:
+def test_a_report_that_no_sound_worker_sends_ends_the_channel(wrong: dict[str, object]) -> None:
     report = {"at": 5.0, "what": "start", "name": "n", **wrong}
     plain = {"message": "BootReports", "reports": [{"tag": 1, "generation": 0, "report": report}]}
     frame = json.dumps(plain).encode() + b"\n"
