@@ -12,12 +12,16 @@ supervisor another 4 MB of resident memory for what is a few questions.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorUNIX, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
@@ -141,3 +145,30 @@ class AdminFactory(Factory):
 
     def buildProtocol(self, addr: object) -> AdminProtocol:
         return AdminProtocol(self._answers, self._events)
+
+
+@contextlib.contextmanager
+def admin_socket(reactor: IReactorUNIX, path: Path, factory: AdminFactory) -> Iterator[None]:
+    """Listen on the socket *path* for root alone; remove it when the context ends.
+
+    :raises Problem: when another daemon answers there, or when that is impossible.
+    """
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)  # a daemon that died left it
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise Problem(f"cannot use the admin socket {path}: {error.strerror}") from None
+        else:
+            raise Problem(f"another eve-meta answers on {path}: stop it, or give this one another [admin] socket")
+    try:
+        reactor.listenUNIX(str(path), factory, mode=0o600)
+    except CannotListenError as error:
+        raise Problem(f"cannot listen on the admin socket {path}: {error.socketError.strerror}") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from eve_meta.admin.answers import answers
-from eve_meta.admin.server import AdminFactory
+from eve_meta.admin.server import AdminFactory, admin_socket
 from eve_meta.config import MAX_WORKERS, Config, load_config, split_address
 from eve_meta.daemon.directories import held, run_directory
 from eve_meta.daemon.handover import HandOver
@@ -105,7 +105,7 @@ def serve(config: Config) -> None:
             config=config,
             in_thread=_in_thread,
         )
-        _listen_admin(config, AdminFactory(admin_answers, supervisor.events), undo)
+        undo.enter_context(admin_socket(reactor, config.admin.socket, AdminFactory(admin_answers, supervisor.events)))
         _begin_audit(config, supervisor, undo)
         _listen_metrics(config, supervisor, steering, inventory)
         undo.callback(hand_over.take_down_unless_done)
@@ -151,26 +151,6 @@ def _worker_config(config: Config) -> WorkerConfig:
         hop_limit=config.web.hop_limit,
         hosts=config.web.hosts,
     )
-
-
-def _listen_admin(config: Config, factory: AdminFactory, undo: contextlib.ExitStack) -> None:
-    path = config.admin.socket
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)  # left by a daemon that died
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise Problem(f"cannot use the admin socket {path}: {error.strerror}") from None
-        else:
-            raise Problem(f"another eve-meta answers on {path}: stop it, or give this one another [admin] socket")
-    try:
-        reactor.listenUNIX(str(path), factory, mode=0o600)
-    except CannotListenError as error:
-        raise Problem(f"cannot listen on the admin socket {path}: {error.socketError.strerror}") from None
-    undo.callback(path.unlink, missing_ok=True)
 
 
 def _begin_audit(config: Config, supervisor: Supervisor, undo: contextlib.ExitStack) -> None:
