@@ -1,4 +1,4 @@
-"""``eve-meta check``: is everything that a person wrote right?"""
+"""``eve-meta check``: are the configuration and the domain files correct?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import attrs
 import click
 
-from eve_meta.cli.options import PATH, config_option, read_directory
+from eve_meta.cli.known import read_directory
+from eve_meta.cli.options import PATH, config_option
 from eve_meta.config import DEFAULT_PATH, load_config
 from eve_meta.inventory.files.domain_file import DomainFile
 from eve_meta.inventory.source import InventoryProblem
@@ -24,16 +25,16 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES, short_help="Check the configuration and all domain files.")
+@click.command(epilog=EXAMPLES)
 @click.argument("directory", metavar="[DIR]", type=PATH, required=False)
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")
 @click.pass_context
 def check(ctx: click.Context, directory: Path | None, config: Path | None, as_json: bool) -> None:
-    """Say everything that is wrong in the configuration and in all domain files, each with its line.
+    """Print every error in the configuration and in all domain files, each with its file and line.
 
-    DIR is the directory of domain files; the configuration says which, if it is not given. The exit status is 1 when
-    anything is wrong. Warnings alone leave it 0.
+    DIR is the directory of domain files; without it, the one that the configuration names. The exit status is 1 if
+    anything is wrong; warnings alone leave it 0.
     """
     path = config or DEFAULT_PATH
     configured = None
@@ -45,11 +46,11 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
         problems += [InventoryProblem(file=str(path), message=line) for line in lines]
     directory = directory or configured
     files: Mapping[str, DomainFile] = {}
-    # A broken configuration does not say where the files are.
+    # A broken configuration does not tell where the files are.
     if directory is not None:
-        found = read_directory(directory)
-        problems += found.problems
-        files = found.files
+        read = read_directory(directory)
+        problems += read.problems
+        files = read.files
     errors = [problem for problem in problems if not problem.warning]
     good = len(files.keys() - {problem.file for problem in errors})
     if as_json:
@@ -64,5 +65,5 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
     ctx.exit(1 if errors else 0)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""``eve-meta completion``: the shell completes commands, options and the names of domains."""
+"""``eve-meta completion``: let the shell complete commands, options, and the names of domains and taps."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES, short_help="Print the shell's completion script.")
+@click.command(epilog=EXAMPLES)
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the script that makes SHELL complete eve-meta's commands, options and domains."""
+    """Print the script that makes the shell complete eve-meta's commands, options, and names of domains and taps.
+
+    A new shell reads the script from the place that the examples show.
+    """
     program = "eve-meta"
     completer = get_completion_class(shell)
     if completer is None:
-        raise Problem(f"this version of click does not know {shell}")
+        raise Problem(f"the installed version of click has no completion for {shell}")
     click.echo(completer(ctx.find_root().command, {}, program, "_EVE_META_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""``eve-meta doctor``: can this host run the daemon, and does anything stand in its way?"""
+"""``eve-meta doctor``: can this host run the daemon, and does anything interfere?"""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES, short_help="Check that this host can run the daemon.")
+@click.command(epilog=EXAMPLES)
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, for programs.")
 @click.pass_context
 def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
-    """Look at this host before anything is wrong: kernel, packages, and who else deals with its taps.
+    """Examine this host: its kernel, its packages, and other programs that handle the taps of its guests.
 
-    Nothing is changed: what has to be tried is tried in a network namespace that is gone afterwards, also while the
-    daemon runs. Each line is "ok", "warning" (it may do harm) or "wrong" (guests get no metadata), and what is not ok
-    names the command that mends it. The exit status is 1 when anything is wrong. Needs root.
+    Nothing on the host is changed, and the daemon may run meanwhile: what must be tried is tried in a temporary network
+    namespace. Each line begins with "ok", "warning" (this may do harm) or "wrong" (guests get no metadata); below a
+    line that is not ok is the command that fixes it. The exit status is 1 if anything is wrong. Needs root.
     """
     findings: list[Finding] = []
     for finding in _findings(config):
@@ -43,7 +43,7 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
         if not as_json:
             click.echo(f"{finding.state.value:<8} {finding.check}: {finding.text}")
             if finding.mend:
-                click.echo(f"{'':<8} mend it: {finding.mend}")
+                click.echo(f"{'':<8} fix it: {finding.mend}")
     bad = any(finding.state is State.WRONG for finding in findings)
     if as_json:
         shown = [attrs.asdict(finding) | {"state": finding.state.value} for finding in findings]
@@ -58,8 +58,8 @@ def _findings(path: Path | None) -> Iterator[Finding]:
     except Problem as problem:
         yield wrong("configuration", str(problem).splitlines()[0], f"eve-meta check --config {path or DEFAULT_PATH}")
     else:
-        there = path or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
-        yield ok("configuration", str(there) if there else "there is no file: everything is at its default")
+        read = path or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+        yield ok("configuration", str(read) if read else "there is no file: everything is at its default")
     yield _user()
     if config.inventory.libvirt:
         yield _libvirt()
@@ -76,5 +76,5 @@ def _user() -> Finding:
 
 def _libvirt() -> Finding:
     if find_spec("libvirt") is None:
-        return wrong("libvirt", "[inventory] libvirt is set, and Python finds no libvirt module", install("libvirt"))
-    return ok("libvirt", "Python finds its module")
+        return wrong("libvirt", "[inventory] libvirt is set, but Python finds no libvirt module", install("libvirt"))
+    return ok("libvirt", "Python finds the libvirt module")

@@ -1,4 +1,4 @@
-"""``eve-meta events``: what happens on this host."""
+"""``eve-meta events``: what happens to taps, domains and guests on this host."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ Examples:
   eve-meta events --json | jq 'select(.event == "first-fetch")'
 """
 
-_OWN = ("time", "event", "tap", "tag", "ifindex", "uuid", "name")
+_SHOWN_APART = ("time", "event", "tap", "tag", "ifindex", "uuid", "name")
 
 
-@click.command(epilog=EXAMPLES, short_help="Show what happens: taps, domains, first reads, refusals.")
-@click.option("--follow", "-f", "following", is_flag=True, help="Go on, and show each event as it happens.")
-@click.option("--json", "as_json", is_flag=True, help="Print each as a line of JSON, for programs.")
+@click.command(epilog=EXAMPLES)
+@click.option(
+    "--follow", "-f", "following", is_flag=True, help="Keep running, and show each further event as it happens."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON, for programs.")
 @config_option
 def events(following: bool, as_json: bool, config: Path | None) -> None:
-    """Show the latest thousand events of the daemon, the oldest first.
+    """Show the daemon's latest events, a thousand at most, the oldest first.
 
-    Taps appear and go, their domains are found and lost, a domain reads a document for the first time, guests are
-    refused (a sample), a piece of the way is mended, a worker starts.
+    Events are: a tap appears or goes; the domain behind a tap becomes known or unknown; a domain reads a document for
+    the first time; guests are refused (only a sample is shown); a removed piece of the guests' path to the daemon is
+    restored; a worker starts. Needs root and a running daemon.
     """
     path = load_config(config).admin.socket
     for event in follow(path) if following else ask(path, EVENTS):
@@ -41,7 +44,9 @@ def events(following: bool, as_json: bool, config: Path | None) -> None:
 
 
 def _line(event: Mapping[str, Any]) -> str:
-    """*event* for people."""
-    who = [str(event[name]) for name in ("tap", "name") if event.get(name) is not None]
-    more = [f"{name}={value}" for name, value in event.items() if name not in _OWN]
-    return escape_unprintable(f"{event['time']}  {event['event']:<14}  {' '.join(who):<24}  {' '.join(more)}".rstrip())
+    """Return *event* as a line for people."""
+    subject = [str(event[name]) for name in ("tap", "name") if event.get(name) is not None]
+    more = [f"{name}={value}" for name, value in event.items() if name not in _SHOWN_APART]
+    return escape_unprintable(
+        f"{event['time']}  {event['event']:<14}  {' '.join(subject):<24}  {' '.join(more)}".rstrip()
+    )

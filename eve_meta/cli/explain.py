@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 
 from eve_meta.cli.gather import gather
-from eve_meta.cli.known import NAME, complete_name
-from eve_meta.cli.options import config_option
+from eve_meta.cli.options import config_option, name_argument
 from eve_meta.explain.report import any_wrong, plain, steps
 from eve_meta.explain.steps import State, Step
 from eve_meta.values.text import escape_unprintable
@@ -23,7 +22,7 @@ STYLES = {
 }
 
 WIDEST = 120
-"""Columns of a line, however wide the terminal is: longer ones are hard to read."""
+"""The most columns of a line, however wide the terminal is: longer lines are hard to read."""
 
 EXAMPLES = """\
 \b
@@ -34,16 +33,17 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES, short_help="Say why a guest does, or doesn't, get its metadata.")
-@click.argument("name", metavar=NAME, shell_complete=complete_name)
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for programs.")
+@click.command(epilog=EXAMPLES)
+@name_argument
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for programs.")
 @config_option
 @click.pass_context
 def explain(ctx: click.Context, name: str, as_json: bool, config: Path | None) -> None:
-    """Go along the whole way from a guest to its metadata, and say of each step whether it is right.
+    """Follow the whole path from a guest to its metadata, and show of each step whether it is right.
 
-    What is wrong has the command below it that mends it. The last step is the datasource that cloud-init will choose in
-    this guest, as far as its machine tells. The exit status is 1 when a step is wrong.
+    The argument is the domain's name, its uuid, or its tap. Each step is "ok", "wrong" or "unknown"; below a step that
+    is wrong is the command that fixes it. The last step is the datasource that cloud-init will choose in this guest, as
+    far as its virtual hardware decides that. The exit status is 1 if a step is wrong. Needs root.
     """
     facts = gather(name, config)
     if as_json:
@@ -53,21 +53,21 @@ def explain(ctx: click.Context, name: str, as_json: bool, config: Path | None) -
     ctx.exit(1 if any_wrong(facts) else 0)
 
 
-def _show(found: list[Step]) -> None:
-    several = len({step.tap for step in found if step.tap is not None}) > 1
-    names = {id(step): _name(step, several) for step in found}
+def _show(shown: list[Step]) -> None:
+    several = len({step.tap for step in shown if step.tap is not None}) > 1
+    names = {id(step): _name(step, several) for step in shown}
     state_width, name_width = max(len(state.value) for state in State), max(map(len, names.values()))
     indent = " " * (state_width + name_width + 4)
     width = min(WIDEST, shutil.get_terminal_size((WIDEST, 0)).columns)
-    for step in found:
+    for step in shown:
         state = step.verdict.state
         lines = textwrap.wrap(escape_unprintable(step.text), max(20, width - len(indent)), break_on_hyphens=False)
         head = click.style(state.value.ljust(state_width), **STYLES[state])  # type: ignore[arg-type]
         click.echo(f"{head}  {names[id(step)].ljust(name_width)}  {f'{chr(10)}{indent}'.join(lines)}")
         if step.mend is not None:
-            # Never wrapped: it is to be copied.
+            # Never wrapped, so that it can be copied.
             click.echo(f"{indent}{click.style('→', bold=True)} {escape_unprintable(step.mend)}")
-    wrong = sum(step.verdict.state is State.WRONG for step in found)
+    wrong = sum(step.verdict.state is State.WRONG for step in shown)
     if wrong:
         click.echo("\n1 step is wrong." if wrong == 1 else f"\n{wrong} steps are wrong; begin with the first.")
 

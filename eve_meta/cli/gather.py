@@ -1,4 +1,8 @@
-"""The facts that ``eve-meta explain`` gathers itself: the guest's machine, and all that is known without a daemon."""
+"""The facts for ``eve-meta explain``: the daemon's, or those of files and processes; and the guest's virtual hardware.
+
+The command reads the hardware itself, whether the daemon runs or not: the daemon parses nothing that a guest wrote, and
+the labels of a guest's file systems are its own.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +34,16 @@ PROC = Path("/proc")
 
 _UNITS = (Path("/etc/systemd/system"), Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 
-# libvirt's folder of a running domain, in arguments of its QEMU.
+# The directory that libvirt makes for a running domain, as it stands in arguments of the domain's QEMU.
 _LIBVIRT = re.compile(r"/domain-\d+-")
 
 _CONVERTER = make_converter()
 
 
 def gather(asked_for: str, config: Path | None) -> Facts:
-    """All facts about a name, a uuid or a tap.
+    """Gather the facts about what *asked_for* means (:mod:`eve_meta.admin.resolve`).
 
-    :raises Problem: when the configuration is wrong, or the daemon may not be asked.
+    :raises Problem: where the configuration is wrong, or the daemon may not be asked.
     """
     loaded = load_config(config)
     table = ProcessTable(PROC)
@@ -87,56 +91,57 @@ def _without_daemon(config: Config, asked_for: str, table: ProcessTable) -> Host
 
 
 def _with_line(domain: DomainFacts) -> DomainFacts:
-    """*domain* with the line on which its file names a tap."""
-    if not domain.taps or not domain.origins[0].startswith("/"):
+    """Return *domain* with the line on which its file begins to describe its NICs."""
+    if not domain.taps or not domain.origins or not domain.origins[0].startswith("/"):
         return domain
     lines = read_domain_file(domain.origins[0]).lines
-    found = [line for name, line in lines.items() if name.startswith("nics[")]
-    return attrs.evolve(domain, line=min(found, default=None))
+    return attrs.evolve(
+        domain, line=min((line for path, line in lines.items() if path.startswith("nics[")), default=None)
+    )
 
 
 def _machine(host: HostFacts, table: ProcessTable) -> tuple[list[str], MachineFacts | None]:
-    """The arguments of the guest's QEMU, and the machine that they say."""
+    """Return the arguments of the guest's QEMU, and the machine that they describe."""
     known = [tap.process.pid for tap in host.taps if tap.process is not None]
-    # One that was started by hand, with neither uuid nor name, is nobody's word, but its machine is what it says.
+    # A QEMU started by hand, with neither uuid nor name, gives its tap no domain; but it does describe the machine.
     for pid in known or table.holders({tap.name for tap in host.taps}):
-        with suppress(OSError):  # it has ended, or this is not root
+        with suppress(OSError):  # the process has ended, or this is not root
             process = PROC / str(pid)
             with open(process / "cmdline", "rb") as file:
                 arguments = file.read(MAX_CMDLINE).decode(errors="surrogateescape").split("\0")[:-1]
-            said = hardware(table.program(pid), arguments)
+            described = hardware(table.program(pid), arguments)
             return arguments, MachineFacts(
                 said_by=f"QEMU process {pid}",
-                machine=said.machine,
-                dmi=said.dmi,
-                disks=_disks(said, process),
-                command_line=said.command_line,
+                machine=described.machine,
+                dmi=described.dmi,
+                disks=_disks(described, process),
+                command_line=described.command_line,
             )
     return [], None
 
 
 def _libvirts_machine(uri: str, host: HostFacts) -> MachineFacts | None:
-    """What libvirt says of a guest that does not run."""
+    """Return the machine of a guest that does not run, as libvirt describes it; None where it does not."""
     if host.domain is None:
         return None
     try:
         with connected(uri) as connection:
             domain = connection.lookupByUUIDString(host.domain.uuid)
             xml, name = inactive_xml(domain), domain.name()
-        said = hardware_of(xml)
+        described = hardware_of(xml)
     except (Problem, ValueError):
-        return None  # libvirt has none of it, or is away, which the daemon complains of
-    if said is None:
+        return None  # libvirt does not know the domain; or it is away, of which the daemon complains
+    if described is None:
         return None
     return MachineFacts(
         said_by=f"libvirt XML of {name}",
-        machine=said.machine,
-        dmi=said.dmi,
-        disks=_disks(said, PROC / "self"),
-        command_line=said.command_line,
+        machine=described.machine,
+        dmi=described.dmi,
+        disks=_disks(described, PROC / "self"),
+        command_line=described.command_line,
         running=False,
     )
 
 
-def _disks(said: Hardware, process: Path) -> tuple[DiskFacts, ...]:
-    return tuple(DiskFacts(**attrs.asdict(disk)) for disk in read_disks(said.disks, process))
+def _disks(described: Hardware, process: Path) -> tuple[DiskFacts, ...]:
+    return tuple(DiskFacts(**attrs.asdict(disk)) for disk in read_disks(described.disks, process))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-import click
-from click.shell_completion import CompletionItem
-
 from eve_meta.admin.client import NotRunning, ask
 from eve_meta.admin.questions import LIST_DOMAINS, SHOW_DOMAIN
 from eve_meta.admin.resolve import NamedDomain, Names
-from eve_meta.cli.options import read_directory
 from eve_meta.config import load_config
 from eve_meta.inventory.files.directory import Directory
 from eve_meta.inventory.files.domain_file import lines_of
@@ -21,9 +18,6 @@ from eve_meta.inventory.merge import Merged
 from eve_meta.values.domain import Domain
 from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
-
-NAME = "NAME|UUID|TAP"
-"""How the help of a command shows an argument that :mod:`eve_meta.admin.resolve` resolves."""
 
 
 class KnownDomains(Protocol):
@@ -118,6 +112,25 @@ def known_domains(config: Path | None, domains: Path | None) -> KnownDomains:
     return _Files(read_directory(domains)) if domains is not None else _DaemonOrFiles(config)
 
 
+def read_directory(path: Path) -> Directory:
+    """Read the domain files in the directory *path*.
+
+    :raises Problem: where there is no such directory, or this user may not read it.
+    """
+    try:
+        os.listdir(path)
+    except FileNotFoundError:
+        raise Problem(f"no directory {path}: make it with 'install -d -m 700 {path}', or name another") from None
+    except PermissionError:
+        raise Problem(f"cannot read the directory {path}: Permission denied; domain files are for root alone") from None
+    except OSError as error:
+        raise Problem(f"cannot read the directory {path}: {error.strerror}") from None
+    directory = Directory(path)
+    for _ in directory.scan():
+        pass
+    return directory
+
+
 def with_lines(sources: Mapping[str, str]) -> Mapping[str, str]:
     """Return *sources*, each file among them with the line on which the field stands."""
     files = {origin for origin in sources.values() if origin.startswith("/") or Path(origin).is_file()}
@@ -126,12 +139,3 @@ def with_lines(sources: Mapping[str, str]) -> Mapping[str, str]:
         field: f"{origin}:{line}" if (line := lines.get(origin, {}).get(field)) is not None else origin
         for field, origin in sources.items()
     }
-
-
-def complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return what the shell offers for a NAME of which *incomplete* is typed."""
-    try:
-        names = known_domains(ctx.params.get("config"), ctx.params.get("domains")).names()
-    except Problem:
-        return []  # a line that is being typed has no place for an error
-    return [CompletionItem(name) for name in names.completions(incomplete)]

@@ -1,58 +1,55 @@
-"""What several commands share: where the configuration and the domain files are."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from eve_meta.config import DEFAULT_PATH, load_config
-from eve_meta.inventory.files.directory import Directory
 from eve_meta.values.problem import Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Not readable=True, which is the default: read_directory() and load_config() say better what is wrong.
+# Not readable=True, which is the default: read_directory() and load_config() explain better what is wrong.
 PATH = click.Path(readable=False, path_type=Path)
 
 
+def name_argument(command: F) -> F:
+    """Add the argument NAME, the parameter *name*, which :mod:`eve_meta.admin.resolve` resolves."""
+    return click.argument("name", metavar="NAME|UUID|TAP", shell_complete=_complete_name)(command)
+
+
 def config_option(command: F) -> F:
-    """``--config FILE``, the parameter *config*."""
+    """Add ``--config FILE``, the parameter *config*."""
     text = f"The configuration file.  [default: {DEFAULT_PATH}, if it exists]"
     return click.option("--config", metavar="FILE", type=PATH, help=text)(command)
 
 
 def domains_option(command: F) -> F:
-    """``--domains DIR``, the parameter *domains*."""
+    """Add ``--domains DIR``, the parameter *domains*."""
     text = "The directory of domain files.  [default: as configured]"
     return click.option("--domains", metavar="DIR", type=PATH, help=text)(command)
 
 
 def domains_directory(config: Path | None, domains: Path | None) -> Path:
-    """The directory that the two options mean.
+    """Return the directory of domain files that the two options select.
 
-    :raises Problem: when the configuration is wrong.
+    :raises Problem: where the configuration is wrong.
     """
     return domains if domains is not None else load_config(config).inventory.directory
 
 
-def read_directory(path: Path) -> Directory:
-    """The domain files in *path*, read.
+def _complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return what the shell offers for a NAME of which *incomplete* is typed."""
+    # Only to complete a NAME: a command that asks the daemon reads no domain file, and starts sooner without PyYAML.
+    from eve_meta.cli.known import known_domains
 
-    :raises Problem: when there is no such directory, or this user may not read it.
-    """
     try:
-        os.listdir(path)
-    except FileNotFoundError:
-        raise Problem(f"no directory {path}: make it with 'install -d -m 700 {path}', or name another") from None
-    except PermissionError:
-        raise Problem(f"cannot read the directory {path}: Permission denied; domain files are for root alone") from None
-    except OSError as error:
-        raise Problem(f"cannot read the directory {path}: {error.strerror}") from None
-    directory = Directory(path)
-    for _ in directory.scan():
-        pass
-    return directory
+        names = known_domains(ctx.params.get("config"), ctx.params.get("domains")).names()
+    except Problem:
+        return []  # a line that is being typed has no place for an error
+    return [CompletionItem(name) for name in names.completions(incomplete)]

@@ -1,4 +1,4 @@
-"""``eve-meta password``: what did the guest post as its password?"""
+"""``eve-meta password``: which password did the guest post?"""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import click
 
 from eve_meta.admin.client import ask
 from eve_meta.admin.questions import CLEAR_PASSWORD, PASSWORD
-from eve_meta.cli.known import NAME, complete_name
-from eve_meta.cli.options import config_option
+from eve_meta.cli.options import config_option, name_argument
 from eve_meta.config import load_config
 from eve_meta.values.problem import Problem
 from eve_meta.values.text import escape_unprintable
@@ -25,30 +24,35 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES, short_help="Print or clear the password that a guest posted.")
-@click.argument("name", metavar=NAME, shell_complete=complete_name)
-@click.option("--clear", is_flag=True, help="Forget it, so that the guest may post another.")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for programs; null where there is none.")
+@click.command(epilog=EXAMPLES)
+@name_argument
+@click.option("--clear", is_flag=True, help="Delete the password, so that the guest may post another.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the password as JSON, for programs; null if there is none."
+)
 @config_option
 def password(name: str, clear: bool, as_json: bool, config: Path | None) -> None:
-    """Print the password that the guest NAME posted, as it posted it. NAME may be a uuid, too.
+    """Print the password that a guest posted, exactly as posted.
 
-    Windows guests (cloudbase-init) post one at their first boot, encrypted with the first of the domain's public keys
-    and in base64. It is kept until it is cleared; until then the guest cannot post another.
+    The argument is the domain's name, its uuid, or its tap.
 
-    The daemon must run: it alone knows the uuid of a domain whose file has none, and it alone writes passwords.
+    A Windows guest (cloudbase-init) posts a password at its first boot: encrypted with the first of the domain's public
+    keys, in base64. It is kept until you clear it; until then the guest cannot post another.
+
+    Needs root and a running daemon, which alone knows the uuid of a domain whose file has none, and alone writes
+    passwords.
     """
     socket = load_config(config).admin.socket
     if clear:
         ask(socket, CLEAR_PASSWORD, name=name)
         return
-    said = ask(socket, PASSWORD, name=name)
+    answer = ask(socket, PASSWORD, name=name)
     if as_json:
-        click.echo(json.dumps(said, indent=2))
-    elif said["password"] is None:
+        click.echo(json.dumps(answer, indent=2))
+    elif answer["password"] is None:
         raise Problem(f"the guest of {name} has posted no password")
     elif sys.stdout.isatty():
         # A guest wrote it, and a terminal obeys escape sequences.
-        click.echo(escape_unprintable(said["password"], keep="\n"))
+        click.echo(escape_unprintable(answer["password"], keep="\n"))
     else:
-        click.echo(said["password"])
+        click.echo(answer["password"])

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from eve_meta.cli.known import NAME, complete_name, known_domains, with_lines
-from eve_meta.cli.options import config_option, domains_option
+from eve_meta.cli.known import known_domains, with_lines
+from eve_meta.cli.options import config_option, domains_option, name_argument
 from eve_meta.documents.document import SEED_BYTES, Document
 from eve_meta.documents.path import BadPath, normalise
 from eve_meta.documents.paths import rule_of
@@ -20,7 +20,7 @@ from eve_meta.documents.tree import Tree
 from eve_meta.values.problem import Problem
 
 NO_PEER = str(IPv4Address(0))
-"""The address that asks: nobody does."""
+"""The address of the asking guest, where none asks."""
 
 EXAMPLES = """\
 \b
@@ -32,26 +32,28 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES, short_help="Print what a guest would read.")
-@click.argument("name", metavar=NAME, shell_complete=complete_name)
+@click.command(epilog=EXAMPLES)
+@name_argument
 @click.argument("path", required=False)
 @click.option(
     "--sources",
     "show_sources",
     is_flag=True,
-    help="Print where each field of the domain comes from, in place of a document.",
+    help="Print where each field of the domain comes from, instead of a document.",
 )
 @config_option
 @domains_option
 def render(name: str, path: str | None, show_sources: bool, config: Path | None, domains: Path | None) -> None:
-    """Print what the guest NAME would read at PATH, byte for byte. NAME may be a uuid, too.
+    """Print what a guest would read at PATH, byte for byte.
 
-    A daemon that runs is asked for the domain: it alone knows what libvirt or EVE-OS say, and the uuid of a QEMU
-    process. Where none runs the files are read, unless libvirt or EVE-OS is configured: then files alone are not what
-    the guest reads. With --domains nothing but the files in DIR is read, and no daemon asked.
+    The first argument is the domain's name, its uuid, or its tap.
 
-    local-ipv4 is 0.0.0.0 where the guest's address is not said: then the daemon answers with the one that the guest
-    asks from. random_seed is another each time.
+    The domain comes from the running daemon, which alone knows what libvirt or EVE-OS report and the uuid of a QEMU
+    process. If no daemon runs, it comes from the domain files, unless libvirt or EVE-OS is configured: then the files
+    alone are not what the guest reads. With --domains it comes from the files in DIR, and no daemon is asked.
+
+    Two values differ from what the guest reads. If the domain has no IPv4 address, local-ipv4 is 0.0.0.0 here; the
+    daemon answers the address from which the guest asks. And random_seed is new each time.
     """
     if show_sources == (path is not None):
         raise click.UsageError("expected a PATH or --sources")
@@ -72,7 +74,7 @@ def _print_document(name: str, tree: Tree, path: str) -> None:
     try:
         segments = normalise(os.fsencode(path))
     except BadPath as error:
-        raise Problem(f"no path {path!r}: it has {error}") from None
+        raise Problem(f"{path!r} is not a path: it has {error}") from None
     document = _find(tree, segments)
     if document is None:
         rule = rule_of(segments)
@@ -81,7 +83,7 @@ def _print_document(name: str, tree: Tree, path: str) -> None:
         raise Problem(f"{name} has nothing at {path} (404); {_listed(tree, segments)}")
     left = memoryview(document.render(os.urandom(SEED_BYTES)))
     while left:
-        # With PYTHONUNBUFFERED this is no buffer, and may take a part only.
+        # With PYTHONUNBUFFERED write() has no buffer, and may take only a part.
         left = left[sys.stdout.buffer.write(left) :]
 
 
@@ -93,5 +95,5 @@ def _listed(tree: Tree, segments: tuple[str, ...]) -> str:
     for end in range(len(segments) - 1, 0, -1):
         listing = _find(tree, segments[:end])
         if listing is not None:
-            return f"listed at /{'/'.join(segments[:end])}: {', '.join(listing.body.decode().split())}"
+            return f"there are, at /{'/'.join(segments[:end])}: {', '.join(listing.body.decode().split())}"
     return "a guest begins at /openstack or /latest"

@@ -19,19 +19,19 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES, short_help="Run the daemon.")
+@click.command(epilog=EXAMPLES)
 @config_option
 @domains_option
 def serve(config: Path | None, domains: Path | None) -> None:
-    """Steer every tap's requests for 169.254.169.254 to this daemon and answer them, until told to end.
+    """Run the daemon: take each tap's requests to 169.254.169.254, and answer them as that tap's domain.
 
-    Needs root. SIGTERM, SIGINT or SIGHUP end it, and then the host is as it was before. SIGUSR1 ends it, but leaves
-    the way to guests for the daemon that starts next. Its log goes to standard error.
+    Needs root. SIGTERM, SIGINT or SIGHUP ends the daemon and leaves the host as it was before. SIGUSR1 ends it too, but
+    leaves the guests' path in place for the daemon that starts next. The log goes to standard error.
     """
     options = [
         *(["--config", str(config)] if config is not None else []),
         *(["--domains", str(domains)] if domains is not None else []),
     ]
-    # In this process's place: what commands are made of would stay in the daemon's memory for as long as it lives.
-    # -I: as root, nothing is imported from the current directory.
+    # Replace this process: the modules that a command imports would stay in the daemon's memory as long as it runs.
+    # -I: root must import nothing from the current directory.
     os.execv(sys.executable, [sys.executable, "-I", "-m", "eve_meta.daemon.main", *options])

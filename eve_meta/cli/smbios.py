@@ -1,4 +1,4 @@
-"""``eve-meta smbios``: what must a domain have so that its cloud-init looks here?"""
+"""``eve-meta smbios``: what must a domain show its guest so that cloud-init asks eve-meta?"""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from uuid import UUID
 import click
 
 from eve_meta.admin.resolve import NamedDomain, Names
-from eve_meta.cli.known import NAME, complete_name
-from eve_meta.cli.options import config_option
+from eve_meta.cli.options import config_option, name_argument
 from eve_meta.config import load_config
 from eve_meta.machine.libvirt import connected, inactive_xml, taps_of
 from eve_meta.machine.smbios_xml import SETTINGS, Setting, argument, snippet, with_setting
 from eve_meta.values.problem import Problem
 
-AFTERWARDS = "It takes effect when the guest is stopped and started again; a reboot from within is not enough."
+AFTERWARDS = "This takes effect once the guest is shut down and started again; a reboot from within is not enough."
 
 EXAMPLES = """\
 \b
@@ -29,31 +28,37 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES, short_help="Say, or write, what makes a guest's cloud-init look here.")
-@click.argument("name", metavar=NAME, shell_complete=complete_name)
+@click.command(epilog=EXAMPLES)
+@name_argument
 @click.option(
     "--datasource",
     type=click.Choice(sorted(SETTINGS)),
     default="openstack",
     show_default=True,
-    help="The datasource of cloud-init that is to read from here.",
+    help="The datasource of cloud-init that is to read from eve-meta.",
 )
-@click.option("--apply", "apply_it", is_flag=True, help="Write it into libvirt's domain NAME; shows the change first.")
-@click.option("--yes", is_flag=True, help="With --apply: do not ask.")
+@click.option(
+    "--apply",
+    "apply_it",
+    is_flag=True,
+    help="Write it into the libvirt domain; the change is shown, and confirmed, first.",
+)
+@click.option("--yes", is_flag=True, help="With --apply: do not ask for confirmation.")
 @config_option
 def smbios(name: str, datasource: str, apply_it: bool, yes: bool, config: Path | None) -> None:
-    """Say what the domain NAME must show its guest as SMBIOS, for libvirt and for QEMU.
+    """Print what a domain must show its guest as SMBIOS, in the words of libvirt and of QEMU.
 
-    On x86 cloud-init looks for OpenStack's metadata only where the product is OpenStack's, and for NoCloud's over HTTP
-    only where the serial says from where.
+    On x86 cloud-init looks for OpenStack's metadata only if the SMBIOS product is OpenStack's, and for NoCloud's over
+    HTTP only if the SMBIOS serial names the address.
 
-    --apply changes the domain as it is when it starts next, by the libvirt that [inventory] libvirt names, else by the
-    host's own, and leaves everything else in it as it is. NAME may be a uuid then, too.
+    With --apply the argument is the name, uuid or tap of a libvirt domain. The domain's definition is changed, which
+    takes effect at its next start; everything else in it stays. The libvirt is the one that [inventory] libvirt names,
+    or else this host's own.
     """
     setting = SETTINGS[datasource]
     if not apply_it:
         if yes:
-            raise click.UsageError("--yes goes with --apply")
+            raise click.UsageError("--yes needs --apply")
         _explain(name, datasource, setting)
         return
     with connected(load_config(config).inventory.libvirt) as connection:
@@ -63,7 +68,7 @@ def smbios(name: str, datasource: str, apply_it: bool, yes: bool, config: Path |
 def _find(connection: Any, name: str) -> Any:
     """Return the libvirt domain (``virDomain``) that *name* means.
 
-    libvirt's own domains alone can be meant, whether the daemon knows them or not.
+    Only libvirt's own domains can be meant, whether the daemon knows them or not.
     """
     domains = {UUID(domain.UUIDString()): domain for domain in connection.listAllDomains()}
     names = Names(
@@ -78,9 +83,9 @@ def _explain(name: str, datasource: str, setting: Setting) -> None:
 
     more = "" if datasource == "openstack" else f" --datasource {datasource}"
     quoted = shlex.quote(name)
-    click.echo(f"In libvirt's XML of the domain, which this writes: eve-meta smbios {quoted}{more} --apply\n")
+    click.echo(f"In the libvirt XML of the domain; 'eve-meta smbios {quoted}{more} --apply' writes it:\n")
     click.echo(indented(snippet(setting)))
-    click.echo("\nOr in the command line of QEMU:\n")
+    click.echo("\nOr on the command line of QEMU:\n")
     click.echo(indented(f"-smbios {shlex.quote(argument(setting))}"))
     click.echo(f"\n{AFTERWARDS}")
 
@@ -88,25 +93,27 @@ def _explain(name: str, datasource: str, setting: Setting) -> None:
 def _apply(domain: Any, setting: Setting, *, yes: bool) -> None:
     name = domain.name()
     if not domain.isPersistent():
-        raise Problem(f"{name} is transient: libvirt keeps nothing of it; start it with the XML that has this in it")
+        raise Problem(
+            f"{name} is transient, so libvirt keeps no definition of it: start it with XML that contains this"
+        )
     before = inactive_xml(domain)
     try:
         after = with_setting(before, setting)
     except Problem as problem:
         raise Problem(f"{name}: {problem}") from None
     if after == before:
-        click.echo(f"{name} has it already: {setting.name} is {setting.value!r}")
+        click.echo(f"{name} already has it: {setting.name} is {setting.value!r}")
     else:
         _show(name, before, after)
         if not yes and not click.confirm(f"Change the domain {name}?"):
             raise Problem("nothing was changed")
         if inactive_xml(domain) != before:
-            raise Problem(f"{name} was changed by somebody else meanwhile: try again")
+            raise Problem(f"somebody else has changed {name} meanwhile: try again")
         domain.connect().defineXML(after)
-        click.echo(f"{name} is changed")
+        click.echo(f"changed {name}")
     if domain.isActive():
         stop, start = (shlex.join(["virsh", word, name]) for word in ("shutdown", "start"))
-        click.echo(f"It runs. {AFTERWARDS}\n  {stop}\n  {start}   # when it is off")
+        click.echo(f"The domain runs. {AFTERWARDS}\n  {stop}\n  {start}   # when it is off")
 
 
 def _show(name: str, before: str, after: str) -> None:
@@ -115,5 +122,5 @@ def _show(name: str, before: str, after: str) -> None:
     )
     for line in lines:
         colour = {"+": "green", "-": "red"}.get(line[:1])
-        # A description may hold a terminal's escape sequences, and XML lets few through.
+        # A description may hold escape sequences of a terminal, but XML allows few control characters.
         click.echo(click.style(line, fg=colour))

@@ -1,4 +1,4 @@
-"""``eve-meta status``: which taps there are, whose they are, and what came through them."""
+"""``eve-meta status``: the taps, their domains, and what came through them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eve_meta.admin.questions import STATUS
 from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
 
-HEAD = ("TAP", "TAG", "DOMAIN", "UUID", "REQUESTS", "NOTES", "DROPPED FRAMES")
+COLUMNS = ("TAP", "TAG", "DOMAIN", "UUID", "REQUESTS", "NOTES", "DROPPED FRAMES")
 
 
 EXAMPLES = """\
@@ -25,27 +25,28 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES, short_help="Show taps, domains, requests and drops.")
+@click.command(epilog=EXAMPLES)
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole status as JSON, for programs.")
 def status(config: Path | None, as_json: bool) -> None:
-    """Show the taps, their tags and domains, the requests of each guest by status, and the frames dropped by reason.
+    """Show every tap with its tag, its domain, its guest's requests, and the frames that were dropped.
 
-    REQUESTS counts answers by HTTP status; a word instead of a status is a connection that ended otherwise. NOTES are
-    of the same requests: those without a session token, which "tokens: required" refuses, with one that is not valid,
-    and to another host's name. The reasons for which frames are dropped are explained in bpf/shared.h.
+    REQUESTS counts answers by HTTP status; a word in place of a status counts connections that ended without an answer.
+    NOTES counts, among the same requests, those without a session token (no_token), with an invalid one
+    (invalid_token), and to a host name that is not eve-meta's (wrong_host). DROPPED FRAMES are counted by reason;
+    bpf/shared.h explains each. Needs root and a running daemon.
     """
-    said = ask(load_config(config).admin.socket, STATUS)
+    answer = ask(load_config(config).admin.socket, STATUS)
     if as_json:
-        click.echo(json.dumps(said, indent=2))
+        click.echo(json.dumps(answer, indent=2))
         return
-    click.echo(_table([HEAD, *(_row(tap) for tap in said["taps"])]))
-    if not said["taps"]:
-        click.echo("no taps: none of the host's links has a name that [steering] taps matches")
-    for number, worker in enumerate(said["workers"]):
+    click.echo(_table([COLUMNS, *(_row(tap) for tap in answer["taps"])]))
+    if not answer["taps"]:
+        click.echo("no taps: [steering] taps matches the name of no link on this host")
+    for number, worker in enumerate(answer["workers"]):
         state = f"pid {worker['pid']}" if worker["pid"] is not None else "not running"
         click.echo(f"worker {number}: {state}, restarted {worker['restarts']} times")
-    for problem in said["problems"]:
+    for problem in answer["problems"]:
         click.echo(f"problem: {problem}")
 
 
@@ -57,7 +58,7 @@ def _row(tap: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} × {what}" for what, number in counts.items()) or "-"
+    return ", ".join(f"{number} × {name}" for name, number in counts.items()) or "-"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""``eve-meta timeline``: a guest's boot as a picture."""
+"""``eve-meta timeline``: the boot of a guest as a picture."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from attrs import frozen
 
 from eve_meta.admin.client import ask
 from eve_meta.admin.questions import TIMELINE, Timeline
-from eve_meta.cli.known import NAME, complete_name
-from eve_meta.cli.options import config_option
+from eve_meta.cli.options import config_option, name_argument
 from eve_meta.config import load_config
 from eve_meta.values.text import escape_unprintable
 
 WIDEST = 120
 NARROWEST = 20
-"""Columns of the whole, at most, and of the bars, at least."""
+"""The most columns of a line, and the fewest of its bar."""
 
 EXAMPLES = """\
 \b
@@ -29,27 +28,29 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES, short_help="Show when a guest's boot did what.")
-@click.argument("name", metavar=NAME, shell_complete=complete_name)
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for programs.")
+@click.command(epilog=EXAMPLES)
+@name_argument
+@click.option("--json", "as_json", is_flag=True, help="Print the timeline as JSON, for programs.")
 @config_option
 def timeline(name: str, as_json: bool, config: Path | None) -> None:
-    """Show when a guest was first seen, asked, and got its documents, in seconds since its tap came up.
+    """Show when a guest was first seen, first asked, and got its documents, in seconds since its tap appeared.
 
-    Below that is what its cloud-init told of itself, if its cloud-config makes it (eve_meta/docs/observing.rst says
-    how). That part is the guest's word, the times are ours.
+    The argument is the domain's name, its uuid, or its tap. A domain has a timeline for each of its taps.
+
+    A guest whose cloud-config enables it also reports the stages of its cloud-init (eve_meta/docs/observing.rst says
+    how). Their names are the guest's word; all times are the host's. Needs root and a running daemon.
     """
-    told = ask(load_config(config).admin.socket, TIMELINE, name=name)
+    timelines = ask(load_config(config).admin.socket, TIMELINE, name=name)
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(timelines, indent=2))
         return
     width = min(WIDEST, shutil.get_terminal_size((WIDEST, 0)).columns)
-    click.echo("\n\n".join(draw(each, width) for each in told))
+    click.echo("\n\n".join(draw(each, width) for each in timelines))
 
 
 @frozen
 class Row:
-    """A line: a moment, or what lasted from *start* to *end*; an *end* of None is not known."""
+    """A line of the picture: a moment, where *end* is *start*, or a span; an *end* of None is unknown."""
 
     text: str
     start: float
@@ -57,9 +58,9 @@ class Row:
     more: str = ""
 
 
-def draw(told: Timeline, width: int) -> str:
-    """The picture of one tap's timeline, *width* columns wide where that is enough."""
-    rows = sorted(_rows(told), key=lambda row: row.start)
+def draw(timeline: Timeline, width: int) -> str:
+    """Draw *timeline*, which is one tap's, in *width* columns, or more where these are too few."""
+    rows = sorted(_rows(timeline), key=lambda row: row.start)
     first = min(row.start for row in rows)
     last = max(row.start if row.end is None else row.end for row in rows)
     texts = [escape_unprintable(f"{row.text} {row.more}".rstrip()) for row in rows]
@@ -67,8 +68,9 @@ def draw(told: Timeline, width: int) -> str:
     text_width, time_width = max(map(len, texts)), max(map(len, times))
     columns = max(NARROWEST, width - text_width - time_width - 6)
     scale = (columns - 1) / (last - first) if last > first else 0.0
-    whose = told["tap"] if told["name"] is None else f"{told['name']} ({told['uuid']}) on {told['tap']}"
-    lines = [escape_unprintable(f"{whose}, up since {told['since']}"), ""]
+    tap, name = timeline["tap"], timeline["name"]
+    title = tap if name is None else f"{name} ({timeline['uuid']}) on {tap}"
+    lines = [escape_unprintable(f"{title}, up since {timeline['since']}"), ""]
     for row, text, at in zip(rows, texts, times, strict=True):
         begin = round((row.start - first) * scale)
         end = begin if row.end is None else round((row.end - first) * scale)
@@ -77,21 +79,21 @@ def draw(told: Timeline, width: int) -> str:
     return "\n".join(lines)
 
 
-def _rows(told: Timeline) -> Iterator[Row]:
-    for moment in told["moments"]:
+def _rows(timeline: Timeline) -> Iterator[Row]:
+    for moment in timeline["moments"]:
         yield Row(moment["what"], moment["after"], moment["after"])
     begun: dict[str, float] = {}
-    for report in told["reports"]:
+    for report in timeline["reports"]:
         if report["what"] == "start":
             if report["name"] in begun:
                 yield Row(report["name"], begun[report["name"]], None, "not finished")
             begun[report["name"]] = report["after"]
         else:
-            # Without its start, which may have been too long ago to be kept, only its end is known.
+            # The start may be too long ago to be kept; then only the end is known.
             start = begun.pop(report["name"], report["after"])
             result = report["result"] or ""
             yield Row(report["name"], start, report["after"], "" if result == "SUCCESS" else result)
     for name, start in begun.items():
         yield Row(name, start, None, "not finished")
-    if (home := told["phone_home"]) is not None:
+    if (home := timeline["phone_home"]) is not None:
         yield Row("phone home", home["after"], home["after"], home.get("fqdn") or home.get("hostname") or "")

@@ -92,7 +92,7 @@ def test_for_people() -> None:
     assert done.returncode == 1
     assert "ok       configuration: /dev/null\n" in done.stdout
     assert done.stdout.endswith(
-        "wrong    root: you are not root, and only root can look at the rest\n         mend it: sudo eve-meta doctor\n"
+        "wrong    root: you are not root, and only root can look at the rest\n         fix it: sudo eve-meta doctor\n"
     )
 
 

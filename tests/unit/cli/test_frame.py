@@ -1,4 +1,4 @@
-"""What holds for all commands: errors are a line, --help shows examples, nothing slow is imported."""
+"""The rules for all commands: an error is one line, --help shows examples, and nothing slow is imported in vain."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def test_help_has_examples(run: Run, command: str) -> None:
         (["render", "web1"], "eve-meta: expected a PATH or --sources (see 'eve-meta render --help')\n"),
     ],
 )
-def test_what_is_typed_wrong_is_a_line(run: Run, arguments: list[str], message: str) -> None:
+def test_a_typing_error_is_one_line(run: Run, arguments: list[str], message: str) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
 
 
-def test_no_command_shows_the_help(run: Run) -> None:
+def test_without_a_command_the_help_is_shown(run: Run) -> None:
     done = run()
     assert done.returncode == 2
     assert "Commands:" in done.stderr
 
 
-def test_each_line_of_a_problem_bears_the_programs_name(run: Run, tmp_path: Path) -> None:
+def test_each_line_of_a_problem_begins_with_the_name_of_the_program(run: Run, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[web]\nworkers = -1\nhop_limit = 0\n")
     done = run("render", "--config", "c.toml", "web1", "/")
     assert done.returncode == 1
@@ -57,8 +57,24 @@ def test_each_line_of_a_problem_bears_the_programs_name(run: Run, tmp_path: Path
 
 @pytest.mark.parametrize("command", ["check", "render", "new", "completion"])
 def test_commands_on_files_do_not_wait_for_twisted(command: str) -> None:
-    code = f"import sys, eve_meta.cli.{command}; sys.exit('twisted' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert "twisted" not in imported_by(f"import eve_meta.cli.{command}")
+
+
+@pytest.mark.parametrize("command", ["events", "password", "status", "timeline"])
+def test_commands_that_ask_the_daemon_wait_for_neither_twisted_nor_yaml(command: str) -> None:
+    assert not {"twisted", "yaml"} & imported_by(f"import eve_meta.cli.{command}")
+
+
+@pytest.mark.parametrize("how", ["cli.get_help(context)", "cli.shell_complete(context, '')"])
+def test_the_list_of_commands_imports_none_of_them(how: str) -> None:
+    code = f"import click\nfrom eve_meta.cli import cli\ncontext = click.Context(cli, info_name='eve-meta')\n{how}"
+    assert not {f"eve_meta.cli.{name}" for name in COMMANDS} & imported_by(code)
+
+
+def imported_by(code: str) -> set[str]:
+    """The modules that a process has imported once it has run *code*."""
+    command = [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
 def test_a_reader_that_goes_away_is_no_error(domains: Path) -> None:

@@ -44,9 +44,15 @@ def test_render_and_explain_suggest_the_same_names(run: Run, config: str) -> Non
     assert "→ eve-meta explain web1" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["explain", "password", "render", "smbios", "timeline"])
 @pytest.mark.parametrize(
-    ("typed", "offered"), [("we", "web1"), ("WE", "web1"), ("emt", "emtap9"), (UUID[:4], UUID), ("zzz", None)]
+    ("command", "typed", "offered"),
+    [
+        ("render", "we", "web1"),
+        ("explain", "WE", "web1"),
+        ("password", "emt", "emtap9"),
+        ("smbios", UUID[:4], UUID),
+        ("timeline", "zzz", None),
+    ],
 )
 def test_every_command_completes_names_taps_and_uuids(
     run: Run, config: str, command: str, typed: str, offered: str | None

@@ -49,7 +49,7 @@ def test_what_is_there_stays(run: Run, domains: Path) -> None:
     (domains / "old.yaml").write_text("name: [broken\n")
     done = run("new", "--domains", "domains.d", "old")
     assert done.returncode == 1
-    assert done.stderr == "eve-meta: domains.d/old.yaml is there already: edit it, or remove it first\n"
+    assert done.stderr == "eve-meta: domains.d/old.yaml already exists: edit it, or remove it first\n"
     assert (domains / "old.yaml").read_text() == "name: [broken\n"
     (domains / "link.yaml").symlink_to("nowhere")
     assert run("new", "--domains", "domains.d", "link").returncode == 1
@@ -59,7 +59,7 @@ def test_what_is_there_stays(run: Run, domains: Path) -> None:
 def test_a_name_that_another_file_has(run: Run, domains: Path) -> None:
     (domains / "web1.yaml").rename(domains / "other.yaml")
     done = run("new", "--domains", "domains.d", "web1")
-    assert done.stderr == "eve-meta: there is a domain web1 already, in domains.d/other.yaml\n"
+    assert done.stderr == "eve-meta: there is already a domain web1, in domains.d/other.yaml\n"
 
 
 @pytest.mark.parametrize("name", ["../web9", "a/b", ".hidden", "", "a b", "a\n", "é", "a" * 201])

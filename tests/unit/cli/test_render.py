@@ -53,8 +53,8 @@ def test_an_unknown_domain_whose_file_may_be_broken(run: Run, domains: Path) -> 
 @pytest.mark.parametrize(
     ("path", "hint"),
     [
-        ("/openstack/latest/metadata.json", "listed at /openstack/latest: meta_data.json, "),
-        ("/latest/meta-data/nothing/at/all", "listed at /latest/meta-data: ami-id, "),
+        ("/openstack/latest/metadata.json", "there are, at /openstack/latest: meta_data.json, "),
+        ("/latest/meta-data/nothing/at/all", "there are, at /latest/meta-data: ami-id, "),
         ("/favicon.ico", "a guest begins at /openstack or /latest\n"),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_path_where_nothing_is_read(run: Run, domains: Path, path: str, method
 
 def test_a_path_that_is_none(run: Run, domains: Path) -> None:
     done = run("render", "--domains", "domains.d", "web1", "/%zz")
-    assert done.stderr == "eve-meta: no path '/%zz': it has a '%' without two hexadecimal digits\n"
+    assert done.stderr == "eve-meta: '/%zz' is not a path: it has a '%' without two hexadecimal digits\n"
 
 
 def test_an_address_that_nobody_said(run: Run, domains: Path) -> None:

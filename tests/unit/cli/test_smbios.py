@@ -71,7 +71,7 @@ def test_a_second_time_changes_nothing(connection: Any, config: Path) -> None:
     assert run(config, "test", "--apply", "--yes").exit_code == 0
     before = connection.lookupByName("test").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     said = run(config, connection.lookupByName("test").UUIDString(), "--apply", "--yes")
-    assert (said.exit_code, said.output.splitlines()[0]) == (0, "test has it already: product is 'OpenStack Nova'")
+    assert (said.exit_code, said.output.splitlines()[0]) == (0, "test already has it: product is 'OpenStack Nova'")
     assert connection.lookupByName("test").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) == before
 
 
@@ -138,7 +138,7 @@ def test_one_that_is_changed_while_the_question_stands(
     monkeypatch.setattr("click.confirm", confirm)
     said = run(config, "test", "--apply")
     assert isinstance(said.exception, Problem)
-    assert "changed by somebody else" in str(said.exception)
+    assert "somebody else has changed test" in str(said.exception)
     assert not product(connection)
 
 
