@@ -17,11 +17,11 @@ from eve_meta.steering.taps.tap import Tap
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.supervisor.tap_table import TapTable
 
-LONG, REST = 0.005, 3
-"""Looking at the inventory's changes may take *LONG* seconds at no further cost; where it takes longer, the next look
-waits *REST* times as long as this one took, so that other things are done in between."""
+LONG_LOOK, REST_FACTOR = 0.005, 3
+"""A look at the inventory's changes that takes longer than *LONG_LOOK* seconds is followed by a rest of *REST_FACTOR*
+times as long, in which other things are done."""
 
-AT_ONCE = 50
+TAPS_A_TURN = 50
 """Taps that get another domain in one turn of the reactor, which takes ten milliseconds."""
 
 
@@ -93,7 +93,7 @@ class Assignment:
         self._refresh_general()
         ended = self._reactor.seconds()
         # On a large host a change of each of thousands of taps would ask for this thousands of times.
-        self._next_look_at = ended + (REST * (ended - began) if ended - began > LONG else 0)
+        self._next_look_at = ended + (REST_FACTOR * (ended - began) if ended - began > LONG_LOOK else 0)
 
     def _refresh_concerned(self) -> None:
         concerned = self._inventory.take_concerned()
@@ -113,7 +113,7 @@ class Assignment:
 
     def _take_turn(self) -> None:
         """Refresh some of the taps that wait, and leave the others to later turns."""
-        for tag in list(islice(self._waiting, AT_ONCE)):
+        for tag in list(islice(self._waiting, TAPS_A_TURN)):
             del self._waiting[tag]
             if (state := self._table.get(tag)) is not None:
                 self._refresh(state)

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from eve_meta.runtime.timer import Timer
 from eve_meta.wire.counts import Drop
 
-EVERY = 60.0
+LINE_EVERY = 60.0
 """Seconds between two lines, and from the first refusal to the line about it."""
 
 SAMPLE_EVERY = 1.0
@@ -61,7 +61,7 @@ class RefusalLog:
             self._add(tap, Drop(name).value, number)
 
     def _add(self, tap: str, what: str, number: int) -> None:
-        self._line.start(EVERY)
+        self._line.start(LINE_EVERY)
         self._refused[tap][what] += number
         now = self._reactor.seconds()
         if tap not in self._sampled and now >= self._next_sample:
@@ -81,6 +81,6 @@ class RefusalLog:
         self._sampled.clear()
         self._log.warn(
             "guests were refused within the last {every:.0f} s: {refusals}; 'eve-meta status' has all counts",
-            every=EVERY,
+            every=LINE_EVERY,
             refusals="; ".join(refusals),
         )

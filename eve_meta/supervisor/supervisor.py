@@ -1,4 +1,4 @@
-"""The supervisor: sends which domain each tap is assigned to to workers that come and go.
+"""The supervisor: keeps the workers, which come and go, informed of the domain of each tap.
 
 The law: a worker is sent its own taps alone, each before the tap's first frame can reach it, and at once when the tap
 is assigned to another domain or to none. It begins to accept connections only when it knows all its taps and their
@@ -160,7 +160,7 @@ class Supervisor:
                 self._listeners.close()
             return DeferredList([worker.stop() for worker in self.workers])
 
-        # The audit needs what they still have to send: it would lack the last second.
+        # First their counts, for the audit: without them it would lack the last second.
         return self.current_counts().addCallback(end)
 
     def current_counts(self) -> Deferred[Any]:
@@ -177,8 +177,8 @@ class Supervisor:
     # -- the observer of steering (TapObserver) --
 
     def tap_appeared(self, tap: Tap) -> None:
-        # Another tap of this name may have gone a moment ago, unknown to the inventory: what that knows by the name
-        # would be the old tap's.
+        # Another tap of this name may have gone a moment ago, which the inventory does not know yet: what it knows by
+        # the name is the old tap's.
         self._inventory.holder_may_have_changed(tap.name)
         state = TapState(tap, self._inventory.domain_of(tap.name))
         self._table.add(state)
@@ -195,7 +195,7 @@ class Supervisor:
         if not self._complete:
             self._complete = True
             self._settle_timer.start(SETTLE_TIME)
-            # Looks whether all are settled, once the inventory knows the last of them.
+            # Once the inventory knows the last of the taps, this looks whether all are settled.
             self._assignment.taps_changed()
 
     def tap_gone(self, tap: Tap) -> None:
@@ -292,8 +292,8 @@ class Supervisor:
     def _misrouted(self, number: int, tag: int) -> None:
         """Replace listeners and workers: worker *number* was connected with the guest of another worker's *tag*.
 
-        So the kernel no longer chooses the worker by the tag. A compromised worker can do that to all
-        (SO_DETACH_REUSEPORT_BPF); or what it sends is not true.
+        So the kernel no longer chooses the worker by the tag: a compromised worker can take that choice away for all
+        workers (SO_DETACH_REUSEPORT_BPF). Or what worker *number* sent is false.
         """
         if self._listeners is not None and not self.stopping:
             self._listeners.discard(f"worker {number} was connected with the guest of tag {tag}, which is another's")

@@ -91,15 +91,14 @@ class TapState:
         return old is not None
 
     def add(self, row: Row, now: float) -> bool:
-        """Add what a worker sent, which arrived at *now*; return whether it belongs to the domain, or to the wait for
-        it."""
+        """Add *row*, which arrived at *now*; return whether it belongs to the domain, or to the wait for one."""
         if not self._first_generation <= row.generation <= self.generation:
             return False
         self.asked.add(row, now)
         return True
 
     def add_times(self, times: Times) -> None:
-        """Add what a worker sent of how long its answers took."""
+        """Add how long answers to the guest took, as a worker sent it."""
         if self._first_generation <= times.generation <= self.generation:
             self.times.add_all(times)
 
@@ -114,9 +113,9 @@ class TapState:
             del self.reports[:-MAX_REPORTS]
 
     def first_fetch(self, row: Row, now: float) -> Domain | None:
-        """Return the domain that read a document for the first time, as *row* has it, which arrived at *now*.
+        """Return the domain that read the document of *row*, which arrived at *now*, for the first time.
 
-        None where it has read that document before, where it got none, and where *row* cannot be true.
+        None where the domain has read that document before, where it got none, and where *row* cannot be true.
         """
         domain = self._domains.get(row.generation)
         fetch = (row.generation, row.kind)

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.steering.taps.tap import Tap
-from eve_meta.supervisor.assignment import AT_ONCE, LONG, REST, Assignment
+from eve_meta.supervisor.assignment import LONG_LOOK, REST_FACTOR, TAPS_A_TURN, Assignment
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.supervisor.tap_table import TapTable
 from eve_meta.values.domain import Domain
@@ -19,7 +19,7 @@ from tests.unit.turns import TurnClock
 
 WEB = Domain(uuid=UUID(int=1), name="web1")
 DB = Domain(uuid=UUID(int=2), name="db1")
-MANY = 2 * AT_ONCE + 10
+MANY = 2 * TAPS_A_TURN + 10
 
 
 class Scene:
@@ -118,11 +118,11 @@ def test_many_taps_get_their_domain_in_turns_but_lose_it_at_once(scene: Scene) -
     scene.clock.turn()
     scene.caught_up = 0
     scene.assign_all(WEB)
-    assert (scene.assigned_to(WEB), len(scene.clock.calls)) == (AT_ONCE, 1)
+    assert (scene.assigned_to(WEB), len(scene.clock.calls)) == (TAPS_A_TURN, 1)
     scene.clock.turn()
-    assert (scene.assigned_to(WEB), len(scene.clock.calls), scene.caught_up) == (AT_ONCE * 2, 1, 0)
+    assert (scene.assigned_to(WEB), len(scene.clock.calls), scene.caught_up) == (TAPS_A_TURN * 2, 1, 0)
     scene.assign_all(DB)
-    assert (scene.assigned_to(WEB), scene.assigned_to(DB)) == (0, AT_ONCE * 2)
+    assert (scene.assigned_to(WEB), scene.assigned_to(DB)) == (0, TAPS_A_TURN * 2)
     scene.clock.turns()
     assert scene.assigned_to(DB) == MANY
     assert scene.caught_up == 1
@@ -134,19 +134,19 @@ def test_a_changed_value_of_the_same_domain_waits_for_its_turn(scene: Scene) -> 
     scene.clock.advance(0)
     changed = evolve(WEB, hostname="other")
     scene.assign_all(changed)
-    assert (scene.assigned_to(WEB), scene.assigned_to(changed)) == (MANY - AT_ONCE, AT_ONCE)
+    assert (scene.assigned_to(WEB), scene.assigned_to(changed)) == (MANY - TAPS_A_TURN, TAPS_A_TURN)
     scene.clock.advance(0)
     assert scene.assigned_to(changed) == MANY
 
 
 def test_after_a_look_that_took_long_the_next_has_to_wait(scene: Scene) -> None:
-    scene.look_time = 2 * LONG
+    scene.look_time = 2 * LONG_LOOK
     for _ in range(3):
         scene.assignment.inventory_changed()
     assert scene.looks == 1
-    scene.clock.advance(REST * scene.look_time * 0.99)
+    scene.clock.advance(REST_FACTOR * scene.look_time * 0.99)
     assert scene.looks == 1
-    scene.clock.advance(REST * scene.look_time * 0.01)
+    scene.clock.advance(REST_FACTOR * scene.look_time * 0.01)
     assert scene.looks == 2
     scene.assignment.inventory_changed()
     scene.assignment.stop()
@@ -154,7 +154,7 @@ def test_after_a_look_that_took_long_the_next_has_to_wait(scene: Scene) -> None:
 
 
 def test_after_a_look_that_was_quick_the_next_is_taken_at_once(scene: Scene) -> None:
-    scene.look_time = LONG / 2
+    scene.look_time = LONG_LOOK / 2
     for _ in range(3):
         scene.assignment.inventory_changed()
     assert scene.looks == 3

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs, eventAsText
 
-from eve_meta.supervisor.refusal_log import EVERY, MAX_TAPS, SAMPLE_EVERY, RefusalLog
+from eve_meta.supervisor.refusal_log import LINE_EVERY, MAX_TAPS, SAMPLE_EVERY, RefusalLog
 from eve_meta.wire.counts import NAMES, Drop
 
 
@@ -30,7 +30,7 @@ def test_a_flood_of_refusals_is_one_line_a_minute(logged: Sequence[LogEvent]) ->
         for _ in range(1000):
             refusals.answered("vnet3", HTTPStatus.TOO_MANY_REQUESTS, 50)
             refusals.counted("vnet3", "malformed", 1)
-            clock.advance(EVERY / 1000)
+            clock.advance(LINE_EVERY / 1000)
     assert len(logged) == 3
     refusals_text = "vnet3: 50000 answered 429, 1000 malformed"
     assert set(lines(logged)) == {
@@ -47,7 +47,7 @@ def test_without_refusals_there_is_no_line_and_no_timer(logged: Sequence[LogEven
         refusals.counted("vnet3", name, 1)
     assert clock.getDelayedCalls() == []
     refusals.counted("vnet3", "timeout", 1)
-    clock.advance(EVERY)
+    clock.advance(LINE_EVERY)
     assert len(logged) == 1
     assert clock.getDelayedCalls() == []
 
@@ -58,7 +58,7 @@ def test_the_line_is_short_however_many_taps_there_are(logged: Sequence[LogEvent
     for number in range(1, 1001):
         refusals.counted(f"vnet{number}", Drop.TIMEOUT.value, number)
     refusals.answered("no tap", HTTPStatus.FORBIDDEN, 7)
-    clock.advance(EVERY)
+    clock.advance(LINE_EVERY)
     (line,) = lines(logged)
     assert "vnet1000: 1000 timeout; vnet999: 999 timeout; vnet998: 998 timeout; " in line
     assert f"and guests of {1001 - MAX_TAPS} more taps" in line
@@ -78,6 +78,6 @@ def test_a_sample_of_the_refusals_is_passed_on_at_once() -> None:
     refusals.answered("vnet1", 429, 2)
     refusals.counted("vnet2", "malformed", 3)
     assert samples[1:] == [("vnet2", "malformed", 3)]
-    clock.advance(EVERY)
+    clock.advance(LINE_EVERY)
     refusals.answered("vnet1", 401, 1)
     assert samples[2:] == [("vnet1", "answered 401", 1)]
