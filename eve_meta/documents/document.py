@@ -1,4 +1,4 @@
-"""One thing that a guest reads: bytes and their content type."""
+"""A document, which a guest reads: bytes and their content type."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 from attrs import field, frozen
 
 SEED_BYTES = 512
-"""Random bytes in ``random_seed`` (nova's ``os.urandom(512)``): 684 characters of base64."""
+"""The random bytes in a ``random_seed`` (nova's ``os.urandom(512)``): 684 characters of base64."""
 
 ETAG_DIGITS = 32
-"""Hexadecimal digits of an entity tag: 128 bits, of which no two documents are alike by chance."""
+"""The hexadecimal digits of an entity tag: 128 bits, which no two documents share by chance."""
 
 PLAIN = "text/plain; charset=UTF-8"
 JSON = "application/json"
@@ -23,15 +23,15 @@ HTML = "text/html; charset=UTF-8"
 
 @frozen
 class Document:
-    """What a guest reads at one path.
+    """The document at one path.
 
     :ivar body: the bytes, without the seed.
     :ivar content_type: the value of ``Content-Type``.
     :ivar seed_at: where in *body* the characters of a fresh ``random_seed`` belong; None for a document without one.
-    :ivar status: the status code to send it with.
+    :ivar status: the status code of the answer.
     """
 
-    body: bytes = field(repr=False)  # secrets do not belong into a log
+    body: bytes = field(repr=False)  # secrets do not belong in a log
     content_type: str = PLAIN
     seed_at: int | None = None
     status: int = 200
@@ -39,23 +39,24 @@ class Document:
 
     @property
     def etag(self) -> str | None:
-        """The entity tag, as ``ETag`` has it (RFC 9110 section 8.8.3); None for a document with a place for a seed.
+        """The value of ``ETag`` (RFC 9110 section 8.8.3); None for a document with a place for a seed.
 
-        It is a strong one: equal for equal bytes only. A seeded document has none, because its bytes are others in each
-        answer. A weak one would be no better: whoever is told 304 uses what it has again, and so an old seed.
+        It is a strong entity tag: equal for equal bytes only. A document with a seed has none, because its bytes differ
+        in each answer. A weak tag would be no better: a client that gets a 304 uses its copy again, and with it an old
+        seed.
         """
         if self.seed_at is not None:
             return None
         if self._etag is None:
-            # Computed when first asked for, then kept: most documents are read once, but to hash 16 MiB of user data
-            # takes 10 ms, and how often that is asked for is up to the guest.
+            # Computed at the first use and kept: most documents are read once, but to hash 16 MiB of user data takes 10
+            # ms, and the guest decides how often it asks.
             object.__setattr__(self, "_etag", f'"{hashlib.sha256(self.body).hexdigest()[:ETAG_DIGITS]}"')
         return self._etag
 
     def render(self, seed: bytes) -> bytes:
-        """The bytes to send, with *seed* filled in where the document has a place for it.
+        """Return the bytes to send, with *seed* filled in where the document has a place for it.
 
-        A seed is good for one answer only: two guests, or one guest twice, must never be told the same randomness.
+        A seed serves one answer only: no two guests, and no guest twice, may ever read the same randomness.
 
         :param seed: :data:`SEED_BYTES` random bytes.
         :raises ValueError: when *seed* has another length.
@@ -68,27 +69,31 @@ class Document:
 
 
 def text(value: object) -> Document:
-    """*value* as plain text, without a newline at the end."""
+    """Make a document of *value* as plain text, without a newline at the end."""
     return Document(str(value).encode())
 
 
 def lines(values: Iterable[str]) -> Document:
-    """A listing: *values* joined by newlines, none at the end. cloud-init would read an empty last line as a name."""
+    """Make a listing of *values*, one a line.
+
+    There is no newline at the end: cloud-init would take an empty last line for a name.
+    """
     return text("\n".join(values))
 
 
 def dump(value: Mapping[str, Any]) -> bytes:
-    """*value* as nova writes JSON: one line, ``", "`` and ``": "``, everything beyond ASCII escaped."""
+    """Encode *value* as nova writes JSON: one line, ``", "`` and ``": "``, everything beyond ASCII escaped."""
     return json.dumps(value).encode("ascii")
 
 
 class PerVersion:
-    """Documents made once for each version, when first asked for; versions with equal bytes share one.
+    """The documents of all versions, each made at its first use; versions with equal bytes share one document.
 
-    A guest reads one or two versions of the many. One that reads them all must not make us hold its data ten times.
+    A guest reads one or two of the many versions. A guest that reads them all must not make the worker hold its data
+    ten times.
 
     :param make: makes the document of a version. It must not refer to the object that holds this one: trees come and go
-        with their guests, and a circle would keep them until the garbage collector finds it.
+        with their guests, and a reference cycle would keep them until the garbage collector finds it.
     """
 
     def __init__(self, make: Callable[[str], Document]) -> None:
@@ -96,7 +101,10 @@ class PerVersion:
         self._made: dict[str, Document] = {}
 
     def get(self, version: str) -> Document:
-        """The document of *version*, which the caller took from a table: what a guest asks for must not end up here."""
+        """Return the document of *version*.
+
+        The caller took *version* from a table: each version is kept here, and no guest may add one.
+        """
         if version not in self._made:
             made = self._make(version)
             self._made[version] = next((known for known in self._made.values() if known == made), made)

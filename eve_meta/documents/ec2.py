@@ -1,14 +1,14 @@
-"""The EC2-compatible tree: which version lists and serves what.
+"""The EC2-compatible tree: the names that each version lists and serves.
 
-Versions 1.0 to 2009-04-04 are as nova answers them (``get_ec2_metadata``). 2016-09-02 and later are AWS's, with all
-that a hypervisor can say of what AWS says there. They are served but not listed among the versions: clients that want
-one ask for it, and those that read the list know it as nova's.
+Versions 1.0 to 2009-04-04 are as nova answers them (``get_ec2_metadata``). 2016-09-02 and later are AWS's, with as much
+of AWS's data as a hypervisor has. They are served, but the list of versions leaves them out: clients that want one ask
+for it, and those that read the list know it as nova's.
 
-A listing names directories with "/" at the end. Clients crawl by listings, and cloud-init gives up everything when one
-listed leaf fails, so whatever is listed is answered, if need be with nothing.
+A listing marks directories with "/" at the end. Clients crawl by listings, and cloud-init drops the whole datasource
+when one listed leaf fails, so every listed name is answered, if need be with an empty document.
 
-``latest`` lists what nova's newest version lists and serves what AWS's newest serves. cloud-init's OpenStack datasource
-crawls all that ``latest`` lists, at every boot; each name more would be a request more, for data that it has from
+``latest`` lists what nova's newest version lists and serves what AWS's newest version serves. cloud-init's OpenStack
+datasource crawls all that ``latest`` lists, at every boot; each further name would cost a request for data that are in
 ``network_data.json``. AWS's clients (botocore, ec2-metadata, amazon-ec2-net-utils) know the paths that they want.
 """
 
@@ -50,7 +50,7 @@ SINCE: Mapping[tuple[str, ...], Mapping[str, str]] = MappingProxyType(
             "ramdisk-id": "2007-12-15",
             "reservation-id": "1.0",
             "security-groups": "1.0",
-            # What nova does not have, by AWS's "Instance metadata categories".
+            # Names that nova does not have, by AWS's "Instance metadata categories".
             "instance-life-cycle": "2019-10-01",
             "ipv6": "2021-01-03",
             "mac": "2011-01-01",
@@ -61,8 +61,8 @@ SINCE: Mapping[tuple[str, ...], Mapping[str, str]] = MappingProxyType(
         ("meta-data", "placement"): {"region": "2020-08-24"},
     }
 )
-"""The first version that has each name, by the directory that it is in. A name that is not here is as old as its
-directory. What it says is the same in all versions that have it."""
+"""The first version that has each name, by the name's directory. A name without an entry is as old as its directory.
+The document of a name is the same in all versions that have it."""
 
 VERSION_LIST = lines((*EC2_VERSIONS, LATEST))
 
@@ -70,15 +70,15 @@ LOCAL_IPV4 = ("meta-data", "local-ipv4")
 
 
 class Ec2:
-    """What one domain reads below ``/`` and ``/ec2``."""
+    """The documents of one domain below ``/`` and ``/ec2``."""
 
     def __init__(self, domain: Domain) -> None:
         self._root = Listing(partial(_root, domain))
 
     def find(self, path: tuple[str, ...], peer: str) -> Document | None:
-        """The document at *path* below ``/`` or ``/ec2``, None where there is none.
+        """Return the document at *path* below ``/`` or ``/ec2``, None where there is none.
 
-        :param peer: the IP address that asks.
+        :param peer: the IP address from which the guest asks.
         """
         if not path:
             return VERSION_LIST
@@ -88,16 +88,16 @@ class Ec2:
         listed = EC2_VERSIONS[-1] if path[0] == LATEST else served
         found = _find(self._root, path[1:], served, listed)
         if path[1:] == LOCAL_IPV4 and found is not None and not found.body:
-            # Made anew each time: a guest may ask from any number of addresses, and we must not keep one of each.
+            # Made for each answer: a guest may ask from any number of addresses, and none of these may be kept.
             return text(first_ipv4([ip_address(peer)]))
         return found
 
 
 def _find(root: Listing, path: tuple[str, ...], served: str, listed: str) -> Document | None:
-    """The document at *path* below *root*.
+    """Return the document at *path* below *root*.
 
-    :param served: what is newer is not there.
-    :param listed: what is newer is not listed.
+    :param served: the version of which names are served; newer names are not found.
+    :param listed: the version of which names are listed; newer names are left out of listings.
     """
     entry: Entry = root
     for depth, name in enumerate(path):
@@ -107,7 +107,7 @@ def _find(root: Listing, path: tuple[str, ...], served: str, listed: str) -> Doc
         if since > served:
             return None
         if since > listed:
-            # Who asks below a directory that is not listed knows of it; there the listing is all that is served.
+            # A client that asks below an unlisted directory knows it; there, all that is served is listed.
             listed = served
         entry = entry.entries[name]
     if isinstance(entry, Document):

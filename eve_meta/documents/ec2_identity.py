@@ -1,7 +1,7 @@
-"""``dynamic/instance-identity``: who the instance is, as AWS writes it.
+"""``dynamic/instance-identity``: AWS's document that identifies an instance.
 
-AWS signs it, so that a guest can prove to others who it is. We have no key that anybody trusts: the signatures
-(``pkcs7``, ``signature``, ``rsa2048``) are neither there nor listed, and who wants proof finds none.
+AWS signs it, so that a guest can prove its identity to others. A hypervisor has no key that anybody trusts: the
+signatures (``pkcs7``, ``signature``, ``rsa2048``) are neither served nor listed, and whoever wants proof finds none.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from eve_meta.documents.listing import Entry, Listing
 from eve_meta.values.domain import Domain
 
 FORMAT = "2017-09-30"
-"""AWS's version of the document's form."""
+"""AWS's version of the document's format."""
 
 
 def dynamic(domain: Domain) -> dict[str, Entry]:
-    """What is below ``dynamic``."""
+    """Return the entries below ``dynamic``."""
     return {"instance-identity": Listing(partial(_instance_identity, domain))}
 
 
@@ -47,6 +47,6 @@ def _document(domain: Domain) -> Document:
         "region": region(domain),
         "version": FORMAT,
     }
-    # A key a line, and '" : "' between the two, as AWS has it: scripts cut it with grep and awk. All keys are there:
-    # clients index them, and null is what AWS writes for what there is none of.
+    # One key a line, and '" : "' between key and value, as AWS writes them: scripts parse them with grep and awk. All
+    # keys are present, because clients index them; AWS, too, writes null for what an instance does not have.
     return Document(json.dumps(keys, indent=2, separators=(",", " : ")).encode("ascii"))

@@ -1,7 +1,7 @@
-"""What is below ``meta-data`` in the EC2-compatible tree: what nova says there, and what AWS's newer versions add.
+"""The entries below ``meta-data`` in the EC2-compatible tree: nova's, and those that AWS's newer versions add.
 
-What only AWS itself could say is not there: ``iam/`` (nobody here gives credentials), events, ids of its own API such
-as ``vpc-id``. Nothing is made up that a client would act on.
+Entries that only AWS itself could fill are left out: ``iam/`` (nobody here issues credentials), events, ids of AWS's
+API such as ``vpc-id``. No value is invented that a client would act on.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from eve_meta.documents.network import plain
 from eve_meta.values.domain import Domain
 
 DEFAULT_BLOCK_DEVICES: Mapping[str, str] = MappingProxyType({"ami": "vda", "root": "/dev/vda"})
-"""What nova says of a server on KVM with one virtio disk; clients expect at least these two names."""
+"""The mapping that nova has for a server on KVM with one virtio disk; clients expect at least these two names."""
 
 SERVICES = Listing(lambda: {"domain": text("amazonaws.com"), "partition": text("aws")})
-"""Where AWS's services are: what its clients take for granted when nobody tells them. It is about AWS, not about us.
-Nothing else would be safe: agents of AWS images make host names of it and send them signed requests, and any other name
-is one that somebody else might own."""
+"""The domain and partition of AWS's services: the values that AWS's clients assume by default. They are about AWS, not
+about the host. No other values would be safe: agents of AWS images make host names of them and send signed requests
+there, and any other name is one that somebody else might own."""
 
 _ZONE_OF_REGION = re.compile(r"(.*\d)[a-z]\Z")
 
@@ -32,7 +32,7 @@ _TAG_KEY = re.compile(r"(?!(\.{1,2}|_index)\Z)[A-Za-z0-9+.,_:@-]+\Z")
 
 
 def meta_data(domain: Domain) -> dict[str, Entry]:
-    """All below ``meta-data``, as the newest version has it."""
+    """Return all entries below ``meta-data``, as the newest version has them."""
     ec2 = domain.ec2
     hostname = text(domain.guest_hostname)
     entries: dict[str, Entry] = {
@@ -43,11 +43,14 @@ def meta_data(domain: Domain) -> dict[str, Entry]:
         "hostname": hostname,
         "instance-action": text("none"),  # nova's constant
         "instance-id": text(instance_id(domain)),
-        "instance-life-cycle": text("on-demand"),  # AWS's word for what is not taken away when the price rises
-        # Empty when nobody said: a hypervisor without a cloud has no such names, and a made-up one would be believed.
+        "instance-life-cycle": text(
+            "on-demand"
+        ),  # AWS's word for an instance that is not taken away when the price rises
+        # Empty where none is given: a hypervisor without a cloud has no such names, and clients would believe an
+        # invented one.
         "instance-type": text(ec2.instance_type or ""),
         "local-hostname": hostname,
-        # Ec2.find() fills in an unknown one.
+        # Ec2.find() fills in the peer's address where this is empty.
         "local-ipv4": text(first_ipv4(fixed_addresses(domain))),
         "placement": Listing(partial(_placement, domain)),
         "public-hostname": hostname,
@@ -75,20 +78,20 @@ def meta_data(domain: Domain) -> dict[str, Entry]:
 
 
 def instance_id(domain: Domain) -> str:
-    """The EC2 id of *domain*."""
+    """Return the EC2 id of *domain*."""
     return domain.ec2.instance_id or _made_id(domain, "i")
 
 
 def image_id(domain: Domain) -> str:
-    """The EC2 id of what *domain* was made from."""
+    """Return the EC2 id of the image from which *domain* was made."""
     return domain.ec2.ami_id or _made_id(domain, "ami")
 
 
 def region(domain: Domain) -> str | None:
-    """The region of *domain*: what was given, else made of the availability zone; None for the unknown.
+    """Return the region of *domain*: the given one, else that of the availability zone, None where it is unknown.
 
-    A zone of AWS is its region and a letter ("eu-west-1a"). Of a zone with another kind of name ("nova") we cannot
-    tell the region; clients would make host names of a wrong one.
+    A zone of AWS is named by its region and a letter ("eu-west-1a"). The name of another zone ("nova") has no region in
+    it, and clients would make host names of a wrong one.
     """
     if domain.ec2.region is not None:
         return domain.ec2.region
@@ -102,7 +105,7 @@ def _block_devices(domain: Domain) -> dict[str, Entry]:
 
 
 def _placement(domain: Domain) -> dict[str, Entry]:
-    # "None" is nova's accident (Python's None as text), but what its guests know.
+    # "None" is an accident of nova (Python's None as text), but its guests know it.
     entries: dict[str, Entry] = {"availability-zone": text(domain.availability_zone)}
     known = region(domain)
     if known is not None:
@@ -111,7 +114,7 @@ def _placement(domain: Domain) -> dict[str, Entry]:
 
 
 def _public_keys(domain: Domain) -> dict[str, Entry]:
-    # The one listing that is not made of the names below it: "0=alice" stands for the directory "0".
+    # The only listing whose lines are not the names below it: "0=alice" stands for the directory "0".
     return {
         str(number): Listing(partial(_public_key, key), line=f"{number}={name}")
         for number, (name, key) in enumerate(domain.public_keys.items())
@@ -127,15 +130,15 @@ def _tags(domain: Domain) -> dict[str, Entry]:
 
 
 def _instance_tags(domain: Domain) -> dict[str, Entry]:
-    # AWS refuses other keys too, for the same reason: a key is a line of a listing and a segment of a path. "=" is fine
-    # for AWS, but cloud-init takes the line "0=x" for a public key and asks for the wrong path.
+    # AWS refuses other keys, too, for the same reason: a key is a line of a listing and a segment of a path. AWS allows
+    # "=", but cloud-init takes a line "0=x" for a public key and asks for the wrong path.
     return in_order({key: text(value) for key, value in domain.meta.items() if _TAG_KEY.match(key)})
 
 
 def _made_id(domain: Domain, prefix: str) -> str:
-    """An id as nova writes them (``"i-%08x"``), the same whenever it is asked for.
+    """Make an id of nova's form (``"i-%08x"``), always the same for the same domain.
 
-    nova counts its instances; we only have the uuid. It is hashed, because uuids of version 7 that were made within one
-    minute begin alike.
+    nova numbers its instances; a domain has only its uuid. That is hashed, because uuids of version 7 that were made
+    within one minute begin alike.
     """
     return f"{prefix}-{uuid5(domain.instance_uuid, prefix).hex[:8]}"

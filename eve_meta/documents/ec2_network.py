@@ -1,7 +1,7 @@
-"""``network/interfaces/macs/<mac>/…`` of AWS's trees, and the addresses that the EC2-compatible tree tells.
+"""``network/interfaces/macs/<mac>/…`` of AWS's trees, and the addresses in the EC2-compatible tree.
 
-Of what AWS says of an interface, the ids of its own API (VPC, subnet, security groups) and the VPC's networks are left
-out: a hypervisor has none, and without a ``vpc-id`` cloud-init writes the guest's network configuration anew at every
+Of AWS's entries for an interface, the ids of AWS's API (VPC, subnet, security groups) and the VPC's networks are left
+out: a hypervisor has none. Without a ``vpc-id``, cloud-init writes the guest's network configuration anew at every
 boot, which is right where NICs come and go.
 """
 
@@ -20,22 +20,22 @@ from eve_meta.values.nic import Address, Interface, Nic
 
 
 def fixed_addresses(domain: Domain) -> list[Address]:
-    """All addresses that *domain*'s NICs are known to have."""
+    """Return all addresses that the NICs of *domain* are known to have."""
     return [interface.ip for nic in domain.nics for interface in _interfaces(nic)]
 
 
 def floating_addresses(domain: Domain) -> list[Address]:
-    """All addresses of other networks that lead to *domain*."""
+    """Return all addresses of other networks that are forwarded to *domain*."""
     return [address for nic in domain.nics for subnet in nic.subnets for address in subnet.floating]
 
 
 def first_ipv4(addresses: Iterable[Address]) -> str:
-    """The first IPv4 address of *addresses*, else ""."""
+    """Return the first IPv4 address of *addresses*, "" where there is none."""
     return str(next(_ipv4s(addresses), ""))
 
 
 def nics_by_mac(domain: Domain) -> dict[str, Nic]:
-    """*domain*'s NICs by MAC address, the first of each, in their order."""
+    """Return the NICs of *domain* by MAC address, in their order; the first where several have one address."""
     nics: dict[str, Nic] = {}
     for nic in domain.nics:
         if nic.mac is not None:
@@ -44,7 +44,7 @@ def nics_by_mac(domain: Domain) -> dict[str, Nic]:
 
 
 def network(domain: Domain) -> dict[str, Entry]:
-    """What is below ``meta-data/network``. There must be a NIC with a MAC address."""
+    """Return the entries below ``meta-data/network`` of a *domain* that has a NIC with a MAC address."""
     return {"interfaces": Listing(partial(_interfaces_directory, domain))}
 
 
@@ -63,7 +63,7 @@ def _macs(domain: Domain) -> dict[str, Entry]:
 
 def _nic(domain: Domain, mac: str, nic: Nic, number: int) -> dict[str, Entry]:
     interfaces = _interfaces(nic)
-    told = {
+    values = {
         "device-number": [str(number)],
         "interface-id": [f"eni-{uuid5(domain.instance_uuid, f'eni {mac}').hex[:17]}"],
         "ipv6s": [plain(interface.ip) for interface in interfaces if interface.version == 6],
@@ -73,12 +73,12 @@ def _nic(domain: Domain, mac: str, nic: Nic, number: int) -> dict[str, Entry]:
         "owner-id": [domain.project_id] if domain.project_id is not None else [],
         "public-ipv4s": [str(address) for subnet in nic.subnets for address in _ipv4s(subnet.floating)],
         "security-groups": list(domain.ec2.security_groups),
-        # Of one IPv4 network only, as the name says.
+        # One IPv4 network only: the name is singular.
         "subnet-ipv4-cidr-block": _networks(interfaces, 4)[:1],
         "subnet-ipv6-cidr-blocks": _networks(interfaces, 6),
     }
-    # What there is none of is 404 with AWS, too.
-    entries: dict[str, Entry] = {name: lines(values) for name, values in told.items() if values}
+    # An entry without values is 404 with AWS, too.
+    entries: dict[str, Entry] = {name: lines(each) for name, each in values.items() if each}
     associations = _associations(nic)
     if associations:
         entries["ipv4-associations"] = Listing(partial(_texts, associations))
@@ -86,7 +86,7 @@ def _nic(domain: Domain, mac: str, nic: Nic, number: int) -> dict[str, Entry]:
 
 
 def _associations(nic: Nic) -> dict[str, str]:
-    """The own IPv4 address of *nic* by each floating one that leads to it."""
+    """Return the IPv4 addresses of *nic* by the floating addresses that are forwarded to them."""
     return {
         str(floating): str(subnet.address.ip)
         for subnet in nic.subnets
@@ -108,7 +108,7 @@ def _networks(interfaces: Iterable[Interface], version: int) -> list[str]:
 
 
 def _ipv4s(addresses: Iterable[Address]) -> Iterator[IPv4Address]:
-    """The IPv4 addresses of *addresses*, also those that a dual-stack socket wrote as "::ffff:10.0.0.5"."""
+    """Yield the IPv4 addresses of *addresses*, those of dual-stack sockets ("::ffff:10.0.0.5") included."""
     for address in addresses:
         ipv4 = address.ipv4_mapped if isinstance(address, IPv6Address) else address
         if ipv4 is not None:

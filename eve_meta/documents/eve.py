@@ -1,15 +1,15 @@
-"""EVE-OS's own tree below ``/eve/v1``, as far as it can be answered by who asks and what EVE publishes.
+"""EVE-OS's own tree below ``/eve/v1``, as far as the guest's tap and the data that EVE publishes allow.
 
-The form is that of EVE's metadata server (``pkg/pillar/cmd/msrv/handlers.go`` of lf-edge/eve), with its status codes:
-204 for what is not known (yet), 403 for who may not ask. Where it differs:
+The format and the status codes are those of EVE's metadata server (``pkg/pillar/cmd/msrv/handlers.go`` of
+lf-edge/eve): 204 where a value is not known (yet), 403 where the application may not ask. It differs in this:
 
-* Only the application behind a tap is answered, and by its tap. EVE looks for the address that asks, which a guest
-  chooses, tells whoever asks the node's identity, and the position and modems of the node as well.
-* Nothing is answered with 500: what EVE's agents have not published yet is unknown, and so 204.
-* A 204 and a 404 have no document. EVE writes one behind each, too.
-* Each document has its content type. EVE sets that of ``external_ipv4`` when it has been sent.
+* Only the application behind a tap is answered, and its tap identifies it. EVE looks the application up by the address
+  that asks, which a guest chooses, and tells everybody the node's identity, position and modems.
+* No request is answered with 500: a value that EVE's agents have not published yet is unknown, and so 204.
+* A 204 and a 404 have no body. EVE sends one with each.
+* Each document has its content type. EVE sets that of ``external_ipv4`` only after it has sent the document.
 
-What changes something (``kubeconfig``, ``app/appCustomStatus``), needs the TPM or serves files is not here.
+Endpoints that change something (``kubeconfig``, ``app/appCustomStatus``), need the TPM or serve files are not served.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from eve_meta.values.domain import Domain
 from eve_meta.values.eve_node import Adapter, Application, Node
 
 NO_CONTENT = Document(b"", status=204)
-"""It is not known, now."""
+"""The answer while a value is unknown."""
 
 MAY_NOT_DISCOVER = Document(b"403 Forbidden: this application is not allowed to discover others\n", status=403)
 
 
 class Eve:
-    """What the guest of *domain* that asks through *tap* reads below ``/eve``; nothing, where no EVE runs it."""
+    """The documents below ``/eve`` for the guest of *domain* behind *tap*: none unless EVE runs the domain."""
 
     def __init__(self, domain: Domain, tap: str) -> None:
         self._application = domain.eve
@@ -36,11 +36,11 @@ class Eve:
         self._adapter = next((adapter for adapter in adapters if tap in adapter.taps), Adapter())
 
     def find(self, path: tuple[str, ...], peer: str, port: int, node: Node) -> Document | None:
-        """The document at *path* below ``/eve``, None where there is none.
+        """Return the document at *path* below ``/eve``, None where there is none.
 
-        :param peer: the IP address that asks.
-        :param port: the TCP port that asks.
-        :param node: what all applications are told alike.
+        :param peer: the IP address from which the guest asks.
+        :param port: the TCP port from which the guest asks.
+        :param node: the values that all applications of the node read alike.
         """
         if self._application is None:
             return None
@@ -67,7 +67,7 @@ class Eve:
             return None
         if not addresses or device is None:
             return NO_CONTENT
-        # Go writes a map's keys in the order of their names, and an IPv6 address with a port in brackets.
+        # Go writes the keys of a map in alphabetical order, and an IPv6 address that has a port in brackets.
         keys: dict[str, Any] = {
             "app-instance-uuid": self._uuid,
             "caller-ip": f"[{peer}]:{port}" if ":" in peer else f"{peer}:{port}",
@@ -91,11 +91,11 @@ class Eve:
     def _discover(self, application: Application) -> Document:
         if not self._adapter.may_discover:
             return MAY_NOT_DISCOVER
-        found = {
+        others = {
             uuid: [{"port": port.name, "network-address": str(port.address)} for port in ports]
             for uuid, ports in application.others.items()
         }
-        return Document(dump(found), JSON)
+        return Document(dump(others), JSON)
 
 
 def _published(document: bytes | None) -> Document:

@@ -1,4 +1,4 @@
-"""A path with paths below it, which a guest finds by its listing."""
+"""Directories of a tree: paths with other paths below them, which a guest finds by the listing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from eve_meta.documents.document import Document, lines
 
 
 class Listing:
-    """A path with paths below it: documents and directories by their names, in the order of the listing.
+    """A directory: documents and other directories by their names, in the order of the listing.
 
-    They are made when first asked for, and kept: most guests read one tree, and little of the others.
+    The entries are made at their first use, and kept: most guests read one tree, and little of the others.
 
-    :param make: makes what is below. As in :class:`~eve_meta.documents.document.PerVersion`, it must not refer to
-        whatever holds the directory.
-    :param line: how the directory above lists this one, where that is not by its name and a "/".
+    :param make: makes the entries. As in :class:`~eve_meta.documents.document.PerVersion`, it must not refer to the
+        object that holds the directory.
+    :param line: the line of this directory in the listing of its parent, where that is not its name and a "/".
     """
 
     __slots__ = ("_entries", "_make", "line")
@@ -26,18 +26,18 @@ class Listing:
 
     @property
     def entries(self) -> Mapping[str, Entry]:
-        """What is below, by name."""
+        """The entries by name."""
         if self._entries is None:
             self._entries = self._make()
         return self._entries
 
 
 Entry = Document | Listing
-"""What is at a path."""
+"""The entry of a directory: a document or another directory."""
 
 
 def listing(entries: Mapping[str, Entry]) -> Document:
-    """What a guest reads at a directory with *entries*."""
+    """Make the document that a guest reads at a directory with *entries*."""
     return lines(_line(name, entry) for name, entry in entries.items())
 
 
@@ -48,5 +48,5 @@ def _line(name: str, entry: Entry) -> str:
 
 
 def in_order(entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    """*entries* as nova and AWS list them: by name."""
+    """Return *entries* in the order in which nova and AWS list them: by name."""
     return {name: entries[name] for name in sorted(entries)}

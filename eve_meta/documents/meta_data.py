@@ -1,4 +1,4 @@
-"""``meta_data.json``: who the guest is, as each version of nova's API tells it.
+"""``meta_data.json``: the guest's identity, in each version of nova's API.
 
 The rules, and the order of the keys, are those of nova's ``InstanceMetadata._metadata_as_json`` and
 ``_get_device_metadata``.
@@ -15,19 +15,19 @@ from eve_meta.values.domain import Disk, Domain
 from eve_meta.values.nic import Nic
 
 CONTENT_NAME = "{:04}"
-"""The name of a file below ``/openstack/content`` by its number, as nova's ``"%04i"``."""
+"""The name of a file below ``/openstack/content``, made from its number as by nova's ``"%04i"``."""
 
 
 def meta_data(domain: Domain, version: str) -> Document:
-    """``meta_data.json`` of *version*, one of :data:`~eve_meta.documents.versions.OPENSTACK_VERSIONS`.
+    """Make the ``meta_data.json`` of *version*, one of :data:`~eve_meta.documents.versions.OPENSTACK_VERSIONS`.
 
     :returns: a document that, from 2013-04-04 on, has a place for its ``random_seed``.
     """
     first = _first_keys(domain)
     if version < GRIZZLY:
         return Document(dump(first), JSON)
-    # The seed goes between the quotes of an empty one. Its place is counted, not searched for: a guest's owner chooses
-    # the other values and could write whatever we searched for into one of them.
+    # The seed goes between the quotes of an empty string. Its place is computed, not searched for: the guest's owner
+    # chooses the other values and could write the searched text into one of them.
     body = dump({**first, "random_seed": ""})
     seed_at = len(body) - len('"}')
     if last := _last_keys(domain, version):
@@ -36,7 +36,7 @@ def meta_data(domain: Domain, version: str) -> Document:
 
 
 def _first_keys(domain: Domain) -> dict[str, Any]:
-    """The keys before ``random_seed``: they are in every version."""
+    """Return the keys before ``random_seed``, which every version has."""
     keys: dict[str, Any] = {"uuid": str(domain.instance_uuid)}
     if domain.meta:
         keys["meta"] = dict(domain.meta)
@@ -46,7 +46,7 @@ def _first_keys(domain: Domain) -> dict[str, Any]:
             for number, file in enumerate(domain.files)
         ]
     if domain.public_keys:
-        # nova shows a server's first key only. Both forms have room for all, and guests install all that they find.
+        # nova has only a server's first key. Both forms have room for all, and guests install all keys that they find.
         keys["public_keys"] = dict(domain.public_keys)
         keys["keys"] = [
             {"name": name, "type": _key_type(data), "data": data} for name, data in domain.public_keys.items()
@@ -59,7 +59,7 @@ def _first_keys(domain: Domain) -> dict[str, Any]:
 
 
 def _last_keys(domain: Domain, version: str) -> dict[str, Any]:
-    """The keys after ``random_seed``, each from its version on."""
+    """Return the keys after ``random_seed``, each from its first version on."""
     keys: dict[str, Any] = {}
     if version >= LIBERTY:
         keys["project_id"] = domain.project_id
@@ -75,7 +75,7 @@ def _last_keys(domain: Domain, version: str) -> dict[str, Any]:
 
 
 def _key_type(data: str) -> str:
-    # cloudbase-init takes the certificates of Windows guests from the keys of type x509, as nova calls them.
+    # cloudbase-init takes the certificates of Windows guests from the keys of nova's type x509.
     return "x509" if data.lstrip().startswith("-----BEGIN CERTIFICATE-----") else "ssh"
 
 
@@ -88,7 +88,7 @@ def _nics(domain: Domain, version: str) -> Iterator[dict[str, Any]]:
             device["vlan"] = nic.vlan
         if version >= ROCKY:
             device["vf_trusted"] = bool(nic.trusted)
-        # nova leaves out a NIC about which it has nothing to say; with vf_trusted it always has.
+        # nova leaves out a NIC that would have neither a key nor a tag; with vf_trusted every NIC has a key.
         if device or nic.tags:
             yield {**device, "type": "nic", "mac": nic.mac, **_place(nic)}
 
@@ -104,12 +104,12 @@ def _disk(disk: Disk) -> dict[str, Any]:
 
 def _shares(domain: Domain) -> Iterator[dict[str, Any]]:
     for share in domain.shares:
-        # A share is on no bus that a guest could look at (nova says so too).
+        # A share is on no bus that a guest could look at; nova, too, writes "none".
         yield {"type": "share", "share_id": str(share.share_id), "tag": share.tag, "bus": "none", "address": "none"}
 
 
 def _place(device: Nic | Disk) -> dict[str, Any]:
-    """Where a guest finds *device*, and by which tags its owner knows it. nova writes "none" for the unknown."""
+    """Return the keys by which a guest finds *device*, and its owner's tags. nova writes "none" for an unknown bus."""
     place: dict[str, Any] = {"bus": device.bus or "none", "address": device.address or "none"}
     if device.tags:
         place["tags"] = list(device.tags)

@@ -1,4 +1,4 @@
-"""What a guest is told of its network, whatever the form: the rules that ``network_data.json`` and NoCloud share."""
+"""The rules by which a guest configures its network, common to ``network_data.json`` and NoCloud."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from eve_meta.values.nic import Address, Nic, Route, Subnet, SubnetType
 ANY_NETWORK = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 DHCP_ONLY = frozenset({SubnetType.IPV4_DHCP, SubnetType.IPV6_DHCP})
-"""The types of which nova tells nothing but the type: address, routes and all come by DHCP."""
+"""The types of which nova writes only the type: address, routes and everything else come by DHCP."""
 
 
 @frozen
 class GuestNic:
-    """A NIC as its guest is to set it up.
+    """A NIC as its guest is to configure it.
 
-    :ivar nic: what the domain says of it.
-    :ivar mac: its MAC address, by which the guest finds it.
-    :ivar vlan: the VLAN id with which the guest is to tag what it sends; None for no tag.
-    :ivar subnets: how it gets its addresses; never empty.
+    :ivar nic: the domain's NIC.
+    :ivar mac: the MAC address, by which the guest finds the NIC.
+    :ivar vlan: the VLAN id with which the guest is to tag its frames; None for no tag.
+    :ivar subnets: the NIC's addresses and how it gets them; never empty.
     """
 
     nic: Nic
@@ -32,27 +32,27 @@ class GuestNic:
 
 
 def guest_nics(domain: Domain) -> list[GuestNic]:
-    """The NICs of *domain* of which its guest is told; an empty list when there is nothing to say about any of them.
+    """Return the NICs that the guest of *domain* is to configure; none where no NIC has a subnet.
 
-    Then nothing must be said at all: cloud-init takes a network configuration without addresses for what it is, and the
-    guest would lose the DHCP that it falls back to by itself.
+    The guest must then get no network configuration at all: cloud-init would apply one without addresses, and the guest
+    would lose the DHCP to which it falls back by itself.
     """
-    # A guest finds the NIC that is meant by its MAC address; cloud-init gives up all of the file over one without.
+    # A guest finds each NIC by its MAC address; cloud-init rejects the whole file over a NIC without one.
     nics = [_guest_nic(nic, nic.mac) for nic in domain.nics if nic.mac is not None]
-    return nics if any(told.nic.subnets for told in nics) else []
+    return nics if any(each.nic.subnets for each in nics) else []
 
 
 def _guest_nic(nic: Nic, mac: str) -> GuestNic:
-    # The hardware adds and removes the tag of a virtual function (hw_veb): a guest that did it too would send frames
-    # with two.
+    # For a virtual function (hw_veb) the hardware adds and removes the tag: a guest that also tagged would send frames
+    # with two tags.
     vlan = None if nic.type == "hw_veb" else nic.vlan
-    # nova leaves a NIC without subnets out, and cloud-init then leaves it down. As soon as we say anything, the guest's
-    # own default (DHCP) is gone for every NIC, so it is said.
+    # nova leaves out a NIC without subnets, and cloud-init then leaves it down. Any configuration replaces the guest's
+    # own default (DHCP) for every NIC, so a NIC without subnets is configured for DHCP explicitly.
     return GuestNic(nic, mac, vlan, nic.subnets or (Subnet(type=SubnetType.IPV4_DHCP),))
 
 
 def routes_of(subnet: Subnet) -> list[Route]:
-    """The default route first, as nova has it; then the others in their order, none twice."""
+    """Return the default route first, as nova does, then the others in their order, none twice."""
     routes = dict.fromkeys(subnet.routes)
     if subnet.gateway is not None:
         routes = {Route(to=ANY_NETWORK[subnet.type.version], via=subnet.gateway): None} | routes
@@ -60,8 +60,8 @@ def routes_of(subnet: Subnet) -> list[Route]:
 
 
 def plain(address: Address) -> str:
-    """*address* as a guest can read it.
+    """Return *address* as text without its zone.
 
-    The zone of a link-local address ("fe80::1%eth0") names a device of the host; it means nothing in a guest.
+    The zone of a link-local address ("fe80::1%eth0") names a device of the host and means nothing in a guest.
     """
     return str(address).partition("%")[0]

@@ -1,7 +1,7 @@
-"""``network-config`` of NoCloud: how the guest sets up its network, in cloud-init's version 2, netplan's form.
+"""``network-config`` of NoCloud: the guest's network configuration in cloud-init's version 2, netplan's format.
 
-It says what ``network_data.json`` says. How cloud-init turns the one into the other (``convert_net_json`` and its
-netplan renderer) is what this follows, where there is a choice.
+It has the content of ``network_data.json``. Where there is a choice, it is what cloud-init makes of that file
+(``convert_net_json`` and the netplan renderer).
 """
 
 from __future__ import annotations
@@ -15,26 +15,28 @@ from eve_meta.values.nic import Route, Subnet, SubnetType
 
 
 def network_config(domain: Domain) -> dict[str, Any] | None:
-    """The network configuration of *domain*, or None when there is nothing to say about any of its NICs."""
+    """Make the network configuration of *domain*, None where no NIC has a subnet."""
     nics = guest_nics(domain)
     if not nics:
         return None
     ethernets: dict[str, Any] = {}
     vlans: dict[str, Any] = {}
-    for index, told in enumerate(nics):
-        # A name of ours, not the tap's: it may become one of a device, and with a VLAN's number behind it must still be
-        # within the kernel's 15 bytes.
+    for index, guest_nic in enumerate(nics):
+        # Not the tap's name: this one may become the name of a device in the guest, and with a VLAN's number appended
+        # it must still fit the kernel's 15 bytes.
         name = f"nic{index}"
-        mtu = {} if told.nic.mtu is None else {"mtu": told.nic.mtu}
-        ethernets[name] = {"match": {"macaddress": told.mac}} | mtu
-        if told.vlan is None:
-            # No set-name: the guest keeps its own name for the NIC, which all of cloud-init's renderers find by the MAC
+        mtu = {} if guest_nic.nic.mtu is None else {"mtu": guest_nic.nic.mtu}
+        ethernets[name] = {"match": {"macaddress": guest_nic.mac}} | mtu
+        if guest_nic.vlan is None:
+            # No set-name: the guest keeps its own name for the NIC. All of cloud-init's renderers find it by the MAC
             # address.
-            ethernets[name] |= _addressing(told.subnets)
+            ethernets[name] |= _addressing(guest_nic.subnets)
         else:
-            # Here there must be one: only netplan knows what "link" means, the others take it for a device's name.
+            # Here set-name is needed: netplan alone resolves "link", the other renderers take it for a device's name.
             ethernets[name]["set-name"] = name
-            vlans[f"{name}.{told.vlan}"] = {"id": told.vlan, "link": name} | mtu | _addressing(told.subnets)
+            vlans[f"{name}.{guest_nic.vlan}"] = (
+                {"id": guest_nic.vlan, "link": name} | mtu | _addressing(guest_nic.subnets)
+            )
     return {"version": 2, "ethernets": ethernets} | ({"vlans": vlans} if vlans else {})
 
 
@@ -44,8 +46,8 @@ def _addressing(subnets: Sequence[Subnet]) -> dict[str, Any]:
         keys["dhcp4"] = True
     ipv6 = [subnet.type for subnet in subnets if subnet.type.version == 6]
     if ipv6:
-        # By autoconfiguration or DHCPv6: both begin with a router's advertisement, and "dhcp6" heeds what that says.
-        # Where all addresses are static, what any neighbour advertises is nothing to the guest.
+        # Autoconfiguration and DHCPv6 both begin with a router's advertisement, and "dhcp6" does what that asks for.
+        # Where all addresses are static, the guest must ignore whatever a neighbour advertises.
         dynamic = not all(kind.static for kind in ipv6)
         if dynamic:
             keys["dhcp6"] = True
@@ -57,7 +59,7 @@ def _addressing(subnets: Sequence[Subnet]) -> dict[str, Any]:
     ]
     if addresses:
         keys["addresses"] = list(dict.fromkeys(addresses))
-    # Not gateway4 and gateway6: netplan has deprecated them.
+    # As routes, because netplan has deprecated gateway4 and gateway6.
     routes = dict.fromkeys(route for subnet in subnets if subnet.type not in DHCP_ONLY for route in routes_of(subnet))
     if routes:
         keys["routes"] = [_route(route, subnets) for route in routes]
@@ -71,7 +73,7 @@ def _route(route: Route, subnets: Sequence[Subnet]) -> dict[str, Any]:
     keys: dict[str, Any] = {"to": str(route.to), "via": plain(route.via)}
     near = route.via.version == 6 and route.via.is_link_local
     if not near and not any(subnet.address and route.via in subnet.address.network for subnet in subnets):
-        # A router beyond all networks of the NIC, as with an address that has a /32 for itself. The kernel refuses such
-        # a route unless it is told that the router is there.
+        # The router is outside all networks of the NIC, for example where the address has a /32. The kernel refuses
+        # such a route unless it is marked as on-link.
         keys["on-link"] = True
     return keys

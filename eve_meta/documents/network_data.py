@@ -1,11 +1,11 @@
-"""``network_data.json``: how the guest sets up its network.
+"""``network_data.json``: the guest's network configuration.
 
-The form is nova's: ``get_network_metadata`` in ``nova/virt/netutils.py``, ``doc/api_schemas/network_data.json``. What
-is in it is made for its readers, cloud-init's ``convert_net_json`` and cloudbase-init, and so goes beyond nova:
+The format is nova's: ``get_network_metadata`` in ``nova/virt/netutils.py``, ``doc/api_schemas/network_data.json``. The
+content is made for its readers, cloud-init's ``convert_net_json`` and cloudbase-init, and so goes beyond nova's:
 
-* all subnets of a NIC are told, not only the first of each IP version;
-* a NIC without any is told to use DHCP where another NIC has some;
-* an MTU that was given is told even beside DHCP;
+* it has all subnets of a NIC, not only the first of each IP version;
+* a NIC without subnets gets DHCP where another NIC has subnets;
+* it has a given MTU, also beside DHCP;
 * a NIC with a VLAN gets a ``vlan`` link.
 """
 
@@ -22,21 +22,21 @@ from eve_meta.values.domain import Domain
 from eve_meta.values.nic import Nic, Subnet
 
 EXPOSED_TYPES = frozenset({"bridge", "dvs", "hw_veb", "hyperv", "ovs", "tap", "vhostuser", "vif"})
-"""The link types that guests know (nova's ``LEGACY_EXPOSED_VIF_TYPES``); any other is told as "phy"."""
+"""The link types that guests know (nova's ``LEGACY_EXPOSED_VIF_TYPES``); any other becomes "phy"."""
 
 
 def network_data(domain: Domain) -> Document | None:
-    """``network_data.json`` of *domain*, or None when there is nothing to say about any of its NICs."""
+    """Make the ``network_data.json`` of *domain*, None where no NIC has a subnet."""
     nics = guest_nics(domain)
     if not nics:
         return None
     links: list[dict[str, Any]] = []
     networks: list[dict[str, Any]] = []
     dns: dict[str, None] = {}
-    for index, told in enumerate(nics):
-        links += _links(domain, told, index, {link["id"] for link in links})
-        network_id = str(told.nic.network_id or _made_id(domain, told, "network_id"))
-        for subnet in told.subnets:
+    for index, guest_nic in enumerate(nics):
+        links += _links(domain, guest_nic, index, {link["id"] for link in links})
+        network_id = str(guest_nic.nic.network_id or _made_id(domain, guest_nic, "network_id"))
+        for subnet in guest_nic.subnets:
             networks.append(
                 {"id": f"network{len(networks)}", "type": subnet.type.value, "link": links[-1]["id"]}
                 | _addressing(subnet)
@@ -48,32 +48,32 @@ def network_data(domain: Domain) -> Document | None:
     return Document(dump({"links": links, "networks": networks, "services": services}))
 
 
-def _links(domain: Domain, told: GuestNic, index: int, taken: set[str]) -> list[dict[str, Any]]:
-    """The links of a NIC; its networks belong on the last one. *taken* are the ids of other links."""
-    nic = told.nic
+def _links(domain: Domain, guest_nic: GuestNic, index: int, taken: set[str]) -> list[dict[str, Any]]:
+    """Make the links of a NIC; its networks belong to the last one. *taken* has the ids of the other NICs' links."""
+    nic = guest_nic.nic
     name = _unused((nic.link, nic.tap), index, taken)
-    vif_id = str(nic.id or _made_id(domain, told, "vif_id"))
+    vif_id = str(nic.id or _made_id(domain, guest_nic, "vif_id"))
     physical = {
         "id": name,
         "vif_id": vif_id,
         "type": _type(nic),
-        # nova says null as soon as a subnet has DHCP, because its own DHCP server tells the MTU. Ours is whichever
-        # the host's owner runs: an MTU that was given for a NIC was given to be told.
+        # nova writes null as soon as a subnet has DHCP, because its own DHCP server announces the MTU. Here the host's
+        # owner runs the DHCP server: an MTU that is given for a NIC is meant for the guest.
         "mtu": nic.mtu,
-        "ethernet_mac_address": told.mac,
+        "ethernet_mac_address": guest_nic.mac,
     }
-    if told.vlan is None:
+    if guest_nic.vlan is None:
         return [physical]
-    # nova tells the VLAN in ``devices`` only, where neither cloud-init nor cloudbase-init looks. Both know the link
-    # type "vlan" of nova's schema: a device on top of the physical one, which tags what the guest sends.
+    # nova has the VLAN in ``devices`` only, where neither cloud-init nor cloudbase-init looks. Both know the link type
+    # "vlan" of nova's schema: a device on top of the physical one, which tags the guest's frames.
     vlan = {
-        "id": _unused((f"{name}.{told.vlan}",), index, {*taken, name}),
+        "id": _unused((f"{name}.{guest_nic.vlan}",), index, {*taken, name}),
         "vif_id": vif_id,
         "type": "vlan",
         "mtu": nic.mtu,
         "vlan_link": name,
-        "vlan_id": told.vlan,
-        "vlan_mac_address": told.mac,
+        "vlan_id": guest_nic.vlan,
+        "vlan_mac_address": guest_nic.mac,
     }
     return [physical, vlan]
 
@@ -85,17 +85,17 @@ def _type(nic: Nic) -> str:
 
 
 def _unused(wanted: Iterable[str | None], index: int, taken: set[str]) -> str:
-    """The first name of *wanted*, else of nova's "interfaceN" from *index*, that is not in *taken*.
+    """Return the first name of *wanted* that is not in *taken*, else such a one of nova's "interfaceN" from *index*.
 
-    Networks belong to links by id: with one id twice, both NICs would get both configurations.
+    Networks refer to links by id: with one id twice, both NICs would get both configurations.
     """
     names = chain(wanted, (f"interface{number}" for number in count(index)))
     return next(name for name in names if name is not None and name not in taken)
 
 
-def _made_id(domain: Domain, told: GuestNic, key: str) -> object:
-    # Readers may rely on the key (nova's schema demands network_id), and on the same value after a reboot.
-    return uuid5(domain.instance_uuid, f"{key} {told.mac}")
+def _made_id(domain: Domain, guest_nic: GuestNic, key: str) -> object:
+    # Readers may rely on the key (nova's schema demands network_id) and on its value staying the same after a reboot.
+    return uuid5(domain.instance_uuid, f"{key} {guest_nic.mac}")
 
 
 def _addressing(subnet: Subnet) -> dict[str, Any]:

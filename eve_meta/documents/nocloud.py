@@ -1,8 +1,8 @@
 """The tree below ``/nocloud``: cloud-init's NoCloud datasource over HTTP.
 
-For images that know nothing else; the SMBIOS serial ``ds=nocloud;s=http://169.254.169.254/nocloud/`` makes them look
-here. When the answer is 404, cloud-init (``util.read_seeded``) asks for a file eleven times, a second apart, and fails
-without the first two. So all four are always there, and say nothing where there is nothing to say.
+It serves images that know no other datasource; the SMBIOS serial ``ds=nocloud;s=http://169.254.169.254/nocloud/``
+directs them here. When the answer is 404, cloud-init (``util.read_seeded``) asks for a file eleven times, a second
+apart, and fails without the first two. So all four files always exist, and are empty where the domain has no data.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _NOT_IN_YAML = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 class NoCloud:
-    """What one domain reads below ``/nocloud``."""
+    """The documents of one domain below ``/nocloud``."""
 
     def __init__(self, domain: Domain) -> None:
         self._files = Listing(partial(_files, domain))
 
     def find(self, path: tuple[str, ...]) -> Document | None:
-        """The document at *path* below ``/nocloud``, None where there is none."""
+        """Return the document at *path* below ``/nocloud``, None where there is none."""
         match path:
             case ():
                 return listing(self._files.entries)
             case (name,):
-                found = self._files.entries.get(name)
-                return found if isinstance(found, Document) else None
+                file = self._files.entries.get(name)
+                return file if isinstance(file, Document) else None
         return None
 
 
@@ -43,17 +43,17 @@ def _files(domain: Domain) -> dict[str, Entry]:
         "meta-data": _yaml(_meta_data(domain)),
         "user-data": Document(domain.user_data or b""),
         "vendor-data": _vendor_data(domain),
-        # cloud-init from 24.3 on reads it; before (Debian 12's 22.4), it looks for it in files and on disks only, and
-        # guests get their network by DHCP. An empty mapping is "not said" to it: it falls back to DHCP as if the file
-        # were not there.
+        # cloud-init reads this file from 24.3 on. Earlier versions (Debian 12's 22.4) look for it in files and on disks
+        # only, and their guests use DHCP. An empty mapping means "not given": cloud-init falls back to DHCP as without
+        # the file.
         "network-config": _yaml(network_config(domain) or {}),
     }
 
 
 def _meta_data(domain: Domain) -> dict[str, Any]:
-    """The keys that ``DataSourceNoCloud`` and its base class read."""
+    """Return the keys that ``DataSourceNoCloud`` and its base class read."""
     keys: dict[str, Any] = {
-        # As in /openstack: an instance id that changed would make cloud-init set up the guest once more.
+        # The same as in /openstack: another instance id would make cloud-init set up the guest once more.
         "instance-id": str(domain.instance_uuid),
         "local-hostname": domain.guest_hostname,
         "launch-index": domain.launch_index or 0,
@@ -66,22 +66,22 @@ def _meta_data(domain: Domain) -> dict[str, Any]:
 
 
 def _vendor_data(domain: Domain) -> Document:
-    """What cloud-init's OpenStack datasource takes from ``vendor_data.json`` and ``vendor_data2.json``."""
+    """Make the vendor data that cloud-init's OpenStack datasource takes from both ``vendor_data`` files of nova."""
     parts = [*_parts(domain.vendor_data), *_parts(domain.vendor_data2)]
     if len(parts) <= 1:
         return text("".join(parts))
-    # NoCloud has room for one; an archive is one that holds several, each told by its first line ("#cloud-config",
-    # "#!", …) as if it were alone.
+    # NoCloud has room for one document. An archive is one document that holds several parts, and cloud-init recognises
+    # each by its first line ("#cloud-config", "#!", …), as it does outside an archive.
     return text(f"#cloud-config-archive\n{_dump(parts)}")
 
 
 def _parts(vendor_data: Mapping[str, Any]) -> Iterator[str]:
-    # As cloudinit.sources.convert_vendordata(): a text or a list of them. What is neither makes it drop all of the
-    # OpenStack datasource; here, it is only left out.
+    # A text or a list of texts, as cloudinit.sources.convert_vendordata() takes it. Anything else makes cloud-init drop
+    # the whole OpenStack datasource; here, only that value is left out.
     parts = vendor_data.get("cloud-init")
     for part in parts if isinstance(parts, (list, tuple)) else (parts,):
         if isinstance(part, str) and part:
-            # JSON can carry half a character; the bytes that guests read cannot.
+            # JSON can carry half a character (a lone surrogate); UTF-8, which guests read, cannot.
             yield part.encode(errors="replace").decode()
 
 
@@ -90,9 +90,9 @@ def _yaml(value: Mapping[str, Any]) -> Document:
 
 
 def _dump(value: Any) -> str:
-    """*value* as JSON that a reader of YAML takes for the same.
+    """Encode *value* as JSON that is also YAML with the same meaning.
 
-    YAML has no surrogate pairs, which JSON writes for characters beyond U+FFFF when it escapes them, so those stay as
-    they are. So does all else that YAML can hold: PyYAML wants a mapping's key within 1,024 characters of source.
+    JSON escapes characters beyond U+FFFF as surrogate pairs, which YAML does not have, so those are not escaped. Nor is
+    any other character that YAML can hold: PyYAML wants the key of a mapping within 1,024 characters of source.
     """
     return _NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))

@@ -1,7 +1,7 @@
-"""The tree below ``/openstack``: which version lists and serves what.
+"""The tree below ``/openstack``: the documents that each version lists and serves.
 
-As nova 34 answers it, but for nova's accidents: whatever nova answers with 500, and ``/openstack/<version>/version``,
-is 404 here.
+It answers as nova 34 does, but for nova's accidents: the paths that nova answers with 500, and
+``/openstack/<version>/version``, are 404 here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAMES = rules_below("/openstack/<version>")
 
 @functools.lru_cache(maxsize=2)
 def version_list(today: datetime.date) -> Document:
-    """The listing of ``/openstack``, from which cloud-init picks the newest version that it knows.
+    """Make the listing of ``/openstack``, from which cloud-init picks the newest version that it knows.
 
     :param today: the date in UTC; later versions are served but not listed.
     """
@@ -33,27 +33,26 @@ def version_list(today: datetime.date) -> Document:
 
 
 class OpenStack:
-    """What one domain reads below ``/openstack``."""
+    """The documents of one domain below ``/openstack``."""
 
     def __init__(self, domain: Domain, password: str | None) -> None:
         self._meta_data = PerVersion(lambda version: meta_data(domain, version))
         self._content = {CONTENT_NAME.format(i): Document(file.content) for i, file in enumerate(domain.files)}
         others = self._others = {
             "user_data": None if domain.user_data is None else Document(domain.user_data),
-            # A password that was never set reads as empty, not as 404: that is how cloudbase-init learns that it may
-            # post one.
+            # A password that is not set is an empty document, not a 404: it tells cloudbase-init that it may post one.
             "password": Document((password or "").encode(), HTML),
             "vendor_data.json": Document(dump(domain.vendor_data), JSON),
             "network_data.json": network_data(domain),
-            # The mapping as it is. nova puts what it was configured with below "static" and each dynamic target below
-            # the target's name. cloud-init acts on the key "cloud-init" at the top alone, which in nova only a target
-            # of that name can fill; a wrapper of ours would hide the domain's own. Who needs "static" can write it.
+            # The mapping as it is. nova puts its configured data below "static" and each dynamic target's below the
+            # target's name. cloud-init reads only the key "cloud-init" at the top, which in nova only a target of that
+            # name can fill; a wrapper would hide the domain's own key. Whoever needs "static" can write it.
             "vendor_data2.json": Document(dump(domain.vendor_data2), JSON),
         }
         self._listings = PerVersion(lambda version: _listing(version, others))
 
     def find(self, path: tuple[str, ...], today: datetime.date) -> Document | None:
-        """The document at *path* below ``/openstack``, None where there is none.
+        """Return the document at *path* below ``/openstack``, None where there is none.
 
         :param today: the date in UTC.
         """

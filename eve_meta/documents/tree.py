@@ -1,4 +1,4 @@
-"""All that one domain may read, by path. Whose tree it is was settled before: by the tap that the request came from."""
+"""All documents of one domain, by path. The tap from which a request came has decided whose tree answers it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from eve_meta.values.eve_node import UNKNOWN_NODE, Node
 
 
 class Tree:
-    """What a guest of *domain* reads.
+    """The documents that the guest of *domain* reads.
 
-    A tree never changes: for a changed domain or password, make another. It keeps what it has rendered.
+    A tree never changes: a changed domain or password takes another tree. It keeps the documents that it has made.
 
-    :param password: what the guest posted to ``/openstack/<version>/password``, None before it did.
+    :param password: the password that the guest posted to ``/openstack/<version>/password``, None before it did.
     :param tap: the tap through which the guest asks.
     """
 
@@ -33,15 +33,15 @@ class Tree:
     def find(
         self, path: tuple[str, ...], *, peer: str, today: datetime.date, port: int = 0, node: Node = UNKNOWN_NODE
     ) -> Document | None:
-        """The document at *path*, or None (404) where there is none.
+        """Return the document at *path*, None (404) where there is none.
 
         :param path: the normalised path in decoded segments, none of them empty; ``()`` is ``/``.
-        :param peer: the IP address that asks. A guest chooses it: it decides nothing but what ``local-ipv4`` says when
-            the domain does not know.
+        :param peer: the IP address from which the guest asks. The guest chooses it: it decides only the value of
+            ``local-ipv4`` where the domain has none.
         :param today: the date in UTC.
-        :param port: the TCP port that asks. Where two guests ask from one address and port, it is not the guest's own:
-            conntrack has given one of them another.
-        :param node: what all applications of an EVE-OS node are told alike.
+        :param port: the TCP port from which the guest asks. Where two guests ask from the same address and port,
+            conntrack has given one of them another port, which is this one.
+        :param node: the values that all applications of an EVE-OS node read alike.
         :raises ValueError: when *peer* is needed and is not an IP address.
         """
         return self.document(rule_of(path), path, peer=peer, today=today, port=port, node=node)

@@ -1,7 +1,7 @@
-"""The versions of the metadata trees, as nova 34 has them (``nova/api/metadata/base.py``), and newer ones of AWS.
+"""The versions of the metadata trees: those of nova 34 (``nova/api/metadata/base.py``), and newer ones of AWS.
 
-Within a tree the names sort as text in the order of their dates ("1.0" before all), so versions are compared as they
-are.
+Within a tree, sorting the names as text puts them in the order of their dates ("1.0" before all), so versions are
+compared as text.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ EC2_VERSIONS = (
     "2008-09-01",
     "2009-04-04",
 )
-"""Those that nova has. They are all that a guest sees listed."""
+"""The versions of nova, which are all that the list of versions has."""
 
 AWS_VERSIONS = ("2016-09-02", "2018-09-24", "2021-03-23")
-"""Those that cloud-init's Ec2 datasource looks for, newest first, before it settles for 2009-04-04."""
+"""The versions that cloud-init's Ec2 datasource tries, newest first, before it settles for 2009-04-04."""
 
 LATEST = "latest"
 
 
 def resolve(name: str, versions: tuple[str, ...]) -> str | None:
-    """The version that a guest means by *name*: one of *versions*, or their last for "latest"; None for any other."""
+    """Return *name* where it is one of *versions*, their last one for "latest", None for any other name."""
     if name == LATEST:
         return versions[-1]
     return name if name in versions else None
