@@ -91,7 +91,7 @@ class Scene:
         return self.workers[tag % 2].last(tag)
 
     def restart(self, number: int) -> FakeWorker:
-        """Put a worker that knows nothing yet in the place of the one of that number."""
+        """Replace the worker of that number by one that knows nothing yet; return that."""
         worker = self.workers[number] = FakeWorker()
         WorkerListener(number, self.supervisor).started()
         return worker
@@ -270,7 +270,7 @@ def test_sockets_are_replaced_when_a_worker_gets_the_request_of_anothers_guest(s
     assert (discarded, [worker.killed for worker in scene.workers]) == ([], [[], []])
     supervisor.tallies.asked(0, rows)
     assert discarded == ["worker 0 was connected with the guest of tag 1, which is another's"]
-    assert [worker.killed for worker in scene.workers] == [[False], [True]]  # the first may have made it up
+    assert [worker.killed for worker in scene.workers] == [[False], [True]]  # worker 0 may have sent what is false
     assert next(iter(supervisor.taps)).asked.statuses == {"503": 1}
 
 

@@ -194,7 +194,7 @@ def test_a_start_that_fails_is_tried_again_and_leaves_nothing_open(
     assert len(scene.lines) == len(RESTART_DELAYS) + 2
     assert scene.lines[0].startswith("worker 0 cannot start: ")
     assert scene.lines[0].endswith("the next try is in 0.0 s")
-    assert scene.worker.request_counts().called  # nobody waits for it
+    assert scene.worker.request_counts().called  # there is no process to wait for
     scene.namespace_is_gone, scene.reactor.failing = False, None
     scene.reactor.advance(RESTART_DELAYS[-1])
     assert (scene.starts, len(scene.reactor.started)) == (1, 1)
@@ -226,13 +226,13 @@ def test_a_worker_that_does_not_read_is_stopped(scene: Scene) -> None:
     assert producer is not None
     producer.pauseProducing()
     scene.worker.stop()
-    assert scene.reactor.transports[0].disconnected  # which waits for no producer
+    assert scene.reactor.transports[0].disconnected  # an abort waits for no producer
 
 
-# -- its end --
+# -- stopping and draining --
 
 
-def test_one_that_is_to_end_is_told_so_whatever_fills_its_channel(scene: Scene) -> None:
+def test_a_worker_is_stopped_by_a_signal_whatever_fills_its_channel(scene: Scene) -> None:
     scene.worker.start()
     scene.worker.stop()
     assert (scene.reactor.signals, scene.reactor.transports[0].disconnected) == (["HUP"], True)
