@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* Which addresses are the service's, nearly the service's, or nobody's. */
+/* Tests of addresses: the service's, those that are nearly the service's, and those that no guest can have. */
 #ifndef EVE_META_ADDRESSES_H
 #define EVE_META_ADDRESSES_H
 
 #include "parse.h"
 #include "shared.h"
 
-/* Sources that the private namespace could take for its own or for many: a route for them would not lead to the guest.
- */
+/* Whether no guest can have this source: the private namespace would take it for its own address or for many hosts',
+ * and an answer to it would not be routed to the guest. */
 static __always_inline int impossible_source(__be32 address)
 {
 	__u8 first = bpf_ntohl(address) >> 24;
@@ -15,8 +15,8 @@ static __always_inline int impossible_source(__be32 address)
 	return first == 0 || first == 127 || first >= 224;
 }
 
-/* Whether a change of two neighbouring bytes could make it the service's: then at least two of its bytes are already.
- */
+/* Whether a change of two neighbouring bytes could make it the service's: then its other two bytes are the service's
+ * already. */
 static __always_inline int near_service(__be32 address)
 {
 	__u32 differ = bpf_ntohl(address) ^ SERVICE_IPV4;
@@ -36,14 +36,16 @@ static __always_inline int is_service(const struct in6_addr *address)
 	       is_ipv6(address, SERVICE_IPV6_EC2_FIRST, SERVICE_IPV6_EC2_LAST);
 }
 
-/* Whether two words differ in two neighbouring bytes at most, one in each. */
+/* Whether a pair of words differs from another in two neighbouring bytes at most, one in each word: the arguments are
+ * the XOR of the first words and that of the next. */
 static __always_inline int straddles(__u32 differ, __u32 next)
 {
 	return !(differ & 0xffffff00) && !(next & 0x00ffffff);
 }
 
-/* Whether it is neither the service's nor could become so by a change of two neighbouring bytes: where the two lie in
- * the first half, the last word is right; in the second half, the first; in the middle, both. */
+/* Whether it is not the service's, and no change of two neighbouring bytes could make it so. Where such two bytes lie
+ * in the first half, the last word is the service's already; in the second half, the first word; in the middle, both.
+ */
 static __always_inline int is_far(const struct in6_addr *address)
 {
 	__be32 first = address->s6_addr32[0], last = address->s6_addr32[3];
@@ -52,7 +54,7 @@ static __always_inline int is_far(const struct in6_addr *address)
 	       last != bpf_htonl(SERVICE_IPV6_LOCAL_LAST) && last != bpf_htonl(SERVICE_IPV6_EC2_LAST);
 }
 
-/* What most packets come to, so it is asked first, and cheap. */
+/* Whether both addresses are. This is true of most packets, so it is tested first, and is cheap. */
 static __always_inline int are_far(const struct ipv6hdr *ip)
 {
 	return is_far(&ip->saddr) && is_far(&ip->daddr);
@@ -69,7 +71,7 @@ static __always_inline int near_service6(const struct in6_addr *address)
 
 #pragma unroll
 	for (int i = 0; i < 2; i++) {
-		/* All but one word are right, or all but two neighbours that differ where they meet. */
+		/* All words but one are the service's, or all but two neighbours that differ only where they meet. */
 		if (!a[i] + !b + !c + !d[i] >= 3)
 			return 1;
 		if ((straddles(a[i], bpf_ntohl(b)) && !c && !d[i]) || (!a[i] && straddles(bpf_ntohl(b), c) && !d[i]) ||
@@ -79,7 +81,8 @@ static __always_inline int near_service6(const struct in6_addr *address)
 	return 0;
 }
 
-/* As impossible_source(): unspecified, loopback and IPv4 within IPv6 (::/96, ::ffff:0:0/96), multicast, the worker's.
+/* impossible_source() for IPv6: unspecified, loopback and IPv4 within IPv6 (::/96, ::ffff:0:0/96), multicast, the
+ * worker's.
  */
 static __always_inline int impossible_source6(const struct in6_addr *address)
 {
@@ -90,13 +93,13 @@ static __always_inline int impossible_source6(const struct in6_addr *address)
 	return address->s6_addr[0] == 0xff || is_ipv6(address, WORKER_IPV6_FIRST, WORKER_IPV6_LAST);
 }
 
-/* Where a guest's DHCP goes while it has no address: 255.255.255.255 (RFC 2131 section 4.1). */
+/* The destination of a guest's DHCP while it has no address: 255.255.255.255 (RFC 2131 section 4.1). */
 static __always_inline int is_broadcast(__be32 address)
 {
 	return address == 0xffffffff;
 }
 
-/* ff02::1:2, where all of its DHCPv6 goes (RFC 8415 section 7.1). */
+/* ff02::1:2, the destination of all its DHCPv6 (RFC 8415 section 7.1). */
 static __always_inline int is_dhcp6_servers(const struct in6_addr *address)
 {
 	return is_ipv6(address, 0xff020000, 0x00010002);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* What is remembered of a guest: how much it sent to the service lately, and when it was seen doing what. */
+/* The allowances of a guest, which bound how much it may send to the service, and the sightings of what it did. */
 #ifndef EVE_META_GUEST_H
 #define EVE_META_GUEST_H
 
@@ -7,18 +7,18 @@
 
 #define SECOND 1000000000ULL
 
-/* Takes one token from a bucket that gains rate a second and holds burst; returns 0 when it is empty.
+/* Takes one token from a bucket that gains `rate` tokens a second and holds `burst`; returns 0 when it is empty.
  *
  * The bucket is one number, the time at which it will be full again: each token taken puts that off by 1 / rate (the
- * generic cell rate algorithm, ITU-T I.371). What is refused takes nothing.
+ * generic cell rate algorithm, ITU-T I.371). A refusal takes nothing.
  *
- * A tap's frames may come on several CPUs at once, and neither a lock (which wants BTF of the map) nor an atomic
- * operation that returns a value (clang makes it for CPUs of version 3 only) is to be had from every bcc. Without them
- * the bucket errs in the guest's favour, within bounds:
- * - Between our look and our atomic add each other CPU may take one token: one too many for each.
- * - A full bucket is set, not added to. Who is interrupted just there forgets what others took meanwhile: at most one
- *   burst, and no more than once for each time that the bucket was full, which takes it burst / rate of silence.
- * So a guest never gets more than two bursts where it should have one, and for long never more than twice the rate. */
+ * A tap's frames may come on several CPUs at once. Not every bcc can compile a lock (which needs BTF of the map) or an
+ * atomic operation that returns a value (clang compiles it only for BPF CPU version 3). Without them the bucket errs in
+ * the guest's favour, within bounds:
+ * - Between our read and our atomic add each other CPU may take one token: one too many per CPU.
+ * - A full bucket is set, not added to. A CPU that is interrupted just there overwrites what others took meanwhile: at
+ *   most one burst, and only once for each time that the bucket was full, which takes burst / rate of silence.
+ * So a guest never gets more than two bursts instead of one, and in the long run never more than twice the rate. */
 static __always_inline int take(__u64 *full_at, __u64 now, __u64 rate, __u64 burst)
 {
 	const __u64 token = SECOND / rate;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* Neighbour discovery (RFC 4861): the messages that tap_in reads and the one that it writes. */
+/* Neighbour discovery (RFC 4861): the messages that tap_in reads, and the advertisement that it writes. */
 #ifndef EVE_META_ND_H
 #define EVE_META_ND_H
 
@@ -10,10 +10,10 @@
 #define ND_TARGET_LINK_LAYER 2
 #define ND_SOLICITED	     0x40000000
 #define ND_OVERRIDE	     0x20000000
-/* A router would have decremented it: only a neighbour can send 255 (RFC 4861 section 3.1). */
+/* A router would have decremented it, so a packet with 255 comes from a neighbour (RFC 4861 section 3.1). */
 #define ND_HOP_LIMIT 255
 
-/* A solicitation or advertisement, with the option that an advertisement of ours has (sections 4.3, 4.4, 4.6.1). */
+/* A solicitation or advertisement, with the option that our advertisement has (sections 4.3, 4.4, 4.6.1). */
 struct nd_message {
 	__u8 type;
 	__u8 code;
@@ -34,7 +34,7 @@ struct nd_frame {
 	struct nd_message message;
 } __attribute__((packed));
 
-/* What ICMPv6 adds to its checksum (RFC 8200 section 8.1). */
+/* The pseudo-header that ICMPv6 includes in its checksum (RFC 8200 section 8.1). */
 struct pseudo_header {
 	struct in6_addr source;
 	struct in6_addr destination;
@@ -51,7 +51,8 @@ static __always_inline __sum16 fold(__s64 sum)
 	return ~folded;
 }
 
-/* Makes the frame, which solicits target, the advertisement that answers it. Pointers into it are void afterwards. */
+/* Turns the frame, which solicits `target`, into the advertisement that answers it; -1 on failure. Pointers into the
+ * frame are void afterwards. */
 static __always_inline int advertise(struct __sk_buff *skb, const struct in6_addr *target, const __u8 *mac)
 {
 	const __u8 all_nodes_mac[ETH_ALEN] = { 0x33, 0x33, 0, 0, 0, 1 };
@@ -76,8 +77,8 @@ static __always_inline int advertise(struct __sk_buff *skb, const struct in6_add
 		message.flags = bpf_htonl(ND_SOLICITED | ND_OVERRIDE);
 		__builtin_memcpy(frame.eth.h_dest, frame.eth.h_source, ETH_ALEN);
 	} else {
-		/* From no address: a guest that tries out this one for itself is told that it is taken (RFC 4862
-		 * section 5.4.4), at ff02::1, because it has no other. */
+		/* From the unspecified address: a guest that tests whether it may have this one itself. The answer,
+		 * that it is taken, goes to ff02::1, because the guest has no address yet (RFC 4862 section 5.4.4). */
 		message.flags = bpf_htonl(ND_OVERRIDE);
 		pseudo.destination.s6_addr32[0] = bpf_htonl(0xff020000);
 		pseudo.destination.s6_addr32[3] = bpf_htonl(1);
@@ -94,7 +95,8 @@ static __always_inline int advertise(struct __sk_buff *skb, const struct in6_add
 	frame.ip.saddr = pseudo.source;
 	frame.ip.daddr = pseudo.destination;
 	frame.message = message;
-	/* A solicitation has its sender's address as an option, or not (section 4.3), and a frame may be padded. */
+	/* The sizes may differ: a solicitation need not have its sender's address as an option (section 4.3), and a
+	 * frame may be padded. */
 	if (bpf_skb_change_tail(skb, sizeof(frame), 0))
 		return -1;
 	return bpf_skb_store_bytes(skb, 0, &frame, sizeof(frame), 0);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* Parsing helpers: each finds a header, or says by NULL or -1 that there is none.
+/* Parsing helpers: each finds a header, or returns NULL or -1 when there is none.
  *
- * They read alone. Where a program of tc writes through a pointer into a frame, the kernel copies the headers of every
- * clone before the program's first instruction (bpf_unclone_prologue()), and a TCP sender's packets are clones.
+ * They only read. When any branch of a tc program writes through a pointer into a frame, the kernel copies the headers
+ * of every clone before the program's first instruction (bpf_unclone_prologue()), and a TCP sender's packets are
+ * clones.
  */
 #ifndef EVE_META_PARSE_H
 #define EVE_META_PARSE_H
@@ -40,26 +41,26 @@ struct arp_frame {
 	struct arp_ipv4 arp;
 } __attribute__((packed));
 
-/* How many VLAN tags in the frame itself are looked behind. One more may be in skb metadata: the kernel takes the
- * outermost there (skb_vlan_untag()) before tc sees the frame. */
+/* The number of VLAN tags in the frame itself that are parsed. One more may be in the skb's metadata: the kernel moves
+ * the outermost one there (skb_vlan_untag()) before tc sees the frame. */
 #define MAX_VLAN_TAGS 2
 
-/* How many IPv6 extension headers are looked behind. Real packets have one or two; a chain of more is there to hide
- * what comes at its end. */
+/* The number of IPv6 extension headers that are parsed. Real packets have one or two; a longer chain is there to hide
+ * what follows it. */
 #define MAX_EXTENSIONS 4
 
-/* Makes the first `size` bytes linear, or as many as there are; -1 when there is no memory for it. Pointers into the
- * frame are void afterwards.
+/* Makes the first `size` bytes linear, or the whole frame where it is shorter; -1 when there is no memory for that.
+ * Pointers into the frame are void afterwards.
  *
- * A tap's owner chooses how much of a frame lies in the linear part (virtio_net_hdr.hdr_len, down to 14 bytes:
- * tun_get_user()), so a program that only looks at data..data_end can be made blind. And what lies outside may be the
- * guest's own memory (vhost-net with experimental_zcopytx), which it can change after we look: so what we decide by has
- * to be copied, and bpf_skb_load_bytes() alone would not do. */
+ * The tap's owner chooses how much of a frame lies in the linear part (virtio_net_hdr.hdr_len, down to 14 bytes:
+ * tun_get_user()), so it can blind a program that reads only data..data_end. And the rest may be the guest's own memory
+ * (vhost-net with experimental_zcopytx), which it can change after we have read it. So the bytes by which we decide
+ * have to be copied into the linear part; bpf_skb_load_bytes() alone is not enough. */
 static __always_inline int pull(struct __sk_buff *skb, __u32 size)
 {
 	__u32 want;
 
-	/* No "data_end - data": where the compiler makes that a 32-bit subtraction, the verifier refuses it. */
+	/* Not "data_end - data": where the compiler makes that a 32-bit subtraction, the verifier refuses it. */
 	if ((void *)(long)skb->data + size <= (void *)(long)skb->data_end)
 		return 0;
 	want = skb->len < size ? skb->len : size;
@@ -68,7 +69,7 @@ static __always_inline int pull(struct __sk_buff *skb, __u32 size)
 	return bpf_skb_pull_data(skb, want) ? -1 : 0;
 }
 
-/* The `size` bytes at `offset`, which have been pulled; NULL when the frame ends earlier. */
+/* The `size` bytes at `offset`, which the caller has pulled; NULL when the frame ends earlier. */
 static __always_inline void *header_at(struct __sk_buff *skb, __u32 offset, const __u32 size)
 {
 	void *header = (void *)(long)skb->data + offset;
@@ -87,7 +88,8 @@ static __always_inline int is_vlan(__be16 proto)
 	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
 }
 
-/* Moves *offset behind the VLAN tags that *proto announces, as far as they have been pulled. */
+/* Moves *offset behind the VLAN tags, and sets *proto to the type behind them; -1 when the frame ends within a tag. The
+ * caller has pulled MAX_VLAN_TAGS tags; *proto is still a VLAN's where there are more. */
 static __always_inline int parse_vlan(struct __sk_buff *skb, __be16 *proto, __u32 *offset)
 {
 #pragma unroll
@@ -104,8 +106,8 @@ static __always_inline int parse_vlan(struct __sk_buff *skb, __be16 *proto, __u3
 	return 0;
 }
 
-/* Only ARP for IPv4 with 6-byte hardware addresses. The hardware type is not looked at: the kernel takes 1 and 6 alike
- * on Ethernet (arp_process()), so neither may pass unseen. */
+/* The ARP at `offset`, if it is for IPv4 and has 6-byte hardware addresses. Its hardware type may be any: the kernel
+ * accepts 1 and 6 alike on Ethernet (arp_process()), so neither may pass unseen. */
 static __always_inline struct arp_ipv4 *arp_at(struct __sk_buff *skb, __u32 offset)
 {
 	struct arp_ipv4 *header = header_at(skb, offset, sizeof(*header));
@@ -115,7 +117,7 @@ static __always_inline struct arp_ipv4 *arp_at(struct __sk_buff *skb, __u32 offs
 	return header;
 }
 
-/* The fixed part only. */
+/* The fixed part of the IPv4 header at `offset`. */
 static __always_inline struct iphdr *ipv4_at(struct __sk_buff *skb, __u32 offset)
 {
 	struct iphdr *header = header_at(skb, offset, sizeof(*header));
@@ -130,17 +132,18 @@ static __always_inline struct ipv6hdr *ipv6_at(struct __sk_buff *skb, __u32 offs
 	return header && header->version == 6 ? header : NULL;
 }
 
-/* What IPv6 extension headers said. */
+/* The result of parsing IPv6 extension headers. */
 struct extensions {
-	__u32 offset;  /* of what comes behind them, in the frame */
-	__u8 next;     /* its protocol */
+	__u32 offset;  /* of the payload behind them, in the frame */
+	__u8 next;     /* the payload's protocol */
 	__u8 any;      /* whether there were any */
 	__u8 fragment; /* whether one was a fragment header */
-	__u8 later;    /* whether the fragment is not the first: then what comes behind it is not a header */
+	__u8 later;    /* whether the fragment is not the first: then the payload does not begin with a header */
 };
 
-/* Goes behind extension headers (RFC 8200 section 4) from ext->offset and ext->next on. Returns -1 when one ends early,
- * there are too many, or there is no memory to look at them. Pointers into the frame are void afterwards. */
+/* Parses extension headers (RFC 8200 section 4), beginning at ext->offset with one of type ext->next. Returns -1 when
+ * one ends early, there are too many, or there is no memory to pull them. Pointers into the frame are void afterwards.
+ */
 static __always_inline int parse_extensions(struct __sk_buff *skb, struct extensions *ext)
 {
 	__u8 header[4];
@@ -173,7 +176,7 @@ static __always_inline int parse_extensions(struct __sk_buff *skb, struct extens
 	return -1;
 }
 
-/* Copies the TCP header at `offset`; -1 also when there is no memory to pull it. */
+/* Copies the TCP header at `offset`; -1 when the frame ends earlier, or there is no memory to pull it. */
 static __always_inline int parse_tcp(struct __sk_buff *skb, __u32 offset, struct tcphdr *tcp)
 {
 	return pull(skb, offset + sizeof(*tcp)) < 0 || bpf_skb_load_bytes(skb, offset, tcp, sizeof(*tcp)) ? -1 : 0;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* Steering: from a tap to the private namespace and back. README.rst beside this file draws the way of a packet.
+/* Steering: from a tap to the private namespace and back. README.rst beside this file draws the path of a packet.
  *
  * Four programs for tc, each attached with direct action:
- *   tap_in   ingress of every tap: what a guest sends
+ *   tap_in   ingress of every tap: frames that a guest sends
  *   ns_in    ingress of meta0, in the private namespace: the tag in the MAC becomes skb->mark
  *   ns_out   egress of meta0: skb->mark becomes the tag in the MAC
  *   host_in  ingress of the host's end of the veth pair: the tag becomes a tap and its guest's MAC
  *
  * The law of tap_in: a frame that has nothing to do with the service is not ours (TC_ACT_UNSPEC, so that other filters
- * on the tap still run); a frame that has is taken, or dropped and counted. None of ours ever reaches the bridge.
- * It writes to frames of ours only, and by helpers alone; parse.h says what everybody would pay otherwise.
+ * on the tap still run). Every other frame is answered, passed on, or dropped and counted; none of them reaches the
+ * bridge. tap_in writes only into frames that are ours, and only by helpers; parse.h explains what writing through
+ * pointers would cost all other frames.
  */
 #include "addresses.h"
 #include "guest.h"
@@ -31,10 +32,10 @@ static __always_inline void count(__u32 tag, enum reason reason)
 	struct counters *of_tag = counters.lookup(&tag);
 	__u32 nobody = 0;
 
-	/* A tap that is gone has no counters any more. */
+	/* A tap that is gone no longer has counters. */
 	if (!of_tag)
 		of_tag = counters.lookup(&nobody);
-	/* Per CPU, and tc runs with bottom halves off: no other writer, so no atomic add. */
+	/* Per CPU, and tc runs with bottom halves disabled: there is no other writer, so no need of an atomic add. */
 	if (of_tag && reason < REASONS)
 		of_tag->frames[reason]++;
 }
@@ -63,7 +64,7 @@ static __always_inline __u32 read_tag(const __u8 *mac)
 	return (__u32)mac[4] << 8 | mac[5];
 }
 
-/* Not __builtin_memcmp(): clang 14 makes it a call of a function that no BPF program has. */
+/* Not __builtin_memcmp(): clang 14 compiles it into the call of a function that BPF programs do not have. */
 static __always_inline int same_mac(const __u8 *a, const __u8 *b)
 {
 	int differ = 0;
@@ -74,8 +75,8 @@ static __always_inline int same_mac(const __u8 *a, const __u8 *b)
 	return !differ;
 }
 
-/* The tag of the tap that the frame comes from; 0 when it has none. Asked for only where a frame is ours: everybody
- * else's must cost as little as possible. */
+/* The tag of the tap that the frame comes from; 0 when it has none. Looked up only for frames that are ours: all others
+ * must cost as little as possible. */
 static __always_inline __u32 tag_of(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
@@ -84,13 +85,14 @@ static __always_inline __u32 tag_of(struct __sk_buff *skb)
 	return tag ? *tag & MAX_TAG : 0;
 }
 
-/* What is remembered of the guest of a tag; NULL when the tag has no tap. */
+/* The guest of a tag; NULL when no tap has the tag. */
 static __always_inline struct guest *guest_of(__u32 tag)
 {
 	return guests.lookup(&tag);
 }
 
-/* The guest of `tag`, whose neighbour message is to be answered; NULL when it has been dropped and counted instead. */
+/* The guest of `tag`, whose ARP request or solicitation may be answered; NULL when the frame is to be dropped instead,
+ * which has been counted. */
 static __always_inline struct guest *neighbour(__u32 tag, __u64 now)
 {
 	struct guest *guest = guest_of(tag);
@@ -106,7 +108,8 @@ static __always_inline struct guest *neighbour(__u32 tag, __u64 now)
 	return guest;
 }
 
-/* Makes the frame, which asks for the service, the reply. Pointers into it are void afterwards. */
+/* Turns the frame, an ARP request for the service, into the reply; -1 on failure. Pointers into the frame are void
+ * afterwards. */
 static __always_inline int reply(struct __sk_buff *skb, const struct arp_ipv4 *request)
 {
 	struct arp_frame answer;
@@ -147,8 +150,8 @@ static __always_inline int from_tap_arp(struct __sk_buff *skb, const struct arp_
 	if (!guest)
 		return TC_ACT_SHOT;
 
-	/* Also a probe from 0.0.0.0 (RFC 5227): a guest that picks link-local addresses must learn that this one is
-	 * taken. */
+	/* A probe from 0.0.0.0 (RFC 5227), too, is answered: a guest that picks a link-local address must learn that
+	 * this one is taken. */
 	if (reply(skb, arp) < 0)
 		return drop(tag, DROP_ARP);
 	see(&guest->arp, now);
@@ -156,10 +159,10 @@ static __always_inline int from_tap_arp(struct __sk_buff *skb, const struct arp_
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-/* Whether checksum offload will write into the first `end` bytes. No helper says whether it will write at all; but
- * bpf_l4_csum_replace() leaves a checksum field alone if it will (inet_proto_csum_replace4()), so let it try on two
- * bytes of the source MAC. And bpf_skb_change_tail() cuts a frame only behind what will be written
- * (__bpf_skb_min_len()). */
+/* Whether checksum offload will write into the first `end` bytes. No helper tells whether it will write at all; but
+ * bpf_l4_csum_replace() leaves a checksum field unchanged if it will (inet_proto_csum_replace4()), so it is tried on
+ * two bytes of the source MAC. And bpf_skb_change_tail() never shortens a frame so far that it cuts off the place that
+ * will be written (__bpf_skb_min_len()). */
 static __always_inline int will_change(struct __sk_buff *skb, __u32 end)
 {
 	const __u32 at = ETH_ALEN;
@@ -173,8 +176,8 @@ static __always_inline int will_change(struct __sk_buff *skb, __u32 end)
 	return skb->len <= end || bpf_skb_change_tail(skb, end + 1, 0) == 0;
 }
 
-/* Sends a segment, whose TCP header begins at `tcp`, on to the private namespace, with its tag; `opens` says whether it
- * is the first of a connection. Pointers into the frame are void afterwards. */
+/* Passes a segment on to the private namespace, with its tag. Its TCP header begins at `tcp`; `opens` is whether the
+ * segment is the first of a connection. Pointers into the frame are void afterwards. */
 static __always_inline int pass_request(struct __sk_buff *skb, __u32 tag, __u32 tcp, int opens)
 {
 	__u32 zero = 0;
@@ -186,7 +189,7 @@ static __always_inline int pass_request(struct __sk_buff *skb, __u32 tag, __u32 
 
 	if (!tap || !guest || !set || !set->host_ifindex)
 		return drop(tag, DROP_NO_TAG);
-	/* Connections first: a flood of SYNs leaves the packets to the connections that there are. */
+	/* Connections first: so a flood of SYNs leaves the allowance of packets to the connections that are open. */
 	if (opens) {
 		see(&guest->connection, now);
 		if (!take_connection(guest, now))
@@ -194,8 +197,8 @@ static __always_inline int pass_request(struct __sk_buff *skb, __u32 tag, __u32 
 	}
 	if (!take_packet(guest, now))
 		return drop(tag, DROP_PACKET_RATE);
-	/* What we looked at, and the tag, are to arrive also where the checksum offload of the host's end is switched
-	 * off, and the kernel writes the checksum on the way there. */
+	/* The headers that we have read, and the tag, must arrive unchanged. Where the checksum offload of the host's
+	 * end is switched off, the kernel writes the checksum before they arrive there. */
 	if (will_change(skb, tcp + offsetof(struct tcphdr, seq)))
 		return drop(tag, DROP_REWRITTEN);
 	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
@@ -204,7 +207,8 @@ static __always_inline int pass_request(struct __sk_buff *skb, __u32 tag, __u32 
 	if (!same_mac(tap->mac, eth.h_source))
 		__builtin_memcpy(tap->mac, eth.h_source, ETH_ALEN);
 	write_tag(eth.h_source, tag);
-	/* meta0's own address, or eth_type_trans() calls it PACKET_OTHERHOST and the IP layer drops it. */
+	/* meta0's own address; with another one eth_type_trans() makes it PACKET_OTHERHOST, which the IP layer drops.
+	 */
 	__builtin_memcpy(eth.h_dest, meta0_mac, ETH_ALEN);
 	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
 		return drop(tag, DROP_MALFORMED);
@@ -212,8 +216,8 @@ static __always_inline int pass_request(struct __sk_buff *skb, __u32 tag, __u32 
 	return bpf_redirect(set->host_ifindex, 0);
 }
 
-/* Takes note of DHCP in a UDP packet that is not ours, whose UDP header begins at `at`: whether the guest ever asked
- * for an address is what explains a guest that never asked for its metadata. */
+/* Notes a sighting of DHCP in a UDP packet that is not ours; its UDP header begins at `at`. Whether a guest ever asked
+ * for an address helps to explain why it never asked for its metadata. */
 static __always_inline void see_dhcp(struct __sk_buff *skb, __u32 at, __u16 port)
 {
 	struct udphdr udp;
@@ -247,7 +251,7 @@ static __always_inline int from_tap_ipv4(struct __sk_buff *skb, const struct iph
 		return drop(tag, DROP_VLAN);
 	if (impossible_source(ip->saddr))
 		return drop(tag, DROP_SOURCE);
-	/* MF or an offset: no request of one MSS is ever cut, and a fragment hides its TCP header. */
+	/* MF or an offset: a segment of one MSS is never fragmented, and a fragment hides its TCP header. */
 	if (ip->frag_off & bpf_htons(0x3fff))
 		return drop(tag, DROP_FRAGMENT);
 	if (ip->protocol != IPPROTO_TCP)
@@ -259,7 +263,7 @@ static __always_inline int from_tap_ipv4(struct __sk_buff *skb, const struct iph
 	return pass_request(skb, tag, behind, opens_connection(&tcp));
 }
 
-/* What a neighbour message about the service comes to; TC_ACT_UNSPEC when it is about somebody else. */
+/* The verdict on a neighbour message about the service; TC_ACT_UNSPEC when it is about another address. */
 static __always_inline int from_tap_nd(struct __sk_buff *skb, const struct extensions *ext, __u8 hop_limit, int tagged)
 {
 	struct nd_message message;
@@ -269,7 +273,7 @@ static __always_inline int from_tap_nd(struct __sk_buff *skb, const struct exten
 
 	if (pull(skb, ext->offset + ND_FIXED_SIZE) < 0)
 		return drop(0, DROP_MALFORMED);
-	/* The fixed part. One that ends earlier no neighbour takes (ndisc_rcv()). */
+	/* The fixed part. Neighbours ignore a message that ends earlier (ndisc_rcv()). */
 	if (bpf_skb_load_bytes(skb, ext->offset, &message, ND_FIXED_SIZE))
 		return TC_ACT_UNSPEC;
 	if ((message.type != ND_SOLICITATION && message.type != ND_ADVERTISEMENT) || !is_service(&message.target))
@@ -294,7 +298,7 @@ static __always_inline int from_tap_nd(struct __sk_buff *skb, const struct exten
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-/* `fixed` is what must_not_change6() says, which does not look behind extension headers. */
+/* `fixed` is the result of must_not_change6(), which does not parse extension headers; it grows when there are some. */
 static __always_inline int from_tap_ipv6(struct __sk_buff *skb, const struct ipv6hdr *header, int tagged, __u32 offset,
 					 __u32 *fixed)
 {
@@ -309,17 +313,17 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, const struct ipv
 		return TC_ACT_UNSPEC;
 	if (are_far(header) && header->nexthdr == IPPROTO_UDP && !is_dhcp6_servers(&header->daddr))
 		return TC_ACT_UNSPEC;
-	/* A copy, because to look behind extension headers may move what is in place. */
+	/* A copy, because parsing extension headers may move the frame's bytes. */
 	ip = *header;
 	from_service = is_service(&ip.saddr);
 	to_service = is_service(&ip.daddr);
 	ext.next = ip.nexthdr;
 	if (!from_service && ext.next != IPPROTO_TCP && ext.next != IPPROTO_UDP) {
 		ext.offset = behind;
-		/* To whomever it is addressed: it may hide an advertisement to a neighbour. */
+		/* Whatever its destination: it may hide an advertisement to a neighbour. */
 		if (parse_extensions(skb, &ext) < 0)
 			return drop(tag_of(skb), DROP_EXTENSION);
-		/* By a change of one of them, too, what follows could become an advertisement. */
+		/* A change of an extension header, too, could turn what follows into an advertisement. */
 		if (ext.any)
 			*fixed = ext.offset + ND_FIXED_SIZE;
 		if (ext.next == IPPROTO_ICMPV6 && !ext.later) {
@@ -353,17 +357,17 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, const struct ipv
 	return pass_request(skb, tag, behind, opens_connection(&tcp));
 }
 
-/* How much of the frame must not change any more after we let it pass; 0 where nothing could come of a change.
+/* The length of the part of the frame that must not change after tap_in lets it pass; 0 where a change can do no harm.
  *
- * A guest may leave a checksum to the kernel (virtio_net_hdr: VIRTIO_NET_HDR_F_NEEDS_CSUM), and says itself where that
- * is to be written: two bytes of its choice, on the frame's way out to a neighbour, long after tap_in. So ARP, whatever
- * we can't read, and packets whose addresses are two bytes away from the service's are looked at more closely. */
+ * A guest may leave a checksum to the kernel (virtio_net_hdr: VIRTIO_NET_HDR_F_NEEDS_CSUM), and chooses where the
+ * kernel writes it: any two bytes of the frame, when it leaves for a neighbour, long after tap_in. So will_change()
+ * tests ARP, all that we cannot parse, and packets whose addresses are two bytes away from the service's. */
 static __always_inline __u32 must_not_change4(const struct iphdr *ip, __u32 offset)
 {
 	return near_service(ip->saddr) || near_service(ip->daddr) ? offset + sizeof(*ip) : 0;
 }
 
-/* As must_not_change4(). */
+/* must_not_change4() for IPv6. */
 static __always_inline __u32 must_not_change6(const struct ipv6hdr *ip, __u32 offset)
 {
 	if (ip->nexthdr == IPPROTO_ICMPV6)
@@ -392,15 +396,16 @@ int tap_in(struct __sk_buff *skb)
 			return drop(0, DROP_MALFORMED);
 		if (parse_vlan(skb, &proto, &offset) < 0)
 			return TC_ACT_UNSPEC;
-		/* The kernel strips any number of tags of VLAN 0 (__netif_receive_skb_core()), and then it is an
-		 * ordinary packet. */
+		/* The kernel strips any number of tags of VLAN 0 (__netif_receive_skb_core()), which leaves an ordinary
+		 * packet. */
 		if (is_vlan(proto))
 			return drop(tag_of(skb), DROP_VLAN);
 	}
 
 	fixed = offset + sizeof(*arp);
-	/* Without memory to look at a frame we can't know that it isn't ours. What we can't read as IP or as ARP for
-	 * IPv4 no neighbour can (ip_rcv(), ipv6_rcv(), arp_rcv()), so it can't deceive one. */
+	/* Without memory to pull a frame we cannot know that it is not ours, so it is dropped. A frame that we cannot
+	 * parse as IP or as ARP for IPv4 deceives no neighbour, because neighbours cannot either (ip_rcv(), ipv6_rcv(),
+	 * arp_rcv()). */
 	if (proto == bpf_htons(ETH_P_IP)) {
 		if (pull(skb, offset + sizeof(*ip)) < 0)
 			return drop(0, DROP_MALFORMED);
@@ -437,7 +442,7 @@ int ns_in(struct __sk_buff *skb)
 	if (!eth)
 		return drop(0, DROP_UNTAGGED);
 	tag = read_tag(eth->h_source);
-	/* The host's own noise on its end of the pair: router solicitations, mDNS. */
+	/* Frames of the host's own, sent on its end of the pair: router solicitations, mDNS. */
 	if (!tag)
 		return drop(0, DROP_UNTAGGED);
 	skb->mark = STEERED | tag;

@@ -2,6 +2,6 @@
 
 import sys
 
-# pyroute2 imports psutil wherever it finds it, for a list of sockets that nobody here asks for; it would cost 650 KB of
+# pyroute2 imports psutil wherever that is installed, for a list of sockets that nobody here needs. It costs 650 KB of
 # resident memory.
 sys.modules.setdefault("psutil", None)  # type: ignore[arg-type]  # None makes "import psutil" an ImportError

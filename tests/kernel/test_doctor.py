@@ -92,7 +92,7 @@ def test_for_people() -> None:
     assert done.returncode == 1
     assert "ok       configuration: /dev/null\n" in done.stdout
     assert done.stdout.endswith(
-        "wrong    root: you are not root, and only root can look at the rest\n         fix it: sudo eve-meta doctor\n"
+        "wrong    root: you are not root, and only root can examine the rest\n         fix it: sudo eve-meta doctor\n"
     )
 
 
@@ -202,7 +202,7 @@ def test_kernel_headers_elsewhere(bpffs: Path, tmp_path: Path) -> None:
     [
         ({"ID": "debian"}, "apt-get install linux-headers-"),
         ({"ID": "linuxmint", "ID_LIKE": "ubuntu debian"}, "apt-get install linux-headers-generic"),
-        ({"ID": "fedora"}, "install what Debian calls linux-headers-"),
+        ({"ID": "fedora"}, "install the package that Debian calls linux-headers-"),
     ],
 )
 def test_packages_have_the_distributions_names(
@@ -243,7 +243,7 @@ def test_a_host_too_slow_to_try(bpffs: Path, tmp_path: Path, monkeypatch: pytest
         monkeypatch.setenv(key, value)
     monkeypatch.setattr(rehearsal, "TIMEOUT", 1)
     (finding,) = rehearsal.rehearse(programs=False)
-    assert (finding.state.value, finding.text) == ("wrong", "to try it did not end within 1 s")
+    assert (finding.state.value, finding.text) == ("wrong", "the rehearsal did not end within 1 s")
     # And tests/conftest.py looks for what it left running.
 
 
@@ -251,7 +251,7 @@ def test_a_python_that_cannot_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     fake(tmp_path, "python", "echo Killed >&2; exit 1")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     (finding,) = rehearsal.rehearse(programs=False)
-    assert (finding.state.value, finding.text) == ("wrong", "it cannot be tried: Killed")
+    assert (finding.state.value, finding.text) == ("wrong", "steering cannot be tried: Killed")
 
 
 # -- neighbours --
@@ -387,7 +387,7 @@ def test_metrics_that_guests_can_read(lab: Lab) -> None:
     found = look(lab, METRICS_ELSEWHERE)
     assert {name: finding.state.value for name, finding in found.items()} == {"metrics": "warning"}
     assert found["metrics"].text == (
-        "guests can read them at 192.0.2.1:9169: they are neighbours of this host, by its address 10.0.0.1 of br0"
+        "guests can read them at 192.0.2.1:9169: this host's address 10.0.0.1 of br0 is on their link"
     )
     guest.connect("192.0.2.1", 9169).close()
     assert look(lab, "10.0.0.1:9169").keys() == {"metrics"}

@@ -1,7 +1,7 @@
-"""The few calls of libbpf that work on pinned programs and maps.
+"""The few functions of libbpf that work on pinned programs and maps.
 
-libbpf is the kernel's own library and already there, because iproute2 needs it. Importing bcc for this would cost 72 MB
-of resident memory in a process that lives as long as the host.
+libbpf is the kernel's own library, and iproute2 depends on it, so it is installed already. Importing bcc for this would
+cost 72 MB of resident memory in a process that lives as long as the host.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BPF_TCX_INGRESS = 46  # enum bpf_attach_type
 
 @cache
 def _libbpf() -> ctypes.CDLL:
-    # 1: Debian 12 and later, Ubuntu 24.04; 0: Ubuntu 22.04. What we call is the same in both.
+    # 1: Debian 12 and later, Ubuntu 24.04; 0: Ubuntu 22.04. The functions that we call are the same in both.
     for name in ("libbpf.so.1", "libbpf.so.0"):
         try:
             return ctypes.CDLL(name, use_errno=True)
@@ -41,34 +41,34 @@ def _call(name: str, *arguments: object) -> int:
 
 
 def open_pin(path: Path) -> int:
-    """A file descriptor of the program or map that is pinned at *path*.
+    """Return a file descriptor of the program or map that is pinned at *path*.
 
-    :raises OSError: when there is none (ENOENT).
+    :raises OSError: when nothing is pinned there (ENOENT).
     """
     return _call("bpf_obj_get", os.fsencode(path))
 
 
 def pin(descriptor: int, path: Path) -> None:
-    """Pins a program or map at *path*.
+    """Pin the program or map of a file descriptor at *path*.
 
-    :raises OSError: when something is there (EEXIST), or it is on no BPF file system (EPERM).
+    :raises OSError: when a file is there already (EEXIST), or *path* is not on a BPF file system (EPERM).
     """
     _call("bpf_obj_pin", descriptor, os.fsencode(path))
 
 
 def possible_cpus() -> int:
-    """How many values a per-CPU map holds under each key."""
+    """Return the number of values that a per-CPU map has for each key."""
     return _call("libbpf_num_possible_cpus")
 
 
 def tcx_programs(ifindex: int) -> int:
-    """How many programs a link has on its ingress that run before all tc filters; 0 before Linux 6.6, which has none.
+    """Return the number of tcx programs on a link's ingress, which run before all tc filters; 0 before Linux 6.6.
 
-    :raises OSError: when the kernel refuses to say.
+    :raises OSError: when the kernel refuses the query.
     """
     count = ctypes.c_uint32(0)
     try:
-        # Without room for their ids; what is called target_fd is the link's index here.
+        # Without room for their ids. The parameter target_fd takes the link's ifindex here.
         _call("bpf_prog_query", ifindex, BPF_TCX_INGRESS, 0, None, None, ctypes.byref(count))
     except OSError as error:
         if error.errno != errno.EINVAL:
@@ -77,14 +77,14 @@ def tcx_programs(ifindex: int) -> int:
 
 
 class _MapInfo(ctypes.Structure):
-    # The beginning of struct bpf_map_info (linux/bpf.h); the kernel fills as much as is asked for.
+    # The beginning of struct bpf_map_info (linux/bpf.h); the kernel fills as much as it is given room for.
     _fields_ = tuple((name, ctypes.c_uint32) for name in ("type", "id", "key_size", "value_size"))
 
 
 class Map:
-    """A pinned map with keys and values of fixed sizes, in bytes. Its owner closes it.
+    """A pinned map with keys and values of fixed sizes, in bytes. Whoever opens it closes it.
 
-    :raises OSError: when there is none, or one of other sizes (EINVAL).
+    :raises OSError: when no map is pinned there (ENOENT), or one of other sizes (EINVAL).
     """
 
     def __init__(self, path: Path, key_size: int, value_size: int, *, per_cpu: bool = False) -> None:
@@ -93,7 +93,7 @@ class Map:
         size = ctypes.c_uint32(ctypes.sizeof(info))
         _call("bpf_obj_get_info_by_fd", self.fd, ctypes.byref(info), ctypes.byref(size))
         if (info.key_size, info.value_size) != (key_size, value_size):
-            # Pins of another version of ours. The kernel writes as many bytes as the map has, not as we have room for.
+            # The pin of another build. The kernel would write as many bytes as the map has, not as we have room for.
             os.close(self.fd)
             raise OSError(errno.EINVAL, f"{path} has keys of {info.key_size} and values of {info.value_size} bytes")
         self._key_size = key_size
@@ -106,7 +106,7 @@ class Map:
         os.close(self.fd)
 
     def get(self, key: bytes) -> bytes | None:
-        """The value under *key*; of a per-CPU map the values of all CPUs, one after the other."""
+        """Return the value of *key*, or None; of a per-CPU map, the values of all CPUs, one after the other."""
         values = ctypes.create_string_buffer(self._stride * self._cpus)
         try:
             _call("bpf_map_lookup_elem", self.fd, key, values)
@@ -118,17 +118,17 @@ class Map:
         return b"".join(raw[at : at + self._value_size] for at in range(0, len(raw), self._stride))
 
     def set(self, key: bytes, value: bytes) -> None:
-        """Puts *value* under *key*; in a per-CPU map, for every CPU."""
+        """Set the value of *key*; in a per-CPU map, for every CPU."""
         padded = value.ljust(self._stride, b"\0") * self._cpus
         _call("bpf_map_update_elem", self.fd, key, padded, ctypes.c_ulonglong(BPF_ANY))
 
     def delete(self, key: bytes) -> None:
-        """Forgets *key*; it need not be there."""
+        """Delete *key*, if the map has it."""
         with contextlib.suppress(FileNotFoundError):
             _call("bpf_map_delete_elem", self.fd, key)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Every key. Do not change the map meanwhile: the kernel would begin anew."""
+        """Yield every key. The map must not change meanwhile, or the kernel begins again."""
         key: ctypes.Array[ctypes.c_char] | None = None
         while True:
             following = ctypes.create_string_buffer(self._key_size)

@@ -1,7 +1,7 @@
-"""Compiles ``bpf/`` with bcc and pins programs and maps: a process of its own that ends at once.
+"""Compiles ``bpf/`` with bcc and pins its programs and maps, in a process of its own that then ends.
 
-Importing bcc costs 72 MB of resident memory and compiling 127 MB, which no process that lives should carry. Run as
-``python -m eve_meta.steering.bpf.loader PINS``; what goes wrong is one line on standard error and exit status 1.
+Importing bcc costs 72 MB of resident memory and compiling 127 MB, which no long-lived process should carry. Run as
+``python -m eve_meta.steering.bpf.loader PINS``; a failure is one line on standard error and exit status 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SOURCES = ("shared.h", "parse.h", "addresses.h", "nd.h", "guest.h", "steer.c")
 
 
 def source_directory() -> Path:
-    """Where ``bpf/steer.c`` is: in ``bpf/`` beside the package in a checkout, else where pip put it.
+    """Return the directory of ``bpf/steer.c``: ``bpf/`` beside the package in a checkout, else where pip installed it.
 
     :raises Problem: when it is in neither place.
     """
@@ -40,7 +40,7 @@ def source_directory() -> Path:
 
 
 def build_id(sources: Path) -> int:
-    """A number that changes with the sources: pins of another build are not adopted."""
+    """Return a number that changes with the sources, by which a daemon knows the pins of another build."""
     digest = hashlib.sha256()
     for name in SOURCES:
         digest.update((sources / name).read_bytes())
@@ -49,20 +49,20 @@ def build_id(sources: Path) -> int:
 
 @contextlib.contextmanager
 def kernel_headers() -> Iterator[str]:
-    """Sees to it that bcc finds kernel headers, for as long as the context lasts; gives where they are.
+    """Make sure that bcc finds kernel headers for as long as the context lasts; yield where they are.
 
-    bcc looks at ``BCC_KERNEL_SOURCE``, then for those of the running kernel. Any will do for us, because the programs
-    use the stable user API only; so where neither is there, take what the distribution installed. Debian splits its
-    headers over two folders, of which bcc wants one: join them by links.
+    bcc reads ``BCC_KERNEL_SOURCE``, then looks for the headers of the running kernel. Any headers serve us, because the
+    programs use only the stable user API. So where bcc would find none, it gets those that the distribution installed.
+    Debian splits its headers over two folders, while bcc reads one: links join them.
 
-    :raises Problem: when there are none at all.
+    :raises Problem: when no headers are installed.
     """
     release = platform.release()
     if "BCC_KERNEL_SOURCE" in os.environ:
         source = Path(os.environ["BCC_KERNEL_SOURCE"])
         if not (source / "include" / "linux" / "kconfig.h").is_file():
             raise Problem(
-                f"BCC_KERNEL_SOURCE is {str(source)!r}, where there are no kernel headers: unset it or mend it"
+                f"BCC_KERNEL_SOURCE is {str(source)!r}, where there are no kernel headers: unset it or correct it"
             )
         yield str(source)
         return
@@ -73,16 +73,16 @@ def kernel_headers() -> Iterator[str]:
     trees = _installed_headers(Path("/usr/src"))
     if not trees:
         raise Problem(
-            f"bcc needs kernel headers, and neither those of this kernel ({release}) nor others are installed: "
+            f"bcc needs kernel headers, and neither those of this kernel ({release}) nor any others are installed: "
             f"install the package {package('headers')}"
         )
     with tempfile.TemporaryDirectory(prefix="eve-meta-headers-") as merged:
         for tree in trees:
             for folder in (tree / "include", *tree.glob("arch/*/include")):
-                together = Path(merged) / folder.relative_to(tree)
-                together.mkdir(parents=True, exist_ok=True)
+                target = Path(merged) / folder.relative_to(tree)
+                target.mkdir(parents=True, exist_ok=True)
                 for child in folder.iterdir():
-                    (together / child.name).symlink_to(child)
+                    (target / child.name).symlink_to(child)
         os.environ["BCC_KERNEL_SOURCE"] = merged
         try:
             yield " and ".join(map(str, trees))
@@ -91,7 +91,7 @@ def kernel_headers() -> Iterator[str]:
 
 
 def _installed_headers(source: Path) -> list[Path]:
-    """The trees below ``/usr/src`` that together are the newest kernel headers; empty when there are none."""
+    """Return the trees below *source* that together are the newest kernel headers; empty when there are none."""
     for generated in sorted(source.glob("linux-headers-*/include/generated/autoconf.h"), reverse=True):
         tree = generated.parents[2]
         if (tree / "include" / "linux" / "kconfig.h").exists():  # Ubuntu: links into the common tree
@@ -103,16 +103,16 @@ def _installed_headers(source: Path) -> list[Path]:
 
 
 def import_bcc() -> tuple[Any, Any]:
-    """bcc's ``BPF`` and ``lib``.
+    """Return bcc's ``BPF`` and ``lib``.
 
-    :raises Problem: when it is not there.
+    :raises Problem: when bcc is not installed for this Python.
     """
     # Only now: its absence becomes one line, and no process but the loader's pays for it.
     try:
         from bcc import BPF, lib
     except ImportError as error:
         raise Problem(
-            f"bcc is not there for {sys.executable} ({error}): install the distribution's package {package('bcc')}, "
+            f"{sys.executable} cannot import bcc ({error}): install the distribution's package {package('bcc')}, "
             "and make the virtual environment from /usr/bin/python3 with --system-site-packages "
             "(PyPI's bcc is another program)"
         ) from None
@@ -120,11 +120,11 @@ def import_bcc() -> tuple[Any, Any]:
 
 
 def load(pins: Path) -> None:
-    """Compiles, loads, and pins into the directory *pins*, in place of what is there: all of it or nothing.
+    """Compile and load the programs, and pin them and their maps in the directory *pins*, or leave it empty.
 
-    The build in the settings is written last: pins without it are not complete.
+    Pins that are there already are replaced. The settings' build is written last: pins without it are incomplete.
 
-    :raises Problem: when bcc, headers or the kernel refuse.
+    :raises Problem: when bcc or kernel headers are missing, or the compiler or the kernel refuses the programs.
     """
     BPF, lib = import_bcc()
     sources = source_directory()
@@ -132,7 +132,7 @@ def load(pins: Path) -> None:
         try:
             module = BPF(src_file=os.fsencode(sources / "steer.c"), cflags=[f"-I{sources}"])
             programs = {name: module.load_func(name, BPF.SCHED_CLS) for name in PROGRAMS}
-        except Exception as error:  # bcc raises bare Exceptions; the compiler's words are on standard error already
+        except Exception as error:  # bcc raises bare Exceptions; the compiler's messages are on standard error already
             raise Problem(f"the BPF programs in {sources} do not load: {error}") from None
     unpin(pins)
     try:
@@ -154,7 +154,7 @@ def _pin(lib: Any, fd: int, path: Path) -> None:
 
 
 def unpin(pins: Path) -> None:
-    """Empties the directory *pins*. Programs that are attached stay until they are not."""
+    """Remove all pins from the directory *pins*. The kernel keeps attached programs until they are detached."""
     for name in (*PROGRAMS, *MAPS):
         (pins / name).unlink(missing_ok=True)
 

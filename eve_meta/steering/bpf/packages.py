@@ -1,11 +1,11 @@
-"""What the distribution calls what we need, and the command that installs it; ``scripts/bootstrap`` names the same."""
+"""The distribution's names for the packages that we need; ``scripts/bootstrap`` installs the same ones."""
 
 from __future__ import annotations
 
 import platform
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-"""Debian's names of ``uname -m`` in those of its packages."""
+"""The names that Debian's packages have for the machine types of ``uname -m``."""
 
 _PACKAGES = {
     "debian": {"headers": "linux-headers-{machine}", "kernel": "linux-image-{machine}"},
@@ -15,16 +15,16 @@ _COMMON = {"bcc": "python3-bpfcc", "iptables": "iptables", "libvirt": "python3-l
 
 
 def package(what: str) -> str:
-    """The package that holds *what*, as Ubuntu and those made from it call it, else as Debian does."""
+    """Return the name of the package for *what*: Ubuntu's on Ubuntu and its derivatives, otherwise Debian's."""
     names = _PACKAGES["ubuntu" if "ubuntu" in _distribution() else "debian"] | _COMMON
     return names[what].format(machine=_MACHINES.get(platform.machine(), platform.machine()))
 
 
 def install(what: str) -> str:
-    """The command that installs *what*; where nobody knows this distribution's, the words for it."""
+    """Return the command that installs *what*, or, on a distribution that we do not know, an instruction in words."""
     if _distribution() & _PACKAGES.keys():
         return f"apt-get install {package(what)}"
-    return f"install what Debian calls {package(what)}"
+    return f"install the package that Debian calls {package(what)}"
 
 
 def _distribution() -> set[str]:

@@ -1,6 +1,6 @@
-"""The pin directory, ``/sys/fs/bpf/NAMESPACE``: what makes steering outlive the daemon.
+"""The pin directory, ``/sys/fs/bpf/NAMESPACE``, by which steering outlives the daemon.
 
-Who holds it locked owns the steering of that name; the kernel lets go of the lock when its holder dies.
+Whoever holds its lock owns the steering of that name; the kernel releases the lock when the holder dies.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LOAD_TIMEOUT = 120
 """Seconds that compiling may take; it takes two on an idle core."""
 
 LOAD_POLL = 0.1
-"""Seconds after which it is asked again, while compiling lasts, whether to go on."""
+"""Seconds between calls of *raise_if_terminated* while the loader compiles."""
 
 
 class Pins:
@@ -45,12 +45,13 @@ class Pins:
         self._old: LastingMaps | None = None
 
     def open(self, raise_if_terminated: Callable[[], None] = lambda: None) -> Maps:
-        """Locks the directory, loads the programs unless these sources' are there already, and opens the maps.
+        """Lock the directory, load the programs unless those of these sources are there already, and open the maps.
 
-        Taps keep the tags that an earlier daemon gave them, also where its programs are replaced.
+        Taps keep the tags that an earlier daemon gave them, even when its programs are replaced.
 
-        :param raise_if_terminated: called now and then while the programs compile; what it raises ends that.
-        :raises Problem: when another daemon holds them, or loading fails; then nothing of ours is left behind.
+        :param raise_if_terminated: called from time to time while the programs compile; an exception that it raises
+            ends that.
+        :raises Problem: when another daemon holds the lock, or loading fails; then nothing of ours is left behind.
         """
         self._mount()
         self._lock = self._locked()
@@ -71,12 +72,16 @@ class Pins:
                 self._held[name] = open_pin(self.directory / name)
             return maps
         except BaseException:
-            # What is an earlier daemon's, taps have yet, and by these pins whoever comes next knows which.
+            # The pins of an earlier daemon stay: taps still have its programs, and the next daemon learns from the pins
+            # which taps these are.
             (self.remove if self._old is None else self.close)()
             raise
 
     def forget_old(self, maps: Maps) -> None:
-        """Every tap has the programs of *maps* now; those of an earlier build learn nothing any more."""
+        """Close the maps of an earlier build: every tap has the programs of *maps* now.
+
+        Until now the earlier programs may have learnt MACs, which *maps* take over.
+        """
         if self._old is not None:
             for tag in self._old.tags().values():
                 maps.learn(tag, self._old.tap(tag))
@@ -84,17 +89,17 @@ class Pins:
             self._old = None
 
     def program(self, name: str) -> int:
-        """A file descriptor of the program *name*, which stays ours."""
+        """Return the file descriptor of the program *name*; these pins close it."""
         return self._held[name]
 
     def missing(self) -> list[Path]:
-        """The pins that are not there."""
+        """Return the paths of missing pins."""
         return [path for name in (*PROGRAMS, *MAPS) if not (path := self.directory / name).exists()]
 
     def restore(self) -> None:
-        """Pins again what is missing: the same programs and maps, which are held.
+        """Restore the missing pins, with the same programs and maps, which this object holds open.
 
-        :raises Problem: when another daemon took the directory meanwhile, or the kernel refuses.
+        :raises Problem: when another daemon has locked the directory meanwhile, or the kernel refuses.
         """
         if not self.missing():
             return
@@ -114,9 +119,9 @@ class Pins:
                 raise Problem(f"cannot pin {path} again: {error.strerror}") from None
 
     def remove(self) -> None:
-        """Unpins everything, removes the directory, and unlocks; unmounts what :meth:`open` mounted."""
+        """Remove all pins and the directory, release the lock, and unmount what :meth:`open` mounted."""
         unpin(self.directory)
-        with contextlib.suppress(FileNotFoundError):  # somebody else did
+        with contextlib.suppress(FileNotFoundError):  # somebody else has removed it
             self.directory.rmdir()
         self.close()
         # A kernel with CONFIG_BPF_PRELOAD puts maps.debug and progs.debug into every mount.
@@ -124,7 +129,7 @@ class Pins:
             subprocess.run(["umount", str(BPFFS)], check=False)
 
     def close(self) -> None:
-        """Unlocks, and leaves the pins to who comes next."""
+        """Release the lock, and leave the pins to the next daemon."""
         for descriptor in (self._lock, *self._held.values()):
             os.close(descriptor)
         self._held = {}
@@ -133,7 +138,7 @@ class Pins:
             self._old = None
 
     def _locked(self) -> int:
-        """A descriptor of the directory, which is made where it is missing and locked."""
+        """Make the directory where it is missing, lock it, and return its file descriptor."""
         try:
             self.directory.mkdir(mode=0o700, exist_ok=True)
             lock = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
@@ -152,7 +157,7 @@ class Pins:
     def _mount(self) -> None:
         if BPFFS.is_mount():
             return
-        # systemd mounts it at boot; a container or a minimal system may not have.
+        # systemd mounts it at boot; in a container or a minimal system nobody may have.
         done = subprocess.run(["mount", "-t", "bpf", "bpf", str(BPFFS)], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise Problem(
@@ -161,13 +166,13 @@ class Pins:
         self._mounted = True
 
     def _adopted(self, old: LastingMaps | None) -> Maps | None:
-        """The maps of this build that *old* are; None unless they and its programs are all there."""
+        """Return the maps of this build; None unless *old* are of this build, and all programs and maps are pinned."""
         if old is None or old.settings().build != build_id(source_directory()) or self.missing():
             return None
         return self._opened(Maps)
 
     def _opened(self, kind: type[AnyMaps]) -> AnyMaps | None:
-        """The maps that are pinned already; None unless all of that kind are there."""
+        """Return the pinned maps of that kind; None unless all of them are there."""
         try:
             return kind(self.directory)
         except OSError:
@@ -175,14 +180,15 @@ class Pins:
 
     def _load(self, raise_if_terminated: Callable[[], None]) -> None:
         command = [sys.executable, "-I", "-m", "eve_meta.steering.bpf.loader", str(self.directory)]
-        # A folder of its own for what it writes: where we are told to end meanwhile it is killed, and leaves that.
+        # A directory of its own for the loader's files: when we have to end meanwhile the loader is killed, and leaves
+        # them.
         with tempfile.TemporaryDirectory(prefix="eve-meta-") as scratch:
-            status, said = _run(command, {**os.environ, "TMPDIR": scratch}, raise_if_terminated)
+            status, stderr = _run(command, {**os.environ, "TMPDIR": scratch}, raise_if_terminated)
         if status != 0:
-            # The loader's own line is the last; before it stands what the compiler or the verifier said.
-            details = said.strip().splitlines()
+            # The loader's own line is the last; the messages of the compiler or the verifier come before it.
+            details = stderr.strip().splitlines()
             if status < 0 or not details:
-                # Not its own end: bcc may crash where its compiler finds no header.
+                # It did not end by itself: bcc may crash when its compiler does not find a header.
                 ended = f"by signal {-status}" if status < 0 else f"with status {status}"
                 last = f"the programs do not load: the loader ended {ended}; are the kernel headers whole?"
             else:
@@ -193,7 +199,7 @@ class Pins:
 
 
 def _run(command: list[str], environment: dict[str, str], raise_if_terminated: Callable[[], None]) -> tuple[int, str]:
-    """Runs *command*; gives its status and what it said on its standard error."""
+    """Run *command*, and return its exit status and its standard error."""
     deadline = time.monotonic() + LOAD_TIMEOUT
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
@@ -201,7 +207,7 @@ def _run(command: list[str], environment: dict[str, str], raise_if_terminated: C
         try:
             while True:
                 try:
-                    said = process.communicate(timeout=LOAD_POLL)[1]
+                    stderr = process.communicate(timeout=LOAD_POLL)[1]
                 except subprocess.TimeoutExpired:
                     raise_if_terminated()
                     if time.monotonic() > deadline:
@@ -209,7 +215,7 @@ def _run(command: list[str], environment: dict[str, str], raise_if_terminated: C
                             f"compiling the BPF programs did not end within {LOAD_TIMEOUT} s: is the host overloaded?"
                         ) from None
                 else:
-                    return process.returncode, said
+                    return process.returncode, stderr
         except BaseException:
             process.kill()
             raise

@@ -1,4 +1,4 @@
-"""All checks, in the order in which one depends on another."""
+"""All checks, each after those that it depends on."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from eve_meta.steering.doctor.rehearsal import rehearse
 
 
 def examine(config: SteeringConfig, metrics: str) -> Iterator[Finding]:
-    """Looks at this host, some five seconds long; a daemon that runs here is not disturbed."""
+    """Examine this host, which takes some five seconds; a daemon that runs here is not disturbed.
+
+    :param metrics: the address at which the configuration publishes the metrics.
+    """
     yield kernel.release()
     yield kernel.lockdown()
     yield software.iptables()
     needed = (software.bcc(), software.headers())
     yield from needed
     if os.geteuid() != 0:
-        yield wrong("root", "you are not root, and only root can look at the rest", "sudo eve-meta doctor")
+        yield wrong("root", "you are not root, and only root can examine the rest", "sudo eve-meta doctor")
         return
     yield ok("root", "you are root")
     yield kernel.capabilities()
     yield kernel.bpf_file_system()
-    # Without bcc and headers nothing compiles, which is said already.
+    # Without bcc and headers nothing compiles, which their own findings say.
     yield from rehearse(programs=all(finding.state is State.OK for finding in needed))
     yield from neighbours.look(config, metrics)

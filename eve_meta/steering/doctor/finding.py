@@ -1,4 +1,4 @@
-"""What a check comes to."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attrs import frozen
 
 
 class State(enum.Enum):
-    """How it is: *WARNING* may do harm, with *WRONG* guests get no metadata."""
+    """How grave a finding is: *WARNING* may do harm; with *WRONG*, guests get no metadata."""
 
     OK = "ok"
     WARNING = "warning"
@@ -17,9 +17,9 @@ class State(enum.Enum):
 
 @frozen
 class Finding:
-    """What the check called *check* found.
+    """The result of the check called *check*.
 
-    :ivar mend: the one command, or where there is none the words, that help; empty only where all is well.
+    :ivar mend: the one command that helps, or an instruction in words where none does; empty only when all is well.
     """
 
     check: str

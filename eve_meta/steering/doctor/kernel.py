@@ -1,4 +1,4 @@
-"""The kernel, and what it lets us do."""
+"""The kernel, and what it permits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eve_meta.steering.bpf.pins import BPFFS
 from eve_meta.steering.doctor.finding import Finding, ok, warning, wrong
 
 OLDEST = (5, 15)
-"""The oldest kernel that is supported, Ubuntu 22.04's. From 5.11 on BPF is not counted against RLIMIT_MEMLOCK."""
+"""The oldest supported kernel, Ubuntu 22.04's. Since 5.11, BPF memory does not count against RLIMIT_MEMLOCK."""
 
 NEEDED = {
     "CAP_DAC_READ_SEARCH": 2,
@@ -25,14 +25,14 @@ NEEDED = {
     "CAP_SYS_PTRACE": 19,
     "CAP_SYS_ADMIN": 21,
 }
-"""The capabilities that the daemon needs, and their numbers (``linux/capability.h``); the unit grants the same."""
+"""The capabilities that the daemon needs, by number (``linux/capability.h``); the systemd unit grants the same."""
 
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
 STATUS = Path("/proc/self/status")
 
 
 def release() -> Finding:
-    """Whether the kernel is new enough."""
+    """Check that the kernel is new enough."""
     name = platform.release()
     version = tuple(map(int, re.findall(r"\d+", name)[:2]))
     oldest = ".".join(map(str, OLDEST))
@@ -42,34 +42,34 @@ def release() -> Finding:
 
 
 def lockdown() -> Finding:
-    """Whether the kernel keeps BPF from root (kernel_lockdown(7))."""
+    """Check whether the kernel denies BPF even to root (kernel_lockdown(7))."""
     try:
         modes = LOCKDOWN.read_text().split()
     except OSError:  # no securityfs here
-        return ok("lockdown", "the kernel has none")
+        return ok("lockdown", "the kernel has no lockdown")
     mode = next((mode.strip("[]") for mode in modes if mode.startswith("[")), "none")
     if mode == "confidentiality":
-        # What it refuses are programs that read kernel memory, and ours do not. But security modules go by it, too.
+        # It refuses programs that read kernel memory, which ours do not. But security modules may refuse more by it.
         return warning(
             "lockdown",
-            "the kernel is locked down (confidentiality), which keeps some BPF programs out",
-            "boot with lockdown=integrity, if a check below says that the programs do not load",
+            "the kernel is locked down (confidentiality) and refuses some BPF programs",
+            "boot with lockdown=integrity if a check below says that the programs do not load",
         )
     return ok("lockdown", f"mode {mode}")
 
 
 def capabilities() -> Finding:
-    """Whether this root may do what the daemon does; in a container it may not."""
+    """Check that this root has the capabilities that the daemon needs; in a container it may not."""
     effective = int(re.findall(r"^CapEff:\t([0-9a-f]+)$", STATUS.read_text(), re.MULTILINE)[0], 16)
     missing = [name for name, number in NEEDED.items() if not effective >> number & 1]
     if missing:
         text = f"this root lacks {', '.join(missing)}: is this a container?"
         return wrong("capabilities", text, "run eve-meta on the host itself, or give the container these capabilities")
-    return ok("capabilities", "all that are needed")
+    return ok("capabilities", "this root has all that are needed")
 
 
 def bpf_file_system() -> Finding:
-    """Whether the programs have a place to be pinned."""
+    """Check that there is a file system in which programs can be pinned."""
     if BPFFS.is_mount():
         return ok("bpf file system", f"mounted at {BPFFS}")
     return warning(

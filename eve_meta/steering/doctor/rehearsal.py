@@ -1,8 +1,8 @@
-"""Everything that steering does to a host, done to none: in a network namespace and on mounts of a process's own.
+"""All that steering does to a host, tried in a network namespace and with mounts of a process of its own.
 
-Run as ``python -m eve_meta.steering.doctor.rehearsal``: prints findings as JSON. First each feature alone, so that what
-the kernel lacks has a name; then the whole path, by the daemon's own code. When the process ends, so do its namespaces,
-and with them everything that it made, whatever went wrong.
+Run as ``python -m eve_meta.steering.doctor.rehearsal``, it prints findings as JSON. It first tries each feature by
+itself, so that a finding names the one that the kernel lacks; then the whole path, by the daemon's own code. When the
+process ends, its namespaces end, too, and with them all that it made, whatever went wrong.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from eve_meta.values.tag import STEERED
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000  # linux/sched.h
 NAME = "eve-meta-try"
 TIMEOUT = LOAD_TIMEOUT + 60
-"""Seconds that all of it may take; it takes some three."""
+"""Seconds that the rehearsal may take; it takes some three."""
 
 ON_THE_HOST = "run eve-meta on the host itself, as root"
 
 
 def rehearse(*, programs: bool) -> Iterator[Finding]:
-    """Does it in a process of its own.
+    """Run the rehearsal in a process of its own, and yield its findings.
 
-    :param programs: whether to compile and load the programs, and make the path with them.
+    :param programs: whether to compile and load the programs, and to make the path with them.
     """
     command = [sys.executable, "-I", "-m", "eve_meta.steering.doctor.rehearsal", *(["--programs"] * programs)]
-    # A group of its own: what it runs ends with it.
+    # In a process group of its own: the programs that it runs are killed with it.
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -52,20 +52,20 @@ def rehearse(*, programs: bool) -> Iterator[Finding]:
             stdout, stderr = process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            text = f"to try it did not end within {TIMEOUT} s"
-            yield wrong("steering", text, "look whether the host is overloaded: top")
+            text = f"the rehearsal did not end within {TIMEOUT} s"
+            yield wrong("steering", text, "find out whether the host is overloaded: top")
             return
     try:
-        found = [Finding(**{**each, "state": State(each["state"])}) for each in json.loads(stdout)]
+        findings = [Finding(**{**each, "state": State(each["state"])}) for each in json.loads(stdout)]
     except ValueError:
         *_, last = stderr.strip().splitlines() or [f"exit status {process.returncode}"]
-        yield wrong("steering", f"it cannot be tried: {last}", ON_THE_HOST)
+        yield wrong("steering", f"steering cannot be tried: {last}", ON_THE_HOST)
     else:
-        yield from found
+        yield from findings
 
 
 def _try_all(programs: bool) -> Iterator[Finding]:
-    """The findings; this process's network and mounts become its own."""
+    """Yield the findings; this process gets a network and mounts of its own."""
     try:
         _leave_the_host()
     except OSError as error:
@@ -75,7 +75,7 @@ def _try_all(programs: bool) -> Iterator[Finding]:
     good = True
     with IPRoute() as ipr:
         for check, feature, mend in _FEATURES:
-            text = _fails(lambda feature=feature: feature(ipr))  # type: ignore[misc]
+            text = _failure(lambda feature=feature: feature(ipr))  # type: ignore[misc]
             good = good and not text
             yield wrong(check, text, mend) if text else ok(check, "works")
     if good and programs:
@@ -86,7 +86,7 @@ def _leave_the_host() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET | CLONE_NEWNS) != 0:  # os.unshare() is not in Python before 3.12
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    # An own /run for the named namespace and files, an own /sys/fs/bpf for the pins; private, so that none comes out.
+    # A /run for the namespace's name and for files, and a /sys/fs/bpf for the pins. Private, so the host sees neither.
     for arguments in (
         ["--make-rprivate", "/"],
         ["-t", "tmpfs", "tmpfs", "/run"],
@@ -98,7 +98,8 @@ def _leave_the_host() -> None:
     os.environ["TMPDIR"] = "/run"
 
 
-def _fails(feature: Callable[[], None]) -> str:
+def _failure(feature: Callable[[], None]) -> str:
+    """Return why *feature* fails, or "" when it works."""
     try:
         feature()
     except NetlinkError as error:
@@ -126,7 +127,7 @@ def _rule(ipr: IPRoute) -> None:
 
 def _sysctl(ipr: IPRoute) -> None:
     for name in SYSCTLS:
-        # Those of a link are there when it is.
+        # The sysctls of a link exist only when the link does.
         if "/conf/" not in name and not Path("/proc/sys", name).exists():
             raise Problem(f"this kernel has no sysctl {name.replace('/', '.')}")
 
@@ -150,15 +151,15 @@ _FEATURES: tuple[tuple[str, Callable[[IPRoute], None], str], ...] = (
         _RULES.format("xt_CT xt_nat xt_comment ip6table_nat ip6table_raw"),
     ),
 )
-"""What the kernel must have: the check's name, how it is tried, and what helps."""
+"""The features that the kernel must have: the name of the check, how the feature is tried, and what helps."""
 
 
 def _whole_path() -> Iterator[Finding]:
-    """The daemon's own way, but for a tap."""
+    """Make the path as the daemon does, but without a tap."""
     try:
         pins = Pins(NAME)
         with contextlib.closing(pins.open()):
-            yield ok("programs", "compiled, and the kernel takes them")
+            yield ok("programs", "they compile, and the kernel accepts them")
             namespace = PrivateNamespace(NAME, pins.directory)
             namespace.ensure()
             for listener in namespace.listen():
@@ -170,9 +171,9 @@ def _whole_path() -> Iterator[Finding]:
 
 
 def main() -> None:
-    # A list at once: what fails half-way prints no half of it.
-    found = [attrs.asdict(finding) for finding in _try_all("--programs" in sys.argv[1:])]
-    print(json.dumps(found, default=lambda state: state.value))
+    # The whole list first: a rehearsal that fails half-way prints nothing.
+    findings = [attrs.asdict(finding) for finding in _try_all("--programs" in sys.argv[1:])]
+    print(json.dumps(findings, default=lambda state: state.value))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The distribution's packages that the daemon runs, imports or compiles with."""
+"""The distribution's packages that the daemon runs, imports, or compiles against."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from eve_meta.values.problem import Problem
 
 
 def iptables() -> Finding:
-    """Whether the rules can be loaded, and which iptables does; both do."""
+    """Check that iptables runs, and tell which of its two variants it is; both serve us."""
     try:
         done = subprocess.run(["iptables-restore", "--version"], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return wrong("iptables", "iptables-restore is not installed", install("iptables"))
-    said = " ".join((done.stdout or done.stderr).split())
+    output = " ".join((done.stdout or done.stderr).split())
     if done.returncode != 0:
-        return wrong("iptables", f"iptables-restore does not run: {said}", install("iptables"))
-    return ok("iptables", said)
+        return wrong("iptables", f"iptables-restore does not run: {output}", install("iptables"))
+    return ok("iptables", output)
 
 
 def bcc() -> Finding:
-    """Whether this Python finds the distribution's bcc."""
+    """Check that this Python can import the distribution's bcc."""
     try:
         module, _ = import_bcc()
     except Problem as problem:
@@ -34,10 +34,10 @@ def bcc() -> Finding:
 
 
 def headers() -> Finding:
-    """Which kernel headers bcc will take."""
+    """Check that bcc will find kernel headers, and tell which."""
     try:
-        with kernel_headers() as where:
-            return ok("kernel headers", where)
+        with kernel_headers() as paths:
+            return ok("kernel headers", paths)
     except Problem as problem:
-        named = "BCC_KERNEL_SOURCE" in os.environ
-        return wrong("kernel headers", str(problem), "unset BCC_KERNEL_SOURCE" if named else install("headers"))
+        is_set = "BCC_KERNEL_SOURCE" in os.environ
+        return wrong("kernel headers", str(problem), "unset BCC_KERNEL_SOURCE" if is_set else install("headers"))
