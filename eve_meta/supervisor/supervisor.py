@@ -259,7 +259,7 @@ class Supervisor:
             worker.begin()
 
     def worker_accepts(self) -> None:
-        """Report readiness when every worker accepts connections."""
+        """Call *ready* when every worker accepts connections."""
         if all(worker.accepts for worker in self.workers):
             self._ready()
 

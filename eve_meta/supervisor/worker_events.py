@@ -1,7 +1,7 @@
 """What the supervisor learns from and about a worker, as one interface for whoever acts on it.
 
-:class:`~eve_meta.supervisor.worker_process.WorkerProcess` reports what happens to the worker, and hands the same object
-to its :class:`~eve_meta.supervisor.worker_link.WorkerLink`, which reports what the worker sends.
+:class:`~eve_meta.supervisor.worker_process.WorkerProcess` calls it for what happens to the worker, and hands it to its
+:class:`~eve_meta.supervisor.worker_link.WorkerLink`, which calls it for what the worker sends.
 
 The law: which worker sent something follows from the link that it came by. The object is made for one worker, so
 nothing that a compromised worker sends can pass for another's.

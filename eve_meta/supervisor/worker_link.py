@@ -94,7 +94,7 @@ class WorkerLink:
         self.feed = WorkerFeed(reactor, self._channel)
 
     def drain(self) -> None:
-        """Have the process accept no more connections, answer what was requested, and then report that it has."""
+        """Have the process accept no more connections, answer what was requested, and then send ``Drained``."""
         self._channel.send(Drain())
 
     def ignore(self) -> None:

@@ -42,7 +42,7 @@ STEADY_TIME = 10.0
 """Seconds that a worker must live for its next death to count as the first in a row."""
 
 DRAIN_TIMEOUT = 4.0
-"""Seconds within which a worker must report that it is drained: it gives its guests two
+"""Seconds that a worker has to drain: it gives its guests two
 (:data:`eve_meta.web.worker.END_TIME`)."""
 
 STOP_TIMEOUT = 3.0
@@ -285,7 +285,7 @@ class WorkerProcess(ProcessProtocol):
             self._output.received(data)
 
     def processExited(self, reason: Failure) -> None:
-        # A pipe that is paused would never reach its end, and Twisted would never report the process as ended.
+        # A pipe that is paused would never reach its end, and Twisted would never call processEnded().
         if self._output is not None:
             self._output.ended()
 

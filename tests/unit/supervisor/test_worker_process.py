@@ -251,7 +251,7 @@ def sent(scene: Scene) -> bytes:
     return cast(bytes, scene.reactor.transports[-1].value())
 
 
-def test_draining_ends_when_the_worker_reports_it(scene: Scene) -> None:
+def test_draining_ends_when_the_worker_has_drained(scene: Scene) -> None:
     scene.worker.start()
     done = drain(scene)
     assert b'"Drain"' in sent(scene)
@@ -289,7 +289,7 @@ def test_a_worker_that_dies_while_it_drains_is_not_started_again(scene: Scene, w
     assert scene.worker.stop().called
 
 
-def test_a_report_of_draining_that_nobody_requested_changes_nothing(scene: Scene) -> None:
+def test_drained_that_nobody_requested_changes_nothing(scene: Scene) -> None:
     scene.worker.start()
     scene.send('{"message": "Drained"}')
     assert drain(scene) == []
