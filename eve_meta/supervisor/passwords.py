@@ -53,7 +53,7 @@ class PostedPasswords:
         return self._passwords.clear(domain).addCallback(lambda _: self._changed(domain))
 
     def posted(self, worker: int, tag: int, password: str, answer: Callable[[Outcome], None]) -> None:
-        """Store the *password* that, as the worker of that number has sent, the guest of *tag* posted.
+        """Store *password*, which the worker of that number passed on for the guest of *tag*.
 
         A compromised worker can set a password for any tag that it answers for. But it can replace none, and at most it
         fills the disk with one for each domain.

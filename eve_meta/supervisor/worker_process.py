@@ -42,8 +42,7 @@ STEADY_TIME = 10.0
 """Seconds that a worker must live for its next death to count as the first in a row."""
 
 DRAIN_TIMEOUT = 4.0
-"""Seconds that a worker has to drain: it gives its guests two
-(:data:`eve_meta.web.worker.END_TIME`)."""
+"""Seconds that a worker has to drain: it gives its guests two (:data:`eve_meta.web.worker.END_TIME`)."""
 
 STOP_TIMEOUT = 3.0
 """Seconds that a worker has to end when it is stopped; then it is killed."""
