@@ -1,7 +1,7 @@
-"""The directory of domain files: which domains they make together.
+"""The directory of domain files, and the domains that the files make together.
 
-Two files may not claim one uuid, name or tap: whichever had it keeps it. A file that is broken, or that claims what
-another has, leaves its domain as it last was. A file that is gone takes its domain along.
+No two files may claim one uuid, name or tap: the file that had it first keeps it. A file that is broken, or claims what
+another file has, leaves its domain as it last was. A file that is deleted takes its domain along.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from eve_meta.values.domain import Domain
 SUFFIXES = (".yaml", ".yml")
 
 FEW = 10
-"""Files of which each alone is compared with all others when it changes: each takes 2 ms among 4,000."""
+"""The most changed files that are compared with all others one by one: each takes 2 ms among 4,000."""
 
 _Claim = tuple[str, str]
 
@@ -30,8 +30,8 @@ class Directory:
 
     :param path: the directory; it may be missing.
 
-    :ivar files: every domain file, in the order of their names.
-    :ivar domains: the domains, by their file.
+    :ivar files: every domain file by its path, in the order of the names.
+    :ivar domains: the domains, by the paths of their files.
     :ivar problems: what is wrong, file by file.
     """
 
@@ -41,14 +41,14 @@ class Directory:
         self.domains: Mapping[str, Domain] = {}
         self.problems: tuple[InventoryProblem, ...] = ()
         self._conflicts: Mapping[str, list[InventoryProblem]] = {}
-        # Files that may change without an event that names them.
+        # Files that may change although no event names them.
         self._special: set[str] = set()
         self._readable = False
 
     def scan(self, suspects: Collection[str] | None = None) -> Iterator[None]:
         """As :meth:`eve_meta.inventory.files.watch.Files.scan`.
 
-        Steps, so that a daemon can do other things in between: 4,000 files are seconds of work at the first scan.
+        It works in steps, so that a daemon can do other things in between: 4,000 files take seconds at the first scan.
         """
         names = self._suspected(suspects)
         try:
@@ -56,7 +56,7 @@ class Directory:
         except OSError as error:
             gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
             message = f"cannot read this directory: {error.strerror}"
-            # Only a directory that is not there has no files; one that fails to be read keeps what it last said.
+            # Only a missing directory has no files. One that cannot be read keeps the domains that it had.
             if gone:
                 self.files, self.domains, self._conflicts, self._special = {}, {}, {}, set()
                 message = "no such directory; domain files are read as soon as there is one"
@@ -78,7 +78,7 @@ class Directory:
         self._put(files, [path for path in paths if files.get(path) is not self.files.get(path)])
 
     def _suspected(self, suspects: Collection[str] | None) -> set[str] | None:
-        """The names of the files to look at; None for all that there are."""
+        """Return the names of the files to look at, None for all files."""
         here = os.path.abspath(self.path)
         if suspects is None or not self._readable or any(os.path.dirname(path) != here for path in suspects):
             return None
@@ -105,15 +105,15 @@ class Directory:
         return str(self.path)
 
     def content(self) -> object:
-        """The domains."""
+        """Return the domains."""
         return self.domains
 
     def layers(self) -> tuple[Layer, ...]:
-        """What people wrote, by the files' paths."""
+        """Return the one layer: what people wrote, by the files' paths."""
         return (Layer(domains=self.domains, written=True),)
 
     def watched(self) -> Mapping[str, float]:
-        """The directories in which a change matters: this one, and those of files that domain files name."""
+        """Return the directories in which a change matters: this one, and those of files that domain files name."""
         directories = {str(self.path)}
         for special in self._special:
             for path in self.files[special].stamps:
@@ -129,16 +129,16 @@ def _domain_files(names: Iterable[str]) -> set[str]:
 
 
 def _is_special(file: DomainFile) -> bool:
-    """Whether *file* depends on more than what lies under its name, or was read too soon after it was written."""
+    """Return whether *file* depends on more than the file of its name, or was read too soon after it was written."""
     return len(file.stamps) > 1 or None in file.stamps.values() or os.path.islink(file.path)
 
 
 def _follow(
     files: Mapping[str, DomainFile], before: Mapping[str, Domain], changed: Collection[str]
 ) -> dict[str, Domain] | None:
-    """What :func:`_settle` gives, where *before* knew no conflict and *changed* brings none; else None.
+    """Return what :func:`_settle` returns if there was no conflict *before* and *changed* brings none; else None.
 
-    For a few files that changed this takes a fraction of the time.
+    For a few changed files this takes a fraction of the time.
     """
     if len(changed) > FEW:
         return None
@@ -156,7 +156,7 @@ def _follow(
 
 
 def _is_claimed(domain: Domain, others: Iterable[Domain]) -> bool:
-    """Whether one of *others* has what *domain* alone may have."""
+    """Return whether one of *others* has the uuid, the name or a tap of *domain*."""
     taps = set(domain.taps)
     return any(
         (domain.uuid is not None and domain.uuid == other.uuid)
@@ -169,10 +169,11 @@ def _is_claimed(domain: Domain, others: Iterable[Domain]) -> bool:
 def _settle(
     files: Mapping[str, DomainFile], before: Mapping[str, Domain]
 ) -> tuple[dict[str, Domain], Mapping[str, list[InventoryProblem]]]:
-    """The domains of *files*, given the domains as they were, and the conflicts of each file.
+    """Return the domains of *files*, and the conflicts of each file.
 
-    At first every good file counts as it is now, which lets two files exchange a tap in one go. Each that loses a
-    conflict falls back to what it was *before*, and that comes first in the next round: it may push out another.
+    At first every good file counts as it is now, which lets two files exchange a tap in one go. A file that loses a
+    conflict falls back to the domain that it had *before*. That has precedence in the next round, and may push out the
+    domain of another file.
     """
     kept = {
         path: before[path] for path, file in files.items() if path in before and file.domain in (None, before[path])
@@ -205,7 +206,7 @@ def _conflict(file: DomainFile, claim: _Claim, owner: str) -> InventoryProblem:
 
 
 def _claims(domain: Domain) -> dict[_Claim, str]:
-    """What *domain* alone may have, as (kind, value), and the field that says so."""
+    """Return what *domain* alone may have, as (kind, value), each with its field."""
     claims: dict[_Claim, str] = {}
     if domain.uuid is not None:
         claims["uuid", str(domain.uuid)] = "uuid"

@@ -1,8 +1,8 @@
 """One file of ``domains.d``: YAML → :class:`~eve_meta.values.domain.Domain`, or everything that is wrong with it.
 
-A file says what a Domain holds, field by field, and writes bytes in the form that suits a person: ``user_data`` as
-text, ``user_data_base64``, or ``user_data_file``, a path relative to the file; ``content`` or ``content_base64`` of
-``files``. A domain's own metadata in libvirt holds the same text, see :func:`read_metadata`.
+A file has the fields of a Domain, with bytes in a form that suits a person: ``user_data`` as text,
+``user_data_base64``, or ``user_data_file``, a path relative to the file; ``content`` or ``content_base64`` for each of
+``files``. A domain's own metadata in libvirt contain the same text, see :func:`read_metadata`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from eve_meta.values.domain import MAX_USER_DATA, Domain, File
 from eve_meta.values.plain import Fault, decode_base64, faults, make_converter
 
 MAX_FILE = 32 * 1024 * 1024
-"""Bytes of a domain file: the user data of the largest size in base64, and room. A larger one is refused unread."""
+"""The most bytes of a domain file: user data of the largest size in base64, and room. A larger file is refused
+unread."""
 
 _STEPS = re.compile(r"[^.\[\]]+")
 
@@ -37,11 +38,11 @@ _ALIASES: Mapping[type, tuple[str, ...]] = {
 
 @frozen(kw_only=True)
 class DomainFile:
-    """What reading a file gave.
+    """A domain file as it was read.
 
-    :ivar domain: None when something is wrong.
-    :ivar lines: where the fields stand that no other file may repeat: uuid, name, taps.
-    :ivar stamps: every file that was read, or should have been, with its stamp.
+    :ivar domain: None when something is wrong with the file.
+    :ivar lines: the lines of the fields that no other file may repeat: uuid, name, taps.
+    :ivar stamps: the stamp of every file that was read, or should have been.
     """
 
     path: str
@@ -51,12 +52,12 @@ class DomainFile:
     stamps: Mapping[str, Stamp] = field(repr=False)
 
     def unchanged(self) -> bool:
-        """Whether reading it again would give the same."""
+        """Return whether reading the file again would give the same result."""
         return all(mark is not None and mark == stamp(path) for path, mark in self.stamps.items())
 
 
 def read_domain_file(path: str) -> DomainFile:
-    """Read the file at *path*; whatever is wrong with it is among the result's problems."""
+    """Read the file at *path*. Mistakes in it are among the result's problems."""
     reading = _Reading(path)
     domain = reading.read()
     problems = sorted(reading.problems, key=lambda problem: problem.line or 0)
@@ -64,11 +65,11 @@ def read_domain_file(path: str) -> DomainFile:
 
 
 def read_metadata(text: str, origin: str, uuid: UUID, name: str) -> tuple[Domain | None, tuple[InventoryProblem, ...]]:
-    """The domain in *text*, which is what a domain file holds, from the metadata of the domain *uuid* called *name*.
+    """Read a domain from *text*, the text of a domain file in the metadata of the libvirt domain *uuid* named *name*.
 
-    It need not say whose it is, and cannot say that it is another's. There is no file beside it to be named.
+    The text need not name its domain, and cannot name another. It cannot name a file either, as no file lies beside it.
 
-    :returns: None for the domain where something is wrong with it; and what is wrong, by *origin* and line.
+    :returns: the domain, None where something is wrong with it; and what is wrong, by *origin* and line.
     """
     reading = _Metadata(origin, uuid, name)
     domain = reading.parse(text)
@@ -76,9 +77,9 @@ def read_metadata(text: str, origin: str, uuid: UUID, name: str) -> tuple[Domain
 
 
 def lines_of(path: str, names: Iterable[str]) -> Mapping[str, int]:
-    """The lines of the file at *path* where fields stand, by the way to each: ``nics[0].mac``. None where it is broken.
+    """Return the lines of fields in the file at *path*, by the path to each field, such as ``nics[0].mac``.
 
-    Bytes may stand there in another form than under the field's own name.
+    Bytes may stand in the file in another form than under the field's own name. A broken file has no lines.
     """
     content = read(path, MAX_FILE).content
     try:
@@ -87,15 +88,15 @@ def lines_of(path: str, names: Iterable[str]) -> Mapping[str, int]:
         return {}
     lines = {}
     for name in names:
-        way = tuple(int(step) if step.isdecimal() else step for step in _STEPS.findall(name))
-        ways = [way, *((form,) for form in _ALIASES[Domain] if form.startswith(f"{name}_"))]
-        lines[name] = next(filter(None, map(document.line, ways)), None)
+        steps = tuple(int(step) if step.isdecimal() else step for step in _STEPS.findall(name))
+        paths = [steps, *((form,) for form in _ALIASES[Domain] if form.startswith(f"{name}_"))]
+        lines[name] = next(filter(None, map(document.line, paths)), None)
     return {name: line for name, line in lines.items() if line is not None}
 
 
 def _as_read(value: Any, _kind: Any) -> bytes:
     if not isinstance(value, bytes):
-        raise TypeError(f"expected what _Reading put in place, got {value!r}")
+        raise TypeError(f"expected the bytes that _Reading put in place, got {value!r}")
     return value
 
 
@@ -104,7 +105,7 @@ _CONVERTER.register_structure_hook(bytes, _as_read)
 
 
 class _Reading:
-    """The work on one file."""
+    """The reading of one file."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -138,39 +139,39 @@ class _Reading:
             got = "nothing" if document.value is None else quote(document.value)
             self._report(f"expected a domain, which is a mapping with a 'uuid' or a 'name', got {got}")
             return None
-        found = [fault for _, fault in document.repeated]
-        plain = self._with_bytes(document.value, found)
-        found += self._identify(plain)
+        mistakes = [fault for _, fault in document.repeated]
+        plain = self._with_bytes(document.value, mistakes)
+        mistakes += self._identify(plain)
         domain = None
         try:
             domain = _CONVERTER.structure(plain, Domain)
         except BaseValidationError as error:
-            found += faults(error, aliases=_ALIASES)
+            mistakes += faults(error, aliases=_ALIASES)
         else:
             taps = [Fault(("nics", index, "tap"), "") for index in range(len(domain.nics))]
             for unique in (Fault(("uuid",), ""), Fault(("name",), ""), *taps):
                 self.lines[unique.field], _ = document.locate(unique)
         lines = {fault: line for line, fault in document.repeated}
-        for fault in found:
+        for fault in mistakes:
             line, message = document.locate(fault)
             self._report(message, lines.get(fault, line), fault.field)
-        return None if found else domain
+        return None if mistakes else domain
 
-    def _with_bytes(self, value: dict[Any, Any], found: list[Fault]) -> dict[Any, Any]:
-        # Copies on the way: YAML's aliases make one object of two places.
+    def _with_bytes(self, value: dict[Any, Any], mistakes: list[Fault]) -> dict[Any, Any]:
+        # Copies of what changes: YAML's aliases make one object of two places.
         plain = dict(value)
         forms = {"user_data": _text, "user_data_file": self._beside, "user_data_base64": decode_base64}
-        found += _take(plain, (), "user_data", forms)
+        mistakes += _take(plain, (), "user_data", forms)
         if isinstance(plain.get("files"), list):
             plain["files"] = [dict(item) if isinstance(item, dict) else item for item in plain["files"]]
             for index, item in enumerate(plain["files"]):
                 if isinstance(item, dict):
                     forms = {"content": _text, "content_base64": decode_base64}
-                    found += _take(item, ("files", index), "content", forms)
+                    mistakes += _take(item, ("files", index), "content", forms)
         return plain
 
     def _identify(self, plain: dict[Any, Any]) -> Iterator[Fault]:
-        """Complete whose the text is; yield what is wrong about that."""
+        """Complete the identity of the domain; yield what is wrong with it."""
         yield from ()
 
     def _beside(self, value: Any) -> bytes:
@@ -179,21 +180,21 @@ class _Reading:
         return self._content(os.path.join(os.path.dirname(self.path), value), MAX_USER_DATA)
 
     def _content(self, path: str, limit: int) -> bytes:
-        found = read(path, limit)
-        self.stamps[path] = found.stamp
-        if found.content is None:
-            raise ValueError(found.why)
-        if found.public and os.stat(os.path.dirname(path) or ".").st_mode & stat.S_IXOTH:
+        file = read(path, limit)
+        self.stamps[path] = file.stamp
+        if file.content is None:
+            raise ValueError(file.why)
+        if file.public and os.stat(os.path.dirname(path) or ".").st_mode & stat.S_IXOTH:
             message = "every user of this host can read it, with the secrets that it may hold: chmod o= it"
             self.problems.append(InventoryProblem(file=path, message=message, warning=True))
-        return found.content
+        return file.content
 
     def _report(self, message: str, line: int | None = None, name: str = "") -> None:
         self.problems.append(InventoryProblem(file=self.path, line=line, field=name, message=message))
 
 
 class _Metadata(_Reading):
-    """The work on a domain's metadata."""
+    """The reading of a domain's metadata."""
 
     def __init__(self, origin: str, uuid: UUID, name: str) -> None:
         super().__init__(origin)
@@ -201,15 +202,15 @@ class _Metadata(_Reading):
 
     def _identify(self, plain: dict[Any, Any]) -> Iterator[Fault]:
         for key, own in self._own.items():
-            said = plain.get(key)
-            if said is not None and (said.lower() if key == "uuid" and isinstance(said, str) else said) != own:
+            value = plain.get(key)
+            if value is not None and (value.lower() if key == "uuid" and isinstance(value, str) else value) != own:
                 yield Fault(
-                    (key,), f"expected the domain's own, {own!r}, or none, got {quote_where_text_belongs(said)}"
+                    (key,), f"expected the domain's own, {own!r}, or none, got {quote_where_text_belongs(value)}"
                 )
             plain[key] = own
 
     def _beside(self, value: Any) -> bytes:
-        raise ValueError("expected no file: metadata lies beside none; write user_data or user_data_base64")
+        raise ValueError("expected no file, as no file lies beside metadata: write user_data or user_data_base64")
 
 
 def _text(value: Any) -> bytes:
@@ -222,7 +223,7 @@ def _text(value: Any) -> bytes:
 def _take(
     plain: dict[Any, Any], path: tuple[Any, ...], name: str, forms: Mapping[str, Callable[[Any], bytes]]
 ) -> Iterator[Fault]:
-    # Put the bytes under the field's name, whichever form they have in the file.
+    # Puts the bytes under the field's own name, whichever form they have in the file.
     written = {form: plain.pop(form) for form in forms if form in plain}
     given = [form for form, value in written.items() if value is not None]
     if len(given) > 1:

@@ -1,8 +1,8 @@
-"""Reading a file that may be anything: of bounded size, without waiting, with a stamp that tells whether it changed.
+"""Reads a file that may be anything: with bounded size, without waiting, and with a stamp that shows later changes.
 
-The law: what is read was whole. A file that somebody has open for writing is not read, since half of a YAML file is
-often good YAML, and half a script is a script. Whoever writes a file in pieces, closing it after each, cannot be told
-from one who has finished; for that there is rename(2).
+The law: only whole files are read. A file that somebody has open for writing is not read, since half of a YAML file is
+often good YAML, and half of a script is a script. A writer that closes the file after each part cannot be told from one
+that has finished; such writers should use rename(2).
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from pathlib import Path
 from attrs import field, frozen
 
 DEBOUNCE = 0.05
-"""Seconds from the first event to the scan. Programs that install many files, and editors, cause bursts of events."""
+"""Seconds from the first event to the scan. Editors, and programs that install many files, cause bursts of events."""
 
 RACY_NS = 100_000_000
 """Nanoseconds for which a file's times do not prove that it is unchanged: the kernel stamps files with the time of its
-last timer tick, so that two writes within one tick (10 ms at HZ=100) look alike. As git's "racy" index entries. After
-a clock was set back, files may be of the future; they prove it as well, for the next write will not be of that time."""
+last timer tick, so that two writes within one tick (10 ms at HZ=100) look alike. git calls such index entries "racy".
+After a clock was set back, files may be of the future. Their times do prove it, for the next write will have another
+time."""
 
 Stamp = tuple[int, ...] | None
-"""What changes when a file does; None for a file that was written just now, which equals no later stamp."""
+"""A value that changes when the file does. None is the stamp of a file that was written just now: it proves nothing."""
 
 
 @frozen
 class Read:
-    """What reading a file gave.
+    """The result of reading a file.
 
-    :ivar stamp: see :data:`Stamp`; of a file that cannot be found, as :func:`stamp` says.
-    :ivar content: the bytes; None where they cannot be had.
-    :ivar why: then the reason, in one line that names the file.
-    :ivar public: whether every user may read the file, as far as its own mode says.
+    :ivar stamp: see :data:`Stamp`, and :func:`stamp` for a file that cannot be found.
+    :ivar content: the bytes, None where they cannot be read.
+    :ivar why: why there is no content, in one line that names the file.
+    :ivar public: whether the file's own mode lets every user read it.
     """
 
     stamp: Stamp
@@ -46,7 +47,7 @@ class Read:
 
 
 def stamp(path: str) -> Stamp:
-    """The stamp of the file at *path*; of one that cannot be found, the reason."""
+    """Return the stamp of the file at *path*, or the error number where it cannot be found."""
     try:
         return _stamp(os.stat(path))
     except OSError as error:
@@ -60,23 +61,21 @@ def _stamp(status: os.stat_result) -> Stamp:
 def read(path: str, limit: int) -> Read:
     """Read the file at *path*.
 
-    :param limit: bytes; a file that has more is not read.
+    :param limit: in bytes. A larger file is not read.
     """
     try:
-        # Without O_NONBLOCK, a FIFO of this name would hold up the reactor until somebody writes to it.
+        # Without O_NONBLOCK, a FIFO of this name would block the reactor until somebody writes to it.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except BlockingIOError:
-        # A lease for writing, which file servers take for their clients (Samba's oplocks, NFS' delegations) and give
-        # back now; nothing of the file changes by that.
-        return Read(None, why=f"{path!r} is held by another program: what it says counts when that has let it go")
+        # A lease for writing, which file servers take for their clients (Samba's oplocks, NFS' delegations). They give
+        # it up now, and that changes nothing about the file.
+        return Read(None, why=f"{path!r} is held by another program: it is read when that program has released it")
     except OSError as error:
         return Read(stamp(path), why=f"cannot read {path!r}: {error.strerror}")
     mark: Stamp = None
     try:
         if _is_being_written(descriptor):
-            return Read(
-                None, why=f"{path!r} is open for writing: what it says counts when whoever writes it has closed it"
-            )
+            return Read(None, why=f"{path!r} is open for writing: it is read when its writer has closed it")
         status = os.fstat(descriptor)
         changed = max(status.st_mtime_ns, status.st_ctime_ns)
         mark = _stamp(status) if abs(time.time_ns() - changed) > RACY_NS else None
@@ -94,19 +93,20 @@ def read(path: str, limit: int) -> Read:
 
 
 _REMOTE = re.compile(rb" - (?:nfs4?|cifs|smb3) ")
-"""File systems that give leases only where the server does, which most often it does not (fs/nfs/nfs4proc.c,
-fs/smb/client/cifsfs.c), as /proc/self/mountinfo names them."""
+"""File systems, as /proc/self/mountinfo names them, that grant leases only where the server does, which it mostly does
+not (fs/nfs/nfs4proc.c, fs/smb/client/cifsfs.c)."""
 
 
 def _is_being_written(descriptor: int) -> bool:
-    """Whether somebody has the file open for writing; if nobody has, nobody can until *descriptor* is closed.
+    """Return whether somebody has the file open for writing. If nobody has, nobody can until *descriptor* is closed.
 
-    That is what a lease for reading means, and the kernel gives none while the file is open for writing (fcntl(2),
-    "Leases"). Who opens it meanwhile waits the milliseconds that reading it takes. Only a file's owner may have a
-    lease, and directories, FIFOs and some file systems have none: there nothing can be said, which is no hindrance.
+    That is what a lease for reading means, and the kernel grants none while the file is open for writing (fcntl(2),
+    "Leases"). Whoever opens the file meanwhile waits the milliseconds that reading it takes. Only a file's owner may
+    have a lease, and directories, FIFOs and some file systems have none: there nobody can know, and the file is read.
     """
     try:
-        # Of the end of a lease tells SIGIO, which ends a process that does not expect it; this one does nothing.
+        # The kernel announces the end of a lease by SIGIO, which ends a process that does not expect it. SIGURG does
+        # nothing.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except BlockingIOError:
@@ -122,5 +122,5 @@ def _is_remote(descriptor: int) -> bool:
 
 
 def remote_mounts(mountinfo: bytes) -> set[bytes]:
-    """The ids of the mounts in *mountinfo* (proc_pid_mountinfo(5)) whose files are on another machine."""
+    """Return the ids of those mounts in *mountinfo* (proc_pid_mountinfo(5)) whose files are on another machine."""
     return {line.split(maxsplit=1)[0] for line in mountinfo.splitlines() if _REMOTE.search(line)}

@@ -1,10 +1,10 @@
-"""Files as a source that stays up to date: the directory of domain files, what EVE's agents publish.
+"""Files as a source that stays up to date: the directory of domain files, or what EVE-OS's agents publish.
 
-Whatever inotify says, the answer is the same: wait a moment, then scan, which reads again only the files whose stamps
-changed. So it does not matter which events came, or in which order. Where they were few, the scan looks only at the
-files that they name, and at those of which they may not tell all; otherwise at all files, of which 4,000 unchanged ones
-take some 20 ms. A queue of the kernel that overflowed held more than a few events, and all that they stand for happened
-before the scan.
+The reaction to any event of inotify is the same: wait a moment, then scan, which reads again only the files whose
+stamps have changed. So it does not matter which events arrive, or in which order. After a few events the scan looks
+only at the files that they name, and at those that may change without an event that names them; otherwise at all files,
+which takes some 20 ms for 4,000 unchanged ones. A queue of the kernel that overflowed held more than a few events, and
+everything behind the lost ones happened before the scan.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from eve_meta.inventory.source import InventoryProblem, Layer
 
 _CONTENT = (
     inotify.IN_CLOSE_WRITE
-    | inotify.IN_CREATE  # links; a new file's content comes with IN_CLOSE_WRITE
+    | inotify.IN_CREATE  # for links; a new file's content comes with IN_CLOSE_WRITE
     | inotify.IN_DELETE
     | inotify.IN_MOVED_FROM
     | inotify.IN_MOVED_TO
-    | inotify.IN_ATTRIB  # a file becomes readable
+    | inotify.IN_ATTRIB  # a file may become readable
 )
 _SELF = inotify.IN_DELETE_SELF | inotify.IN_MOVE_SELF | inotify.IN_UNMOUNT
 
 FEW = 100
 """Events after which all files are looked at: far fewer than the kernel's queue holds (fs.inotify.max_queued_events,
-16,384), so that whatever was lost was lost after these."""
+16,384), so that the kernel can lose only events after these."""
 
 _log = Logger()
 
 
 class Files(Protocol):
-    """Files as they were at the last :meth:`scan`, and what follows from them. Neither knows a reactor."""
+    """Files as they were at the last :meth:`scan`, and the domains that follow from them. They know no reactor."""
 
     problems: tuple[InventoryProblem, ...]
 
@@ -56,24 +56,24 @@ class Files(Protocol):
     def scan(self, suspects: Collection[str] | None = None) -> Iterator[None]:
         """Read what has changed, a file at each step; at the last step, put the result in place.
 
-        :param suspects: the paths that events named since the last scan began, by the directories of :meth:`watched`
-            without links; None where any file may have changed.
+        :param suspects: the paths that events have named since the last scan began, below the directories of
+            :meth:`watched`, without links; None where any file may have changed.
         """
 
     def watched(self) -> Mapping[str, float]:
-        """The directories in which a change matters, and for how many seconds it may wait until the next scan.
+        """Return the directories in which a change matters, each with the seconds that a change may wait for the scan.
 
-        They may be missing, go and come back.
+        The directories may be missing, go and come back.
         """
 
     def content(self) -> object:
-        """All that was made of the files; equal when nothing is to be told."""
+        """Return all that was made of the files, as one value. If it equals the last one, nothing has changed."""
 
 
 class FileSource:
     """The domains of *files*.
 
-    :ivar scanned: the number of the last scan that has ended; they are counted from 1.
+    :ivar scanned: the number of the last scan that has ended, counted from 1.
     """
 
     def __init__(self, files: Files, reactor: IReactorTime) -> None:
@@ -91,10 +91,10 @@ class FileSource:
         self._again = False
         self._begun = 0
         self._awaited: set[int] = set()
-        # Paths of which events told since the last scan began, and the number of events; None for any path.
+        # The paths that events have named since the last scan began, None for any path; and the number of events.
         self._suspects: set[str] | None = None
         self._events = 0
-        self._said: object = None
+        self._last_content: object = None
         self.scanned = 0
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -123,11 +123,11 @@ class FileSource:
     # -- scanning --
 
     def due(self) -> int:
-        """The number of the scan by which everything is read that has changed until now.
+        """Return the number of the scan after which every change until now has been read.
 
-        Where it is later than :attr:`scanned`, *changed* is called when that one has ended, news or none.
+        Where it is later than :attr:`scanned`, *changed* is called when that scan has ended, whatever it found.
         """
-        # Events that have not been read are not looked into: whatever they are of, a scan more does no harm.
+        # Unread events are not examined: whatever they name, one scan too many does no harm.
         if self._timer is None and self._has_unread_events():
             self._schedule()
         number = self._begun + (self._timer is not None or self._again)
@@ -136,7 +136,7 @@ class FileSource:
         return number
 
     def rescan(self) -> None:
-        """Scan soon: what was read before now is not enough. *changed* is called when that has ended, news or none."""
+        """Scan all files soon. *changed* is called when that scan has ended, whatever it found."""
         self._suspects = None
         self._schedule(0.0)
         self.due()
@@ -157,7 +157,7 @@ class FileSource:
             return
         self._again = False
         self._begun += 1
-        # Before the first look: what changes after it makes an event.
+        # The watches are set before the first look, so that whatever changes after it causes an event.
         suspects = None if self._watch() or self._unwatched or self._has_unread_events() else self._suspects
         self._suspects, self._events = set(), 0
         self._scanning = cooperate(self._files.scan(suspects))
@@ -169,22 +169,22 @@ class FileSource:
         self.scanned = self._begun
         awaited = self.scanned in self._awaited
         self._awaited.discard(self.scanned)
-        said = (self._files.content(), self.problems())
+        content = (self._files.content(), self.problems())
         # A directory that was not watched while its files were read may have changed in between.
         if self._watch():
             self._suspects = None
             self._again = True
         if self._again:
             self._scan()
-        if (said != self._said or awaited) and self._changed is not None:
-            self._said = said
+        if (content != self._last_content or awaited) and self._changed is not None:
+            self._last_content = content
             self._changed()
 
     def _failed(self, failure: Failure) -> None:
         self._scanning = None
         self._suspects = None
         if not isinstance(failure.value, TaskStopped):
-            # A defect. The domains stay as they were, and the next change brings the next scan.
+            # A defect. The domains stay as they were, and the next change causes the next scan.
             _log.failure("reading {what} failed", failure, what=self._files)
             self.scanned = self._begun
             if self._again:
@@ -193,7 +193,7 @@ class FileSource:
     # -- watching --
 
     def _watch(self) -> bool:
-        """Watch what matters now; whether some of it was not watched before."""
+        """Watch the directories that matter now; return whether any of them was not watched before."""
         before = set(self._watched)
         self._delays = {os.path.abspath(directory): delay for directory, delay in self._files.watched().items()}
         wanted = self._delays.keys()
@@ -202,8 +202,8 @@ class FileSource:
             if self._notifier is None:
                 self._notifier = inotify.INotify(self._reactor)  # type: ignore[no-untyped-call]
                 self._notifier.startReading()
-            # The way to a directory comes first, or its coming could be missed. And where a symbolic link makes one
-            # directory of two, the later watch counts, which must be the one for all names.
+            # The parents of a directory come first, or its creation could be missed. And where a symbolic link makes
+            # one directory of two, the later watch counts, which must be the one for all names.
             for directory in sorted(wanted):
                 for child in (*reversed(Path(directory).parents[:-1]), Path(directory)):
                     self._add(str(child.parent), child.name)
@@ -219,7 +219,7 @@ class FileSource:
         return not set(self._watched) <= before
 
     def _add(self, directory: str, name: str | None) -> bool:
-        """Watch *directory* for changes of *name* in it, or of all; whether that is possible."""
+        """Watch *directory* for changes of *name* in it, None for all names; return whether that is possible."""
         if directory not in self._watched:
             try:
                 callbacks = [partial(self._event, directory)]
@@ -264,5 +264,5 @@ class FileSource:
             self._suspects.add(path)
 
     def _has_unread_events(self) -> bool:
-        # inotify(7): FIONREAD says how many bytes of them.
+        # FIONREAD gives the number of bytes of unread events (inotify(7)).
         return self._notifier is not None and any(fcntl.ioctl(self._notifier.fileno(), termios.FIONREAD, bytes(4)))

@@ -1,9 +1,9 @@
-"""YAML that a person wrote, read so that every mistake can be shown where it stands.
+"""Reads YAML that a person wrote, so that every mistake can be shown with its line.
 
-PyYAML's own ``safe_load`` is not enough: it forgets the lines, takes the last of two equal keys without a word, turns
-2 KB of aliases into gigabytes ("billion laughs"), and its C composer, which calls itself for each level of nesting,
-overflows the stack of the whole process at some 50,000 levels. So the events come from libyaml where PyYAML has it (12
-times as fast), and PyYAML's composer in Python, bounded here, makes the nodes of them.
+PyYAML's own ``safe_load`` is not enough: it forgets the lines, silently takes the last of two equal keys, turns 2 KB of
+aliases into gigabytes ("billion laughs"), and its C composer, which calls itself for each level of nesting, overflows
+the stack of the whole process at some 50,000 levels. So the events come from libyaml where PyYAML has it (12 times as
+fast), and PyYAML's composer in Python, bounded here, makes nodes of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ try:
 except ImportError:  # a PyYAML that was built without libyaml
 
     class EventParser(Reader, Scanner, Parser):  # type: ignore[no-redef]
-        """The same events, made in Python."""
+        """A source of the same events, in Python."""
 
         def __init__(self, stream: str) -> None:
             Reader.__init__(self, stream)
@@ -38,16 +38,17 @@ except ImportError:  # a PyYAML that was built without libyaml
 
 
 MAX_NODES = 50_000
-"""Values in one document, those behind aliases counted each time. A domain with 20 NICs has some 1,000."""
+"""The most values of a document; an alias counts as the values that it stands for. A domain with 20 NICs has some
+1,000."""
 
 MAX_DEPTH = 50
-"""Levels of nesting: far below what the interpreter's recursion bears, far above what JSON that people write has."""
+"""The most levels of nesting: far below the interpreter's limit of recursion, far above what people write."""
 
 
 class BrokenYaml(ValueError):
-    """Text that is no YAML, or that nobody would write.
+    """Text that is not YAML, or YAML that nobody would write.
 
-    :ivar line: where, counted from 1.
+    :ivar line: the line of the mistake, counted from 1.
     """
 
     def __init__(self, message: str, line: int) -> None:
@@ -61,7 +62,7 @@ def _line(part: Any) -> int:
 
 
 class _Loader(Composer, EventParser, SafeConstructor, Resolver):
-    """SafeLoader with bounds, which collects the keys that are given twice."""
+    """A SafeLoader with bounds, which collects the keys that are given twice."""
 
     def __init__(self, text: str) -> None:
         EventParser.__init__(self, text)
@@ -83,7 +84,9 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
         node = super().compose_node(parent, index)
         if isinstance(event, AliasEvent):
             if node not in self._weights:
-                raise BrokenYaml(f"expected an alias outside of what it stands for, got *{event.anchor}", _line(event))
+                raise BrokenYaml(
+                    f"expected no alias within the value that it stands for, got *{event.anchor}", _line(event)
+                )
             self._nodes += self._weights[node]
         elif node is not None:
             self._weights[node] = self._nodes - before
@@ -110,7 +113,7 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
             return super().construct_object(node, deep)
         except (YAMLError, BrokenYaml):
             raise
-        except Exception:  # 2024-13-45 looks like a date; "!!int x" and "!!bool x" raise whatever comes of it
+        except Exception:  # 2024-13-45 looks like a date; "!!int x" and "!!bool x" raise various exceptions
             kind = node.tag.rpartition(":")[2]
             raise BrokenYaml(
                 f"YAML: {quote(node.value)} looks to YAML like type {kind}, but is not{QUOTES}", _line(node)
@@ -118,13 +121,13 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
 
 
 class YamlDocument:
-    """One YAML document: its *value*, and where each part of it stands.
+    """One YAML document: its value, and the line of each part.
 
     :param text: the whole document.
-    :raises BrokenYaml: when it is none.
+    :raises BrokenYaml: when *text* is not such a document.
 
-    :ivar value: what ``yaml.safe_load`` would give.
-    :ivar repeated: for each key that is given twice, its line and what is wrong.
+    :ivar value: what ``yaml.safe_load`` would return.
+    :ivar repeated: the line and the fault of each key that is given twice.
     """
 
     def __init__(self, text: str) -> None:
@@ -133,9 +136,9 @@ class YamlDocument:
             self._root = self._loader.get_single_node()
             self.value: Any = None if self._root is None else self._loader.construct_document(self._root)
         except ReaderError as error:
-            # The position of the error is in bytes or in characters, as it comes from libyaml or from PyYAML.
-            found = Reader.NON_PRINTABLE.search(text)
-            line = text.count("\n", 0, found.start() if found else 0) + 1
+            # libyaml counts the position of the error in bytes, PyYAML in characters: find it anew.
+            match = Reader.NON_PRINTABLE.search(text)
+            line = text.count("\n", 0, match.start() if match else 0) + 1
             raise BrokenYaml(f"YAML: {error.reason}", line) from None
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
@@ -144,14 +147,17 @@ class YamlDocument:
         self.repeated: tuple[tuple[int, Fault], ...] = tuple(self._loader.repeated)
 
     def locate(self, fault: Fault) -> tuple[int, str]:
-        """The line of *fault*, counted from 1, and its message, completed where YAML reads not what is written."""
+        """Return the line of *fault*, counted from 1, and its message.
+
+        Where YAML reads something else than is written, the message says that, too.
+        """
         node, line = self._root, 1
         for step in fault.path:
-            found = self._child(node, step)
-            if found is None:
-                # What is missing is reported where it should be.
+            child = self._child(node, step)
+            if child is None:
+                # A missing field is reported where it should be.
                 return line, fault.message
-            node, line = found
+            node, line = child
         if isinstance(node, ScalarNode) and not node.style and fault.message.endswith(QUOTES):
             got = fault.message.rpartition("got ")[2]
             if got == quote(self._loader.construct_object(node)) + QUOTES and node.value not in got:
@@ -159,18 +165,18 @@ class YamlDocument:
         return line, fault.message
 
     def line(self, path: Iterable[Any]) -> int | None:
-        """The line where the value stands to which *path* leads, counted from 1; None where there is none."""
+        """Return the line of the value at *path*, counted from 1; None where there is no such value."""
         node, line = self._root, None
         for step in path:
-            found = self._child(node, step)
-            if found is None:
+            child = self._child(node, step)
+            if child is None:
                 return None
-            node, line = found
+            node, line = child
         return line
 
     def _child(self, node: Node | None, step: Any) -> tuple[Node, int] | None:
         if isinstance(node, MappingNode):
-            # From the end: what "<<" merges in comes first, and what is written here overrides it.
+            # From the end: what "<<" merges in comes first, and the mapping's own keys override it.
             for key, value in reversed(node.value):
                 if isinstance(key, ScalarNode) and self._loader.construct_object(key) == step:
                     return value, _line(key)

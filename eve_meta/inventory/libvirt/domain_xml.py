@@ -1,4 +1,4 @@
-"""What libvirt's XML says of a domain.
+"""Reads libvirt's XML of a domain.
 
 See https://libvirt.org/formatdomain.html. The forms of buses and addresses are those of nova's device metadata
 (``nova/virt/libvirt/driver.py``, ``_prepare_device_bus``). The XML comes from libvirtd, which is root's.
@@ -20,7 +20,7 @@ from eve_meta.values.domain import Disk, Domain
 from eve_meta.values.nic import Nic
 
 NAMESPACE = "urn:eve-meta:domain:1"
-"""The XML namespace of our element in a domain's ``<metadata>``. No URL: nobody is to look there for anything."""
+"""The XML namespace of eve-meta's element in a domain's ``<metadata>``. It is no URL: there is nothing to fetch."""
 
 _ELEMENT = f"{{{NAMESPACE}}}domain"
 
@@ -33,10 +33,10 @@ T = TypeVar("T")
 class Description:
     """A domain as libvirt described it.
 
-    :ivar active: whether it runs (or is paused): only then its taps are there.
+    :ivar active: whether the domain runs or is paused: only then its taps exist.
     :ivar domain: what the hypervisor knows.
-    :ivar metadata: what they say; None where that is nothing, or wrong.
-    :ivar problems: what is wrong with them.
+    :ivar metadata: the domain that eve-meta's metadata describe, None where they are missing or broken.
+    :ivar problems: what is wrong with the metadata.
     """
 
     uuid: UUID
@@ -48,37 +48,37 @@ class Description:
 
     @property
     def origin(self) -> str:
-        """Where *domain* is said."""
+        """The origin of *domain*."""
         return f"libvirt XML of {self.name}"
 
     @property
     def metadata_origin(self) -> str:
-        """Where *metadata* are said."""
+        """The origin of *metadata*."""
         return _metadata_origin(self.name)
 
 
 def describe(xml: str, network: Callable[[str], UUID | None]) -> Description:
-    """What *xml* says.
+    """Read a domain's XML.
 
-    :param network: the uuid of the libvirt network of a name, where there is one.
-    :raises ValueError: when it is not the XML of a domain.
+    :param network: returns the uuid of the libvirt network with a name, None where there is none.
+    :raises ValueError: when *xml* is not the XML of a domain.
     """
     try:
         root = ElementTree.fromstring(xml)
         uuid, name = UUID(root.findtext("uuid", "")), root.findtext("name", "")
     except (ElementTree.ParseError, ValueError) as error:
-        raise ValueError(f"expected the XML of a domain, got what is none: {error}") from None
+        raise ValueError(f"expected the XML of a domain, got something else: {error}") from None
     values: dict[str, Any] = {"uuid": uuid, "name": name}
     values["nics"] = _each_tap_once(_nic(each, network) for each in root.iterfind("devices/interface"))
     values["disks"] = tuple(
         _disk(each) for each in root.iterfind("devices/disk") if each.get("device", "disk") in ("disk", "lun")
     )
-    told = [each for each in root.iterfind("metadata/*") if each.tag.startswith(f"{{{NAMESPACE}}}")]
-    metadata, problems = _metadata(told[0], uuid, name) if told else (None, ())
+    elements = [each for each in root.iterfind("metadata/*") if each.tag.startswith(f"{{{NAMESPACE}}}")]
+    metadata, problems = _metadata(elements[0], uuid, name) if elements else (None, ())
     return Description(
         uuid=uuid,
         name=name,
-        # libvirt writes it for running domains only. To ask would give the answer of another moment.
+        # libvirt writes the id of running domains only. A question to libvirtd would be answered at another moment.
         active="id" in root.attrib,
         domain=_made(Domain, values),
         metadata=metadata,
@@ -87,7 +87,7 @@ def describe(xml: str, network: Callable[[str], UUID | None]) -> Description:
 
 
 def _made(kind: Callable[..., T], values: dict[str, Any]) -> T:
-    # What a value of ours cannot hold, a serial number with a control character say, is not told.
+    # A field that eve-meta's values cannot hold, such as a serial number with a control character, is left out.
     while True:
         try:
             return kind(**values)
@@ -105,8 +105,8 @@ def _whole(text: str | None, base: int = 10) -> int | None:
 
 
 def _attribute(element: ElementTree.Element, path: str, name: str) -> str | None:
-    found = element.find(path)
-    return None if found is None else found.get(name)
+    child = element.find(path)
+    return None if child is None else child.get(name)
 
 
 # -- nics --
@@ -132,14 +132,14 @@ def _nic(interface: ElementTree.Element, network: Callable[[str], UUID | None]) 
 
 
 def _each_tap_once(nics: Iterator[Nic]) -> tuple[Nic, ...]:
-    # The configuration of a domain that does not run may name one twice; it would not start so.
+    # The configuration of a domain that does not run may name one tap twice. The domain would not start like that.
     taps: set[str] = set()
-    found = []
+    kept = []
     for nic in nics:
         if nic.tap is None or nic.tap not in taps:
-            found.append(nic)
+            kept.append(nic)
             taps |= set() if nic.tap is None else {nic.tap}
-    return tuple(found)
+    return tuple(kept)
 
 
 def _type(kind: str, port: ElementTree.Element | None) -> str | None:
@@ -151,14 +151,14 @@ def _type(kind: str, port: ElementTree.Element | None) -> str | None:
 
 
 def _vlan(interface: ElementTree.Element, kind: str) -> int | None:
-    # Our "vlan" tells the guest to tag its frames. libvirt's means that the host does it, unless the port is a trunk;
-    # of a virtual function (hw_veb) the hardware does it, and the guest is only told.
+    # A Nic's "vlan" makes the guest tag its frames. libvirt's means that the host tags them, unless the port is a
+    # trunk; for a virtual function (hw_veb) the hardware does it, and the guest's documents only mention it.
     vlan = interface.find("vlan")
     if vlan is None or (vlan.get("trunk") != "yes" and kind != "hostdev"):
         return None
     tags = vlan.findall("tag")
     if len(tags) != 1 or tags[0].get("nativeMode") == "untagged":
-        return None  # several networks on one NIC: which of them a guest is to use, it has to know itself
+        return None  # several networks on one NIC: the guest has to know itself which one to use
     return _whole(tags[0].get("id"))
 
 
@@ -173,26 +173,31 @@ def _uuid(text: str | None) -> UUID | None:
 
 
 def _disk(disk: ElementTree.Element) -> Disk:
-    # No path: <source> is one of the host's, which is no guest's business, and <target dev> is a name that guests need
-    # not use (libvirt's documentation says so).
+    # No path: <source> is a path of the host, which guests must not see, and <target dev> is a name that guests need
+    # not use (so libvirt's documentation).
     bus, address = _place(disk, _attribute(disk, "target", "bus"))
     return _made(Disk, {"bus": bus, "address": address, "serial": disk.findtext("serial")})
 
 
 def _place(device: ElementTree.Element, target: str | None) -> tuple[str | None, str | None]:
-    """The bus on which the guest sees *device*, and where on it; *target* is the bus that ``<target>`` names."""
+    """Return the bus on which the guest sees *device*, and the address there.
+
+    :param target: the bus that ``<target>`` names.
+    """
     address = device.find("address")
-    said: Mapping[str, str] = {} if address is None else address.attrib
-    kind = said.get("type")
+    attributes: Mapping[str, str] = {} if address is None else address.attrib
+    kind = attributes.get("type")
     if kind == "pci":
-        domain, bus, slot, function = (_whole(said.get(key), 0) or 0 for key in ("domain", "bus", "slot", "function"))
+        domain, bus, slot, function = (
+            _whole(attributes.get(key), 0) or 0 for key in ("domain", "bus", "slot", "function")
+        )
         return "pci", f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
     if kind == "drive":
         # nova's addresses of IDE disks have two parts (its API's example is "0:0"), those of SCSI disks four.
         keys = ("bus", "unit") if target == "ide" else ("controller", "bus", "target", "unit")
-        return target, ":".join(said.get(key, "0") for key in keys)
+        return target, ":".join(attributes.get(key, "0") for key in keys)
     if kind == "usb":
-        return "usb", f"{said.get('bus', '0')}:{said.get('port', '0')}"
+        return "usb", f"{attributes.get('bus', '0')}:{attributes.get('port', '0')}"
     # "virtio" names no bus that a guest could look at: virtio devices are on PCI, on CCW (s390) or on none (MMIO).
     return (None if target == "virtio" else target), None
 

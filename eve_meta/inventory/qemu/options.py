@@ -1,14 +1,14 @@
-"""How QEMU writes several options in one argument. A module of its own, because the daemon needs nothing else of it."""
+"""Reads an argument of QEMU that holds several options. A module of its own, because the daemon needs nothing more."""
 
 from __future__ import annotations
 
 
 def options(value: str, implied: str = "") -> dict[str, str]:
-    """A value of ``key=value,key=value`` as QEMU reads it (``util/keyval.c``, ``util/qemu-option.c``).
+    """Read ``key=value,key=value`` as QEMU does (``util/keyval.c``, ``util/qemu-option.c``).
 
-    A comma in a value is written twice, and the last of several of one key counts.
+    A comma within a value is written twice. Of several values for one key the last counts.
 
-    :param implied: the key of a first part that has none.
+    :param implied: the key of the first part, if that has none.
     """
     found = {}
     for index, part in enumerate(value.replace(",,", "\0").split(",")):

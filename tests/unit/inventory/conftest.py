@@ -1,4 +1,4 @@
-"""A reactor that turns for as long as a test waits: Twisted's cannot be run twice in one process."""
+"""A reactor that turns while a test waits: Twisted's cannot be run twice in one process."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def reactor() -> Any:
 
 @pytest.fixture
 def until(reactor: Any) -> Until:
-    """Turns the reactor until something is so; fails when it is not within 10 seconds."""
+    """A function that turns the reactor until a condition holds, and fails when it does not within 10 seconds."""
 
     def turn(condition: Callable[[], bool]) -> None:
         end = time.monotonic() + 10
         while not condition():
-            assert time.monotonic() < end, "it did not come about"
+            assert time.monotonic() < end, "the condition did not come to hold within 10 s"
             reactor.iterate(0.01)
 
     return turn
@@ -35,12 +35,12 @@ def until(reactor: Any) -> Until:
 
 @pytest.fixture
 def longest_turn(reactor: Any) -> LongestTurn:
-    """Turns the reactor until something is so; the longest turn, in seconds of this thread's own time."""
+    """A function that turns the reactor until a condition holds, and returns the longest turn, in this thread's seconds."""
 
     def measure(condition: Callable[[], bool]) -> float:
         longest = 0.0
         while not condition():
-            began = time.thread_time()  # not the time that other programs take
+            began = time.thread_time()  # other programs' time does not count
             reactor.iterate(0)
             longest = max(longest, time.thread_time() - began)
         return longest
@@ -50,7 +50,7 @@ def longest_turn(reactor: Any) -> LongestTurn:
 
 @pytest.fixture
 def turn(reactor: Any) -> Callable[[float], None]:
-    """Turns the reactor for some seconds, to see that nothing happens."""
+    """A function that turns the reactor for some seconds, so that a test can see that nothing happens."""
 
     def turn_for(seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -62,7 +62,7 @@ def turn(reactor: Any) -> Callable[[float], None]:
 
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[bytes]]:
-    """A living process, for a procfs of files to say that it is QEMU."""
+    """A living process, for a made-up procfs to present as a QEMU."""
     process = subprocess.Popen(["sleep", "100"])
     yield process
     process.kill()

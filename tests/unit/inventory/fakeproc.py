@@ -1,4 +1,4 @@
-"""A procfs of files, to be filled with processes that no test machine has."""
+"""A procfs made of files, for processes that no test machine has."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ class FakeProc:
         netns: str = NETNS,
         uids: tuple[int, int, int, int] = (0, 0, 0, 0),
     ) -> Path:
-        """A process that holds *taps*, beside other descriptors. Without *exe* one cannot read its program.
+        """Add a process that holds *taps*, beside other descriptors.
 
+        :param exe: the path of its program; None where that may not be read.
         :param uids: its real, effective, saved and file system user.
         """
         base = self.path / str(pid)
@@ -40,7 +41,7 @@ class FakeProc:
             (base / "exe").symlink_to(exe)
         self.set_cmdline(pid, *arguments)
         self.set_uids(pid, *uids)
-        # The name may hold what looks like the end of the field.
+        # The name may contain what looks like the end of its field.
         (base / "stat").write_text(f"{pid} (a) b) S 1 {'0 ' * 17}{start} 0 0\n")
         links = ["/dev/null", "socket:[5]", *["/dev/net/tun"] * len(list(taps))]
         infos = ["", "", *(f"iff:\t{tap}\n" for tap in taps)]
@@ -50,9 +51,9 @@ class FakeProc:
         return base
 
     def set_cmdline(self, pid: int, *arguments: str) -> None:
-        """Give the process another command line, as it could itself."""
+        """Give the process another command line, as it could do itself."""
         (self.path / str(pid) / "cmdline").write_bytes(b"".join(argument.encode() + b"\0" for argument in arguments))
 
     def set_uids(self, pid: int, *uids: int) -> None:
-        """Make the process another user's: real, effective, saved and file system user."""
+        """Give the process to other users: real, effective, saved and file system user."""
         (self.path / str(pid) / "status").write_text("Name:\tx\nUid:\t{}\t{}\t{}\t{}\nGid:\t0\t0\t0\t0\n".format(*uids))

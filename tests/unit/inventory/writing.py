@@ -1,4 +1,4 @@
-"""How the tests write domain files: as a careful person would, at once and for root alone."""
+"""Writes domain files as a careful person would: in one go, and readable by root alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write(path: Path, text: str) -> None:
-    """Write *text* to *path*: a file beside it, renamed."""
+    """Write *text* to *path*, by way of a file beside it that is renamed."""
     beside = path.with_name(f".{path.name}.new")
     beside.touch(0o600)
     beside.write_text(text)
@@ -15,7 +15,7 @@ def write(path: Path, text: str) -> None:
 
 
 def edit(path: Path, text: str) -> None:
-    """Write *text* into the file at *path* where it is, as some editors do."""
+    """Write *text* into the existing file at *path*, as some editors do."""
     path.touch(0o600)
     with path.open("r+") as file:
         file.truncate(0)

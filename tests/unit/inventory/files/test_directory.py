@@ -1,4 +1,4 @@
-"""Which domains a directory of files makes, and which file keeps what two files claim."""
+"""The domains that a directory of files makes, and the file that keeps what two files claim."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def scan(directory: Directory) -> None:
 
 
 def names(directory: Directory) -> dict[str, str]:
-    """The names of the domains, by their file's name."""
+    """Return the names of the domains, by the names of their files."""
     return {os.path.basename(path): domain.display_name for path, domain in directory.domains.items()}
 
 
@@ -35,7 +35,7 @@ def directory(tmp_path: Path) -> Directory:
     return Directory(tmp_path)
 
 
-def test_which_files_count(directory: Directory) -> None:
+def test_only_domain_files_count(directory: Directory) -> None:
     for name in ("a.yaml", "b.yml", "c.json", ".d.yaml", "e.yaml~", "#f.yaml#"):
         write(directory.path / name, f"name: {name[0]}\n")
     (directory.path / ".#g.yaml").symlink_to("user@host.1234:567")  # Emacs' lock of g.yaml
@@ -87,7 +87,7 @@ def test_a_broken_file_that_is_deleted_is_forgotten(directory: Directory) -> Non
         ("name: x\nnics:\n- {}\n- tap: vnet0\n", "4: nics[1].tap: expected a tap that no other file has, got 'vnet0'"),
     ],
 )
-def test_at_first_the_first_by_name_keeps_what_two_claim(directory: Directory, text: str, message: str) -> None:
+def test_at_first_the_first_file_by_name_keeps_what_two_claim(directory: Directory, text: str, message: str) -> None:
     write(directory.path / "b.yaml", text)
     write(directory.path / "a.yaml", f"uuid: {UUID1}\nname: web1\nnics: [{{tap: vnet0}}]\n")
     scan(directory)
@@ -95,7 +95,7 @@ def test_at_first_the_first_by_name_keeps_what_two_claim(directory: Directory, t
     assert problems(directory) == [f"b.yaml:{message}, which {directory.path}/a.yaml has"]
 
 
-def test_whoever_had_it_keeps_it(directory: Directory) -> None:
+def test_the_file_that_had_a_claim_keeps_it(directory: Directory) -> None:
     write(directory.path / "b.yaml", "name: web1\n")
     scan(directory)
     write(directory.path / "a.yaml", "name: web1\n")
@@ -117,7 +117,7 @@ def test_a_claim_is_granted_once_it_is_free(directory: Directory) -> None:
     assert directory.problems == ()
 
 
-def test_a_file_that_claims_anothers_keeps_what_it_had(directory: Directory) -> None:
+def test_a_file_with_anothers_claim_keeps_its_old_domain(directory: Directory) -> None:
     write(directory.path / "a.yaml", "name: a\nnics: [{tap: vnet0}]\n")
     write(directory.path / "b.yaml", "name: b\nnics: [{tap: vnet1}]\n")
     scan(directory)
@@ -126,7 +126,7 @@ def test_a_file_that_claims_anothers_keeps_what_it_had(directory: Directory) -> 
     assert names(directory) == {"a.yaml": "a", "b.yaml": "b"}
     write(directory.path / "c.yaml", "name: c\nnics: [{tap: vnet1}]\n")
     scan(directory)
-    # vnet1 is still b's, for b.yaml as it is now is not in force.
+    # vnet1 still belongs to b, since b.yaml as it is now is not in force.
     assert names(directory) == {"a.yaml": "a", "b.yaml": "b"}
     assert len(directory.problems) == 2
 
@@ -142,18 +142,18 @@ def test_two_files_may_exchange_a_tap(directory: Directory) -> None:
     assert {d.display_name: d.nics[0].tap for d in directory.domains.values()} == {"a": "vnet1", "b": "vnet0"}
 
 
-def test_one_that_falls_back_pushes_out_who_took_its_place(directory: Directory) -> None:
+def test_a_file_that_falls_back_pushes_out_the_one_that_took_its_place(directory: Directory) -> None:
     write(directory.path / "a.yaml", "name: a\n")
     write(directory.path / "b.yaml", "name: b\n")
     scan(directory)
-    write(directory.path / "b.yaml", "name: a\n")  # cannot be, so it stays "b" …
-    write(directory.path / "c.yaml", "name: b\n")  # … and this cannot be either
+    write(directory.path / "b.yaml", "name: a\n")  # is refused, so the domain stays "b" …
+    write(directory.path / "c.yaml", "name: b\n")  # … and this is refused, too
     scan(directory)
     assert names(directory) == {"a.yaml": "a", "b.yaml": "b"}
     assert [os.path.basename(problem.file) for problem in directory.problems] == ["b.yaml", "c.yaml"]
 
 
-def test_thousands_of_copies_do_not_take_forever(directory: Directory) -> None:
+def test_thousands_of_copies_do_not_take_for_ever(directory: Directory) -> None:
     for number in range(2000):
         (directory.path / f"{number:04}.yaml").write_text("name: web1\n")
     scan(directory)
@@ -168,7 +168,7 @@ def test_a_missing_directory_is_a_warning(tmp_path: Path) -> None:
     ]
 
 
-def test_a_directory_that_fails_to_be_read_keeps_its_domains(
+def test_a_directory_that_cannot_be_read_keeps_its_domains(
     directory: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(directory.path / "a.yaml", "name: a\n")
@@ -201,7 +201,7 @@ def test_only_changed_files_are_read_again(directory: Directory, monkeypatch: py
     assert read == [str(directory.path / "b.yaml")]
 
 
-def test_where_changes_matter(directory: Directory, tmp_path: Path) -> None:
+def test_directories_in_which_changes_matter(directory: Directory, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "secrets").mkdir()
     write(tmp_path / "elsewhere/a.yaml", "name: a\nuser_data_file: secrets/a\n")

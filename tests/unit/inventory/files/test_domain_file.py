@@ -1,4 +1,4 @@
-"""One domain file: what a person gets wrong, told with its line; what would hurt the daemon, refused."""
+"""One domain file: mistakes are reported with their lines, and what would harm the daemon is refused."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def good(tmp_path: Path, text: str) -> Domain:
 
 
 def wrong(tmp_path: Path, text: str | bytes) -> list[str]:
-    """The problems, as they are printed, without the file's path."""
+    """Return the problems as they are printed, without the file's path."""
     file = read(tmp_path, text)
     assert file.domain is None
     return [str(problem).removeprefix(f"{tmp_path}/web1.yaml") for problem in file.problems]
 
 
-# -- attacks, and slips that have their effect --
+# -- attacks, and mistakes with the effect of one --
 
 
 @pytest.mark.parametrize("text", ["- " * 100_000, "[" * 100_000, "{a: " * 100_000, "? " * 100_000])
@@ -59,7 +59,7 @@ def test_a_billion_laughs(tmp_path: Path) -> None:
 
 def test_an_alias_of_itself(tmp_path: Path) -> None:
     assert wrong(tmp_path, "vendor_data: &a\n  b: *a\n") == [
-        ":2: expected an alias outside of what it stands for, got *a"
+        ":2: expected no alias within the value that it stands for, got *a"
     ]
 
 
@@ -86,7 +86,7 @@ def test_user_data_of_ten_gigabytes_is_refused_unread(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["/dev/zero", "/proc/self/mem", "a directory", "a fifo"])
-def test_what_is_no_file_neither_hangs_nor_is_read(tmp_path: Path, target: str) -> None:
+def test_something_that_is_no_file_neither_hangs_nor_is_read(tmp_path: Path, target: str) -> None:
     path = tmp_path / "web1.yaml"
     if target == "a directory":
         path.mkdir()
@@ -103,7 +103,7 @@ def test_yaml_that_runs_code_is_refused(tmp_path: Path) -> None:
     assert problem.startswith(":1: YAML: could not determine a constructor for the tag")
 
 
-def test_secrets_that_everybody_may_read(tmp_path: Path) -> None:
+def test_secrets_that_everybody_may_read_are_a_warning(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     path = tmp_path / "web1.yaml"
     path.write_text("name: a\nuser_data_file: secret\n")
@@ -117,10 +117,10 @@ def test_secrets_that_everybody_may_read(tmp_path: Path) -> None:
     assert read_domain_file(str(path)).problems == ()
 
 
-# -- slips --
+# -- mistakes --
 
 
-def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     text = """\
 uid: 5
 name: 007
@@ -165,7 +165,7 @@ files:
     ]
 
 
-def test_what_only_a_hypervisor_knows_is_an_unknown_key(tmp_path: Path) -> None:
+def test_a_field_that_only_hypervisors_fill_is_an_unknown_key(tmp_path: Path) -> None:
     (line,) = wrong(tmp_path, "name: a\neve: {openstack: true}\n")
     assert line.startswith(":2: eve: unknown key; known are uuid, name, ")
     assert "eve" not in line.partition("known are ")[2]
@@ -206,11 +206,11 @@ def test_what_only_a_hypervisor_knows_is_an_unknown_key(tmp_path: Path) -> None:
         ("name: a\nuser_data_file: /\n", ":2: user_data_file: expected '/' to be a file, got something else"),
     ],
 )
-def test_what_is_wrong(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_a_mistake_is_reported_with_its_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     assert wrong(tmp_path, text) == [message]
 
 
-def test_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+def test_a_dangling_link(tmp_path: Path) -> None:
     path = tmp_path / "web1.yaml"
     path.symlink_to("nowhere")
     (problem,) = read_domain_file(str(path)).problems
@@ -225,7 +225,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     assert str(problem) == f"{path}: cannot read '{path}': Permission denied"
 
 
-# -- what is right --
+# -- good files --
 
 
 def test_user_data_in_its_three_forms(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_anchors_and_merges_are_yaml(tmp_path: Path) -> None:
     assert [file.content for file in domain.files] == [b"b", b"b"]
 
 
-def test_what_needs_no_quotes(tmp_path: Path) -> None:
+def test_values_that_need_no_quotes(tmp_path: Path) -> None:
     domain = good(tmp_path, "uuid: 1a831fa7-c50b-4693-a16e-fb8171f1b69e\nname: web1\nlaunch_index: 2\n")
     assert (str(domain.uuid), domain.launch_index) == ("1a831fa7-c50b-4693-a16e-fb8171f1b69e", 2)
 
@@ -270,7 +270,7 @@ def test_every_domain_can_be_written_as_a_file(tmp_path: Path, domain: Domain) -
     assert good(tmp_path, yaml.safe_dump(plain)) == domain
 
 
-# -- whether it must be read again --
+# -- whether a file must be read again --
 
 
 def test_an_old_file_is_read_once_and_a_changed_one_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +282,7 @@ def test_an_old_file_is_read_once_and_a_changed_one_again(tmp_path: Path, monkey
     assert not file.unchanged()
 
 
-def test_a_file_that_was_written_just_now_is_read_again(tmp_path: Path) -> None:
+def test_a_file_that_was_just_written_is_read_again(tmp_path: Path) -> None:
     # A second write within the same tick of the clock would leave times, size and inode as they are.
     assert not read(tmp_path, "name: a\n").unchanged()
 

@@ -1,4 +1,4 @@
-"""Files that are not whole, or whose times lie."""
+"""Files that are not whole, or whose times prove nothing."""
 
 from __future__ import annotations
 
@@ -27,21 +27,19 @@ def test_a_file_that_is_being_written_is_not_read(path: Path, mode: str) -> None
     with path.open(mode) as file:
         file.write("name: half")
         file.flush()
-        found = reading.read(str(path), LIMIT)
-        assert (found.content, found.stamp) == (None, None)
-        assert (
-            found.why == f"{str(path)!r} is open for writing: what it says counts when whoever writes it has closed it"
-        )
+        read = reading.read(str(path), LIMIT)
+        assert (read.content, read.stamp) == (None, None)
+        assert read.why == f"{str(path)!r} is open for writing: it is read when its writer has closed it"
     assert reading.read(str(path), LIMIT).content == path.read_bytes()
 
 
-def test_a_file_that_others_read_is_read(path: Path) -> None:
+def test_a_file_that_another_process_reads_is_read(path: Path) -> None:
     with path.open() as _:
         assert reading.read(str(path), LIMIT).content == b"name: a\n"
 
 
-def test_who_opens_it_for_writing_meanwhile_waits_and_ends_nobody(path: Path) -> None:
-    """Or half of the old content would be read, and half of the new; and we would be killed by SIGIO."""
+def test_a_writer_waits_for_the_end_of_the_reading_and_does_not_kill_the_reader(path: Path) -> None:
+    """Otherwise half of the old and half of the new content would be read, or SIGIO would kill the reader."""
     descriptor = os.open(path, os.O_RDONLY)
     assert not reading._is_being_written(descriptor)
     with subprocess.Popen(["sh", "-c", 'echo "name: b" >"$0"', path]) as writer:
@@ -53,8 +51,8 @@ def test_who_opens_it_for_writing_meanwhile_waits_and_ends_nobody(path: Path) ->
     assert path.read_text() == "name: b\n"
 
 
-def test_a_file_that_a_file_server_holds_for_a_client_is_read_when_that_lets_it_go(path: Path) -> None:
-    """By a lease for writing. Nothing of the file tells afterwards that it can be read now."""
+def test_a_file_that_a_file_server_holds_for_a_client_is_read_after_its_release(path: Path) -> None:
+    """The server holds a lease for writing. Nothing about the file shows afterwards that it can be read now."""
     holder = (
         "import fcntl, os, signal, sys\n"
         "file = os.open(sys.argv[1], os.O_RDWR)\n"
@@ -67,15 +65,15 @@ def test_a_file_that_a_file_server_holds_for_a_client_is_read_when_that_lets_it_
     with subprocess.Popen([sys.executable, "-c", holder, path], stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         server.stdout.readline()
-        found = reading.read(str(path), LIMIT)
-        assert found.content is None
-        assert found.why == f"{str(path)!r} is held by another program: what it says counts when that has let it go"
+        read = reading.read(str(path), LIMIT)
+        assert read.content is None
+        assert read.why == f"{str(path)!r} is held by another program: it is read when that program has released it"
         assert server.wait(5) == 0
-    assert found.stamp != reading.stamp(str(path))
+    assert read.stamp != reading.stamp(str(path))
     assert reading.read(str(path), LIMIT).content == b"name: a\n"
 
 
-def test_a_file_whose_leases_another_machine_gives_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_whose_leases_another_machine_grants_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """NFS and SMB refuse a lease as if somebody wrote the file."""
     monkeypatch.setattr(reading, "_is_remote", lambda _descriptor: True)
     with path.open("a"):
@@ -96,12 +94,12 @@ def test_which_mounts_are_remote(path: Path) -> None:
         assert not reading._is_remote(file.fileno())
 
 
-def test_a_file_of_the_future_is_known_again(path: Path) -> None:
-    """After a clock was set back, all files may be of the future; they are not to be read at every change."""
+def test_a_file_with_times_in_the_future_has_a_stamp(path: Path) -> None:
+    """After a clock was set back, all files may be of the future. They must not be read again at every change."""
     ahead = time.time() + 3600
     os.utime(path, (ahead, ahead))
-    found = reading.read(str(path), LIMIT)
-    assert found.stamp is not None
-    assert found.stamp == reading.stamp(str(path))
+    read = reading.read(str(path), LIMIT)
+    assert read.stamp is not None
+    assert read.stamp == reading.stamp(str(path))
     os.utime(path)
-    assert found.stamp != reading.stamp(str(path))
+    assert read.stamp != reading.stamp(str(path))

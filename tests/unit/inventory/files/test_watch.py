@@ -21,7 +21,7 @@ Turn = Callable[[float], None]
 
 
 class Watched:
-    """A source under watch, and how often it said that something changed."""
+    """A source, and how often it called *changed*."""
 
     def __init__(self, path: Path, reactor: Any) -> None:
         self.source = FileSource(Directory(path), reactor)
@@ -55,7 +55,7 @@ def watched(path: Path, reactor: Any, until: Until, turn: Turn) -> Iterator[Watc
     turn(0.05)
 
 
-def test_it_says_once_that_all_has_been_read(watched: Watched, path: Path, until: Until, turn: Turn) -> None:
+def test_changed_is_called_once_when_all_is_read(watched: Watched, path: Path, until: Until, turn: Turn) -> None:
     for name in "abc":
         write(path / f"{name}.yaml", f"name: {name}\n")
     watched.start()
@@ -65,7 +65,7 @@ def test_it_says_once_that_all_has_been_read(watched: Watched, path: Path, until
     assert watched.changes == 1
 
 
-def test_it_says_so_even_when_there_is_nothing(watched: Watched, until: Until) -> None:
+def test_changed_is_called_even_for_an_empty_directory(watched: Watched, until: Until) -> None:
     watched.start()
     until(lambda: watched.changes == 1)
 
@@ -143,7 +143,9 @@ def test_user_data_whose_directory_comes_later(watched: Watched, path: Path, unt
     until(lambda: [domain.user_data for domain in watched.source.layers()[0].domains.values()] == [b"hello"])
 
 
-def test_a_linked_file_that_changes_where_it_is(watched: Watched, path: Path, tmp_path: Path, until: Until) -> None:
+def test_a_linked_file_that_changes_at_its_own_place(
+    watched: Watched, path: Path, tmp_path: Path, until: Until
+) -> None:
     (tmp_path / "available").mkdir()
     write(tmp_path / "available/a.yaml", "name: a\n")
     (path / "a.yaml").symlink_to(tmp_path / "available/a.yaml")
@@ -171,7 +173,7 @@ def test_the_directory_comes_goes_and_comes_back(watched: Watched, path: Path, t
 
 
 @pytest.mark.parametrize("which", ["etc", "etc/domains.d"])
-def test_the_directory_is_exchanged(watched: Watched, path: Path, tmp_path: Path, until: Until, which: str) -> None:
+def test_a_directory_is_replaced(watched: Watched, path: Path, tmp_path: Path, until: Until, which: str) -> None:
     write(path / "a.yaml", "name: old\n")
     watched.start()
     until(lambda: watched.names() == {"a.yaml": "old"})
@@ -191,8 +193,8 @@ def test_the_kernels_queue_overflows(watched: Watched, path: Path, until: Until)
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     scratch = path / "scratch"
     scratch.touch()
-    # Nobody reads meanwhile. The event of the file that matters is the first that is lost. Two kinds in turn, because
-    # the kernel drops an event that is like the one before.
+    # Nobody reads the events meanwhile, and the first one lost is that of the file that matters. Two kinds alternate,
+    # because the kernel drops an event that equals the one before.
     for _ in range(limit // 2 + 10):
         os.utime(scratch)
         with scratch.open("a"):
@@ -201,7 +203,7 @@ def test_the_kernels_queue_overflows(watched: Watched, path: Path, until: Until)
     until(lambda: watched.names() == {"a.yaml": "a"})
 
 
-def test_no_inotify_left_is_told_and_files_are_read(
+def test_without_inotify_files_are_read_and_that_is_reported(
     watched: Watched, path: Path, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_arguments: object, **_options: object) -> None:
@@ -234,7 +236,7 @@ def test_a_defect_in_one_scan_does_not_end_watching(
     until(lambda: watched.names() == {"a.yaml": "a"})
 
 
-def test_after_stop_nothing_is_said(watched: Watched, path: Path, until: Until, turn: Turn) -> None:
+def test_after_stop_changed_is_not_called(watched: Watched, path: Path, until: Until, turn: Turn) -> None:
     watched.start()
     write(path / "a.yaml", "name: a\n")
     until(lambda: watched.changes > 0)
@@ -245,7 +247,7 @@ def test_after_stop_nothing_is_said(watched: Watched, path: Path, until: Until, 
     assert watched.changes == changes
 
 
-def test_four_thousand_files_do_not_hold_up_the_reactor(
+def test_four_thousand_files_do_not_block_the_reactor(
     watched: Watched, path: Path, longest_turn: LongestTurn, until: Until
 ) -> None:
     for number in range(4000):

@@ -1,4 +1,4 @@
-"""YAML with its lines: the same with libyaml as with PyYAML alone."""
+"""YAML with its lines, the same with libyaml as with PyYAML alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eve_meta.inventory.files import yaml_document as yamlfile
+from eve_meta.inventory.files import yaml_document
 from eve_meta.values.plain import Fault
 
 PARSERS = ["libyaml", "PyYAML alone"]
@@ -18,15 +18,15 @@ PARSERS = ["libyaml", "PyYAML alone"]
 @pytest.fixture(params=PARSERS)
 def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     if request.param == "libyaml":
-        assert yamlfile._Loader.__mro__[2].__module__ == "yaml._yaml"
-        return yamlfile
+        assert yaml_document._Loader.__mro__[2].__module__ == "yaml._yaml"
+        return yaml_document
     monkeypatch.setitem(sys.modules, "yaml._yaml", None)  # as where PyYAML was built without libyaml
-    spec = importlib.util.spec_from_file_location("yamlfile_without_libyaml", yamlfile.__file__)
+    spec = importlib.util.spec_from_file_location("yaml_document_without_libyaml", yaml_document.__file__)
     assert spec is not None
     assert spec.loader is not None
     pure = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pure)
-    assert pure._Loader.__mro__[2].__module__ == "yamlfile_without_libyaml"
+    assert pure._Loader.__mro__[2].__module__ == "yaml_document_without_libyaml"
     return pure
 
 
@@ -48,7 +48,7 @@ def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> M
         ("a: 1\nb: " + "9" * 5000, 2),
     ],
 )
-def test_what_is_no_yaml_says_its_line(module: ModuleType, text: str, line: int) -> None:
+def test_broken_yaml_is_an_error_with_its_line(module: ModuleType, text: str, line: int) -> None:
     with pytest.raises(module.BrokenYaml) as caught:
         module.YamlDocument(text)
     assert caught.value.line == line
@@ -65,7 +65,7 @@ def test_what_is_no_yaml_says_its_line(module: ModuleType, text: str, line: int)
         ('"a": "\\x41"', {"a": "A"}),
     ],
 )
-def test_what_is_yaml(module: ModuleType, text: str, value: Any) -> None:
+def test_good_yaml_has_its_value(module: ModuleType, text: str, value: Any) -> None:
     assert module.YamlDocument(text).value == value
 
 
@@ -86,6 +86,6 @@ def test_the_line_of_each_part(module: ModuleType, text: str, path: tuple[Any, .
     assert module.YamlDocument(text).locate(Fault(path, "wrong")) == (line, "wrong")
 
 
-def test_repeated_keys_are_all_told(module: ModuleType) -> None:
+def test_repeated_keys_are_all_reported(module: ModuleType) -> None:
     repeated = module.YamlDocument('a: 1\nb: {c: 1, c: 1}\nd:\n- e: 1\n  "e": 1\na: 2\na: 3\n').repeated
     assert [(line, fault.field) for line, fault in repeated] == [(2, "b.c"), (5, "d[0].e"), (6, "a"), (7, "a")]

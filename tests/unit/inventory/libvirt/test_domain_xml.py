@@ -1,4 +1,4 @@
-"""What libvirt's XML says, read."""
+"""What is read from libvirt's XML."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_port_of_open_vswitch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "vlan", "told"),
+    ("kind", "vlan", "expected"),
     [
         ("bridge", "<vlan><tag id='42'/></vlan>", None),  # the host tags
         ("bridge", "<vlan trunk='yes'><tag id='42'/></vlan>", 42),
@@ -70,8 +70,8 @@ def test_a_port_of_open_vswitch() -> None:
         ("hostdev", "<vlan><tag id='42'/></vlan>", 42),
     ],
 )
-def test_a_vlan_is_told_where_it_is_the_guests_business(kind: str, vlan: str, told: int | None) -> None:
-    assert nic(vlan, kind).vlan == told
+def test_a_vlan_is_for_the_guest_only_where_the_host_does_not_tag(kind: str, vlan: str, expected: int | None) -> None:
+    assert nic(vlan, kind).vlan == expected
 
 
 def test_kinds_of_nics() -> None:
@@ -79,18 +79,18 @@ def test_kinds_of_nics() -> None:
     assert [nic("", kind).type for kind in kinds] == ["bridge", "bridge", None, None, "hw_veb", "vhostuser", None]
 
 
-def test_what_our_values_cannot_hold_is_not_told() -> None:
+def test_a_field_that_values_cannot_hold_is_left_out() -> None:
     assert nic("<mac address='?'/><mtu size='1'/><target dev='a/b'/>") == Nic(type="bridge")
     assert disk("<serial>a\tb</serial>") == Disk()
 
 
-def test_a_tap_that_is_named_twice() -> None:
+def test_a_tap_that_is_named_twice_counts_once() -> None:
     twice = "<interface type='ethernet'><target dev='tap0'/></interface>" * 2
     assert [each.tap for each in described(twice, running="").domain.nics] == ["tap0"]
 
 
 @pytest.mark.parametrize(
-    ("inner", "told"),
+    ("inner", "expected"),
     [
         (
             "<target dev='vda' bus='virtio'/><serial>vol-1</serial><address type='pci' bus='0x00' slot='0x04'/>",
@@ -109,8 +109,8 @@ def test_a_tap_that_is_named_twice() -> None:
         ("<target dev='xvda' bus='xen'/>", Disk(bus="xen")),
     ],
 )
-def test_disks(inner: str, told: Disk) -> None:
-    assert disk(f"<source file='/var/lib/libvirt/images/secret-customer.qcow2'/>{inner}") == told
+def test_disks(inner: str, expected: Disk) -> None:
+    assert disk(f"<source file='/var/lib/libvirt/images/secret-customer.qcow2'/>{inner}") == expected
 
 
 def test_a_drive_with_a_medium_is_no_disk() -> None:
@@ -132,17 +132,21 @@ def problems(metadata: str) -> list[str]:
 
 
 def test_metadata_hold_the_text_of_a_domain_file() -> None:
-    told = described(metadata=element("<![CDATA[hostname: h\nuser_data: |\n  a < b\nmeta: {role: web}\n]]>"))
-    assert told.problems == ()
-    assert told.metadata is not None
-    assert (told.metadata.hostname, told.metadata.user_data, told.metadata.meta) == ("h", b"a < b\n", {"role": "web"})
-    assert told.metadata.uuid == told.uuid
+    description = described(metadata=element("<![CDATA[hostname: h\nuser_data: |\n  a < b\nmeta: {role: web}\n]]>"))
+    assert description.problems == ()
+    assert description.metadata is not None
+    assert (description.metadata.hostname, description.metadata.user_data, description.metadata.meta) == (
+        "h",
+        b"a < b\n",
+        {"role": "web"},
+    )
+    assert description.metadata.uuid == description.uuid
 
 
 def test_metadata_as_json() -> None:
-    told = described(metadata=element('{"hostname": "h", "user_data_base64": "AAE="}'))
-    assert told.metadata is not None
-    assert told.metadata.user_data == b"\x00\x01"
+    description = described(metadata=element('{"hostname": "h", "user_data_base64": "AAE="}'))
+    assert description.metadata is not None
+    assert description.metadata.user_data == b"\x00\x01"
 
 
 def test_no_metadata() -> None:
@@ -150,7 +154,7 @@ def test_no_metadata() -> None:
         assert (described(metadata=none).metadata, described(metadata=none).problems) == (None, ())
 
 
-def test_metadata_say_their_own_domain_or_none() -> None:
+def test_metadata_name_their_own_domain_or_none() -> None:
     own = described(metadata=element("uuid: 1A831FA7-C50B-4693-A16E-FB8171F1B69E\nname: web1"))
     assert own.problems == ()
     assert problems(element("name: web2")) == [
@@ -159,7 +163,7 @@ def test_metadata_say_their_own_domain_or_none() -> None:
     assert len(problems(element("uuid: 2a831fa7-c50b-4693-a16e-fb8171f1b69e"))) == 1
 
 
-def test_what_is_wrong_in_metadata_is_said_as_of_a_file() -> None:
+def test_mistakes_in_metadata_are_reported_as_those_of_a_file() -> None:
     where = "libvirt metadata of web1"
     assert problems(element("\nhostnam: h\nnics:\n- mac: x\n")) == [
         f"{where}:2: hostnam: unknown key; did you mean 'hostname'?",
@@ -167,21 +171,23 @@ def test_what_is_wrong_in_metadata_is_said_as_of_a_file() -> None:
     ]
     (broken,) = problems(element("\nhostname: [ ]]"))
     assert broken.startswith(f"{where}:2: YAML: ")
-    assert problems(element("user_data_file: x")) == [
-        f"{where}:1: user_data_file: expected no file: metadata lies beside none; write user_data or user_data_base64"
-    ]
+    (no_file,) = problems(element("user_data_file: x"))
+    assert no_file == (
+        f"{where}:1: user_data_file: expected no file, as no file lies beside metadata: write user_data or "
+        "user_data_base64"
+    )
     assert problems(element("- a")) == [
         f"{where}: expected a domain, which is a mapping with a 'uuid' or a 'name', got ['a']"
     ]
 
 
-def test_elements_in_place_of_text() -> None:
+def test_metadata_with_elements_in_place_of_text() -> None:
     message = "libvirt metadata of web1: expected one element <domain> with the text of a domain file in it, got <{}>"
     assert problems(element("<hostname>h</hostname>")) == [message.format("hostname")]
     assert problems(f"<x:meta xmlns:x='{NAMESPACE}'>hostname: h</x:meta>") == [message.format("meta")]
 
 
-def test_what_is_no_domain() -> None:
+def test_xml_of_something_else_is_an_error() -> None:
     for xml in ("", "<domain", "<domain/>", "<domain><uuid>x</uuid></domain>"):
         with pytest.raises(ValueError, match="expected the XML of a domain"):
             describe(xml, lambda _: None)

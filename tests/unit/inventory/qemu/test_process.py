@@ -30,10 +30,10 @@ def owner_of(proc: FakeProc, tap: str) -> Owner | None:
 
 
 def identify(*arguments: str) -> tuple[str | None, str | None] | None:
-    told = identity(b"".join(argument.encode() + b"\0" for argument in ("qemu", *arguments)))
-    if told is None:
+    claim = identity(b"".join(argument.encode() + b"\0" for argument in ("qemu", *arguments)))
+    if claim is None:
         return None
-    uuid, name = told
+    uuid, name = claim
     return (None if uuid is None else str(uuid)), name
 
 
@@ -72,20 +72,20 @@ def test_identity(arguments: tuple[str, ...], expected: tuple[str | None, str | 
         ("-uuid", UUID1, "-name", "mine", "-append", "-name", "yours"),
     ],
 )
-def test_a_guests_text_that_looks_like_an_option_gives_it_no_other_identity(arguments: tuple[str, ...]) -> None:
+def test_text_that_looks_like_an_option_gives_no_other_identity(arguments: tuple[str, ...]) -> None:
     assert identify(*arguments) is None
 
 
-def test_a_name_that_is_no_text_is_nobodys() -> None:
-    told = identity(b"qemu\0-name\0web\xff1\0")
-    assert told is not None
-    name = told[1]
+def test_a_name_that_is_not_utf8_is_no_domains() -> None:
+    claim = identity(b"qemu\0-name\0web\xff1\0")
+    assert claim is not None
+    name = claim[1]
     assert name is not None
-    assert not name.isprintable()  # which a domain's name is
+    assert not name.isprintable()  # as a domain's name must be
 
 
 @given(cmdline=st.binary(max_size=300))
-def test_no_command_line_breaks_it(cmdline: bytes) -> None:
+def test_no_command_line_raises(cmdline: bytes) -> None:
     identity(cmdline)
 
 
@@ -109,7 +109,7 @@ def test_the_process_that_holds_the_tap(proc: FakeProc) -> None:
         ("/nix/store/x/bin/.qemu-system-x86_64-wrapped", ".qemu-system-x8"),
     ],
 )
-def test_what_is_qemu(proc: FakeProc, exe: str, comm: str) -> None:
+def test_a_program_that_is_qemu(proc: FakeProc, exe: str, comm: str) -> None:
     proc.add(10, "x", "-name", "web1", taps=["vnet0"], exe=exe, comm=comm)
     assert owner_of(proc, "vnet0") is not None
 
@@ -124,7 +124,7 @@ def test_qemu_in_another_network_namespace_holds_another_tap_of_this_name(proc: 
     assert owner_of(proc, "tap0") is None
 
 
-# -- who is to be believed --
+# -- trust --
 
 NOBODY = (65534,) * 4
 
@@ -138,7 +138,7 @@ NOBODY = (65534,) * 4
         (1000, 1000, 0, 1000),
     ],
 )
-def test_who_is_not_trusted_is_no_owner_to_believe(proc: FakeProc, uids: tuple[int, int, int, int]) -> None:
+def test_a_process_of_another_user_is_an_untrusted_owner(proc: FakeProc, uids: tuple[int, int, int, int]) -> None:
     proc.add(10, "qemu-evil", "-uuid", UUID1, taps=["tap0"], exe="/tmp/qemu-evil", uids=uids)
     owner = owner_of(proc, "tap0")
     assert owner is not None
@@ -152,7 +152,7 @@ def test_users_that_run_qemu_are_trusted(proc: FakeProc) -> None:
     assert 0 in trusted_uids()
 
 
-def test_who_is_not_trusted_takes_no_tap_from_who_is(proc: FakeProc) -> None:
+def test_an_untrusted_process_takes_no_tap_from_a_trusted_one(proc: FakeProc) -> None:
     proc.add(10, "qemu", "-uuid", UUID1, taps=["tap0"])
     proc.add(11, "qemu", "-uuid", UUID2, taps=["tap0"], uids=NOBODY)
     proc.add(12, "qemu", "-uuid", UUID1, taps=["tap0"], uids=NOBODY)
@@ -161,7 +161,7 @@ def test_who_is_not_trusted_takes_no_tap_from_who_is(proc: FakeProc) -> None:
     assert owner.pid == 10
 
 
-def test_another_program_or_user_at_the_end_of_the_look_is_not_believed(
+def test_a_process_that_changes_program_or_user_during_the_look_is_withheld(
     proc: FakeProc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An exec() changes neither process id nor start: a user's process becomes root's in between."""
@@ -177,7 +177,9 @@ def test_another_program_or_user_at_the_end_of_the_look_is_not_believed(
     assert set(look.withheld) == {"tap0"}
 
 
-def test_descriptors_of_untrusted_processes_are_counted(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_looks_at_so_many_descriptors_of_an_untrusted_user(
+    proc: FakeProc, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "MAX_UNTRUSTED", 3)
     proc.add(10, "qemu", "-name", "a", taps=["tap0"], uids=NOBODY)  # with three descriptors
     proc.add(11, "qemu", "-name", "b", taps=["tap1"], uids=NOBODY)
@@ -188,7 +190,7 @@ def test_descriptors_of_untrusted_processes_are_counted(proc: FakeProc, monkeypa
     assert found.keys() - {"tap0", "tap1"} == {"tap2", "tap3", "tap4", "tap5", "tap6"}
 
 
-def test_no_step_is_longer_than_some_descriptors(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_looks_at_so_many_descriptors(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STEP", 10)
     base = proc.add(10, "qemu", "-name", "web1", taps=["tap0"])
     for number in range(100, 1100):
@@ -232,8 +234,8 @@ def test_a_tap_that_its_giver_holds_is_withheld(proc: FakeProc, exe: str, comm: 
     assert set(look.withheld) == {"tap1"}
 
 
-def test_a_tap_that_is_handed_over_while_it_is_looked_for_is_somebodys(proc: FakeProc) -> None:
-    """To a QEMU that had been there before, and to one that was not: whatever comes when, somebody is seen."""
+def test_a_tap_that_is_handed_over_during_a_scan_has_an_owner_or_is_withheld(proc: FakeProc) -> None:
+    """Whether to a QEMU that was there before or to a new one, and after whichever step of the scan."""
     steps = 0
     while True:
         base = proc.path.with_name(f"{proc.path.name}-{steps}")
@@ -258,7 +260,9 @@ def test_a_tap_that_is_handed_over_while_it_is_looked_for_is_somebodys(proc: Fak
         steps += 1
 
 
-def test_a_descriptor_that_is_closed_meanwhile_hides_no_other(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_descriptor_that_is_closed_during_the_look_hides_no_other(
+    proc: FakeProc, monkeypatch: pytest.MonkeyPatch
+) -> None:
     proc.add(10, "libvirtd", taps=["tap0"], exe="/usr/sbin/libvirtd")
     readlink = os.readlink
 
@@ -271,7 +275,7 @@ def test_a_descriptor_that_is_closed_meanwhile_hides_no_other(proc: FakeProc, mo
     assert set(ProcessTable(proc.path).scan(["tap0"]).withheld) == {"tap0"}
 
 
-def test_qemu_of_which_one_cannot_tell_who_it_is(proc: FakeProc) -> None:
+def test_a_qemu_whose_identity_cannot_be_known_is_withheld(proc: FakeProc) -> None:
     proc.add(10, "qemu", "-name", "mine", "-append", "-name", "yours", taps=["tap0"])
     proc.add(11, taps=["tap1"])  # its command line is gone already
     proc.add(12, "qemu", "x" * module.MAX_CMDLINE, "-name", "web1", taps=["tap2"])
@@ -280,14 +284,14 @@ def test_qemu_of_which_one_cannot_tell_who_it_is(proc: FakeProc) -> None:
     assert set(look.withheld) == {"tap0", "tap1", "tap2"}
 
 
-def test_what_says_nothing_of_itself_is_not_waited_for(proc: FakeProc) -> None:
+def test_a_program_without_an_identity_withholds_nothing(proc: FakeProc) -> None:
     proc.add(10, "qemu", "-M", "q35", taps=["tap0"])  # started by hand
     proc.add(11, "pump.py", taps=["tap1"], exe="/usr/bin/python3.11", comm="python3")
     proc.add(12, "cloud-hypervisor", taps=["tap2"], exe="/usr/bin/cloud-hypervisor", comm="cloud-hyperviso")
     assert ProcessTable(proc.path).scan(["tap0", "tap1", "tap2", "tap3"]) == Look()
 
 
-def test_a_tap_of_two_processes_is_nobodys(proc: FakeProc) -> None:
+def test_a_tap_of_two_processes_is_withheld(proc: FakeProc) -> None:
     proc.add(10, "qemu", "-name", "web1", taps=["tap0", "tap1"])
     proc.add(11, "qemu", "-name", "web2", taps=["tap0"])
     look = ProcessTable(proc.path).scan(["tap0", "tap1"])
@@ -296,21 +300,21 @@ def test_a_tap_of_two_processes_is_nobodys(proc: FakeProc) -> None:
     assert "11" in look.withheld["tap0"]
 
 
-def test_a_tap_that_was_taken_from_its_descriptor(proc: FakeProc) -> None:
+def test_a_descriptor_without_a_tap(proc: FakeProc) -> None:
     base = proc.add(10, "qemu", "-name", "web1", taps=["tap0"])
     (base / "fdinfo/2").write_text("pos:\t0\niff:\t\n")  # as the kernel shows a tun without a device
     assert owner_of(proc, "tap0") is None
 
 
 @pytest.mark.parametrize("missing", ["exe", "comm", "ns/net", "stat", "status", "cmdline", "fd", "fdinfo"])
-def test_a_process_that_ends_while_it_is_looked_at(proc: FakeProc, missing: str) -> None:
+def test_a_process_that_ends_during_the_look(proc: FakeProc, missing: str) -> None:
     base = proc.add(10, "qemu", "-name", "web1", taps=["tap0"])
     proc.add(11, "qemu", "-name", "web2", taps=["tap1"])
     shutil.rmtree(base / missing) if (base / missing).is_dir() else (base / missing).unlink()
     assert set(ProcessTable(proc.path).scan(["tap0", "tap1"]).owners) >= {"tap1"}
 
 
-def test_a_process_id_that_is_used_again_while_it_is_looked_at(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_id_that_is_used_again_during_the_look(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
     proc.add(10, "qemu", "-name", "web1", taps=["tap0"])
     starts = iter([100, 200])
     monkeypatch.setattr(ProcessTable, "start_of", lambda _table, _pid: next(starts))
@@ -319,7 +323,7 @@ def test_a_process_id_that_is_used_again_while_it_is_looked_at(proc: FakeProc, m
     assert set(look.withheld) == {"tap0"}
 
 
-def test_garbage_in_procfs_is_no_owner(proc: FakeProc) -> None:
+def test_a_broken_entry_of_procfs_is_no_owner(proc: FakeProc) -> None:
     base = proc.add(10, "qemu", "-name", "web1", taps=["tap0"])
     (base / "stat").write_text("no parenthesis at all")
     (proc.path / "version").touch()
@@ -327,7 +331,7 @@ def test_garbage_in_procfs_is_no_owner(proc: FakeProc) -> None:
     assert owner_of(proc, "tap0") is None
 
 
-def test_an_identity_is_read_once_in_a_process_life(proc: FakeProc) -> None:
+def test_the_identity_of_a_process_is_read_once_in_its_life(proc: FakeProc) -> None:
     proc.add(10, "qemu", "-uuid", UUID1, taps=["tap0"])
     table = ProcessTable(proc.path)
     first = table.scan(["tap0"]).owners["tap0"]
@@ -338,7 +342,9 @@ def test_an_identity_is_read_once_in_a_process_life(proc: FakeProc) -> None:
     assert look == Look(owners={"tap0": first})
 
 
-def test_a_process_that_may_not_be_asked_for_its_program(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_whose_program_may_not_be_read_is_known_by_its_comm(
+    proc: FakeProc, monkeypatch: pytest.MonkeyPatch
+) -> None:
     proc.add(10, "qemu", "-name", "web1", taps=["tap0"], exe=None)
     readlink = __import__("os").readlink
 
