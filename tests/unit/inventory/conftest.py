@@ -35,7 +35,7 @@ def until(reactor: Any) -> Until:
 
 @pytest.fixture
 def longest_turn(reactor: Any) -> LongestTurn:
-    """A function that turns the reactor until a condition holds, and returns the longest turn, in this thread's seconds."""
+    """A function that turns the reactor until a condition holds, and returns the longest turn in CPU seconds."""
 
     def measure(condition: Callable[[], bool]) -> float:
         longest = 0.0
