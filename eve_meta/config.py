@@ -1,6 +1,6 @@
 """The configuration: ``/etc/eve-meta/eve-meta.toml``.
 
-Every key has a default, so that an empty file and no file work; an unknown key is an error that names it.
+Every key has a default, so that an empty file and no file work. An unknown key is an error that names the key.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ DEFAULT_PATH = Path("/etc/eve-meta/eve-meta.toml")
 """The configuration that is read when none is named. It may be missing."""
 
 MAX_SOCKET_PATH = 107
-"""Bytes of a unix socket's path (``sun_path`` of ``linux/un.h`` has 108, with its final NUL)."""
+"""The most bytes of a unix socket's path (``sun_path`` of ``linux/un.h`` has 108, the final NUL included)."""
 
 MAX_WORKERS = 64
-"""Workers. One serves thousands of guests; more than this many is a slip of the key. The service manager keeps two
-sockets for each (``FileDescriptorStoreMax=`` of the unit)."""
+"""The most workers. One worker serves thousands of guests; a larger number is a typo. The service manager stores
+two sockets for each worker (``FileDescriptorStoreMax=`` of the unit)."""
 
 _NAMESPACE = re.compile(rf"[A-Za-z0-9_.-]{{1,{IFNAMSIZ - 1}}}\Z")
 
@@ -46,7 +46,7 @@ _SOCKET = check(
 )
 
 
-def _whole(what: str, low: int, high: int) -> Any:
+def _number(what: str, low: int, high: int) -> Any:
     return check(f"{what} of {low}..{high}", lambda v: is_whole_number(v, low, high))
 
 
@@ -56,7 +56,7 @@ def _is_local_uri(text: str) -> bool:
 
 
 def split_address(text: str) -> tuple[str, int] | None:
-    """The IP address and TCP port that *text* names, as in 127.0.0.1:9169 or [::1]:9169, None where it names none."""
+    """Split *text*, such as 127.0.0.1:9169 or [::1]:9169, into IP address and port; None where it is no such text."""
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
@@ -71,16 +71,18 @@ def split_address(text: str) -> tuple[str, int] | None:
 
 @frozen(kw_only=True)
 class InventoryConfig:
-    """Where domains come from.
+    """The sources of domains.
 
-    *libvirt* is the URI of this host's libvirt, "" for none. *eve* is where EVE-OS's agents publish, ``/run`` on its
-    nodes; *eve_all* is whether its applications get a domain's documents whatever their ``MetaDataType`` says.
+    :ivar libvirt: the URI of this host's libvirt, "" for none.
+    :ivar eve: the directory to which EVE-OS's agents publish, ``/run`` on its nodes; "" for none.
+    :ivar eve_all: whether EVE-OS's applications get a domain's documents whatever their ``MetaDataType`` is.
+    :ivar process: whether the QEMU process that holds a tap identifies the tap's domain.
     """
 
     directory: Path = field(default=Path("/etc/eve-meta/domains.d"), validator=_ABSOLUTE)
     libvirt: str = field(
         default="",
-        # With a host in it, it would be that host's libvirt, whose taps are not ours.
+        # A URI with a host in it is that of another host's libvirt, whose taps are not on this host.
         validator=check("the URI of this host's libvirt such as qemu:///system", lambda v: not v or _is_local_uri(v)),
     )
     eve: str = field(
@@ -92,7 +94,7 @@ class InventoryConfig:
 
 @frozen(kw_only=True)
 class SteeringConfig:
-    """Which links are taps (shell patterns of their names), and the private namespace."""
+    """The links that are taps, by shell patterns of their names, and the name of the private namespace."""
 
     taps: tuple[str, ...] = field(
         default=("vnet*", "tap*", "nbu*", "vif*"),
@@ -101,7 +103,7 @@ class SteeringConfig:
     namespace: str = field(
         default="eve-meta",
         validator=check(
-            # The host's end of the namespace's veth has this name and a "0".
+            # The host's end of the namespace's veth has this name with "0" appended.
             f"a name of 1..{IFNAMSIZ - 1} characters of A-Z a-z 0-9 _ . -",
             lambda v: bool(_NAMESPACE.match(v)) and v not in (".", ".."),
         ),
@@ -114,18 +116,19 @@ class SteeringConfig:
 
 @frozen(kw_only=True)
 class WebConfig:
-    """What guests get.
+    """The service for guests.
 
-    *workers* is the number of processes, 0 for one a core, up to :data:`MAX_WORKERS`; *tokens* holds where a domain
-    says nothing; *hop_limit* is the IP TTL and IPv6 hop limit of answers to who wants a token; *domain_wait* is how
-    long, in seconds, a tap whose domain is unknown is told to come back; *hosts* are names by which guests may call us,
-    beside our addresses.
+    :ivar workers: the number of worker processes; 0 for one a core, up to :data:`MAX_WORKERS`.
+    :ivar tokens: the token policy of domains that have none of their own.
+    :ivar hop_limit: the IP TTL and IPv6 hop limit of answers to requests for a token.
+    :ivar domain_wait: the seconds during which guests of an unknown domain are asked to try again.
+    :ivar hosts: names that guests may use for the service, beside its addresses.
     """
 
-    workers: int = field(default=1, validator=_whole("a number of workers", 0, MAX_WORKERS))
+    workers: int = field(default=1, validator=_number("a number of workers", 0, MAX_WORKERS))
     tokens: TokenPolicy = TokenPolicy.OPTIONAL
-    hop_limit: int = field(default=1, validator=_whole("a number of hops", 1, 64))
-    domain_wait: int = field(default=60, validator=_whole("a number of seconds", 0, 3600))
+    hop_limit: int = field(default=1, validator=_number("a number of hops", 1, 64))
+    domain_wait: int = field(default=60, validator=_number("a number of seconds", 0, 3600))
     hosts: tuple[str, ...] = field(
         default=(),
         validator=check("host names such as metadata.example.org", lambda v: all(is_hostname(name) for name in v)),
@@ -134,15 +137,17 @@ class WebConfig:
 
 @frozen(kw_only=True)
 class AdminConfig:
-    """How the host's side asks: a unix socket for root, and metrics on an address:port ("" is off).
+    """The interfaces for the host's administrators.
 
-    *audit* is the file of which domain read what, "log" for our log, "" for neither.
+    :ivar socket: the unix socket on which root asks the daemon.
+    :ivar metrics: the address and port of the metrics, "" for none.
+    :ivar audit: the file that records which domain read what; "log" for the daemon's log, "" for no record.
     """
 
     socket: Path = field(default=Path("/run/eve-meta/admin.sock"), validator=_SOCKET)
     metrics: str = field(
         default="",
-        # Not 0.0.0.0: guests would read them at the address of their bridge.
+        # Not 0.0.0.0: guests could read the metrics at the address of their bridge.
         validator=check(
             'one IP address of the host and a port, such as "127.0.0.1:9169", or "" for no metrics',
             lambda v: v == "" or split_address(v) is not None,
@@ -159,7 +164,7 @@ class AdminConfig:
 
 @frozen(kw_only=True)
 class PathsConfig:
-    """Where the daemon keeps what ends with a boot (*run*) and what does not (*state*)."""
+    """The directories of what lasts until the next boot (*run*) and of what outlives it (*state*)."""
 
     run: Path = field(default=Path("/run/eve-meta"), validator=_ABSOLUTE)
     state: Path = field(default=Path("/var/lib/eve-meta"), validator=_ABSOLUTE)
@@ -177,9 +182,9 @@ class Config:
 
 
 def load_config(path: Path | None) -> Config:
-    """The configuration in the file at *path*, or, where that is None, at :data:`DEFAULT_PATH` if it exists.
+    """Load the configuration from the file *path*, or, where that is None, from :data:`DEFAULT_PATH` if that exists.
 
-    :raises Problem: when it cannot be read; for everything that is wrong in it, a line that names the file and the key.
+    :raises Problem: when the file cannot be read, or with one line for each mistake in it, which names file and key.
     """
     named = path or DEFAULT_PATH
     try:

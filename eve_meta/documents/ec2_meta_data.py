@@ -43,9 +43,8 @@ def meta_data(domain: Domain) -> dict[str, Entry]:
         "hostname": hostname,
         "instance-action": text("none"),  # nova's constant
         "instance-id": text(instance_id(domain)),
-        "instance-life-cycle": text(
-            "on-demand"
-        ),  # AWS's word for an instance that is not taken away when the price rises
+        # AWS's word for an instance that is not taken away when the price rises.
+        "instance-life-cycle": text("on-demand"),
         # Empty where none is given: a hypervisor without a cloud has no such names, and clients would believe an
         # invented one.
         "instance-type": text(ec2.instance_type or ""),

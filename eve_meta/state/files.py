@@ -1,7 +1,7 @@
 """Files that outlive a crash.
 
-The law: a file is there as a whole or not at all, whatever fails and whenever (a full disk, a killed daemon, the
-power); and once :func:`write` or :func:`remove` returns, no failure takes that back.
+The law: a file exists as a whole or not at all, whatever fails at whichever moment (a full disk, a killed daemon, the
+power); and once :func:`write` or :func:`remove` has returned, no failure undoes the change.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from pathlib import Path
 from eve_meta.values.problem import Problem
 
 UNFINISHED = ".new"
-"""What the name of a file ends with until it is whole."""
+"""The suffix of a file's name until the file is complete."""
 
 
 def make_directory(path: Path) -> None:
-    """Make the directory *path*, for root alone; its parent is there.
+    """Make the directory *path*, for root alone, unless it exists. Its parent exists.
 
-    :raises Problem: when that is impossible, or when somebody else may write to one that is there.
+    :raises Problem: when that is impossible, or when others than root may write to a directory that exists.
     """
     try:
         path.mkdir(mode=0o700, exist_ok=True)
         status = path.stat()
     except OSError as error:
         raise Problem(f"cannot make the directory {path}: {error.strerror}") from None
-    # Not mended: what was written there meanwhile would be believed.
+    # Its mode is not corrected: files that others have written there meanwhile would be trusted.
     if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise Problem(
             f"others than root may write to the directory {path}: look what is in it, then chown and chmod it"
@@ -35,9 +35,9 @@ def make_directory(path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Let the file *path* be *content*, readable by root alone.
+    """Write *content* to the file *path*, readable by root alone, in place of a file that exists.
 
-    :raises OSError: when that fails; then it is what it was before.
+    :raises OSError: when that fails; the file is then as it was before.
     """
     unfinished = path.with_name(path.name + UNFINISHED)
     try:
@@ -55,7 +55,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def remove(path: Path) -> None:
-    """Let there be no file *path*.
+    """Remove the file *path*, if it exists.
 
     :raises OSError: when that fails.
     """
@@ -64,7 +64,7 @@ def remove(path: Path) -> None:
 
 
 def _sync_directory(path: Path) -> None:
-    # fsync() of a file does not write down its name (fsync(2)).
+    # fsync() of a file does not write the file's directory entry to the disk (fsync(2)).
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

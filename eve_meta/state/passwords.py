@@ -1,10 +1,10 @@
-"""The passwords that guests posted, a file for each domain.
+"""The passwords that guests posted, one file for each domain.
 
-Windows guests make one at their first boot, encrypt it with their public key, and post it for their owner to fetch
-(``eve-meta password``). A password is set once, until its owner clears it.
+A Windows guest makes a password at its first boot, encrypts it with its public key, and posts it for its owner to fetch
+(``eve-meta password``). Once set, a password stays until the owner clears it.
 
-A disk may take seconds, and every tap's requests and carrier changes would wait for it: so files are written in a
-thread, and the result comes later.
+A disk may take seconds, for which all requests and carrier changes would wait. So files are written in a thread, and
+the results are Deferreds.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from eve_meta.wire.password import Outcome
 DIRECTORY = "passwords"
 
 FAILURE_LOG_EVERY = 60.0
-"""Seconds between two lines about passwords that could not be kept: guests choose how often they try."""
+"""Seconds between two log lines about passwords that could not be stored: guests decide how often they try."""
 
 
 class Passwords:
-    """Holds the passwords of all domains; what is in memory is on the disk.
+    """The passwords of all domains. A password in memory is always on the disk as well.
 
     :param state: the state directory.
-    :param run: runs a function that blocks, and gives what it gives, later.
+    :param run: runs a function that blocks in a thread, and returns a Deferred of the function's result.
     :param seconds: the monotonic clock.
-    :raises Problem: when they cannot be read.
+    :raises Problem: when the passwords cannot be read.
     """
 
     _log = Logger()
@@ -53,11 +53,11 @@ class Passwords:
         self._passwords = dict(self._read_all())
 
     def get(self, domain: UUID) -> str | None:
-        """The password of *domain*, None where none is set."""
+        """Return the password of *domain*, None where none is set."""
         return self._passwords.get(domain)
 
     def set(self, domain: UUID, text: str) -> Deferred[Outcome]:
-        """Let *text* be the password of *domain*, unless one is set; the result comes when it is on the disk."""
+        """Set the password of *domain* to *text*, unless it has one; the result comes when *text* is on the disk."""
         if domain in self._passwords:
             return succeed(Outcome.ALREADY_SET)
         if domain in self._busy:
@@ -72,9 +72,9 @@ class Passwords:
         )
 
     def clear(self, domain: UUID) -> Deferred[None]:
-        """Forget the password of *domain*: its guest may post another. The result comes when it is off the disk.
+        """Remove the password of *domain*, so that its guest may post another. The result comes when that is done.
 
-        :raises Problem: when it is being set; the result fails with one when it cannot be removed.
+        :raises Problem: when the password is being set; the result fails with one when the file cannot be removed.
         """
         if domain in self._busy:
             raise Problem("the guest is posting a password at this moment: try again")
@@ -108,20 +108,20 @@ class Passwords:
         return self._directory / str(domain)
 
     def _read_all(self) -> list[tuple[UUID, str]]:
-        found = []
+        passwords = []
         try:
             for path in sorted(self._directory.iterdir()):
                 if path.name.endswith(files.UNFINISHED):
                     path.unlink()  # left by a daemon that died while it wrote
                     continue
                 try:
-                    found.append((UUID(path.name), _read(path)))
+                    passwords.append((UUID(path.name), _read(path)))
                 except ValueError as error:
-                    # One broken file must not keep all other guests from being served. Its guest may post again.
+                    # One broken file must not stop the service of all other guests. Its guest may post again.
                     self._log.warn("{path} holds no password: {error}; it is ignored", path=path, error=error)
         except OSError as error:
             raise Problem(f"cannot read the passwords in {self._directory}: {error}") from None
-        return found
+        return passwords
 
 
 def _read(path: Path) -> str:

@@ -1,15 +1,15 @@
-"""The keys of session tokens: one secret in the state directory, and out of it a key for each guest.
+"""The keys of session tokens: one secret in the state directory, and a key for each guest derived from it.
 
-A guest's key belongs to its domain's uuid, to its tap's life, and to this boot of the host:
+A guest's key belongs to the domain's uuid, to one life of the tap, and to this boot of the host:
 
-* The tap's life is told by its ifindex. The kernel counts these up and uses none twice within a boot, and a tap keeps
-  its own while the daemon comes and goes. The tag would not do: after a clean stop tags begin at 1 again, so that a
-  guest's tokens would end with the daemon, and those of a tap that is gone might open for the next.
-* After a boot ifindexes, tags and ``CLOCK_BOOTTIME``, by which tokens end, all begin anew. With the boot's id in its
-  key, no token of an earlier boot comes to life again. The guests of that boot are gone as well, and clients get
-  themselves another token when they are told 401.
+* The ifindex identifies the life of a tap. The kernel counts ifindexes up and uses none twice within a boot, and a tap
+  keeps its own while daemons come and go. The tag would not do: after a clean stop tags begin at 1 again, so that a
+  guest's tokens would end with the daemon, and those for a tap that is gone might be valid for the next one.
+* After a boot, ifindexes, tags and ``CLOCK_BOOTTIME``, by which tokens expire, all begin anew. With the boot's id in
+  the key, no token of an earlier boot becomes valid again. The guests of that boot are gone as well, and clients ask
+  for another token when they get a 401.
 
-Workers are given the keys of the guests that they serve, and never the secret.
+A worker gets the keys of the guests that it serves, never the secret.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _TAP = struct.Struct("!I")
 
 @frozen
 class TokenKeys:
-    """Makes guests' keys.
+    """The keys of guests, derived from *secret*.
 
     :ivar secret: :data:`SECRET_BYTES` random bytes.
     :ivar boot: the id of this boot.
@@ -49,17 +49,17 @@ class TokenKeys:
     boot: UUID
 
     def of(self, ifindex: int, domain: UUID) -> bytes:
-        """The key of *domain* behind the tap *ifindex*: 32 bytes.
+        """Return the key of *domain* behind the tap *ifindex*: 32 bytes.
 
-        HMAC-SHA256 as pseudorandom function (NIST SP 800-108); all parts have fixed lengths.
+        It is derived by HMAC-SHA256 as a pseudorandom function (NIST SP 800-108); all parts have fixed lengths.
         """
         return hmac.digest(self.secret, _PURPOSE + self.boot.bytes + _TAP.pack(ifindex) + domain.bytes, "sha256")
 
 
 def load(directory: Path) -> TokenKeys:
-    """The keys by the secret in the state *directory*; it is made when there is none.
+    """Load the secret from the state *directory*, after making one where there is none.
 
-    :raises Problem: when it cannot be had, or is none.
+    :raises Problem: when the secret cannot be read or made, or the file does not hold one.
     """
     return TokenKeys(_secret(directory / FILE), UUID(BOOT_ID.read_text().strip()))
 

@@ -1,7 +1,7 @@
-"""Deadlines: which of many things have fallen due.
+"""Deadlines of many keys, and the keys that have fallen due.
 
-No I/O and no clock: each call hands in the time, in seconds of one monotonic clock. What is due costs its own number
-alone, however many others wait.
+No clock is read: each call hands in the time, in seconds of one monotonic clock. The cost of a call depends on how many
+keys are due, not on how many wait.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class Deadlines(Generic[K]):
 
     def __init__(self) -> None:
         self._due: dict[K, tuple[float, int]] = {}
-        # Holds also deadlines that were replaced or removed; the number tells them from those that count, and keeps
-        # the order of equal times.
+        # The heap also holds deadlines that were replaced or removed. The number distinguishes them from those in use,
+        # and keeps the order of equal times.
         self._heap: list[tuple[float, int, K]] = []
         self._number = 0
 
@@ -27,7 +27,7 @@ class Deadlines(Generic[K]):
         return key in self._due
 
     def set(self, key: K, due: float) -> None:
-        """Let *key* fall due at *due*, instead of whenever it would have."""
+        """Let *key* fall due at *due*, in place of its earlier deadline."""
         self._number += 1
         self._due[key] = (due, self._number)
         heappush(self._heap, (due, self._number, key))

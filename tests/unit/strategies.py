@@ -11,7 +11,7 @@ from eve_meta.values import eve_node as eve
 from eve_meta.values.domain import Disk, Domain, Ec2, File, Share, TokenPolicy
 from eve_meta.values.nic import Nic, Route, Subnet, SubnetType
 
-# str.isprintable() refuses these categories, controls and the like and separators, but for the space.
+# str.isprintable() refuses these categories (controls and the like, separators) except for the ASCII space.
 PRINTABLE = st.characters(exclude_categories=("C", "Z"), include_characters=" ")
 
 
@@ -20,8 +20,8 @@ def words(limit: int = 20) -> st.SearchStrategy[str]:
     return st.text(PRINTABLE, min_size=1, max_size=limit)
 
 
-def said(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """What *strategy* makes, or None for "not said"."""
+def optional(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Values of *strategy*, or None for "not given"."""
     return st.none() | strategy
 
 
@@ -74,8 +74,8 @@ def subnets(draw: st.DrawFn) -> Subnet:
     route = st.builds(Route, to=networks(version), via=own_addresses)
     return Subnet(
         type=kind,
-        address=draw(own_address if kind.static else said(own_address)),
-        gateway=draw(said(own_addresses)),
+        address=draw(own_address if kind.static else optional(own_address)),
+        gateway=draw(optional(own_addresses)),
         dns=tuple(draw(st.lists(st.ip_addresses(), max_size=3))),
         routes=tuple(draw(st.lists(route, max_size=3))),
         floating=tuple(draw(st.lists(st.ip_addresses(), max_size=2))),
@@ -86,44 +86,46 @@ tags = st.lists(words().filter(lambda tag: "," not in tag), max_size=2).map(tupl
 
 nics = st.builds(
     Nic,
-    tap=said(taps),
-    mac=said(macs),
-    id=said(st.uuids()),
-    network_id=said(st.uuids()),
+    tap=optional(taps),
+    mac=optional(macs),
+    id=optional(st.uuids()),
+    network_id=optional(st.uuids()),
     type=st.sampled_from(["tap", "ovs", "bridge", "hw_veb", "phy", "ethernet", "macvtap", "vlan", "bond"]) | words(),
-    link=said(words() | st.sampled_from(["interface0", "interface1", "eth0", "eth0.7"])),
-    mtu=said(st.integers(68, 65535)),
-    vlan=said(st.integers(1, 4094)),
-    trusted=said(st.booleans()),
-    bus=said(words()),
-    address=said(words()),
+    link=optional(words() | st.sampled_from(["interface0", "interface1", "eth0", "eth0.7"])),
+    mtu=optional(st.integers(68, 65535)),
+    vlan=optional(st.integers(1, 4094)),
+    trusted=optional(st.booleans()),
+    bus=optional(words()),
+    address=optional(words()),
     tags=tags,
     subnets=st.lists(subnets(), max_size=3).map(tuple),
 )
 
-disks = st.builds(Disk, bus=said(words()), address=said(words()), serial=said(words()), path=said(words()), tags=tags)
+disks = st.builds(
+    Disk, bus=optional(words()), address=optional(words()), serial=optional(words()), path=optional(words()), tags=tags
+)
 shares = st.builds(Share, share_id=st.uuids(), tag=words())
 files = st.builds(File, path=words().map("/{}".format), content=st.binary(max_size=64))
 
 ec2 = st.builds(
     Ec2,
-    instance_id=said(words().map("i-{}".format)),
-    ami_id=said(words()),
-    kernel_id=said(words()),
-    ramdisk_id=said(words()),
-    reservation_id=said(words()),
-    instance_type=said(words()),
+    instance_id=optional(words().map("i-{}".format)),
+    ami_id=optional(words()),
+    kernel_id=optional(words()),
+    ramdisk_id=optional(words()),
+    reservation_id=optional(words()),
+    instance_type=optional(words()),
     security_groups=st.lists(words(), max_size=3).map(tuple),
-    public_ipv4=said(st.ip_addresses(v=4)),
+    public_ipv4=optional(st.ip_addresses(v=4)),
     block_device_mapping=st.dictionaries(block_devices, st.text(), max_size=3),
-    region=said(words()),
+    region=optional(words()),
 )
 
 
 adapters = st.builds(
     eve.Adapter,
     taps=st.lists(taps, max_size=2).map(tuple),
-    external_ipv4=said(st.lists(st.ip_addresses(v=4), max_size=2).map(tuple)),
+    external_ipv4=optional(st.lists(st.ip_addresses(v=4), max_size=2).map(tuple)),
     may_discover=st.booleans(),
 )
 devices = st.builds(eve.Device, name=st.text(), project_name=st.text(), enterprise_id=st.text())
@@ -132,7 +134,7 @@ applications = st.builds(
     eve.Application,
     openstack=st.booleans(),
     adapters=st.lists(adapters, max_size=2).map(tuple),
-    device=said(devices),
+    device=optional(devices),
     others=st.dictionaries(st.uuids().map(str), st.lists(ports, max_size=2).map(tuple), max_size=2),
 )
 
@@ -140,22 +142,22 @@ applications = st.builds(
 @st.composite
 def domains(draw: st.DrawFn) -> Domain:
     """Any domain."""
-    uuid = draw(said(st.uuids()))
+    uuid = draw(optional(st.uuids()))
     return Domain(
         uuid=uuid,
-        name=draw(words() if uuid is None else said(words())),
-        hostname=draw(said(hostnames)),
-        project_id=draw(said(words())),
-        availability_zone=draw(said(zones)),
-        launch_index=draw(said(st.integers(0, 2**31 - 1))),
+        name=draw(words() if uuid is None else optional(words())),
+        hostname=draw(optional(hostnames)),
+        project_id=draw(optional(words())),
+        availability_zone=draw(optional(zones)),
+        launch_index=draw(optional(st.integers(0, 2**31 - 1))),
         ec2=draw(ec2),
         meta=draw(st.dictionaries(meta_keys, st.text(), max_size=3)),
         public_keys=draw(st.dictionaries(key_names, keys, max_size=12)),
-        user_data=draw(said(st.binary(max_size=64))),
+        user_data=draw(optional(st.binary(max_size=64))),
         vendor_data=draw(json_mappings),
         vendor_data2=draw(json_mappings),
         files=tuple(draw(st.lists(files, max_size=3))),
-        tokens=draw(said(st.sampled_from(TokenPolicy))),
+        tokens=draw(optional(st.sampled_from(TokenPolicy))),
         nics=tuple(draw(st.lists(nics, max_size=4, unique_by=lambda nic: nic.tap or object()))),
         disks=tuple(draw(st.lists(disks, max_size=2))),
         shares=tuple(draw(st.lists(shares, max_size=2))),

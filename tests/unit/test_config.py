@@ -1,4 +1,4 @@
-"""The configuration: what is wrong in it, each key by its name."""
+"""The configuration: its defaults, and errors that name each wrong key."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_file_at_the_default_path_is_read(tmp_path: Path, monkeypatch: pytest.
     assert load_config(None).web.workers == 3
 
 
-def test_a_named_file_must_be_there(tmp_path: Path) -> None:
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"missing\.toml: no such file$"):
         load_config(tmp_path / "missing.toml")
 
@@ -53,7 +53,7 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
         load_config(tmp_path)
 
 
-def test_what_is_written_is_had(tmp_path: Path) -> None:
+def test_keys_in_the_file_are_loaded(tmp_path: Path) -> None:
     loaded = load(
         tmp_path,
         """
@@ -148,7 +148,7 @@ NO_METRICS_THERE = (
         ('[web]\ntokens = "on"', "web.tokens: expected one of optional, required, off, got 'on'"),
     ],
 )
-def test_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+def test_a_wrong_value_is_an_error_that_names_its_key(tmp_path: Path, text: str, message: str) -> None:
     assert wrong(tmp_path, text) == [message]
 
 
@@ -158,17 +158,17 @@ def test_a_socket_path_that_the_kernel_would_cut_is_refused(tmp_path: Path) -> N
     assert "at most 107 bytes" in wrong(tmp_path, f'[admin]\nsocket = "{bad}"')[0]
 
 
-def test_all_is_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     assert len(wrong(tmp_path, '[web]\nworkers = -1\nhop_limit = 0\n[paths]\nrun = ""\nrum = ""')) == 4
 
 
-def test_broken_toml_says_its_line(tmp_path: Path) -> None:
+def test_an_error_in_toml_names_its_line(tmp_path: Path) -> None:
     (line,) = wrong(tmp_path, "[web]\nworkers = \n")
     assert line.startswith("not TOML: ")
     assert "line 2" in line
 
 
-def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_bytes(b"\xff")
     with pytest.raises(Problem, match="expected text in UTF-8"):
         load_config(tmp_path / "x.toml")
@@ -185,7 +185,7 @@ def test_the_file_that_is_installed_shows_every_key_at_its_default(tmp_path: Pat
             assert f"\n#{key} = " in shipped
 
 
-def test_a_tap_is_named_by_a_pattern_and_its_case_counts(tmp_path: Path) -> None:
+def test_patterns_of_taps_are_case_sensitive(tmp_path: Path) -> None:
     steering = load(tmp_path, '[steering]\ntaps = ["vnet*", "tap?"]').steering
     names = ("vnet", "vnet12", "tap0", "tap10", "VNET1", "xvnet1")
     assert [name for name in names if steering.matches(name)] == ["vnet", "vnet12", "tap0"]

@@ -1,4 +1,4 @@
-"""A disk that is full, a daemon that dies while it writes, and a directory that others may write to."""
+"""Files of the state directory: on a full disk, after a daemon died while it wrote, and beside other users."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eve_meta.values.problem import Problem
 
 
 def fail(number: int) -> Callable[..., Any]:
-    """A system call that fails."""
+    """Make a system call that fails with the error *number*."""
 
     def call(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -41,7 +41,7 @@ def test_a_file_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("call", ["fsync", "open"])
 @pytest.mark.parametrize("before", [None, b"before"])
-def test_a_disk_that_is_full_leaves_what_there_was(
+def test_a_full_disk_leaves_the_file_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, before: bytes | None
 ) -> None:
     path = tmp_path / "a"
@@ -56,7 +56,7 @@ def test_a_disk_that_is_full_leaves_what_there_was(
     assert path.read_bytes() == b"after"
 
 
-def test_what_a_killed_daemon_left_is_written_over(tmp_path: Path) -> None:
+def test_an_unfinished_file_of_a_killed_daemon_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / f"a{files.UNFINISHED}").write_bytes(b"half a secret, and longer than the next")
     files.write(tmp_path / "a", b"whole")
     assert (names(tmp_path), (tmp_path / "a").read_bytes()) == (["a"], b"whole")
@@ -70,7 +70,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "target").read_bytes() == b"precious"
 
 
-def test_the_name_is_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_directory_entry_is_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     fsync = os.fsync
 
@@ -84,11 +84,11 @@ def test_the_name_is_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert synced == [str(tmp_path / f"a{files.UNFINISHED}"), str(tmp_path), str(tmp_path)]
 
 
-def test_what_is_not_there_can_be_removed(tmp_path: Path) -> None:
+def test_a_missing_file_can_be_removed(tmp_path: Path) -> None:
     files.remove(tmp_path / "a")
 
 
-def test_a_directory_is_made_for_root_alone_and_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_directory_is_made_for_root_alone_and_an_existing_one_kept(tmp_path: Path) -> None:
     files.make_directory(tmp_path / "state")
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
     (tmp_path / "state").chmod(0o755)  # systemd's StateDirectory=
@@ -97,7 +97,7 @@ def test_a_directory_is_made_for_root_alone_and_taken_as_it_is(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o777, 0o1777, 0o702])
-def test_a_directory_that_others_may_write_to_is_not_believed(tmp_path: Path, mode: int) -> None:
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "state"
     path.mkdir()
     path.chmod(mode)
@@ -105,7 +105,7 @@ def test_a_directory_that_others_may_write_to_is_not_believed(tmp_path: Path, mo
         files.make_directory(path)
 
 
-def test_a_directory_that_cannot_be(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Problem, match=r"cannot make the directory .*: File exists"):
         files.make_directory(tmp_path / "file")

@@ -1,4 +1,4 @@
-"""Passwords over restarts, on a disk that is full or slow, and in files that somebody broke."""
+"""Passwords across restarts, on a full or slow disk, and in broken files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DOMAIN, OTHER = UUID(int=1), UUID(int=2)
 
 
 class Disk:
-    """Does what it is asked when the test says so; and a clock."""
+    """A disk that makes changes when the test calls :meth:`turn`, and a clock."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -34,7 +34,7 @@ class Disk:
         return self._waiting[-1][1]
 
     def turn(self) -> int:
-        """Do all that is asked; how much that was."""
+        """Make all changes that wait, and return their number."""
         (waiting, self._waiting) = (self._waiting, [])
         for change, done in waiting:
             try:
@@ -52,30 +52,30 @@ class Disk:
 
 @pytest.fixture
 def disk() -> Disk:
-    """A disk that waits for the test."""
+    """A disk whose changes wait for the test."""
     return Disk()
 
 
 def outcome(of: Deferred[Outcome]) -> Outcome | None:
-    """What is known by now."""
-    found: list[Outcome] = []
+    """Return the outcome, None where it is not known yet."""
+    outcomes: list[Outcome] = []
 
     def note(result: Outcome) -> Outcome:
-        found.append(result)
+        outcomes.append(result)
         return result
 
     of.addCallback(note)
-    return found[0] if found else None
+    return outcomes[0] if outcomes else None
 
 
-def kept(disk: Disk, passwords: Passwords, domain: UUID, text: str) -> Outcome | None:
-    """What becomes of a password."""
+def set_password(disk: Disk, passwords: Passwords, domain: UUID, text: str) -> Outcome | None:
+    """Set a password and return the outcome."""
     result = passwords.set(domain, text)
     disk.turn()
     return outcome(result)
 
 
-def test_a_password_is_said_to_be_kept_when_it_is_on_the_disk(disk: Disk, tmp_path: Path) -> None:
+def test_a_password_is_stored_when_it_is_on_the_disk(disk: Disk, tmp_path: Path) -> None:
     passwords = disk.passwords(tmp_path)
     result = passwords.set(DOMAIN, "pässword\n")
     assert (outcome(result), passwords.get(DOMAIN)) == (None, None)
@@ -88,10 +88,10 @@ def test_a_password_is_said_to_be_kept_when_it_is_on_the_disk(disk: Disk, tmp_pa
 
 
 def test_a_password_survives_the_daemon(disk: Disk, tmp_path: Path) -> None:
-    kept(disk, disk.passwords(tmp_path), DOMAIN, "x" * MAX_PASSWORD)
+    set_password(disk, disk.passwords(tmp_path), DOMAIN, "x" * MAX_PASSWORD)
     again = disk.passwords(tmp_path)
     assert again.get(DOMAIN) == "x" * MAX_PASSWORD
-    assert kept(disk, again, DOMAIN, "other") is Outcome.ALREADY_SET
+    assert set_password(disk, again, DOMAIN, "other") is Outcome.ALREADY_SET
 
 
 def test_a_password_is_set_once(disk: Disk, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_password_is_set_once(disk: Disk, tmp_path: Path) -> None:
     assert outcome(passwords.set(DOMAIN, "second")) is Outcome.FAILED  # nobody knows yet whether the first one will be
     assert disk.turn() == 1
     assert outcome(first) is Outcome.STORED
-    assert kept(disk, passwords, DOMAIN, "third") is Outcome.ALREADY_SET
+    assert set_password(disk, passwords, DOMAIN, "third") is Outcome.ALREADY_SET
     assert passwords.get(DOMAIN) == "first"
 
 
@@ -108,12 +108,12 @@ def test_a_cleared_password_can_be_set_again(disk: Disk, tmp_path: Path) -> None
     passwords = disk.passwords(tmp_path)
     passwords.clear(DOMAIN)
     disk.turn()
-    kept(disk, passwords, DOMAIN, "first")
+    set_password(disk, passwords, DOMAIN, "first")
     passwords.clear(DOMAIN)
     disk.turn()
     assert passwords.get(DOMAIN) is None
     assert disk.passwords(tmp_path).get(DOMAIN) is None
-    assert kept(disk, passwords, DOMAIN, "second") is Outcome.STORED
+    assert set_password(disk, passwords, DOMAIN, "second") is Outcome.STORED
 
 
 def test_a_password_cannot_be_cleared_while_it_is_being_set(disk: Disk, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_password_cannot_be_cleared_while_it_is_being_set(disk: Disk, tmp_path
         passwords.clear(DOMAIN)
 
 
-def test_a_disk_that_is_full_is_one_line_a_minute_and_no_password(
+def test_a_full_disk_costs_one_log_line_a_minute_and_stores_nothing(
     disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passwords = disk.passwords(tmp_path)
@@ -134,19 +134,19 @@ def test_a_disk_that_is_full_is_one_line_a_minute_and_no_password(
     with monkeypatch.context() as patch, capturedLogs() as logged:
         patch.setattr(files, "write", full)
         for _ in range(100):
-            assert kept(disk, passwords, DOMAIN, "secret") is Outcome.FAILED
+            assert set_password(disk, passwords, DOMAIN, "secret") is Outcome.FAILED
         assert [event["error"] for event in logged] == ["No space left on device"]
         assert "secret" not in str(logged)
         disk.clock.advance(FAILURE_LOG_EVERY)
-        kept(disk, passwords, DOMAIN, "secret")
+        set_password(disk, passwords, DOMAIN, "secret")
         assert len(logged) == 2
     assert passwords.get(DOMAIN) is None
-    assert kept(disk, passwords, DOMAIN, "secret") is Outcome.STORED
+    assert set_password(disk, passwords, DOMAIN, "secret") is Outcome.STORED
 
 
 def test_a_password_that_cannot_be_removed_stays(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passwords = disk.passwords(tmp_path)
-    kept(disk, passwords, DOMAIN, "first")
+    set_password(disk, passwords, DOMAIN, "first")
 
     def read_only(_path: Path) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -159,8 +159,8 @@ def test_a_password_that_cannot_be_removed_stays(disk: Disk, tmp_path: Path, mon
     assert passwords.get(DOMAIN) == "first"
 
 
-def test_broken_files_are_reported_and_keep_nobody_else_from_theirs(disk: Disk, tmp_path: Path) -> None:
-    kept(disk, disk.passwords(tmp_path), DOMAIN, "good")
+def test_broken_files_are_logged_and_do_no_harm_to_other_passwords(disk: Disk, tmp_path: Path) -> None:
+    set_password(disk, disk.passwords(tmp_path), DOMAIN, "good")
     directory = tmp_path / DIRECTORY
     (directory / str(OTHER)).write_bytes(b"\xff")
     (directory / str(UUID(int=3))).write_bytes(b"x" * (MAX_PASSWORD + 1))
@@ -172,10 +172,10 @@ def test_broken_files_are_reported_and_keep_nobody_else_from_theirs(disk: Disk, 
     assert len(logged) == 4
     assert [passwords.get(UUID(int=number)) for number in range(1, 6)] == ["good", None, None, None, None]
     assert not (directory / f"{UUID(int=5)}{files.UNFINISHED}").exists()
-    assert kept(disk, passwords, OTHER, "anew") is Outcome.STORED
+    assert set_password(disk, passwords, OTHER, "anew") is Outcome.STORED
 
 
-def test_a_directory_that_is_none(disk: Disk, tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_directory_is_a_problem(disk: Disk, tmp_path: Path) -> None:
     (tmp_path / DIRECTORY).touch()
     with pytest.raises(Problem, match="cannot make the directory"):
         disk.passwords(tmp_path)

@@ -1,4 +1,4 @@
-"""The secret that outlives the daemon, and the keys that do not outlive their tap or their boot."""
+"""The secret outlives the daemon; a key does not outlive its tap or its boot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_secret_is_made_once_and_kept(tmp_path: Path) -> None:
     assert load(tmp_path).secret != first.secret
 
 
-def test_the_secret_is_in_no_log() -> None:
+def test_the_secret_is_not_in_the_repr() -> None:
     assert "secret" not in repr(KEYS)
 
 
@@ -36,7 +36,7 @@ def test_the_secret_is_in_no_log() -> None:
     ("content", "got"),
     [(b"", "0"), (b"x" * 31, "31"), (b"x" * 33, "more"), (b"x" * 100_000, "more")],
 )
-def test_a_broken_secret_is_one_line_that_says_what_to_do(tmp_path: Path, content: bytes, got: str) -> None:
+def test_a_broken_secret_is_a_problem_with_its_remedy(tmp_path: Path, content: bytes, got: str) -> None:
     path = tmp_path / FILE
     path.touch(0o600)
     path.write_bytes(content)
@@ -50,14 +50,14 @@ def test_a_broken_secret_is_one_line_that_says_what_to_do(tmp_path: Path, conten
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
-def test_a_secret_that_others_could_read_is_none(tmp_path: Path, mode: int) -> None:
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     load(tmp_path)
     (tmp_path / FILE).chmod(mode)
     with pytest.raises(Problem, match=f"mode 0{mode:o}: remove it"):
         load(tmp_path)
 
 
-def test_a_secret_that_cannot_be_read_or_made(tmp_path: Path) -> None:
+def test_a_secret_that_cannot_be_read_or_made_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"cannot write .*token\.key: No such file or directory"):
         load(tmp_path / "missing")
     (tmp_path / FILE).mkdir()

@@ -15,7 +15,7 @@ from eve_meta.values.domain import Domain
 from eve_meta.values.eve_node import Application
 from eve_meta.values.nic import SubnetType
 from eve_meta.values.plain import decode_base64, faults, make_converter
-from tests.unit.strategies import applications, domains, said
+from tests.unit.strategies import applications, domains, optional
 
 PREFIX = "expected an address with its prefix length such as 10.1.2.10/24"
 CONVERTER = make_converter()
@@ -28,7 +28,7 @@ def wrong(plain: Any, kind: Any = Domain) -> list[str]:
     return [f"{fault.field}: {fault.message}" for fault in faults(caught.value)]
 
 
-@given(domain=domains(), eve=said(applications))
+@given(domain=domains(), eve=optional(applications))
 def test_every_domain_survives_json(domain: Domain, eve: Application | None) -> None:
     domain = attrs.evolve(domain, eve=eve)
     text = json.dumps(CONVERTER.unstructure(domain))
