@@ -22,9 +22,9 @@ from eve_meta.explain.facts import (
     AskedFacts,
     FilterFacts,
     LinkFacts,
+    PathFacts,
     SeenFacts,
     TapFacts,
-    WayFacts,
 )
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.runtime.clock import Clock
@@ -76,7 +76,7 @@ class Explanation:
             # Looked up only now: taps may have gone while the thread asked the kernel.
             states = {state.tap.name: state for state in self._supervisor.taps}
             taps = tuple(self._with_traffic(tap, states.get(tap.name), inspection) for tap in host.taps)
-            whole = evolve(host, taps=taps, way=self._way(inspection, problem))
+            whole = evolve(host, taps=taps, path=self._path(inspection, problem))
             plain: dict[str, Any] = CONVERTER.unstructure(whole)
             return plain
 
@@ -129,9 +129,9 @@ class Explanation:
             tokens=None if state.domain is None else state.domain.token_policy(self._config.web.tokens),
         )
 
-    def _way(self, inspection: Inspection | None, problem: str) -> WayFacts:
+    def _path(self, inspection: Inspection | None, problem: str) -> PathFacts:
         workers = self._supervisor.workers
-        return WayFacts(
+        return PathFacts(
             namespace=self._steering.namespace.name,
             programs=inspection.programs if inspection is not None else (),
             links=inspection.namespace if inspection is not None else (),

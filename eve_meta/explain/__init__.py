@@ -1,6 +1,6 @@
-"""Why a guest does, or doesn't, get its metadata: facts in, steps out.
+"""Why a guest does, or doesn't, get its metadata: facts in, steps out. The functions are pure.
 
-``facts.py`` says what must be known; ``host.py``, ``asking.py`` and ``guest.py`` make steps of it along the way of a
-request; ``report.py`` puts them together. Nothing here asks anyone: the daemon gathers its facts in
-``admin/explain.py``, and the command the rest in ``cli/explain.py``.
+``facts.py`` defines what must be known. ``host_path.py``, ``traffic.py`` and ``guest_machine.py`` judge it step by
+step, along the path of a request; ``ds_identify.py`` predicts the guest's datasource; ``report.py`` joins the steps.
+The facts are gathered elsewhere: by the daemon in ``admin/explain.py`` and by the command in ``cli/gather.py``.
 """

@@ -1,12 +1,12 @@
-"""Which datasource a guest's cloud-init will choose: the rules of its ``ds-identify``.
+"""The datasource that a guest's cloud-init will choose, by the rules of its ``ds-identify``.
 
-Before cloud-init, systemd runs ``ds-identify`` (``tools/ds-identify`` of cloud-init 22.4). It looks at SMBIOS,
-the labels of file systems and the kernel command line, and leaves those datasources that it *found*, in the order of
-the image's ``datasource_list``; cloud-init takes the first of them that has data. Where nothing is found, it disables
-cloud-init on x86 (``notfound=disabled``), and elsewhere, where SMBIOS cannot be relied upon, lets it try them all.
+Before cloud-init, systemd runs ``ds-identify`` (``tools/ds-identify`` of cloud-init 22.4). It examines SMBIOS, the
+labels of file systems and the kernel command line, and keeps the datasources that it *found*, in the order of the
+image's ``datasource_list``; cloud-init takes the first of them that has data. Where ``ds-identify`` finds none, it
+disables cloud-init on x86 (``notfound=disabled``); elsewhere, where SMBIOS is not reliable, it lets cloud-init try all.
 
-What only the guest's own files can say is not here: seeds in its root file system, the image's ``datasource_list``,
-containers. Nor are other hypervisors than QEMU (VMware, Hyper-V).
+Left out is what only the guest's own files tell: seeds in its root file system, the image's ``datasource_list``,
+containers. So are hypervisors other than QEMU (VMware, Hyper-V).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _OVF_LABELS = ("OVF-TRANSPORT", "ovf-transport", "OVFENV", "ovfenv", "OVF ENV", 
 
 @frozen(kw_only=True)
 class Dmi:
-    """What the guest reads below ``/sys/class/dmi/id``; "" where its SMBIOS says nothing."""
+    """What the guest reads below ``/sys/class/dmi/id``; "" where its SMBIOS has nothing."""
 
     product_name: str = ""
     product_serial: str = ""
@@ -52,12 +52,12 @@ class Dmi:
 
 @frozen(kw_only=True)
 class Machine:
-    """What ``ds-identify`` can see of a QEMU guest from outside.
+    """What ``ds-identify`` examines, as far as it can be seen from outside a QEMU guest.
 
-    :ivar machine: its architecture as ``uname -m`` says it.
-    :ivar labels: of all file systems on its disks, as ``blkid`` says them.
+    :ivar machine: the architecture, as ``uname -m`` prints it.
+    :ivar labels: the labels of all file systems on the guest's disks, as ``blkid`` prints them.
     :ivar cd_labels: those of ISO 9660 file systems on CD drives.
-    :ivar command_line: the kernel's, as far as the hypervisor gives it; "" where the guest's boot loader does.
+    :ivar command_line: the kernel's, where the hypervisor sets it; "" where the guest's boot loader does.
     """
 
     machine: str = "x86_64"
@@ -72,8 +72,8 @@ class Prediction:
     """What cloud-init will do.
 
     :ivar predicted: the datasource that it tries first, :data:`NONE` where it is disabled.
-    :ivar found: all that it is left with, in the order in which it tries them.
-    :ivar why: the fact that decided, in words.
+    :ivar found: all datasources that ``ds-identify`` keeps, in the order in which cloud-init tries them.
+    :ivar why: the fact that decides, as text for people.
     """
 
     predicted: str
@@ -82,7 +82,7 @@ class Prediction:
 
 
 def identify(guest: Machine, order: tuple[str, ...] = IMAGE_ORDER) -> Prediction:
-    """What ``ds-identify`` says of *guest*.
+    """Predict what ``ds-identify`` finds in *guest*.
 
     :param order: the image's ``datasource_list``.
     """
@@ -94,20 +94,22 @@ def identify(guest: Machine, order: tuple[str, ...] = IMAGE_ORDER) -> Prediction
         first = next(iter(found))
         return Prediction(predicted=first, found=tuple(found), why=found[first])
     if not is_x86(guest.machine):
-        why = f"on {guest.machine} cloud-init tries all datasources, and OpenStack's is the first of them that is there"
+        why = f"on {guest.machine} cloud-init tries all datasources, and OpenStack is the first of them that has data"
         return Prediction(predicted="OpenStack", found=(), why=why)
-    return Prediction(predicted=NONE, found=(), why="neither SMBIOS nor a disk says which: cloud-init is disabled")
+    return Prediction(
+        predicted=NONE, found=(), why="neither SMBIOS nor a disk names a datasource: cloud-init is disabled"
+    )
 
 
 def is_x86(machine: str) -> bool:
-    """Whether SMBIOS is relied upon on *machine*."""
+    """Return whether *machine* is x86, where ``ds-identify`` relies on SMBIOS."""
     return fnmatchcase(machine, "i?86") or machine == "x86_64"
 
 
 def nocloud_seed(serial: str) -> str | None:
-    """The address from which NoCloud is told to read by a serial such as ``ds=nocloud;s=http://…``; None: none.
+    """Return the address from which a serial such as ``ds=nocloud;s=http://…`` makes NoCloud read, or None.
 
-    As ``DataSourceNoCloud.parse_cmdline_data()`` reads it.
+    Read as ``DataSourceNoCloud.parse_cmdline_data()`` reads it.
     """
     for word in serial.split():
         if word.startswith("ds=nocloud"):
@@ -128,7 +130,7 @@ def _named(command_line: str) -> str:
 
 
 def _read(value: str) -> str:
-    # The shell's "read" without -r: white space at the ends goes, and a backslash but for what it escapes.
+    # As the shell's "read" without -r: it strips white space at both ends, and each backslash that escapes a character.
     return re.sub(r"\\(.)", r"\1", value.strip(" \t\n"))
 
 
@@ -162,8 +164,8 @@ def _vendor(*vendors: str) -> Callable[[Machine], str]:
 
 
 def _nocloud(guest: Machine) -> str:
-    for said, name in ((guest.command_line, "kernel command line"), (_read(guest.dmi.product_serial), "DMI serial")):
-        if re.search(r"(?:^| )ds=nocloud", said):
+    for text, name in ((guest.command_line, "kernel command line"), (_read(guest.dmi.product_serial), "DMI serial")):
+        if re.search(r"(?:^| )ds=nocloud", text):
             return f"the {name} says ds=nocloud"
     return _has_label(guest, "cidata", "CIDATA")
 
@@ -173,7 +175,7 @@ def _config_drive(guest: Machine) -> str:
 
 
 def _openstack(guest: Machine) -> str:
-    # A config drive would be another way to the same data.
+    # A config drive would be another source of the same data.
     return "" if _config_drive(guest) else _product(guest) or _asset_tag(guest)
 
 
@@ -189,7 +191,7 @@ def _ec2(guest: Machine) -> str:
     if (_read(dmi.product_name), _read(dmi.sys_vendor)) == ("3DS Outscale VM", "3DS Outscale"):
         return _word("DMI product name", "3DS Outscale VM")
     if uuid.lower().startswith("ec2") and uuid.lower() == serial.lower():
-        return f"DMI uuid and serial are both {uuid!r}, as AWS has them"
+        return f"DMI uuid and serial are both {uuid!r}, as on AWS"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What is known of a guest and its way to its metadata, as plain values that travel as JSON.
+"""The facts about a guest and its path to its metadata, as values that travel as JSON.
 
 All times are seconds since the epoch.
 """
@@ -17,9 +17,9 @@ from eve_meta.values.domain import TokenPolicy
 class DomainFacts:
     """A domain.
 
-    :ivar origins: the places that know it, the most important first: a file's path, a hypervisor's word.
-    :ivar taps: those that a file names.
-    :ivar line: where in the first place the tap stands, or None.
+    :ivar origins: the places that describe it, the most important first: the path of a file, "libvirt XML of web1".
+    :ivar taps: the taps that people wrote into its files or metadata.
+    :ivar line: the line of the first origin on which its NICs begin, None where that is no file or has none.
     """
 
     name: str
@@ -31,9 +31,12 @@ class DomainFacts:
 
 @frozen(kw_only=True)
 class ProcessFacts:
-    """The QEMU process behind a tap.
+    """The QEMU process that holds a tap.
 
-    :ivar trusted: whether what it says of itself may give its tap a domain.
+    :ivar uuid: its ``-uuid``.
+    :ivar name: its ``-name``.
+    :ivar uid: the user who started it.
+    :ivar trusted: whether its uuid and name may give its tap a domain.
     """
 
     pid: int
@@ -47,7 +50,7 @@ class ProcessFacts:
 class LinkFacts:
     """A network device of the host.
 
-    :ivar bridge: the one that it is on, "" for none, None where nobody could look.
+    :ivar bridge: the bridge that it is a port of, "" for none, None where that could not be found out.
     """
 
     ifindex: int
@@ -58,7 +61,7 @@ class LinkFacts:
 
 @frozen(kw_only=True)
 class FilterFacts:
-    """A tc filter on a tap's ingress; the lowest *priority* sees a frame first."""
+    """A tc filter on a tap's ingress; the filter of the lowest *priority* sees a frame first."""
 
     priority: int
     kind: str
@@ -68,7 +71,7 @@ class FilterFacts:
 
 @frozen(kw_only=True)
 class SeenFacts:
-    """How often a guest was seen doing something, and when at first and at last."""
+    """How many frames of one kind a guest sent, and when it sent the first and the last of them."""
 
     count: int
     first: float
@@ -77,7 +80,10 @@ class SeenFacts:
 
 @frozen(kw_only=True)
 class AskedFacts:
-    """How often a guest asked for *what* with the result *status*."""
+    """How often a guest asked for *what* and was answered *status*, and when for the first and the last time.
+
+    :ivar what: a value of :class:`eve_meta.values.request_kind.RequestKind`.
+    """
 
     what: str
     status: int
@@ -90,15 +96,20 @@ class AskedFacts:
 class TapFacts:
     """A tap.
 
-    :ivar matched: whether ``[steering] taps`` names it.
+    :ivar matched: whether ``[steering] taps`` matches its name.
     :ivar tag: None where it is not steered.
-    :ivar link: None where there is none of this name.
-    :ivar filters: None where nobody could look; by whoever sees a frame first.
-    :ivar seen: of "arp", "nd", "connection", "dhcp" and "dhcp6", what its guest did since the tap has its tag.
+    :ivar link: None where there is no link of this name.
+    :ivar domain: the domain that is served behind it, None for none.
+    :ivar filters: in the order in which they see a frame; None where they could not be read.
+    :ivar seen: the frames that its guest sent since the tap has its tag, by kind: "arp", "nd", "connection", "dhcp" and
+        "dhcp6" (:class:`eve_meta.steering.bpf.maps.Sightings`).
+    :ivar frames_in: frames that came for the service.
+    :ivar frames_out: frames that went back.
     :ivar drops: frames of its guest that were dropped, by reason.
-    :ivar notes: of requests beside their status: no_token, invalid_token, wrong_host.
+    :ivar asked: the requests of its guest, in the order of their first times.
+    :ivar notes: what was counted of requests beside their status: no_token, invalid_token, wrong_host.
     :ivar tokens: whether its requests need a session token; None without a domain.
-    :ivar problems: what keeps it from being served, in words.
+    :ivar problems: what keeps it from being served, as text for people.
     """
 
     name: str
@@ -119,10 +130,16 @@ class TapFacts:
 
 
 @frozen(kw_only=True)
-class WayFacts:
-    """What all taps share: what is missing of it, in words; and the workers' processes, None for one that is not there.
+class PathFacts:
+    """The part of the path that all taps share.
 
-    :ivar problem: why it could not be looked at; "" where it was.
+    :ivar programs: BPF programs that are not pinned or not attached, as text for people; so are the next three.
+    :ivar links: links and sysctls that are missing, of the private network namespace and to it.
+    :ivar rules: iptables rules that are missing.
+    :ivar routes: routes and rules of policy routing that are missing.
+    :ivar workers: the process of each worker, None for a worker that does not run.
+    :ivar restarts: how often workers were started again.
+    :ivar problem: why the path could not be inspected; "" where it was.
     """
 
     namespace: str
@@ -137,19 +154,20 @@ class WayFacts:
 
 @frozen(kw_only=True)
 class HostFacts:
-    """What the host knows of a name, a uuid or a tap.
+    """What the host knows of a NAME (:mod:`eve_meta.admin.resolve`).
 
-    :ivar way: None where no daemon runs.
-    :ivar domain: the domain that is meant, None where there is none.
-    :ivar taps: its taps, or the one that is meant.
-    :ivar near: names of domains that may be meant where there is none.
-    :ivar broken: problems of files that may be the one that is meant.
+    :ivar now: when the facts were gathered.
+    :ivar path: None where no daemon runs.
+    :ivar domain: the domain that is meant, None where it is unknown.
+    :ivar taps: the taps of the domain, or the tap that is meant.
+    :ivar near: names that may be meant, where the NAME means nothing.
+    :ivar broken: problems of files that are called as the NAME is.
     :ivar patterns: ``[steering] taps``.
     """
 
     asked_for: str
     now: float
-    way: WayFacts | None = None
+    path: PathFacts | None = None
     domain: DomainFacts | None = None
     taps: tuple[TapFacts, ...] = ()
     near: tuple[str, ...] = ()
@@ -159,7 +177,13 @@ class HostFacts:
 
 @frozen(kw_only=True)
 class DiskFacts:
-    """A disk of the guest, the labels of its file systems, and why those are not known, if so."""
+    """A disk of the guest (:class:`eve_meta.machine.disks.Disk`).
+
+    :ivar shown: its path, or what else describes it.
+    :ivar labels: the labels of its file systems.
+    :ivar cd_labels: those of ISO 9660 file systems in a CD drive.
+    :ivar unread: why its labels are unknown, or not all known; "" where they are.
+    """
 
     shown: str
     labels: tuple[str, ...] = ()
@@ -169,10 +193,12 @@ class DiskFacts:
 
 @frozen(kw_only=True)
 class MachineFacts:
-    """What the guest sees of its machine.
+    """The virtual hardware of the guest.
 
-    :ivar said_by: who says so: "QEMU process 4711", "libvirt XML of web1".
-    :ivar running: whether it is said of the guest as it runs.
+    :ivar said_by: the source of these facts: "QEMU process 4711", "libvirt XML of web1".
+    :ivar machine: the architecture, as ``uname -m`` prints it.
+    :ivar command_line: the kernel's, "" where the guest's boot loader sets it.
+    :ivar running: whether the guest runs with this hardware, rather than will when it starts.
     """
 
     said_by: str
@@ -185,11 +211,11 @@ class MachineFacts:
 
 @frozen(kw_only=True)
 class Facts:
-    """All of it.
+    """All facts of one report.
 
-    :ivar machine: None where nobody says.
-    :ivar libvirt: whether the guest is libvirt's, so that ``virsh`` can mend it.
-    :ivar config: the configuration file, to be named in a command.
+    :ivar machine: None where it is unknown.
+    :ivar libvirt: whether libvirt runs the guest, so that a repair can be a ``virsh`` command.
+    :ivar config: the configuration file, for commands that name it.
     :ivar service: whether systemd runs the daemon.
     """
 

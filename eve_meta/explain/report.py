@@ -1,4 +1,4 @@
-"""All steps of the way, in order, as text and as JSON."""
+"""The report: all steps of the path in order, and the report as JSON."""
 
 from __future__ import annotations
 
@@ -7,44 +7,46 @@ from typing import Any
 
 from attrs import asdict
 
-from eve_meta.explain import asking, guest, host
+from eve_meta.explain import guest_machine, host_path, traffic
 from eve_meta.explain.facts import Facts
 from eve_meta.explain.steps import State, Step
 
 
 def steps(facts: Facts) -> list[Step]:
-    """The way from the guest to its metadata, step by step."""
+    """Judge the path from the guest to its metadata, step by step."""
     return list(_steps(facts))
 
 
 def _steps(facts: Facts) -> Iterator[Step]:
     taps = facts.host.taps
-    yield host.daemon(facts)
-    yield host.domain(facts)
+    yield host_path.daemon(facts)
+    yield host_path.domain(facts)
     if not taps and facts.host.domain is None:
-        return  # what was asked for is nothing
-    yield from host.no_tap(facts)
+        return  # the NAME means nothing
+    yield from host_path.no_tap(facts)
     for tap in taps:
-        yield host.tap(facts, tap)
-        yield from host.process(facts, tap)
-        yield from host.filters(facts, tap)
-    if facts.host.way is not None:
-        yield from host.way(facts, facts.host.way)
+        yield host_path.tap(facts, tap)
+        yield from host_path.process(facts, tap)
+        yield from host_path.filters(facts, tap)
+    if facts.host.path is not None:
+        yield from host_path.path(facts, facts.host.path)
         for tap in taps:
             if tap.tag is not None:
-                yield asking.packets(facts, tap)
-                yield asking.requests(facts, tap)
-                if (step := asking.tokens(facts, tap)) is not None:
+                yield traffic.packets(facts, tap)
+                yield traffic.requests(facts, tap)
+                if (step := traffic.tokens(facts, tap)) is not None:
                     yield step
-    yield from guest.machine(facts)
+    yield from guest_machine.machine(facts)
 
 
 def plain(facts: Facts) -> dict[str, Any]:
-    """The report as JSON can hold it; ``docs/explain.rst`` says what of it stays as it is."""
-    known, found = facts.host.domain, guest.prediction(facts)
+    """Return the report as JSON can hold it; ``docs/explain.rst`` says which fields are stable."""
+    domain, predicted = facts.host.domain, guest_machine.prediction(facts)
     return {
         "asked_for": facts.host.asked_for,
-        "domain": None if known is None else {"name": known.name, "uuid": known.uuid, "origins": list(known.origins)},
+        "domain": None
+        if domain is None
+        else {"name": domain.name, "uuid": domain.uuid, "origins": list(domain.origins)},
         "taps": [tap.name for tap in facts.host.taps],
         "steps": [
             {
@@ -59,13 +61,13 @@ def plain(facts: Facts) -> dict[str, Any]:
         ],
         "requests": {tap.name: [asdict(kind) for kind in tap.asked] for tap in facts.host.taps},
         "datasource": {
-            "predicted": None if found is None else found.predicted,
-            "found": [] if found is None else list(found.found),
-            "why": "" if found is None else found.why,
+            "predicted": None if predicted is None else predicted.predicted,
+            "found": [] if predicted is None else list(predicted.found),
+            "why": "" if predicted is None else predicted.why,
         },
     }
 
 
 def any_wrong(facts: Facts) -> bool:
-    """Whether a step is wrong."""
+    """Return whether a step is wrong."""
     return any(step.verdict.state is State.WRONG for step in steps(facts))

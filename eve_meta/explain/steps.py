@@ -1,4 +1,4 @@
-"""What a step is, and every verdict that one can come to; ``docs/explain.rst`` says what each means."""
+"""A step of the path, and every verdict on one; ``docs/explain.rst`` explains each verdict."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eve_meta.explain.facts import Facts
 
 
 class State(str, enum.Enum):
-    """How a step stands."""
+    """Whether a step is right."""
 
     OK = "ok"
     WRONG = "wrong"
@@ -20,7 +20,7 @@ class State(str, enum.Enum):
 
 
 class Verdict(enum.Enum):
-    """What a step came to: the step, the verdict's name, and the state that it is."""
+    """A verdict on a step: the name of the step, the name of the verdict, and the state that the step then has."""
 
     DAEMON_RUNNING = ("daemon", "running", State.OK)
     DAEMON_NOT_RUNNING = ("daemon", "not-running", State.WRONG)
@@ -102,26 +102,27 @@ class Verdict(enum.Enum):
 
     @property
     def step(self) -> str:
-        """The step that it is about."""
+        """The step that the verdict is about."""
         return self.value[0]
 
     @property
     def state(self) -> State:
-        """How the step stands with it."""
+        """The state of a step with this verdict."""
         return self.value[2]
 
     @property
     def label(self) -> str:
-        """Its name for people and programs: ``tap-no-carrier``."""
+        """The verdict's name for people and programs: ``tap-no-carrier``."""
         return f"{self.value[0]}-{self.value[1]}"
 
 
 @frozen(kw_only=True)
 class Step:
-    """A step of the way.
+    """A step of the path.
 
-    :ivar tap: the tap that it is about; None for a step that all taps share.
-    :ivar mend: the command that mends it, or what to do where no command does; None unless it is wrong.
+    :ivar text: what was found, in one line for people.
+    :ivar mend: the command that fixes it, or what to do where no command does; None unless the step is wrong.
+    :ivar tap: the tap that the step is about; None for a step that all taps share.
     """
 
     verdict: Verdict
@@ -131,32 +132,32 @@ class Step:
 
 
 def command(*words: str) -> str:
-    """*words* as a shell takes them."""
+    """Return *words* as one command, quoted for a shell."""
     return shlex.join(words)
 
 
 def edit(path: str) -> str:
-    """The command that opens a file, by the name that Debian and Ubuntu have for whatever editor there is."""
+    """Return the command that opens a file; ``editor`` is what Debian and Ubuntu call whichever is installed."""
     return command("editor", path)
 
 
 def restart(facts: Facts) -> str:
-    """The command that starts the daemon, anew where it runs: it puts all in its place again."""
+    """Return the command that starts the daemon, or restarts it where it runs: starting restores the whole path."""
     if facts.service:
         return "systemctl restart eve-meta"
     serve = ("eve-meta", "serve", "--config", facts.config)
-    return command(*serve) if facts.host.way is None else f"end the daemon, then: {command(*serve)}"
+    return command(*serve) if facts.host.path is None else f"end the daemon, then: {command(*serve)}"
 
 
 def listed(words: Iterable[str], most: int = 4) -> str:
-    """*words*, the first *most* of them."""
+    """Return the first *most* of *words* as a list for people, with the number of the rest."""
     all_words = list(words)
     more = len(all_words) - most
     return ", ".join(all_words[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def ago(then: float, now: float) -> str:
-    """How long *then* is before *now*, both in seconds."""
+    """Return how long *then* is before *now*, both in seconds, as text for people."""
     seconds = max(0, round(now - then))
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:

@@ -222,7 +222,7 @@ def test_an_explanation_has_what_files_say_and_what_the_kernel_would_not(
     facts = result(answering[questions.EXPLAIN](name="db1"))
     assert facts["domain"]["origins"] == ["/d/db1.yaml"]
     assert [(tap["name"], tap["link"], tap["tag"]) for tap in facts["taps"]] == [("vnet8", None, None)]
-    assert facts["way"]["problem"] == "nsenter is not installed"
+    assert facts["path"]["problem"] == "nsenter is not installed"
     facts = result(answering[questions.EXPLAIN](name="mail"))
     assert facts["broken"] == ["/d/mail.yaml:1: broken"]
     facts = result(answering[questions.EXPLAIN](name="vnet1"))

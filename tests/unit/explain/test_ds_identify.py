@@ -1,4 +1,4 @@
-"""What cloud-init will choose: compared with its own ds-identify, which decides it."""
+"""The predicted datasource, compared with that of cloud-init's own ds-identify, which decides."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from eve_meta.explain.ds_identify import BUILTIN_ORDER, IMAGE_ORDER, NONE, Dmi, 
 DS_IDENTIFY = Path(sys.prefix) / "bin/ds-identify"
 """cloud-init's own; scripts/bootstrap puts it there."""
 
-# What the script asks the machine is answered by functions, which come before programs. It is for a QEMU guest, and
-# would ask this machine what it is itself.
+# Functions, which a shell finds before programs, answer what the script asks the machine: it must describe a QEMU guest
+# and would otherwise describe this machine.
 SCRIPT = """
 uname() { echo "Linux guest 6.1.0 #1 SMP $MACHINE GNU/Linux"; }
 blkid() { cat "$PATH_ROOT/blkid"; }
@@ -32,7 +32,7 @@ main
 """
 
 
-def said_by_cloud_init(guest: Machine, order: tuple[str, ...] | None) -> tuple[str, ...] | None:
+def found_by_cloud_init(guest: Machine, order: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """The datasources that cloud-init's own ds-identify leaves; None where it disables cloud-init."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -68,7 +68,7 @@ def said_by_cloud_init(guest: Machine, order: tuple[str, ...] | None) -> tuple[s
         return () if done.returncode == 0 else None
 
 
-def said_by_us(guest: Machine, order: tuple[str, ...]) -> tuple[str, ...] | None:
+def found_by_us(guest: Machine, order: tuple[str, ...]) -> tuple[str, ...] | None:
     prediction = identify(guest, order)
     return None if prediction.predicted == NONE else prediction.found
 
@@ -136,13 +136,13 @@ guests = st.builds(
 @example(Machine(labels=("config-2", "cidata")), None)
 @example(Machine(machine="aarch64"), IMAGE_ORDER)
 @example(Machine(), None)
-def test_it_is_what_ds_identify_says(guest: Machine, order: tuple[str, ...] | None) -> None:
-    assert said_by_us(guest, order or BUILTIN_ORDER) == said_by_cloud_init(guest, order)
+def test_the_datasources_are_those_that_ds_identify_finds(guest: Machine, order: tuple[str, ...] | None) -> None:
+    assert found_by_us(guest, order or BUILTIN_ORDER) == found_by_cloud_init(guest, order)
 
 
 @given(dmis)
 @settings(max_examples=25)
-def test_what_is_predicted_comes_first(dmi: Dmi) -> None:
+def test_the_predicted_datasource_is_the_first_found(dmi: Dmi) -> None:
     prediction = identify(Machine(dmi=dmi))
     assert prediction.predicted == (prediction.found[0] if prediction.found else NONE)
     assert prediction.why
@@ -158,5 +158,5 @@ def test_what_is_predicted_comes_first(dmi: Dmi) -> None:
         ("1234", None),
     ],
 )
-def test_where_nocloud_reads(serial: str, seed: str | None) -> None:
+def test_the_address_from_which_nocloud_reads(serial: str, seed: str | None) -> None:
     assert nocloud_seed(serial) == seed

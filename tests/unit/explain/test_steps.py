@@ -19,10 +19,10 @@ from eve_meta.explain.facts import (
     HostFacts,
     LinkFacts,
     MachineFacts,
+    PathFacts,
     ProcessFacts,
     SeenFacts,
     TapFacts,
-    WayFacts,
 )
 from eve_meta.explain.report import any_wrong, plain, steps
 from eve_meta.explain.steps import State, Step, Verdict, ago
@@ -61,7 +61,7 @@ TAP = TapFacts(
     tokens=TokenPolicy.OPTIONAL,
 )
 QUIET = attrs.evolve(TAP, seen={}, frames_in=0, frames_out=0, asked=())
-WAY = WayFacts(namespace="eve-meta", workers=(100,))
+PATH = PathFacts(namespace="eve-meta", workers=(100,))
 MACHINE = MachineFacts(
     said_by="QEMU process 4711",
     machine="x86_64",
@@ -74,7 +74,7 @@ def facts(
     tap: TapFacts | None = TAP,
     *,
     domain: DomainFacts | None = DOMAIN,
-    way: WayFacts | None = WAY,
+    path: PathFacts | None = PATH,
     machine: MachineFacts | None = MACHINE,
     libvirt: bool = True,
     **host: Any,
@@ -82,7 +82,7 @@ def facts(
     whole = HostFacts(
         asked_for="web1",
         now=NOW,
-        way=way,
+        path=path,
         domain=domain,
         taps=() if tap is None else (tap,),
         patterns=("vnet*", "tap*"),
@@ -100,8 +100,8 @@ def with_link(**changes: Any) -> Facts:
     return with_tap(link=attrs.evolve(TAP.link, **changes))
 
 
-def with_way(**changes: Any) -> Facts:
-    return facts(way=attrs.evolve(WAY, **changes))
+def with_path(**changes: Any) -> Facts:
+    return facts(path=attrs.evolve(PATH, **changes))
 
 
 def with_machine(**changes: Any) -> Facts:
@@ -123,12 +123,12 @@ def unasked(whole: Facts) -> Facts:
 SERIAL = "ds=nocloud;s=http://169.254.169.254/nocloud/"
 REFUSED = "expected QEMU process 4711 behind vnet0 to have uuid 1, got 2: it is not served"
 
-# What is the case, and words of what is said of it, the mending command among them.
+# The facts that bring a verdict about, and words of its text and of the command that fixes it.
 CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
     Verdict.DAEMON_RUNNING: (facts(), ("eve-meta",)),
-    Verdict.DAEMON_NOT_RUNNING: (facts(way=None), ("systemctl restart eve-meta",)),
-    Verdict.DAEMON_NOT_READABLE: (with_way(problem="nsenter is not installed"), ("nsenter",)),
-    Verdict.DOMAIN_KNOWN: (facts(), (UUID, f"{FILE}, line 7: it names vnet0")),
+    Verdict.DAEMON_NOT_RUNNING: (facts(path=None), ("systemctl restart eve-meta",)),
+    Verdict.DAEMON_NOT_READABLE: (with_path(problem="nsenter is not installed"), ("nsenter",)),
+    Verdict.DOMAIN_KNOWN: (facts(), (UUID, f"{FILE}, line 7, which names vnet0")),
     Verdict.DOMAIN_BROKEN: (facts(None, domain=None, broken=(f"{FILE}:3: unknown key",)), (":3:", "eve-meta check")),
     Verdict.DOMAIN_MISTYPED: (facts(None, domain=None, near=("web2",)), ("web2", "eve-meta explain web2")),
     Verdict.DOMAIN_NONE: (facts(None, domain=None), ("eve-meta new web1",)),
@@ -145,7 +145,7 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
         facts(attrs.evolve(QUIET, process=attrs.evolve(PROCESS, uid=1000, trusted=False)), domain=UNTIED),
         ("1000", f"editor {FILE}"),
     ),
-    Verdict.PROCESS_UNKNOWN: (with_tap(process=None), ("the file says whose it is",)),
+    Verdict.PROCESS_UNKNOWN: (with_tap(process=None), ("the file names the tap",)),
     Verdict.FILTER_FIRST: (with_tap(filters=(OURS, attrs.evolve(OTHER, priority=49152))), ("vnet0",)),
     Verdict.FILTER_BEHIND: (
         with_tap(QUIET, filters=(OTHER, OURS)),
@@ -154,15 +154,15 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
     Verdict.FILTER_BEHIND_BUT_SEES: (with_tap(filters=(OTHER, OURS)), ("flower",)),
     Verdict.FILTER_MISSING: (with_tap(filters=(OTHER,)), ("gone", "restart")),
     Verdict.PROGRAMS_LOADED: (facts(), ()),
-    Verdict.PROGRAMS_MISSING: (with_way(programs=("the filter host_in on eve-meta0",)), ("host_in", "restart")),
+    Verdict.PROGRAMS_MISSING: (with_path(programs=("the filter host_in on eve-meta0",)), ("host_in", "restart")),
     Verdict.NAMESPACE_THERE: (facts(), ("eve-meta",)),
-    Verdict.NAMESPACE_MISSING: (with_way(links=("the link meta0",)), ("meta0", "restart")),
+    Verdict.NAMESPACE_MISSING: (with_path(links=("the link meta0",)), ("meta0", "restart")),
     Verdict.RULES_THERE: (facts(), ()),
-    Verdict.RULES_MISSING: (with_way(rules=("iptables --table nat -A PREROUTING",)), ("nat", "restart")),
+    Verdict.RULES_MISSING: (with_path(rules=("iptables --table nat -A PREROUTING",)), ("nat", "restart")),
     Verdict.ROUTE_THERE: (facts(), ()),
-    Verdict.ROUTE_MISSING: (with_way(routes=("the IPv4 route in table 169",)), ("169", "restart")),
-    Verdict.WORKER_ALIVE: (with_way(workers=(100, None), restarts=3), ("100", "3 times")),
-    Verdict.WORKER_DEAD: (with_way(workers=(None,)), ("restart",)),
+    Verdict.ROUTE_MISSING: (with_path(routes=("the IPv4 route in table 169",)), ("169", "restart")),
+    Verdict.WORKER_ALIVE: (with_path(workers=(100, None), restarts=3), ("100", "3 times")),
+    Verdict.WORKER_DEAD: (with_path(workers=(None,)), ("restart",)),
     Verdict.PACKETS_BOTH_WAYS: (facts(), ("ARP 60 s ago", "20 frames", "15 went")),
     Verdict.PACKETS_NONE: (facts(QUIET), ()),
     Verdict.PACKETS_BOOTING: (with_tap(QUIET, seen={"dhcp": seen(5)}), ("DHCP 5 s ago",)),
@@ -215,26 +215,26 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
 }
 
 
-def found(whole: Facts, verdict: Verdict) -> Step:
+def step_of(whole: Facts, verdict: Verdict) -> Step:
     (step,) = (step for step in steps(whole) if step.verdict is verdict)
     return step
 
 
-def test_there_is_a_case_of_every_verdict() -> None:
+def test_every_verdict_has_a_case() -> None:
     assert set(CASES) == set(Verdict)
 
 
 @pytest.mark.parametrize("verdict", Verdict, ids=lambda verdict: verdict.label)
-def test_what_is_so_is_said(verdict: Verdict) -> None:
+def test_each_verdict_comes_with_its_words(verdict: Verdict) -> None:
     whole, words = CASES[verdict]
-    step = found(whole, verdict)
-    said = f"{step.text} → {step.mend}"
-    assert all(word in said for word in words), said
+    step = step_of(whole, verdict)
+    shown = f"{step.text} → {step.mend}"
+    assert all(word in shown for word in words), shown
     assert any_wrong(whole) == any(step.verdict.state is State.WRONG for step in steps(whole))
 
 
 @pytest.mark.parametrize("verdict", Verdict, ids=lambda verdict: verdict.label)
-def test_what_is_wrong_and_nothing_else_is_to_be_mended(verdict: Verdict) -> None:
+def test_every_wrong_step_and_no_other_has_a_repair(verdict: Verdict) -> None:
     for step in steps(CASES[verdict][0]):
         assert (step.mend is not None) == (step.verdict.state is State.WRONG), step
         assert step.text
@@ -242,16 +242,16 @@ def test_what_is_wrong_and_nothing_else_is_to_be_mended(verdict: Verdict) -> Non
 
 
 @pytest.mark.parametrize("verdict", Verdict, ids=lambda verdict: verdict.label)
-def test_the_manual_says_what_it_means(verdict: Verdict) -> None:
+def test_the_manual_explains_each_verdict(verdict: Verdict) -> None:
     manual = (Path(eve_meta.__file__).parent / "docs/explain.rst").read_text()
     assert f"``{verdict.label}``" in manual
 
 
-def test_of_a_host_on_which_all_is_right_nothing_is_wrong() -> None:
+def test_no_step_is_wrong_on_a_host_where_all_is_right() -> None:
     assert {step.verdict.state for step in steps(facts())} == {State.OK}
 
 
-def test_a_step_is_said_once_for_each_tap() -> None:
+def test_each_tap_has_each_step_once() -> None:
     host = facts().host
     second = attrs.evolve(TAP, name="vnet1")
     both = attrs.evolve(facts(), host=attrs.evolve(host, taps=(TAP, second)))
@@ -300,31 +300,31 @@ def test_the_report_for_programs_keeps_its_promises() -> None:
         (attrs.evolve(MACHINE, dmi=Dmi()), "None", Verdict.DATASOURCE_NONE),
     ],
 )
-def test_the_datasource_that_follows(machine: MachineFacts, predicted: str, verdict: Verdict) -> None:
+def test_the_datasource_that_follows_from_the_hardware(machine: MachineFacts, predicted: str, verdict: Verdict) -> None:
     whole = facts(QUIET, machine=machine)
     assert plain(whole)["datasource"]["predicted"] == predicted
     assert steps(whole)[-1].verdict is verdict
 
 
-def test_a_guest_that_asks_without_smbios_needs_none() -> None:
+def test_a_guest_that_asks_without_smbios_needs_no_smbios() -> None:
     """Ignition and CirrOS ask wherever they are."""
-    assert found(with_dmi(), Verdict.SMBIOS_NOT_NEEDED)
+    assert step_of(with_dmi(), Verdict.SMBIOS_NOT_NEEDED)
 
 
-def test_a_process_that_nobody_knows_is_a_domain_to_be_made() -> None:
+def test_for_the_process_of_an_unknown_domain_a_new_file_is_offered() -> None:
     process = attrs.evolve(PROCESS, name="db7", uuid=None)
-    step = found(facts(attrs.evolve(QUIET, domain=None, process=process), domain=None), Verdict.DOMAIN_NONE)
+    step = step_of(facts(attrs.evolve(QUIET, domain=None, process=process), domain=None), Verdict.DOMAIN_NONE)
     assert "db7" in step.text
     assert step.mend == "eve-meta new db7"
 
 
-def test_what_a_guest_is_called_cannot_run_as_a_command() -> None:
+def test_the_name_of_a_guest_cannot_run_as_a_command() -> None:
     evil = attrs.evolve(UNTIED, name="$(reboot); x")
-    assert found(facts(None, domain=evil), Verdict.TAP_NONE).mend == "virsh start '$(reboot); x'"
+    assert step_of(facts(None, domain=evil), Verdict.TAP_NONE).mend == "virsh start '$(reboot); x'"
 
 
 @pytest.mark.parametrize(
-    ("before", "said"), [(-1, "0 s"), (0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 d")]
+    ("before", "text"), [(-1, "0 s"), (0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 d")]
 )
-def test_how_long_ago(before: float, said: str) -> None:
-    assert ago(NOW - before, NOW) == f"{said} ago"
+def test_how_long_ago(before: float, text: str) -> None:
+    assert ago(NOW - before, NOW) == f"{text} ago"

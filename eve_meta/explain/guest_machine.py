@@ -1,4 +1,4 @@
-"""What the guest sees of its machine, and so which datasource its cloud-init chooses."""
+"""The guest's virtual hardware, and the datasource that its cloud-init therefore chooses."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ OUR_HOSTS = (SERVICE_IPV4, *SERVICE_IPV6)
 SEED_LABELS = ("cidata", "CIDATA", "config-2", "CONFIG-2")
 
 OURS = ("OpenStack", "Ec2", "NoCloud")
-"""Datasources that can read from here."""
+"""Datasources that can read from eve-meta."""
 
 
 def prediction(facts: Facts) -> Prediction | None:
-    """What cloud-init will choose; None where nobody says what the guest sees."""
+    """Predict the datasource of the guest's cloud-init; None where the guest's hardware is unknown."""
     of = facts.machine
     if of is None:
         return None
@@ -43,10 +43,13 @@ def prediction(facts: Facts) -> Prediction | None:
 
 
 def machine(facts: Facts) -> Iterator[Step]:
-    """SMBIOS, disks, and the datasource that follows."""
+    """Judge SMBIOS, the disks, and the datasource that follows from them."""
     of = facts.machine
     if of is None:
-        yield Step(verdict=Verdict.SMBIOS_UNKNOWN, text="no QEMU process is known, which would say what the guest sees")
+        yield Step(
+            verdict=Verdict.SMBIOS_UNKNOWN,
+            text="no QEMU process is known whose arguments would describe the guest's hardware",
+        )
         yield Step(verdict=Verdict.DISKS_UNKNOWN, text="for the same reason")
         yield Step(verdict=Verdict.DATASOURCE_UNKNOWN, text="for the same reason")
         return
@@ -65,14 +68,14 @@ def _set_smbios(facts: Facts, *more: str) -> str:
 
 
 def smbios(facts: Facts, of: MachineFacts) -> Step:
-    """Whether SMBIOS makes cloud-init ask here."""
+    """Judge whether SMBIOS makes cloud-init ask eve-meta."""
     dmi = of.dmi
     serial = dmi.product_serial
     if f" {serial}".find(" ds=nocloud") >= 0:
         seed = nocloud_seed(serial)
         if seed is not None and urlsplit(seed).hostname in OUR_HOSTS:
-            return Step(verdict=Verdict.SMBIOS_NOCLOUD, text=f"the serial says {serial}")
-        text = f"the serial says {serial}, which leads " + ("nowhere" if seed is None else "elsewhere")
+            return Step(verdict=Verdict.SMBIOS_NOCLOUD, text=f"the serial is {serial}")
+        text = f"the serial is {serial}, which leads cloud-init " + ("nowhere" if seed is None else "elsewhere")
         return Step(verdict=Verdict.SMBIOS_ELSEWHERE, text=text, mend=_set_smbios(facts, "--datasource", "nocloud"))
     if dmi.product_name.strip() in OPENSTACK_PRODUCTS:
         return Step(verdict=Verdict.SMBIOS_OPENSTACK, text=f"the product is {dmi.product_name!r}, says {of.said_by}")
@@ -81,29 +84,31 @@ def smbios(facts: Facts, of: MachineFacts) -> Step:
         return Step(verdict=Verdict.SMBIOS_OPENSTACK, text=text)
     other = identify(Machine(machine="x86_64", dmi=dmi))
     if other.predicted in ("Ec2", NONE) and (other.predicted != NONE or not is_x86(of.machine)):
-        text = other.why if other.predicted == "Ec2" else f"on {of.machine} cloud-init looks here without being told"
+        text = (
+            other.why if other.predicted == "Ec2" else f"on {of.machine} cloud-init asks eve-meta whatever SMBIOS says"
+        )
         return Step(verdict=Verdict.SMBIOS_NOT_NEEDED, text=text)
     if other.predicted != NONE:
         text = f"{other.why}: cloud-init looks for {other.predicted}"
         return Step(verdict=Verdict.SMBIOS_ELSEWHERE, text=text, mend=_set_smbios(facts))
     product = f"the product is {dmi.product_name!r}" if dmi.product_name else "the product is QEMU's own"
     if any(kind.status < 400 for tap in facts.host.taps for kind in tap.asked):
-        return Step(verdict=Verdict.SMBIOS_NOT_NEEDED, text=f"{product}, but this guest asks all the same")
-    text = f"{product}, so cloud-init does not look here (says {of.said_by})"
+        return Step(verdict=Verdict.SMBIOS_NOT_NEEDED, text=f"{product}, but this guest asks eve-meta all the same")
+    text = f"{product}, so cloud-init does not ask eve-meta (says {of.said_by})"
     return Step(verdict=Verdict.SMBIOS_MISSING, text=text, mend=_set_smbios(facts))
 
 
 def disks(facts: Facts, of: MachineFacts) -> Step:
-    """Whether a disk has a seed, which wins."""
+    """Judge whether a disk has a seed, which cloud-init prefers."""
     for disk in of.disks:
         label = next((label for label in disk.labels if label in SEED_LABELS), None)
         if label is not None:
             kind = "NoCloud" if label.lower() == "cidata" else "config drive"
-            text = f"{disk.shown} is a {kind} disk (label {label!r}): what it says comes before what is said here"
+            text = f"{disk.shown} is a {kind} disk (label {label!r}), which cloud-init prefers to eve-meta"
             return Step(verdict=Verdict.DISKS_SEED, text=text, mend=_without(facts, disk))
     unread = [f"{disk.shown}: {disk.unread}" for disk in of.disks if disk.unread]
     if unread:
-        return Step(verdict=Verdict.DISKS_UNREAD, text=f"not looked into: {listed(unread, 2)}")
+        return Step(verdict=Verdict.DISKS_UNREAD, text=f"could not read {listed(unread, 2)}")
     text = {0: "no disk", 1: "one disk, no seed on it"}.get(len(of.disks), f"{len(of.disks)} disks, no seed on them")
     return Step(verdict=Verdict.DISKS_NO_SEED, text=text)
 
@@ -115,12 +120,12 @@ def _without(facts: Facts, disk: DiskFacts) -> str:
 
 
 def datasource(facts: Facts, of: MachineFacts) -> Step:
-    """What cloud-init chooses, if its image has one."""
+    """Judge the datasource that cloud-init chooses, if the image has a cloud-init."""
     found = prediction(facts)
     if found is None:
-        return Step(verdict=Verdict.DATASOURCE_UNKNOWN, text="nobody says what the guest sees")
-    ways = [step for step in (disks(facts, of), smbios(facts, of)) if step.mend is not None]
-    mend = ways[0].mend if ways else _set_smbios(facts)
+        return Step(verdict=Verdict.DATASOURCE_UNKNOWN, text="the guest's hardware is unknown")
+    causes = [step for step in (disks(facts, of), smbios(facts, of)) if step.mend is not None]
+    mend = causes[0].mend if causes else _set_smbios(facts)
     if found.predicted == NONE:
         return Step(verdict=Verdict.DATASOURCE_NONE, text=f"none: {found.why}", mend=mend)
     if _ours(found, of):
@@ -129,10 +134,9 @@ def datasource(facts: Facts, of: MachineFacts) -> Step:
 
 
 def _ours(found: Prediction, of: MachineFacts) -> bool:
-    """Whether what was *found* reads from here."""
+    """Return whether the predicted datasource reads from eve-meta."""
     if found.predicted != "NoCloud":
         return found.predicted in OURS
-    said = f"{of.command_line} {of.dmi.product_serial}"
-    seed = nocloud_seed(said)
+    seed = nocloud_seed(f"{of.command_line} {of.dmi.product_serial}")
     on_disks = {label for disk in of.disks for label in disk.labels}
     return seed is not None and urlsplit(seed).hostname in OUR_HOSTS and on_disks.isdisjoint(SEED_LABELS)
