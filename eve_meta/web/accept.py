@@ -1,21 +1,21 @@
-"""Accepting, and answering in the same turn.
+"""Accepting, and answering in the same turn of the reactor.
 
-Nearly every connection of a guest is one request that has arrived when we accept it, and one small answer that the
-kernel takes at once. What such a connection costs beside its few system calls is what a reactor does for those that
-live longer: an object for the transport, the socket's modes, two changes of the epoll set, buffers, a shutdown. So a
-connection begins on a :class:`FirstTurn`, which reads once and writes straight to the socket. What survives that turn,
-because its request is not there yet, its guest reads slowly, or it is kept alive, is handed over to Twisted's own
-transport, and nothing is different from there on. :class:`~eve_meta.web.connection.Connection` knows of no difference
-at all: what it decides is decided once, here and there.
+Nearly every connection of a guest is one request that has arrived when the connection is accepted, and one small answer
+that the kernel takes at once. What such a connection costs beside its few system calls is what a reactor does for those
+that live longer: an object for the transport, the socket's modes, two changes of the epoll set, buffers, a shutdown. So
+a connection begins on a :class:`FirstTurn`, which reads once and writes straight to the socket. A connection that
+survives that turn, because its request has not arrived yet, its guest reads slowly, or it is kept alive, is handed over
+to Twisted's own transport, and nothing is different from there on. :class:`~eve_meta.web.connection.Connection` knows
+of no difference at all: what it decides is decided once, for both.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import struct
-import time
 from typing import Any, cast
 
 from attrs import frozen
@@ -28,19 +28,24 @@ from eve_meta.web.answering import Answering
 from eve_meta.web.connection import Connection, Wire
 
 BATCH = 32
-"""Connections that are accepted in one turn, before those that live get theirs. A turn takes a millisecond or two."""
+"""Connections that are accepted in one turn, before the open ones get theirs. A turn takes a millisecond or two."""
 
 READ = 64 * 1024
-"""Bytes that the first turn reads: no request that we take in one piece is longer, as in Twisted's own transports."""
+"""Bytes that the first turn reads: no request that is taken in one piece is longer, as in Twisted's own transports."""
 
-BREATH = 0.0003
-"""Seconds for which we look for no others when several had come at once and all are answered. More come soon then, and
-what each of them would cost by itself, to wake us and to ask the kernel who is there, they share: with nginx's answers
-a second as 1.00, 1.05 instead of 1.00, and a tenth less of our own time for each (``scripts/bench http``). So network
-cards moderate their interrupts. A guest that boots alone never waits for it."""
+WAIT = 0.0003
+"""Seconds for which a turn waits for the next connection, when several had come at once and all are answered. More come
+soon then, and by a turn of the reactor for each of them every one would cost a timer's check, an epoll_wait and a
+second accept. The wait ends with the connection that comes. A guest that boots alone makes nobody wait.
+
+A sleep of that length, which no connection ends, has been measured (``scripts/bench http``): with nginx's answers a
+second as 1.00, 1.05 instead of 1.00, and a tenth less of the worker's own time for each."""
+
+WAITS = 8
+"""Such waits in one turn: it is prolonged by 2.4 ms at most, however connections are timed."""
 
 REST = 0.1
-"""Seconds for which nothing is accepted after the kernel had no descriptor or memory for another connection. The
+"""Seconds for which nothing is accepted after the kernel had no descriptor or no memory for another connection. The
 listener stays readable meanwhile, and would keep the reactor busy."""
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -51,7 +56,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 @frozen
 class Peer:
-    """Where a connection comes from: *host* is an IP address, *port* the TCP port."""
+    """The guest's address: *host* is its IP address, *port* its TCP port."""
 
     host: str
     port: int
@@ -60,8 +65,8 @@ class Peer:
 class FirstTurn:
     """The :class:`~eve_meta.web.connection.Wire` of a connection in the turn that accepted it.
 
-    It is the socket itself: whatever the socket does not take at once, and whatever takes time, is for Twisted's
-    transport.
+    It uses the socket directly. Whatever the socket does not take at once, and whatever takes time, is left to
+    Twisted's transport.
     """
 
     def __init__(self, sock: socket.socket, address: tuple[Any, ...], reactor: Any) -> None:
@@ -73,7 +78,7 @@ class FirstTurn:
         self._broken = False
 
     def serve(self, connection: Connection) -> None:
-        """Read what is there, let *connection* answer, and hand over what survives."""
+        """Read once and let *connection* answer; hand it over to Twisted's transport if it is still open then."""
         self._connection = connection
         connection.makeConnection(self)  # type: ignore[no-untyped-call]
         if self._connection is None:
@@ -93,11 +98,11 @@ class FirstTurn:
         if self._broken:
             self._close()
         else:
-            # Also where the guest will send no more: Twisted reads that once more.
+            # Also where the guest has closed its half: Twisted reads that end once more.
             self._hand_over()
 
     def fail(self) -> None:
-        """The connection raised an exception: end it."""
+        """End the connection, which has raised an exception."""
         if self._connection is not None:
             self.abortConnection()
 
@@ -141,7 +146,7 @@ class FirstTurn:
         self._hand_over().pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Nothing was paused."""
+        """Do nothing: a first turn is never paused."""
 
     def _hand_over(self) -> Wire:
         connection = cast(Connection, self._connection)
@@ -161,9 +166,9 @@ class FirstTurn:
 
 @implementer(IReadDescriptor)
 class Acceptor:
-    """Accepts the connections of *answering*'s guests on *listener*, which is non-blocking and listens.
+    """Accepts connections on *listener*, a non-blocking socket that listens, and has *answering* answer them.
 
-    :param reactor: needs IReactorFDSet and IReactorTime.
+    :param reactor: has IReactorFDSet and IReactorTime.
     """
 
     def __init__(self, reactor: Any, listener: socket.socket, answering: Answering) -> None:
@@ -172,12 +177,12 @@ class Acceptor:
         self._answering = answering
 
     def start(self) -> None:
-        """Begin to accept, or go on."""
+        """Begin to accept, or begin again; do nothing after :meth:`stop`."""
         if self.fileno() >= 0:
             self._reactor.addReader(self)
 
     def stop(self) -> None:
-        """Accept no more. Who connects waits in the kernel while anybody has the listener, and else is refused."""
+        """Accept no more. While another process has the listener, guests wait in the kernel; else they are refused."""
         self._reactor.removeReader(self)
         self._listener.close()
 
@@ -185,7 +190,8 @@ class Acceptor:
         return self._listener.fileno()
 
     def doRead(self) -> None:
-        """Connections are there."""
+        """Accept and answer the connections that have come."""
+        waits = 0
         for number in range(BATCH):
             try:
                 sock, address = self._listener.accept()
@@ -195,22 +201,23 @@ class Acceptor:
                     self._reactor.callLater(REST, self.start)
                 elif error.errno == errno.ECONNABORTED:
                     continue
-                elif number > 1:
-                    # Not by the reactor, which counts in milliseconds, and for whom it is a timer and two changes of
-                    # the epoll set.
-                    time.sleep(BREATH)
+                elif number > 1 and waits < WAITS and select.select((self._listener,), (), (), WAIT)[0]:
+                    # By select(), because poll() and epoll_wait() count in milliseconds; the listener is among a
+                    # worker's first descriptors, far below FD_SETSIZE.
+                    waits += 1
+                    continue
                 return
             connection = Connection(self._answering)
             turn = FirstTurn(sock, address, self._reactor)
             try:
                 turn.serve(connection)
             except Exception as error:
-                # A defect of ours. The reactor would take the listener for what failed, and close that.
+                # A defect of ours. The reactor would blame the listener for it, and close that.
                 self._answering.failed(connection.tag, error)
                 turn.fail()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor stops."""
+        """Close the listener: the reactor stops."""
         self._listener.close()
 
     def logPrefix(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -95,6 +96,50 @@ def test_others_get_their_turn_in_a_storm(turn: OneTurn) -> None:
             guest.close()
 
 
+def test_a_guest_that_comes_while_a_turn_waits_is_answered_in_that_turn(
+    turn: OneTurn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with turn.listener, contextlib.ExitStack() as stack:
+        guests = [stack.enter_context(turn.guest()) for _ in range(2)]
+
+        def another(*_: object) -> tuple[list[socket.socket], list[int], list[int]]:
+            if len(guests) == 3:
+                return [], [], []
+            guests.append(stack.enter_context(turn.guest()))
+            guests[-1].sendall(get("/openstack", "Connection: close"))
+            return [turn.listener], [], []
+
+        monkeypatch.setattr("eve_meta.web.accept.select.select", another)
+        for guest in tuple(guests):
+            guest.sendall(get("/openstack", "Connection: close"))
+        turn.acceptor.doRead()
+        assert [statuses(rest(guest)) for guest in guests] == [[200]] * 3
+
+
+def test_a_turn_is_prolonged_for_a_few_guests_only(turn: OneTurn, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = 0
+
+    def one_soon(*_: object) -> tuple[list[socket.socket], list[int], list[int]]:
+        nonlocal waits
+        waits += 1
+        return [turn.listener], [], []
+
+    monkeypatch.setattr("eve_meta.web.accept.select.select", one_soon)
+    with turn.listener, turn.guest() as one, turn.guest() as other:
+        for guest in (one, other):
+            guest.sendall(get("/openstack", "Connection: close"))
+        turn.acceptor.doRead()
+    assert waits == accept.WAITS
+
+
+def test_a_guest_that_boots_alone_makes_nobody_wait(turn: OneTurn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eve_meta.web.accept.select.select", _fail)
+    with turn.listener, turn.guest() as guest:
+        guest.sendall(get("/openstack", "Connection: close"))
+        turn.acceptor.doRead()
+        assert statuses(rest(guest)) == [200]
+
+
 def test_no_descriptors_left(turn: OneTurn, monkeypatch: pytest.MonkeyPatch) -> None:
     with turn.guest() as guest, turn.listener:
         guest.sendall(get("/openstack", "Connection: close"))
@@ -145,7 +190,7 @@ def test_a_defect_ends_one_connection_and_not_the_listener(turn: OneTurn, monkey
     assert "secret" not in str(line["log_format"]).format(**line)
 
 
-def _fail() -> None:
+def _fail(*_: object) -> None:
     raise RuntimeError("secret")
 
 
