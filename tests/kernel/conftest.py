@@ -1,4 +1,4 @@
-"""What the kernel tests share: the programs, loaded and pinned."""
+"""The fixtures of the kernel tests: the programs, loaded and pinned."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.kernel.steer import loaded_pins
 
 @pytest.fixture(scope="session")
 def bpffs() -> Iterator[Path]:
-    """The BPF file system, mounted as long as the tests last where it is not."""
+    """The BPF file system; where it is not mounted, it is while the tests last."""
     path = Path("/sys/fs/bpf")
     mounted = path.is_mount()
     if not mounted:
@@ -25,6 +25,6 @@ def bpffs() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def pins(bpffs: Path) -> Iterator[Path]:
-    """Where the programs and maps of a fresh load are pinned."""
+    """The directory in which the programs and maps of a fresh load are pinned."""
     with loaded_pins(bpffs) as pins:
         yield pins

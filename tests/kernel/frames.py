@@ -1,4 +1,4 @@
-"""Frames that are nearly right, out of any source of randomness: what a guest may try on the service."""
+"""Random frames that are nearly right: those that a guest may try on the service."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ WORDS = (b"\0", b"\1", b"\2", b"\6", b"\x40", b"\x45", b"\x4f", b"\x60", b"\x80"
 
 
 def ones_sum(data: bytes) -> int:
-    """The sum of which Internet checksums are the complement (RFC 1071)."""
+    """Return the ones' complement sum, of which an Internet checksum is the complement (RFC 1071)."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
@@ -66,7 +66,7 @@ def ones_sum(data: bytes) -> int:
 
 
 class Frames:
-    """Makes frames out of *random*."""
+    """Makes frames, from *random*."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
@@ -78,7 +78,7 @@ class Frames:
         return self.random.choice(others) if self.one_in(one_in) else usual
 
     def guests(self) -> bytes:
-        """What a guest sends: some four in ten are about the service."""
+        """Return a frame that a guest sends: some four in ten concern the service."""
         kind = self.random.randrange(8)
         if kind < 2:
             ethertype, payload = 0x0806, self.arp()
@@ -94,7 +94,7 @@ class Frames:
         return self.damaged(self.mac(MACS[0]) + self.mac(GUEST_MAC) + packet)
 
     def offload(self, length: int) -> Offload:
-        """What the guest leaves to the kernel of a frame of *length* bytes; mostly a checksum within its headers."""
+        """Return an offload for a frame of *length* bytes; most have the kernel write a checksum into its headers."""
         choice, randrange = self.random.choice, self.random.randrange
         start = self.mostly(randrange(min(length, 100) + 1), (0, 34, 54, length, 65535), 3)
         return Offload(
@@ -107,9 +107,9 @@ class Frames:
         )
 
     def forged_by_offload(self) -> tuple[bytes, Offload]:
-        """An honest frame, and an offload that would make it come from the service: the checksum is the missing word.
+        """Return an honest frame, and an offload that makes it claim to come from the service.
 
-        The frame ends with two bytes that make it that.
+        The checksum is the word that the service's address lacks: the frame's last two bytes are chosen for that.
         """
         service6 = self.random.choice(SERVICES6)
         address, at, packet = self.random.choice(
@@ -139,7 +139,7 @@ class Frames:
         return bytes(frame), Offload(flags=1, checksum_start=start, checksum_offset=at - start)
 
     def between(self, tag: int) -> bytes:
-        """What goes between the namespaces; *tag* is a tap's."""
+        """Return a frame between the namespaces, mostly with *tag*."""
         mac = b"\x02\xa9\xfe\0" + self.mostly(tag, (0, 1, 0xFFFF, tag ^ 1, tag ^ 256)).to_bytes(2, "big")
         one, other = self.mac(mac), self.mac(META0_MAC)
         if self.one_in(2):
@@ -227,12 +227,12 @@ class Frames:
             offset = self.mostly(0, (1, 8, 0xFFF8, 6), 3)
             return which, struct.pack("!BBHI", kind, self.mostly(0, (255,)), offset, 7) + behind
         size = (units + 2) * 4 if which == 51 else (units + 1) * 8
-        # One that says to be longer than it is.
-        there = self.mostly(size, (0, 2, 4, 8), 20)
-        return which, (bytes((kind, units)) + bytes(size))[:there] + behind
+        # Some are shorter than their length field says.
+        present = self.mostly(size, (0, 2, 4, 8), 20)
+        return which, (bytes((kind, units)) + bytes(size))[:present] + behind
 
     def damaged(self, frame: bytes) -> bytes:
-        """*frame*, or what a hostile or careless guest makes of it."""
+        """Return *frame*, or a variant that a hostile or careless guest may send."""
         if self.one_in(4):
             data = bytearray(frame)
             for _ in range(self.random.choice((1, 1, 1, 2, 4))):

@@ -1,7 +1,7 @@
-"""Fuzz of the BPF programs: frames that are nearly right, through test runs and through real taps.
+"""A fuzzer of the BPF programs: frames that are nearly right, in test runs and on real taps.
 
-A test run says what a program did with a frame, but not where it sent it; a real tap says where it went. So each frame
-of a guest is given to both. ``scripts/fuzz bpf`` runs it.
+A test run shows what a program did with a frame, but not where it sent the frame; a real tap shows that. So both get
+each frame of a guest. ``scripts/fuzz bpf`` runs the fuzzer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.kernel.steer import TAG, Steer, loaded_pins
 from tests.kernel.wires import Offload, Wires
 
 NOBODY = 0
-"""The tag whose counters are of frames that no tap can be made responsible for."""
+"""The tag whose counters count the frames that belong to no tap."""
 
 ABOUT_FRAMES = frozenset(
     {
@@ -46,17 +46,17 @@ ABOUT_FRAMES = frozenset(
         Reason.DROP_REWRITTEN,
     }
 )
-"""Why a frame is dropped for what it is. For another reason any frame that is ours may be dropped."""
+"""The reasons that depend on the frame. For any other reason every frame that is ours may be dropped."""
 
 SMALLEST, LARGEST = 14 + 40, 3072
-"""Bytes of frames that no test run refuses: some kernels want a whole IP header, and all that it fits into a page with
-what the kernel puts beside it. A real tap takes all."""
+"""The sizes in bytes of frames that no kernel refuses to test. Some kernels require a whole IP header, and all require
+that the frame fits into a page, beside the kernel's own data. A real tap accepts all sizes."""
 
 PAIRED_MAC = bytes.fromhex("5254000000aa")
 
 
 class Bench:
-    """The loaded programs, a tap for test runs and one that is real."""
+    """The loaded programs, a tap for test runs, and a real tap."""
 
     def __init__(self, steer: Steer, wires: Wires) -> None:
         self._steer = steer
@@ -67,9 +67,9 @@ class Bench:
         self._maps.write_settings(self._settings)
 
     def try_one(self, random: Random) -> str:
-        """Tries one input; says what came of it."""
+        """Try one input, and return the name of its result."""
         frames = Frames(random)
-        # Anew, so that nothing depends on what came before.
+        # Both taps begin anew, so that no input depends on those before it.
         self._maps.add_tap(TAG, LOOPBACK)
         self._maps.add_tap(wires.TAG, self._wires.guest.ifindex)
         match random.randrange(20):
@@ -90,7 +90,7 @@ class Bench:
     # -- test runs --
 
     def _run(self, program: str, frame: bytes, mark: int = 0) -> tuple[Run, set[tuple[int, Reason]]] | None:
-        """What the program did, and what it counted, by tag; None where the kernel refuses its size."""
+        """Return what the program did, and the counter that it moved; None when the kernel refuses the frame's size."""
         before = {tag: self._steer.raw_counters(tag) for tag in (TAG, NOBODY)}
         try:
             done = self._steer.run(program, frame, mark)
@@ -102,7 +102,7 @@ class Bench:
         return done, set(moved)
 
     def _moved(self, tag: int, before: bytes) -> list[Reason]:
-        """Which counters of *tag* have moved since they were *before*; each as often as it has."""
+        """Return the counters of *tag* that have moved since *before*, each as often as it has moved."""
         now = self._steer.raw_counters(tag)
         if now == before:
             return []
@@ -133,7 +133,7 @@ class Bench:
             return
         assert len(moved) == 1, "a frame of ours is not counted"
         ((tag, reason),) = moved
-        assert tag == TAG, "counted for nobody"
+        assert tag == TAG, "not counted for its tap"
         if wanted.fate is Fate.DROP or reason not in REASONS[wanted.fate]:
             assert done.verdict == TC_ACT_SHOT, f"not dropped: {wanted}"
             assert reason in wanted.reasons or reason not in ABOUT_FRAMES, f"{reason.label} is not true of it: {wanted}"
@@ -142,10 +142,10 @@ class Bench:
         assert done.verdict == TC_ACT_REDIRECT, f"not taken: {wanted}"
         CHECKS[wanted.fate](frame, done.frame, TAG)
         if wanted.fate is Fate.REQUEST:
-            assert self._maps.tap(TAG).mac == frame[6:12], "where the answer goes"
+            assert self._maps.tap(TAG).mac == frame[6:12], "the guest's MAC was not learnt"
 
     def _tap_in_unready(self, frame: bytes, *, tagged: bool) -> str:
-        """A tap that has no tag yet, or no way into the namespace."""
+        """Try a tap that has no tag yet, or no path into the private namespace."""
         if tagged:
             self._maps.write_settings(Settings(host_ifindex=0, next_tag=1, build=0))
         else:
@@ -224,15 +224,19 @@ class Bench:
             return
         (back, neighbours, service) = self._wires.drain()
         for got in neighbours:
-            assert not law.claims(got), f"a neighbour is told that it comes from the service: {got.hex()} {offload}"
-            # The bridge cuts off what lies behind a packet (br_validate_ipv6()), and there its headers may have ended.
+            assert not law.claims(got), (
+                f"a neighbour gets a frame that claims to be the service's: {got.hex()} {offload}"
+            )
+            # The bridge cuts off the bytes behind a packet (br_validate_ipv6()), in which its headers may have ended.
             wanted = law.fate(got, stripped=MANY)
-            assert wanted in (law.OTHERS, law.drop(Reason.DROP_EXTENSION)), f"of ours: {got.hex()} {offload}"
+            assert wanted in (law.OTHERS, law.drop(Reason.DROP_EXTENSION)), (
+                f"a neighbour gets a frame of ours: {got.hex()} {offload}"
+            )
         for got in service:
-            assert got[:12] == META0_MAC + tag_mac(wires.TAG), f"another's tag: {got.hex()} {offload}"
-            assert law.fate(got).fate is Fate.REQUEST, f"no request: {got.hex()} {offload}"
+            assert got[:12] == META0_MAC + tag_mac(wires.TAG), f"not this tap's tag: {got.hex()} {offload}"
+            assert law.fate(got).fate is Fate.REQUEST, f"not a request: {got.hex()} {offload}"
         for got in back:
-            assert got[6:12] == SERVICE_MAC, f"what is no answer came back: {got.hex()} {offload}"
+            assert got[6:12] == SERVICE_MAC, f"a frame that is not an answer came back: {got.hex()} {offload}"
         if offload is not None:
             return
         fate = law.fate(frame, stripped=1).fate
@@ -240,7 +244,7 @@ class Bench:
         if fate in (Fate.OTHERS, Fate.DROP):
             assert came == (0, 0), fate
         else:
-            # Or dropped, as test runs say why.
+            # It may be dropped as well; the test runs check the reason.
             assert came in ((0, 0), (0, 1) if fate is Fate.REQUEST else (1, 0)), fate
 
 
@@ -253,7 +257,7 @@ REASONS = {
 }
 
 REQUEST = bytes.fromhex("0800450000280001000040060000 0a000005a9fea9fe 12670050000000000000000050022000 00000000")
-"""What follows the MAC addresses of a request of 10.0.0.5."""
+"""A request of 10.0.0.5, without its MAC addresses."""
 
 
 def tag_mac(tag: int) -> bytes:
@@ -261,7 +265,7 @@ def tag_mac(tag: int) -> bytes:
 
 
 def tag_in(mac: bytes) -> int:
-    """The tag that *mac* carries, 0 where it carries none."""
+    """Return the tag that *mac* carries; 0 when it carries none."""
     return int.from_bytes(mac[4:], "big") if mac[:4] == b"\x02\xa9\xfe\0" else 0
 
 
@@ -270,13 +274,13 @@ def _check_request(frame: bytes, passed: bytes, tag: int) -> None:
 
 
 def _check_arp(frame: bytes, answer: bytes, _tag: int) -> None:
-    # RFC 826: a reply to who asked, from whom it asked for; the hardware type and the padding are its own.
-    said = SERVICE_MAC + law.SERVICE.packed + frame[22:32]
-    assert answer == frame[6:12] + SERVICE_MAC + frame[12:20] + b"\0\2" + said + frame[42:]
+    # RFC 826: a reply from the service to the sender; hardware type and padding are the request's.
+    addresses = SERVICE_MAC + law.SERVICE.packed + frame[22:32]
+    assert answer == frame[6:12] + SERVICE_MAC + frame[12:20] + b"\0\2" + addresses + frame[42:]
 
 
 def _check_nd(frame: bytes, answer: bytes, _tag: int) -> None:
-    # RFC 4861 sections 4.4, 7.2.4; nothing behind it.
+    # RFC 4861 sections 4.4, 7.2.4; nothing follows the message.
     target, asker = frame[62:78], frame[22:38]
     known = any(asker)
     assert answer[:12] == (frame[6:12] if known else bytes.fromhex("333300000001")) + SERVICE_MAC
@@ -294,7 +298,7 @@ CHECKS = {Fate.ARP_ANSWER: _check_arp, Fate.ND_ANSWER: _check_nd, Fate.REQUEST: 
 
 @contextlib.contextmanager
 def bench(pins: Path, name: str) -> Iterator[Bench]:
-    """A bench with the programs below *pins*, and with network namespaces whose names begin with *name*."""
+    """Give a bench with the programs in *pins* and with network namespaces whose names begin with *name*."""
     with contextlib.closing(Steer(pins)) as steer:
         steer.reset()
         with wires.open_wires(pins, name) as real:
@@ -303,7 +307,7 @@ def bench(pins: Path, name: str) -> Iterator[Bench]:
 
 @contextlib.contextmanager
 def _prepare() -> Iterator[fuzzing.Input]:
-    """Programs and taps of this process alone."""
+    """Give the trial of an input, with programs and taps that no other process uses."""
     with loaded_pins(Path("/sys/fs/bpf")) as pins, bench(pins, f"emfuzz{os.getpid()}") as made:
         yield made.try_one
 

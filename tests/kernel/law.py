@@ -1,8 +1,8 @@
-"""What must become of a guest's frame, by the law of bpf/README.rst: written from that and from the RFCs, not from C.
+"""The law of bpf/README.rst for a guest's frame, written from that text and from the RFCs, not from the C code.
 
-:func:`fate` says what the law wants of tap_in. :func:`claims` says less and more generously: whether a neighbour, who
-reads a frame as kindly as any kernel does, would take the service for its sender. Such a frame must never get through,
-whatever else is true of it.
+:func:`fate` returns what tap_in must do with a frame. :func:`claims` decides less, and reads frames more leniently:
+whether any neighbour, as tolerant as the most tolerant kernel, would believe that the service has sent the frame. Such
+a frame must never pass, whatever else is true of it.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ EXTENSIONS = (HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION, MOBILI
 SOLICITATION, ADVERTISEMENT = 135, 136
 
 MAX_VLANS, MAX_EXTENSIONS = 2, 4
-"""How many of them the programs look behind."""
+"""How many of them the programs parse."""
 
 
 class Fate(enum.Enum):
-    """What becomes of a frame."""
+    """The end that a frame meets."""
 
     OTHERS = enum.auto()
-    """It has nothing to do with the service: the next filter's, unchanged."""
+    """It does not concern the service, and goes unchanged to the next filter."""
 
     ARP_ANSWER = enum.auto()
     ND_ANSWER = enum.auto()
-    """It becomes the answer, and goes back where it came from."""
+    """It is turned into the answer, and goes back to its tap."""
 
     REQUEST = enum.auto()
     """It goes to the private namespace, with its tap's tag."""
@@ -48,7 +48,7 @@ class Fate(enum.Enum):
 
 @frozen
 class Verdict:
-    """What must become of a frame; dropped, for one of *reasons*, each of which is true of it."""
+    """The end that a frame must meet; when it is dropped, for one of *reasons*, each of which is true of it."""
 
     fate: Fate
     reasons: frozenset[Reason] = frozenset()
@@ -64,7 +64,7 @@ def drop(*reasons: Reason) -> Verdict:
 
 @frozen
 class _Link:
-    """What is behind a frame's Ethernet header and its VLAN tags. *vlans* counts one more that is cut off, too."""
+    """The payload behind a frame's Ethernet header and VLAN tags; *vlans* includes a last tag that is cut off."""
 
     vlans: int
     whole: bool
@@ -86,13 +86,13 @@ def _link(frame: bytes) -> _Link:
 
 @frozen
 class _Chain:
-    """What the extension headers of an IPv6 packet say: RFC 8200 section 4."""
+    """The extension headers of an IPv6 packet (RFC 8200 section 4), and what follows them."""
 
     number: int
     whole: bool
     fragment: bool
     later: bool
-    """It is not the first fragment: what is behind the headers is none."""
+    """Whether it is not the first fragment: then no header follows."""
     next: int
     at: int
 
@@ -134,12 +134,12 @@ def _address(frame: bytes, at: int, size: int) -> IPv4Address | IPv6Address:
 
 
 def _is_about_service(frame: bytes, at: int) -> bool:
-    """Whether the neighbour message at *at* has one of the service's addresses as its target."""
+    """Return whether the neighbour message at *at* has one of the service's addresses as its target."""
     return len(frame) >= at + NEIGHBOUR_SIZE and _address(frame, at + 8, 16) in SERVICES6
 
 
 def claims(frame: bytes) -> bool:
-    """Whether a neighbour that gets *frame* would take the service for its sender."""
+    """Return whether a neighbour that gets *frame* would believe that the service has sent it."""
     link = _link(frame)
     at = link.at
     if not link.whole:
@@ -158,7 +158,7 @@ def claims(frame: bytes) -> bool:
 
 
 def fate(frame: bytes, *, stripped: int = 0) -> Verdict:
-    """What must become of *frame*, which came through a tap that has a tag.
+    """Return the end that *frame*, which came through a tap with a tag, must meet.
 
     :param stripped: how many VLAN tags the kernel takes off a frame before the program sees it.
     """
@@ -193,7 +193,7 @@ def _ipv4_fate(frame: bytes, at: int, flaws: set[Reason]) -> Verdict:
         return drop(Reason.DROP_SPOOFED_IP)
     if _address(frame, at + 16, 4) != SERVICE:
         return OTHERS
-    # "This" network, loopback, multicast, reserved, broadcast.
+    # "This network", loopback, multicast, reserved, broadcast.
     if source.packed[0] in (0, 127) or source.packed[0] >= 224:
         flaws.add(Reason.DROP_SOURCE)
     if int.from_bytes(frame[at + 6 : at + 8], "big") & 0x3FFF:

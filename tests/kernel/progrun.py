@@ -37,12 +37,12 @@ class _Opts(ctypes.Structure):
 
 _SKB_SIZE = 192
 _SKB_MARK = 8
-"""``struct __sk_buff`` of linux/bpf.h: its size, and where mark is in it."""
+"""``struct __sk_buff`` of linux/bpf.h: its size, and the offset of its mark."""
 
 
 @frozen
 class Run:
-    """What a program did with a frame, and the nanoseconds that it took on the average."""
+    """What a program did with a frame, and the nanoseconds that a run took on average."""
 
     verdict: int
     frame: bytes
@@ -51,9 +51,11 @@ class Run:
 
 
 def run(program: int, frame: bytes, *, mark: int = 0, repeat: int = 1) -> Run:
-    """Runs the program with file descriptor *program* on *frame*, which arrives with *mark*.
+    """Run a program on *frame*, which arrives with *mark*.
 
-    When it does so *repeat* times, each run gets the frame as the one before left it.
+    :param program: the program's file descriptor.
+    :param repeat: the number of runs; each gets the frame as the run before has left it.
+    :raises OSError: when the kernel refuses the test run.
     """
     out = ctypes.create_string_buffer(len(frame) + 256)
     context = ctypes.create_string_buffer(_SKB_SIZE)

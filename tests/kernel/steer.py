@@ -33,9 +33,10 @@ sys.exit(loader.main())
 
 @contextlib.contextmanager
 def loaded_pins(bpffs: Path, *sources: Path) -> Iterator[Path]:
-    """Where the programs and maps of a fresh load are pinned, in the BPF file system *bpffs*.
+    """Load the programs, and give the directory in which they and their maps are pinned.
 
-    :param sources: one other directory than the checkout's to compile.
+    :param bpffs: the BPF file system.
+    :param sources: the directory to compile, when it is not the checkout's.
     """
     pins = Path(tempfile.mkdtemp(prefix="emtest-", dir=bpffs))
     try:
@@ -69,7 +70,7 @@ class Steer:
         self.maps.write_settings(Settings(host_ifindex=LOOPBACK, next_tag=1, build=0))
 
     def raw_counters(self, tag: int = TAG) -> bytes:
-        """The counters of *tag* as they are in the map, one CPU's after the other's; none where it has no tap."""
+        """Return the counters of *tag* as the map has them, CPU after CPU; empty when no tap has it."""
         return self.maps._counters.get(U32.pack(tag)) or b""
 
     def counted(self, tag: int = TAG) -> dict[str, int]:

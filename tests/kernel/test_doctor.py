@@ -1,4 +1,4 @@
-"""``eve-meta doctor``: each thing that can be wrong with a host is made, found, and mended by the command it names."""
+"""``eve-meta doctor``: each fault of a host is made, found, and repaired by the command that the doctor names."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ EVE_META = ROOT / ".venv/bin/eve-meta"
 def examine(
     *prefix: str | Path, config: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, str]]:
-    """Each check's finding, when the doctor is called so; that what is not ok can be mended, and the exit status."""
+    """Run the doctor, and return its findings by check.
+
+    The exit status must fit the findings, and each that is not ok must name a repair.
+    """
     options = [] if config is None else ["--config", str(config)]
     done = subprocess.run(
         [*prefix, EVE_META, "doctor", "--json", *options],
@@ -46,35 +49,35 @@ def examine(
         check=False,
     )
     assert done.stderr == ""
-    said: dict[str, Any] = json.loads(done.stdout)
-    found = {finding["check"]: finding for finding in said["findings"]}
-    assert all(bool(finding["mend"]) == (finding["state"] != "ok") for finding in said["findings"])
-    assert done.returncode == (0 if said["ok"] else 1)
-    assert said["ok"] == all(finding["state"] != "wrong" for finding in said["findings"])
-    return found
+    report: dict[str, Any] = json.loads(done.stdout)
+    findings = report["findings"]
+    assert all(bool(finding["mend"]) == (finding["state"] != "ok") for finding in findings)
+    assert done.returncode == (0 if report["ok"] else 1)
+    assert report["ok"] == all(finding["state"] != "wrong" for finding in findings)
+    return {finding["check"]: finding for finding in findings}
 
 
 def bad(found: dict[str, dict[str, str]]) -> dict[str, str]:
-    """The state of what is not ok."""
+    """Return the states of the findings that are not ok, by check."""
     return {check: finding["state"] for check, finding in found.items() if finding["state"] != "ok"}
 
 
 def mounted(script: str) -> list[str]:
-    """A prefix: with mounts of its own, made by *script*."""
+    """Return a prefix for a command, which then has mounts of its own, made by *script*."""
     return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{script}\nexec "$@"', "sh"]
 
 
 def fake(directory: Path, tool: str, script: str) -> dict[str, str]:
-    """The environment in which *tool* is *script*."""
+    """Return an environment in which the program *tool* is the shell script *script*."""
     (directory / tool).write_text(f"#!/bin/sh\n{script}\n")
     (directory / tool).chmod(0o755)
     return {"PATH": f"{directory}:{os.environ['PATH']}"}
 
 
-# -- all of it --
+# -- the whole examination --
 
 
-def test_a_host_in_order_is_told_so_and_is_not_changed(bpffs: Path) -> None:
+def test_a_host_in_order_is_all_ok_and_is_not_changed(bpffs: Path) -> None:
     before = HostState.read()
     found = examine()
     assert bad(found) == {}
@@ -82,7 +85,7 @@ def test_a_host_in_order_is_told_so_and_is_not_changed(bpffs: Path) -> None:
     assert {"veth", "ingress qdisc", "conntrack zones and DNAT", "programs", "steering", "neutron"} <= found.keys()
 
 
-def test_for_people() -> None:
+def test_the_report_for_people() -> None:
     done = subprocess.run(
         ["setpriv", "--reuid=nobody", "--clear-groups", EVE_META, "doctor", "--config", "/dev/null"],
         capture_output=True,
@@ -106,15 +109,15 @@ def test_an_old_kernel(release: str, state: str, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("said", "state"),
+    ("modes", "state"),
     [("[none] integrity confidentiality\n", "ok"), ("none integrity [confidentiality]\n", "warning"), (None, "ok")],
 )
 def test_a_kernel_that_is_locked_down(
-    said: str | None, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    modes: str | None, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel, "LOCKDOWN", tmp_path / "lockdown")
-    if said is not None:
-        (tmp_path / "lockdown").write_text(said)
+    if modes is not None:
+        (tmp_path / "lockdown").write_text(modes)
     assert kernel.lockdown().state.value == state
 
 
@@ -133,7 +136,7 @@ def test_a_container_without_net_admin(bpffs: Path) -> None:
     found = bad(examine("setpriv", "--bounding-set=-net_admin"))
     refused = ("veth", "ingress qdisc", "clsact qdisc", "rules by mark", "conntrack zones and DNAT")
     assert {check: found.get(check) for check in refused} == dict.fromkeys(refused, "wrong")
-    assert "steering" not in found  # what cannot be is not tried
+    assert "steering" not in found  # the whole path is not tried without its features
 
 
 def test_a_container_without_sys_admin(bpffs: Path) -> None:
@@ -189,7 +192,7 @@ def test_kernel_headers_elsewhere(bpffs: Path, tmp_path: Path) -> None:
     found = examine(environment={"BCC_KERNEL_SOURCE": str(tmp_path)})
     assert bad(found) == {"kernel headers": "wrong"}
     assert found["kernel headers"]["mend"] == "unset BCC_KERNEL_SOURCE"
-    # Some that are there and no use.
+    # Headers that exist but do not compile.
     (tmp_path / "include/linux").mkdir(parents=True)
     (tmp_path / "include/linux/kconfig.h").write_text("#error broken\n")
     found = examine(environment={"BCC_KERNEL_SOURCE": str(tmp_path)})
@@ -209,17 +212,17 @@ def test_packages_have_the_distributions_names(
     release: dict[str, str], command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: release)
-    monkeypatch.setattr(software, "kernel_headers", _none)
+    monkeypatch.setattr(software, "kernel_headers", _no_headers)
     assert software.headers().mend.startswith(command)
 
 
-def _none() -> Any:
+def _no_headers() -> Any:
     raise Problem("there are none")
 
 
 @pytest.fixture
 def readable() -> Iterator[Path]:
-    """A directory for everybody; pytest's are for root alone."""
+    """A directory that everybody can read; pytest's are root's alone."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -235,7 +238,7 @@ def test_no_user_and_a_configuration_that_is_wrong(readable: Path) -> None:
     assert found["user"]["mend"].startswith("useradd --system ")
 
 
-# -- what cannot be tried --
+# -- a rehearsal that is impossible --
 
 
 def test_a_host_too_slow_to_try(bpffs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +247,7 @@ def test_a_host_too_slow_to_try(bpffs: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(rehearsal, "TIMEOUT", 1)
     (finding,) = rehearsal.rehearse(programs=False)
     assert (finding.state.value, finding.text) == ("wrong", "the rehearsal did not end within 1 s")
-    # And tests/conftest.py looks for what it left running.
+    # tests/conftest.py fails the test if a process is left running.
 
 
 def test_a_python_that_cannot_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +261,7 @@ def test_a_python_that_cannot_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def bpf(priority: int, protocol: str) -> str:
-    """The command for another's filter; which program it runs does not matter here."""
+    """Return the command that adds a filter of another program; which BPF program it runs does not matter here."""
     return f"tc filter add dev vnet0 ingress prio {priority} protocol {protocol} bpf da pinned {{pins}}/host_in"
 
 
@@ -270,7 +273,7 @@ def lab() -> Iterator[Lab]:
 
 
 def look(lab: Lab, metrics: str = "") -> dict[str, Finding]:
-    """What is not as it should be around the taps of the lab's host."""
+    """Return the findings of the lab's host that are not ok, by check."""
     with inside(lab.host.name):
         findings = list(neighbours.look(SteeringConfig(), metrics))
     assert len(findings) >= 5
@@ -321,7 +324,7 @@ def test_a_lab_has_no_neighbours(lab: Lab) -> None:
         ),
     ],
 )
-def test_what_is_in_the_way_is_found_and_the_command_mends_it(
+def test_an_obstacle_is_found_and_the_named_command_removes_it(
     lab: Lab, pins: Path, made: list[str], check: str, state: str
 ) -> None:
     for command in made:
@@ -332,8 +335,8 @@ def test_what_is_in_the_way_is_found_and_the_command_mends_it(
     assert look(lab) == {}
 
 
-def test_what_is_called_wrong_about_a_filter_is(lab: Lab, pins: Path) -> None:
-    """In our place there is no room for ours; beside it there is."""
+def test_a_filter_that_is_called_wrong_does_keep_ours_out(lab: Lab, pins: Path) -> None:
+    """Ours cannot be attached at the same priority; at another one it can."""
     lab.host.run("tc", "qdisc", "add", "dev", "vnet0", "ingress")
     lab.host.run(*bpf(169, "ip").format(pins=pins).split())
     program = open_pin(pins / "tap_in")
@@ -342,14 +345,14 @@ def test_what_is_called_wrong_about_a_filter_is(lab: Lab, pins: Path) -> None:
         with pytest.raises(NetlinkError):
             filters.attach(ipr, index, program, "tap_in")
         lab.host.run("tc", "filter", "delete", "dev", "vnet0", "ingress", "prio", "169")
-        lab.host.run(*bpf(49152, "ip").format(pins=pins).split())  # as libvirt's, which come after ours
+        lab.host.run(*bpf(49152, "ip").format(pins=pins).split())  # like libvirt's filters, which come after ours
         filters.attach(ipr, index, program, "tap_in")
     os.close(program)
     assert look(lab) == {}
 
 
-def test_programs_of_tcx_are_found(lab: Lab, pins: Path) -> None:
-    """As Cilium attaches its own on kernels that have tcx."""
+def test_tcx_programs_are_found(lab: Lab, pins: Path) -> None:
+    """Cilium attaches its programs so on kernels that have tcx."""
     program = open_pin(pins / "tap_in")
     libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
     with inside(lab.host.name):
@@ -371,7 +374,7 @@ METRICS_ELSEWHERE = "192.0.2.1:9169"
 
 @pytest.fixture
 def served(lab: Lab) -> Iterator[None]:
-    """The host has that address, on a link of its own, and something listens there."""
+    """The host has that address, on a link of its own, and a socket listens there."""
     lab.host.ip("link add uplink type bridge", "link set uplink up", "address add 192.0.2.1/24 dev uplink")
     with lab.host.open_socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.bind(("192.0.2.1", 9169))
@@ -381,7 +384,7 @@ def served(lab: Lab) -> Iterator[None]:
 
 @pytest.mark.usefixtures("served")
 def test_metrics_that_guests_can_read(lab: Lab) -> None:
-    """On whatever link the address is: that a neighbour of the host gets there is tried here, too."""
+    """They can whatever link has the address; the test also connects from a neighbour of the host."""
     lab.bridge("br0", "10.0.0.1/24")
     guest = lab.guest("web", tap="vnet1", bridge="br0", gateway="10.0.0.1")
     found = look(lab, METRICS_ELSEWHERE)
@@ -398,7 +401,7 @@ def test_metrics_that_guests_can_read(lab: Lab) -> None:
 
 @pytest.mark.usefixtures("served")
 def test_metrics_that_guests_cannot_read(lab: Lab) -> None:
-    assert look(lab, METRICS_ELSEWHERE) == {}  # the host is no neighbour of theirs
+    assert look(lab, METRICS_ELSEWHERE) == {}  # the host is not on their link
     lab.bridge("br0", "10.0.0.1/24")
     guest = lab.guest("web", tap="vnet1", bridge="br0", gateway="10.0.0.1")
     for metrics in ("127.0.0.1:9169", "[::1]:9169", ""):
@@ -406,14 +409,14 @@ def test_metrics_that_guests_cannot_read(lab: Lab) -> None:
     with lab.host.open_socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.bind(("127.0.0.2", 9169))
         listener.listen()
-        # What the guest's own loopback would take goes out by a rule that comes before it.
+        # A rule before that of the guest's own loopback sends the packet out.
         guest.ip("rule add pref 10 lookup local", "rule del pref 0", "rule add pref 5 to 127.0.0.2 lookup 7")
         guest.ip("route add 127.0.0.2 via 10.0.0.1 dev eth0 table 7")
         guest.run("sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=1")
         with pytest.raises(TimeoutError):
             guest.connect("127.0.0.2", 9169, timeout=1)
         lab.host.run("sysctl", "-qw", "net.ipv4.conf.br0.route_localnet=1")
-        guest.connect("127.0.0.2", 9169, timeout=5).close()  # it was the kernel that kept it away
+        guest.connect("127.0.0.2", 9169, timeout=5).close()  # so it was the kernel that dropped it
 
 
 def test_neutron(lab: Lab) -> None:

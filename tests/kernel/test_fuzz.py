@@ -1,4 +1,4 @@
-"""A short run of ``scripts/fuzz bpf``, and the proof that it would notice."""
+"""A short run of ``scripts/fuzz bpf``, and the proof that it notices defects."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ INPUTS = 10_000
 SEED = 0
 
 
-def test_every_frame_has_the_fate_that_the_law_says(pins: Path) -> None:
+def test_every_frame_meets_the_end_that_the_law_demands(pins: Path) -> None:
     with bench(pins, "emfz") as made:
         seen = fuzzing.run(made.try_one, SEED, INPUTS)
-    # It got everywhere: else this says little.
+    # The inputs reached all of these; otherwise the run would prove little.
     assert {
         "tap_in: not ours",
         "tap_in: passed_request",
@@ -40,12 +40,12 @@ DEFECTS = {
     "the tag of another tap": ("mac[5] = tag;", "mac[5] = tag + 1;"),
     "another tap gets the request": ("bpf_redirect(set->host_ifindex, 0)", "bpf_redirect(skb->ifindex, 0)"),
     "a drop is not counted": ("return drop(tag, DROP_FRAGMENT);", "return TC_ACT_SHOT;"),
-    "a checksum makes a frame a forged one": ("if (verdict == TC_ACT_UNSPEC && fixed &&", "if (0 && fixed &&"),
+    "a checksum turns a frame into a forged one": ("if (verdict == TC_ACT_UNSPEC && fixed &&", "if (0 && fixed &&"),
 }
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_it_finds_a_defect_and_says_how_to_see_it_again(bpffs: Path, tmp_path: Path, defect: str) -> None:
+def test_it_finds_a_defect_and_names_the_seed_that_shows_it_again(bpffs: Path, tmp_path: Path, defect: str) -> None:
     sources = Path(shutil.copytree(source_directory(), tmp_path / "bpf"))
     right, wrong = DEFECTS[defect]
     code = (sources / "steer.c").read_text()

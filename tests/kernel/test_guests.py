@@ -1,4 +1,4 @@
-"""What tap_in remembers of a guest: how much it may still send to the service, and when it was seen doing what."""
+"""The map guests: how much a guest may still send to the service, and the sightings of what it did."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_another_taps_flood_takes_nothing_from_a_guest(steer: Steer) -> None:
     assert steer.counted() == {"passed_request": CONNECTION_BURST}
 
 
-def test_a_flood_of_connections_leaves_those_that_there_are(steer: Steer) -> None:
+def test_a_flood_of_connections_leaves_open_connections_alone(steer: Steer) -> None:
     send(steer, syn(), PACKET_BURST + 2 * CONNECTION_BURST)
     send(steer, ACK, PACKET_BURST // 2)
     assert steer.counted().keys() == {"passed_request", "drop_connection_rate"}
@@ -108,7 +108,7 @@ def test_a_flood_of_packets_ends_at_the_tap(steer: Steer, frame: Packet) -> None
 
 
 def test_ten_boots_at_once_meet_no_limit(steer: Steer) -> None:
-    """Nor do they within a moment, which is shorter than any image takes."""
+    """They meet none even within a moment, which is shorter than any image takes."""
     for connection in range(10 * BOOT_CONNECTIONS):
         assert steer.run("tap_in", syn() if connection % 2 else SYN6).verdict == TC_ACT_REDIRECT
         send(steer, ACK, CONNECTION_PACKETS - 1)
@@ -121,17 +121,17 @@ def test_an_answer_of_1_mib_meets_no_limit(steer: Steer) -> None:
     assert steer.counted().keys() == {"passed_request"}
 
 
-def test_on_several_cpus_at_once_no_more_pass_than_there_may(steer: Steer) -> None:
-    """A tap with several queues has its frames looked at by several CPUs, and the bucket is without a lock."""
+def test_several_cpus_at_once_pass_no_more_than_is_allowed(steer: Steer) -> None:
+    """Several CPUs run tap_in for a tap with several queues, and the bucket has no lock."""
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         pytest.skip("needs two CPUs")
     ready = threading.Barrier(len(cpus))
 
     def flood(cpu: int) -> None:
-        os.sched_setaffinity(0, {cpu})  # this thread's
+        os.sched_setaffinity(0, {cpu})  # of this thread
         ready.wait()
-        steer.run("tap_in", syn(), repeat=200_000)  # ctypes gives up the interpreter's lock meanwhile
+        steer.run("tap_in", syn(), repeat=200_000)  # ctypes releases the interpreter's lock meanwhile
 
     for _ in range(5):
         steer.reset()
@@ -142,7 +142,7 @@ def test_on_several_cpus_at_once_no_more_pass_than_there_may(steer: Steer) -> No
         for thread in threads:
             thread.join()
         took = time.monotonic() - began
-        # One burst too many when a CPU is interrupted at the very moment: see bpf/guest.h.
+        # One burst too many is possible when a CPU is interrupted at the wrong moment: see bpf/guest.h.
         assert steer.counted()["passed_request"] <= 2 * CONNECTION_BURST + took * CONNECTION_RATE + len(cpus)
         assert steer.maps.sightings(TAG).connection.frames == 200_000 * len(cpus)  # type: ignore[union-attr]
 
@@ -175,7 +175,7 @@ SOLICIT6 = (
         ("dhcp6", SOLICIT6, TC_ACT_UNSPEC),
     ],
 )
-def test_what_a_guest_did_is_seen_first_and_last(steer: Steer, what: str, frame: Packet, verdict: int) -> None:
+def test_a_sighting_has_the_first_time_and_the_last(steer: Steer, what: str, frame: Packet, verdict: int) -> None:
     assert steer.maps.sightings(TAG) == Sightings()
     times = []
     for _ in range(3):
@@ -207,19 +207,19 @@ def test_what_a_guest_did_is_seen_first_and_last(steer: Steer, what: str, frame:
         to6(dst="ff02::1:3") / UDP(sport=546, dport=547),
     ],
 )
-def test_what_is_none_of_these_is_not_seen(steer: Steer, frame: Packet) -> None:
+def test_other_frames_are_not_sightings(steer: Steer, frame: Packet) -> None:
     steer.run("tap_in", frame)
     assert steer.maps.sightings(TAG) == Sightings()
 
 
-def test_dhcp_on_a_link_without_a_tag_is_let_pass(steer: Steer) -> None:
+def test_dhcp_on_a_link_without_a_tag_passes(steer: Steer) -> None:
     steer.maps.remove_tap(TAG, LOOPBACK)
     for frame in (DISCOVER, SOLICIT6):
         assert steer.run("tap_in", frame).verdict == TC_ACT_UNSPEC
     assert steer.counted(0) == {}
 
 
-def test_dhcp_that_ends_early_is_let_pass_unseen(steer: Steer) -> None:
+def test_dhcp_that_ends_early_passes_without_a_sighting(steer: Steer) -> None:
     for frame, least in ((bytes(DISCOVER), 34), (bytes(SOLICIT6), 54)):
         for length in range(least, least + 8):
             assert steer.run("tap_in", frame[:length]).verdict == TC_ACT_UNSPEC
@@ -233,7 +233,7 @@ def test_another_guest_on_the_tap_begins_anew(steer: Steer) -> None:
     assert steer.maps.sightings(TAG) == steer.maps.sightings(TAG + 1) == Sightings()
 
 
-# -- what it costs everybody else --
+# -- what other traffic pays --
 
 MAX_COST = 60
 """Nanoseconds for a packet that is not ours."""
@@ -241,7 +241,7 @@ MAX_COST = 60
 
 @pytest.fixture(scope="module")
 def nothing() -> Iterator[int]:
-    """A program that looks at nothing."""
+    """A program that reads nothing."""
     with kernel_headers():
         module = BPF(text=b"int nothing(struct __sk_buff *skb) { return -1; }")
         yield module.load_func(b"nothing", BPF.SCHED_CLS).fd
@@ -261,8 +261,8 @@ def nothing() -> Iterator[int]:
 )
 def test_an_ordinary_packet_costs_little(steer: Steer, nothing: int, packet: Packet) -> None:
     frame = bytes(LINK / packet / Raw(bytes(1400)))
-    # The least of some: other programs of the machine can only make it more.
+    # The minimum of several: other programs on the machine can only lengthen a run.
     base = min(run(nothing, frame, repeat=100_000).duration for _ in range(10))
     cost = min(steer.run("tap_in", frame, repeat=100_000).duration for _ in range(10)) - base
-    print(f"\n{cost} ns, beside {base} ns that the measurement itself takes")
+    print(f"\n{cost} ns, besides {base} ns for the measurement itself")
     assert cost < MAX_COST

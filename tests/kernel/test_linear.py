@@ -1,4 +1,4 @@
-"""How much of an ordinary packet tap_in copies: what it decides by, and nothing of what lies right already."""
+"""How much of a packet tap_in copies: the bytes by which it decides, and none that are linear already."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LINK = Ether(src=GUEST_MAC, dst="52:54:00:00:00:06")
 IPV4, IPV6 = IP(src="10.0.0.5", dst="10.0.0.6"), IPv6(src="fe80::5", dst="fe80::6", hlim=255)
 LONG = IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(240))])
 REST = bytes(6000)
-"""With less than a page the kernel makes a frame linear anyway (tun_alloc_skb())."""
+"""More than a page: the kernel makes a shorter frame linear anyway (tun_alloc_skb())."""
 
 NEXT = b"""
 BPF_ARRAY(linear, u64, 1);
@@ -47,7 +47,7 @@ class Next:
     module: BPF
 
     def linear(self, packet: Packet, header_length: int) -> int:
-        """How many bytes of an ordinary *packet*, of which *header_length* are linear, tap_in leaves linear."""
+        """Return how many bytes of *packet* are linear after tap_in, when *header_length* bytes are before."""
         frame = bytes(LINK / packet / Raw(REST))
         self.wires.drain()
         self.wires.guest.send(frame, header_length=header_length)
@@ -83,8 +83,8 @@ def after(pins: Path) -> Iterator[Next]:
 @pytest.mark.parametrize(
     "packet", [IPV4 / TCP(), IPV4 / UDP(), IPV6 / TCP(), IPV6 / UDP()], ids=["4t", "4u", "6t", "6u"]
 )
-def test_of_an_ordinary_packet_nothing_is_copied(after: Next, packet: Packet) -> None:
-    # As a guest's kernel has it: the headers are linear, and what follows is not.
+def test_nothing_of_an_ordinary_packet_is_copied(after: Next, packet: Packet) -> None:
+    # As guests' kernels send them: the headers are linear, and the rest is not.
     headers = len(LINK / packet)
     assert after.linear(packet, headers) == headers
 
@@ -107,19 +107,21 @@ ADVERTISEMENT = ICMPv6ND_NA(tgt="fe80::5")
     ],
     ids=["ipv4", "ipv4-in-part", "ipv6", "arp", "vlan", "vlan-of-another", "nd", "nd-behind-extensions", "extensions"],
 )
-def test_what_tap_in_decides_by_is_copied(after: Next, packet: Packet, header_length: int, decides: int) -> None:
-    """What is not linear may be the guest's own memory (vhost-net), which it can change after tap_in."""
+def test_the_bytes_by_which_tap_in_decides_are_copied(
+    after: Next, packet: Packet, header_length: int, decides: int
+) -> None:
+    """Bytes that are not linear may be the guest's own memory (vhost-net), which it can change after tap_in."""
     assert decides <= after.linear(packet, header_length) < 14 + len(packet) + len(REST)
 
 
 def test_a_clone_is_copied_only_by_the_programs_that_write(pins: Path) -> None:
-    """By bpf_unclone_prologue(), before the first instruction: each packet of a TCP sender is a clone."""
+    """The copy is bpf_unclone_prologue()'s, before the first instruction; each packet of a TCP sender is a clone."""
 
     def begins(program: str) -> str:
         command = ["bpftool", "prog", "dump", "xlated", "pinned", str(pins / program)]
         shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         return "".join(re.findall(r"^ *\d+: .*\n", shown, re.MULTILINE)[:6])
 
-    # Each frame that it passes on it writes to, so that here it is seen how that looks.
+    # ns_out writes into each frame that it passes on: this is how the prologue looks.
     assert "call bpf_skb_pull_data" in begins("ns_out")
     assert "call" not in begins("tap_in")

@@ -1,4 +1,4 @@
-"""What is told of links as they come, change and go; read from the kernel, without a reactor."""
+"""The reports of LinkMonitor about links that come, change and go; read from the kernel, without a reactor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.namespace import inside
 
 
 class Reactor:
-    """As much of one as a monitor needs: the test reads itself."""
+    """As much of a reactor as a monitor needs: the test itself calls doRead()."""
 
     def addReader(self, reader: object) -> None:
         pass
@@ -30,8 +30,8 @@ class Reactor:
     removeReader = addReader
 
 
-class Told:
-    """What a monitor told."""
+class Watch:
+    """A monitor, and what it has reported."""
 
     def __init__(self, lab: Lab, own_port: int = 0) -> None:
         self.links: dict[int, Link] = {}
@@ -78,67 +78,67 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def told(lab: Lab) -> Iterator[Told]:
-    told = Told(lab)
-    yield told
-    told.monitor.stop()
+def watch(lab: Lab) -> Iterator[Watch]:
+    watch = Watch(lab)
+    yield watch
+    watch.monitor.stop()
 
 
-def test_links_that_are_there_are_told_first(told: Told) -> None:
-    assert (told.named("vnet0").kind, told.named("br0").kind) == ("tun", "bridge")
-    assert told.synced == 1
+def test_existing_links_are_reported_first(watch: Watch) -> None:
+    assert (watch.named("vnet0").kind, watch.named("br0").kind) == ("tun", "bridge")
+    assert watch.synced == 1
 
 
-def test_a_tap_that_leaves_its_bridge_is_not_gone(lab: Lab, told: Told) -> None:
-    """The bridge says of its port that it is gone, in a message that only its family tells from the link's end."""
+def test_a_tap_that_leaves_its_bridge_is_not_gone(lab: Lab, watch: Watch) -> None:
+    """The bridge reports that its port is gone, in a message that differs only in its family from that about a link."""
     lab.host.ip("link set vnet0 nomaster")
-    told.read()
-    assert told.gone == []
+    watch.read()
+    assert watch.gone == []
     lab.host.ip("link set vnet0 master br0")
-    told.read()
-    assert told.named("vnet0").kind == "tun"
+    watch.read()
+    assert watch.named("vnet0").kind == "tun"
 
 
-def test_a_tap_that_is_deleted_is_gone(lab: Lab, told: Told) -> None:
-    ifindex = told.named("vnet0").ifindex
+def test_a_tap_that_is_deleted_is_gone(lab: Lab, watch: Watch) -> None:
+    ifindex = watch.named("vnet0").ifindex
     lab.delete_tap("vnet0")
-    told.read()
-    assert told.gone == [ifindex]
+    watch.read()
+    assert watch.gone == [ifindex]
 
 
-def test_a_name_that_is_no_utf8_is_a_name_like_any_other(lab: Lab, told: Told) -> None:
+def test_a_name_that_is_no_utf8_is_a_name_like_others(lab: Lab, watch: Watch) -> None:
     # Python hands the lone surrogate to ip as the byte 0xff.
     lab.host.run("ip", "link", "add", "vnet\udcff", "type", "bridge")
-    told.read()
-    assert told.named("vnet\udcff").kind == "bridge"
+    watch.read()
+    assert watch.named("vnet\udcff").kind == "bridge"
 
 
-def test_a_change_that_cannot_be_dealt_with_does_not_end_the_reading(lab: Lab, told: Told) -> None:
-    good = told.changed
+def test_a_change_whose_handling_fails_does_not_end_the_reading(lab: Lab, watch: Watch) -> None:
+    good = watch.changed
 
     def failing(link: Link) -> None:
         raise RuntimeError(link.name)
 
-    told.changed = failing
+    watch.changed = failing
     lab.make_tap("vnet1")
-    told.read()
-    told.changed = good
+    watch.read()
+    watch.changed = good
     lab.make_tap("vnet2")
-    told.read()
-    assert told.named("vnet2").kind == "tun"
+    watch.read()
+    assert watch.named("vnet2").kind == "tun"
 
 
-def test_qdiscs_that_somebody_adds_or_takes_are_told(lab: Lab, told: Told) -> None:
-    ifindex = told.named("vnet0").ifindex
+def test_qdiscs_that_somebody_adds_or_deletes_are_reported(lab: Lab, watch: Watch) -> None:
+    ifindex = watch.named("vnet0").ifindex
     lab.host.run("tc", "qdisc", "add", "dev", "vnet0", "ingress")
-    told.read()
-    assert ifindex in told.qdiscs
+    watch.read()
+    assert ifindex in watch.qdiscs
     lab.host.run("tc", "qdisc", "del", "dev", "vnet0", "ingress")
-    told.read()
-    assert ifindex in told.lost
+    watch.read()
+    assert ifindex in watch.lost
 
 
-def test_what_is_read_by_hand_is_what_pyroute2_reads(lab: Lab, told: Told) -> None:
+def test_links_are_read_as_pyroute2_reads_them(lab: Lab, watch: Watch) -> None:
     lab.host.ip(
         "link add name überall type veth peer name peer.7@x",
         "link set überall alias x",
@@ -147,16 +147,16 @@ def test_what_is_read_by_hand_is_what_pyroute2_reads(lab: Lab, told: Told) -> No
         "link add link peer.7@x name upon0 type macvlan",
         "link add nobody type ifb",
     )
-    told.read()
+    watch.read()
     with inside(lab.host.name), IPRoute() as ipr:
         links = {link.ifindex: link for link in map(link_of, ipr.get_links())}
-    assert told.links == links
+    assert watch.links == links
     assert {"lo", "überall", "peer.7@x", "br0", "vnet0"} <= {link.name for link in links.values()}
 
 
 @pytest.fixture
 def ours(lab: Lab, pins: Path) -> Iterator[TapFilter]:
-    """What attaches our filter on the lab's host."""
+    """The TapFilter of the lab's host."""
     with contextlib.ExitStack() as undo:
         program = open_pin(pins / "tap_in")
         undo.callback(os.close, program)
@@ -165,23 +165,23 @@ def ours(lab: Lab, pins: Path) -> Iterator[TapFilter]:
         yield ours
 
 
-def test_a_qdisc_of_ours_is_no_news(lab: Lab, ours: TapFilter) -> None:
-    """Or each tap that gets its filter would be looked at once more."""
-    told = Told(lab, ours.port)
+def test_a_qdisc_of_ours_is_not_reported(lab: Lab, ours: TapFilter) -> None:
+    """Otherwise each tap would be checked once more when it gets its filter."""
+    watch = Watch(lab, ours.port)
     try:
-        ours.attach(told.named("vnet0").ifindex)
-        told.read()
-        assert told.qdiscs == []
+        ours.attach(watch.named("vnet0").ifindex)
+        watch.read()
+        assert watch.qdiscs == []
     finally:
-        told.monitor.stop()
+        watch.monitor.stop()
 
 
-def test_what_the_kernel_said_and_nobody_read_is_not_taken_for_another_answer(lab: Lab, ours: TapFilter) -> None:
+def test_an_answer_that_was_left_unread_is_not_taken_for_a_later_one(lab: Lab, ours: TapFilter) -> None:
     lab.host.ip("tuntap add vnet1 mode tap")
     with inside(lab.host.name):
         first, second = (socket.if_nametoindex(f"vnet{number}") for number in range(2))
     ours.attach(first)
-    # As when there was no memory for reading it.
+    # The answer is left unread, as when there was no memory for it.
     ours._socket.send(bytes(ours._delete))
     with pytest.raises(NetlinkError) as refused:
         ours.attach(999_999)
@@ -194,8 +194,8 @@ def test_what_the_kernel_said_and_nobody_read_is_not_taken_for_another_answer(la
     assert "ingress" not in lab.host.run("tc", "qdisc", "show", "dev", "vnet1").stdout
 
 
-def test_a_kernel_without_memory_is_an_answer(ours: TapFilter) -> None:
-    ours._socket.close()  # EBADF, in place of an ENOBUFS that no test can bring about
+def test_a_kernel_without_memory_is_a_netlink_error(ours: TapFilter) -> None:
+    ours._socket.close()  # EBADF, in place of ENOBUFS, which no test can cause
     for change in (ours.attach, ours.detach):
         with pytest.raises(NetlinkError):
             change(1)

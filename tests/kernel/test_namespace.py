@@ -1,4 +1,4 @@
-"""The private namespace: made, mended, removed; and never at the expense of somebody else's."""
+"""The private namespace is made, restored and removed, and never at the expense of others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def private(lab: Lab, pins: Path) -> Iterator[PrivateNamespace]:
-    """What the tests make; the calling thread is on the lab's host meanwhile."""
+    """The namespace that a test makes; meanwhile the calling thread is on the lab's host."""
     with inside(lab.host.name):
         private = PrivateNamespace(NAME, pins)
         yield private
@@ -53,7 +53,7 @@ def iptables(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     return str(request.param)
 
 
-def test_it_is_complete_whatever_iptables_there_is(private: PrivateNamespace, iptables: str) -> None:
+def test_it_is_complete_with_either_variant_of_iptables(private: PrivateNamespace, iptables: str) -> None:
     private.ensure()
     rules = [line for line in show("iptables-save").splitlines() if line.startswith("-A")]
     assert len(rules) == 2
@@ -82,8 +82,8 @@ def test_it_is_complete_whatever_iptables_there_is(private: PrivateNamespace, ip
         assert show(f"sysctl -n {name}").strip() == value
 
 
-def test_no_state_of_a_connection_outlives_the_rest_of_its_tag(private: PrivateNamespace) -> None:
-    """Each timeout that this kernel's conntrack has for TCP is ours to choose."""
+def test_no_state_of_a_connection_outlives_the_quarantine_of_its_tag(private: PrivateNamespace) -> None:
+    """We set each timeout that this kernel's conntrack has for TCP."""
     private.ensure()
     shown = show("sysctl -a -r net.netfilter.nf_conntrack_tcp_timeout_").splitlines()
     timeouts = dict(line.split(" = ") for line in shown)
@@ -121,15 +121,15 @@ def test_making_it_twice_changes_nothing(private: PrivateNamespace) -> None:
         "sysctl -qw net.ipv4.ip_forward=1",
     ],
 )
-def test_what_somebody_took_away_is_mended(private: PrivateNamespace, damage: str) -> None:
+def test_a_piece_that_somebody_removed_is_restored(private: PrivateNamespace, damage: str) -> None:
     private.ensure()
     before = HostState.read(Namespace(NAME))
     show(damage)
-    assert before.changes(), f"{damage!r} changes nothing that could be mended"
+    assert before.changes(), f"{damage!r} changes nothing that could be restored"
     private.ensure()
-    # A link that was made again has another index, by which tc and the kernel name it.
-    left = [str(change) for change in before.changes() if "link del" not in damage]
-    assert left == []
+    # A link that was made again has another ifindex, which tc and the kernel show.
+    changes = [str(change) for change in before.changes() if "link del" not in damage]
+    assert changes == []
 
 
 def test_removing_leaves_the_host_as_it_was(lab: Lab, private: PrivateNamespace) -> None:
@@ -144,7 +144,7 @@ def test_removing_leaves_the_host_as_it_was(lab: Lab, private: PrivateNamespace)
     private.remove()  # there is nothing left to remove, and that is no error
 
 
-def test_somebody_elses_namespace_is_left_alone(private: PrivateNamespace) -> None:
+def test_a_namespace_of_others_is_left_alone(private: PrivateNamespace) -> None:
     subprocess.run(["ip", "netns", "add", NAME], check=True)
     try:
         Namespace(NAME).ip("link set lo up", "link add br0 type bridge", "link set br0 up")
@@ -156,7 +156,7 @@ def test_somebody_elses_namespace_is_left_alone(private: PrivateNamespace) -> No
         subprocess.run(["ip", "netns", "delete", NAME], check=True)
 
 
-def test_somebody_elses_link_is_left_alone(lab: Lab, private: PrivateNamespace) -> None:
+def test_a_link_of_others_is_left_alone(lab: Lab, private: PrivateNamespace) -> None:
     lab.host.ip(f"link add {NAME}0 type bridge")
     before = HostState.read(lab.host)
     with pytest.raises(Problem, match=f"the link '{NAME}0' is not eve-meta's"):
@@ -176,7 +176,7 @@ def test_a_namespace_left_half_made_by_a_crash_is_taken_over(private: PrivateNam
     assert "meta0" in show("ip link show meta0")
 
 
-def test_iptables_that_fails_says_so_in_one_line_and_leaves_nothing(
+def test_a_failure_of_iptables_is_one_line_and_leaves_nothing(
     lab: Lab, private: PrivateNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "iptables-restore"
@@ -194,9 +194,7 @@ def test_iptables_that_fails_says_so_in_one_line_and_leaves_nothing(
     assert NAME not in os.listdir("/run/netns")
 
 
-def test_iptables_that_is_missing_says_which_package(
-    private: PrivateNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_iptables_names_the_package(private: PrivateNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     nsenter = Path(shutil.which("nsenter") or "").parent
     tools = Path("/run/emns/tools")
     tools.mkdir()
@@ -206,7 +204,7 @@ def test_iptables_that_is_missing_says_which_package(
         private.ensure()
 
 
-def test_a_port_that_is_taken_is_said(private: PrivateNamespace) -> None:
+def test_a_port_that_is_taken_is_an_error(private: PrivateNamespace) -> None:
     private.ensure()
     with Namespace(NAME).open_socket(socket.AF_INET, socket.SOCK_STREAM) as other:
         other.bind(("127.0.0.1", 8775))
@@ -229,8 +227,8 @@ def test_listeners_of_an_earlier_daemon_are_taken_over(private: PrivateNamespace
     inodes = in_order(first)
     for listener in first:
         listener.setblocking(True)
-        listener.listen(0)  # as a worker may do that was taken over
-    # In whatever order, and one of them only.
+        listener.listen(0)  # as a compromised worker may do
+    # In any order, and also when only one of them is left.
     again = private.listen(1, first[::-1])
     assert in_order(again) == inodes
     assert [os.get_blocking(listener.fileno()) for listener in again] == [False, False]
@@ -249,21 +247,21 @@ def test_each_worker_has_the_connections_of_its_own_tags(private: PrivateNamespa
     listeners = private.listen(workers)
     assert [listener.family for listener in listeners] == [socket.AF_INET] * workers + [socket.AF_INET6] * workers
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "fd00:a9fe::1")):
-        of_one = [listener for listener in listeners if listener.family == family]
-        # The greatest tag too; and what has no tag, and so no tap, is the first worker's.
+        group = [listener for listener in listeners if listener.family == family]
+        # Also for the greatest tag; a connection without a tag, and so without a tap, goes to the first worker.
         for tag in (1, 2, 3, 4, 5, 6, 0xFFFF, 0):
             with Namespace(NAME).open_socket(family, socket.SOCK_STREAM) as guest:
                 # Through lo a packet keeps the mark that its sender gave it.
                 guest.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark_of_tag(tag) if tag else 0)
                 guest.connect((address, 8775))
-                assert [number for number in range(workers) if _has_one(of_one[number])] == [
+                assert [number for number in range(workers) if _has_connection(group[number])] == [
                     worker_of_tag(tag, workers)
                 ]
     for listener in listeners:
         listener.close()
 
 
-def _has_one(listener: socket.socket) -> bool:
+def _has_connection(listener: socket.socket) -> bool:
     try:
         listener.accept()[0].close()
     except BlockingIOError:
@@ -276,7 +274,7 @@ def test_listeners_of_as_many_workers_are_taken_over_in_their_order(private: Pri
     first = private.listen(2)
     again = private.listen(2, first)
     assert in_order(again) == in_order(first)
-    # One is missing: the others' places are not what they were. But those for IPv6 are whole.
+    # One is missing, so the others no longer have their worker's number. The sockets for IPv6 are complete.
     again[0].close()
     third = private.listen(2, again[1:])
     assert not set(in_order(third[:2])) & set(in_order(again[2:]))
@@ -288,7 +286,7 @@ def test_listeners_of_as_many_workers_are_taken_over_in_their_order(private: Pri
         listener.close()
 
 
-def test_what_is_no_listener_of_ours_is_closed_and_made_anew(private: PrivateNamespace) -> None:
+def test_a_socket_that_is_not_such_a_listener_is_closed_and_replaced(private: PrivateNamespace) -> None:
     private.ensure()
     inside_it = Namespace(NAME)
     mptcp = 262  # IPPROTO_MPTCP
@@ -305,7 +303,7 @@ def test_what_is_no_listener_of_ours_is_closed_and_made_anew(private: PrivateNam
         for listener in private.listen(1, (kept,)):
             listener.close()
         assert kept.fileno() == -1
-    # Not listening, no TCP, of another namespace: this test's own.
+    # One that does not listen, one that is not TCP, and one of another namespace, this test's own.
     bound = inside_it.open_socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.bind(("127.0.0.1", 8775))
     datagram = inside_it.open_socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -317,7 +315,7 @@ def test_what_is_no_listener_of_ours_is_closed_and_made_anew(private: PrivateNam
     assert {each.fileno() for each in (bound, datagram, elsewhere, *pair)} == {-1}
 
 
-def test_a_listener_of_a_namespace_that_is_gone_is_not_taken(private: PrivateNamespace) -> None:
+def test_a_listener_of_a_namespace_that_is_gone_is_not_taken_over(private: PrivateNamespace) -> None:
     private.ensure()
     first = private.listen()
     kept = tuple(listener.dup() for listener in first)  # as the service manager keeps them

@@ -1,4 +1,4 @@
-"""Pins outlive the daemon: who takes them over, and who must not."""
+"""Pins outlive the daemon: which daemon takes them over, and which must not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def clean(bpffs: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def opened() -> Iterator[Maps]:
-    """A daemon's pins, and its end by a crash: the pins stay, the lock goes."""
+    """Open the pins as a daemon does, then end it as a crash does: the pins stay, the lock is released."""
     owner = Pins(NAME)
     with contextlib.closing(owner.open()) as maps:
         yield maps
@@ -69,24 +69,24 @@ def test_programs_of_other_sources_are_replaced_and_the_taps_keep_their_tags() -
         assert program_id() != first
 
 
-def test_what_guests_macs_are_is_known_to_other_programs_at_once_and_what_was_learned_meanwhile() -> None:
-    """A guest that has asked only waits: it sends nothing from which its MAC could be learned again."""
+def test_guests_macs_are_taken_over_at_once_and_those_learnt_meanwhile_too() -> None:
+    """A guest that waits for its answer sends nothing from which its MAC could be learnt again."""
     mac, other = bytes.fromhex("525400000001"), bytes.fromhex("525400000002")
 
-    def learns(maps: Maps, tag: int, mac: bytes) -> None:
+    def learn(maps: Maps, tag: int, mac: bytes) -> None:
         maps.learn(tag, ReturnPath(4700 + tag, mac))
 
     with opened() as old:
         for tag in range(1, 5):
             old.add_tap(tag, 4700 + tag)
-        learns(old, 1, mac)
+        learn(old, 1, mac)
         old.write_settings(evolve(old.settings(), build=1))
     owner = Pins(NAME)
     with contextlib.closing(Maps(DIRECTORY)) as old, contextlib.closing(owner.open()) as maps:
         assert [maps.tap(tag).mac for tag in (1, 2)] == [mac, bytes(6)]
         for tag in (2, 3, 4):
-            learns(old, tag, mac)
-        learns(maps, 3, other)  # the guest has sent through the new ones already
+            learn(old, tag, mac)
+        learn(maps, 3, other)  # the guest has sent through the new ones already
         maps.remove_tap(4, 4704)
         owner.forget_old(maps)
         assert [maps.tap(tag) for tag in (2, 3, 4)] == [
@@ -94,13 +94,13 @@ def test_what_guests_macs_are_is_known_to_other_programs_at_once_and_what_was_le
             ReturnPath(4703, other),
             ReturnPath(0, bytes(6)),
         ]
-        learns(old, 2, other)
+        learn(old, 2, other)
         owner.forget_old(maps)
         assert maps.tap(2).mac == mac
     owner.close()
 
 
-def test_taps_keep_their_tags_through_an_upgrade_from_maps_of_another_layout() -> None:
+def test_taps_keep_their_tags_when_an_upgrade_changes_the_layout_of_maps() -> None:
     with opened() as maps:
         maps.add_tap(7, 4711)
         maps.write_settings(evolve(maps.settings(), build=1, next_tag=8))
@@ -115,7 +115,7 @@ def test_taps_keep_their_tags_through_an_upgrade_from_maps_of_another_layout() -
         assert maps.sightings(7) == Sightings()
 
 
-def test_where_a_map_is_gone_the_rest_is_made_anew_and_the_tags_stay() -> None:
+def test_when_a_map_is_gone_all_are_made_anew_and_the_tags_stay() -> None:
     with opened() as maps:
         maps.add_tap(7, 4711)
     (DIRECTORY / "taps").unlink()
@@ -124,7 +124,7 @@ def test_where_a_map_is_gone_the_rest_is_made_anew_and_the_tags_stay() -> None:
         assert maps.tap(7).ifindex == 4711
 
 
-def test_pins_that_a_crash_left_half_made_are_made_anew() -> None:
+def test_pins_that_a_crash_left_incomplete_are_made_anew() -> None:
     with opened():
         pass
     (DIRECTORY / "host_in").unlink()
@@ -143,7 +143,7 @@ def test_a_map_of_another_size_is_never_read(bpffs: Path) -> None:
         Map(path, 4, 16)
 
 
-def test_a_second_daemon_of_the_same_namespace_is_told_so_and_changes_nothing() -> None:
+def test_a_second_daemon_of_the_same_namespace_is_an_error_and_changes_nothing() -> None:
     with opened() as maps:
         maps.add_tap(7, 4711)
         with pytest.raises(Problem, match=f"another eve-meta runs with the namespace '{NAME}'"):
@@ -167,10 +167,10 @@ def test_removing_leaves_nothing() -> None:
         ("sources", "the BPF sources are missing"),
     ],
 )
-def test_what_is_missing_is_said_in_one_line_and_nothing_is_left(
+def test_a_missing_piece_is_an_error_of_one_line_and_nothing_is_left(
     hidden: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loader alone: tests/guest has the same of the whole daemon."""
+    """Of the loader alone; tests/guest has such tests of the whole daemon."""
     if hidden == "headers":
         monkeypatch.setattr(loader, "_installed_headers", lambda source: [])
         monkeypatch.setattr("platform.release", lambda: "no-such-kernel")
@@ -210,10 +210,10 @@ def test_debians_headers_in_two_trees_are_joined(tmp_path: Path) -> None:
     assert loader._installed_headers(tmp_path) == [machine]
 
 
-def test_a_compiler_that_crashes_is_said_in_a_line(
+def test_a_compiler_that_crashes_is_an_error_of_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """bcc's does, where kernel headers lack what it includes itself."""
+    """bcc's compiler crashes where kernel headers lack files that it includes itself."""
     (tmp_path / "include/linux").mkdir(parents=True)
     (tmp_path / "include/linux/kconfig.h").touch()
     monkeypatch.setenv("BCC_KERNEL_SOURCE", str(tmp_path))

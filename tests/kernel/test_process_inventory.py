@@ -32,8 +32,8 @@ from eve_meta.runtime.reactor import reactor
 
 def say():
     domains = {tap: inventory.domain_of(tap) for tap in taps}
-    told = {tap: domain and domain.name for tap, domain in domains.items()}
-    print(json.dumps({"owners": told, "problems": [str(each) for each in inventory.problems()]}), flush=True)
+    served = {tap: domain and domain.name for tap, domain in domains.items()}
+    print(json.dumps({"owners": served, "problems": [str(each) for each in inventory.problems()]}), flush=True)
 
 directory, *taps = sys.argv[1:]
 inventory = Inventory(InventoryConfig(directory=Path(directory)), reactor)
@@ -41,7 +41,7 @@ inventory.start(say)
 inventory.taps_changed(taps)
 reactor.run()
 """
-"""More of it: it prints the name of the domain behind each tap whenever something changes."""
+"""A larger part of the daemon: it prints the name of the domain behind each tap whenever something changes."""
 
 LIBVIRTD = """
 import fcntl, os, struct, subprocess, sys, time
@@ -56,14 +56,14 @@ time.sleep(0.5)
 os.close(fd)
 process.wait()
 """
-"""What libvirtd does: it opens a tap, sets up this and that, and starts a QEMU that inherits it."""
+"""What libvirtd does: open a tap, set things up, and start a QEMU that inherits the tap."""
 
 HOLD = """
 import time
 print("open", flush=True)
 time.sleep(100)
 """
-"""Any program that inherited a tap, and holds it."""
+"""A program that has inherited a tap, and holds it."""
 
 WATCH = """
 import json, sys, time
@@ -71,15 +71,15 @@ from eve_meta.inventory.qemu.owners import ProcessOwners
 from eve_meta.runtime.reactor import reactor
 
 def say(taps):
-    told = {tap: [str(owner.uuid), owner.name] for tap, owner in owners.owners().items()}
-    print(json.dumps({"owners": told, "at": time.time()}), flush=True)
+    held = {tap: [str(owner.uuid), owner.name] for tap, owner in owners.owners().items()}
+    print(json.dumps({"owners": held, "at": time.time()}), flush=True)
 
 owners = ProcessOwners(reactor)
 owners.start(say)
 owners.taps_changed(sys.argv[1:])
 reactor.run()
 """
-"""A daemon's share: it prints the owners whenever they change."""
+"""A small part of the daemon: it prints the owners whenever they change."""
 
 
 @pytest.fixture
@@ -126,14 +126,14 @@ def watch(start: Callable[..., subprocess.Popen[str]]) -> subprocess.Popen[str]:
 
 
 def wait_for(watcher: subprocess.Popen[str], owners: dict[str, Any]) -> float:
-    """Waits until the watcher says these *owners*; when it said so."""
+    """Wait until the watcher prints these *owners*; return the time at which it did."""
     assert watcher.stdout is not None
     end = time.monotonic() + 20
     for line in watcher.stdout:
-        said = json.loads(line)
-        if said["owners"] == owners:
-            return float(said["at"])
-        assert time.monotonic() < end, f"expected {owners}, last said {said}"
+        printed = json.loads(line)
+        if printed["owners"] == owners:
+            return float(printed["at"])
+        assert time.monotonic() < end, f"expected {owners}, got {printed}"
     raise AssertionError("the watcher ended")
 
 
@@ -151,14 +151,14 @@ def test_qemu_that_starts_later_and_ends(start: Callable[..., subprocess.Popen[s
     killed = time.time()
     process.kill()
     assert wait_for(watcher, {}) - killed < 0.5
-    # The tap is still there, and another VM may have it.
+    # The tap still exists, and another VM may get it.
     start(*qemu("-uuid", UUID2, "-name", "web2", tap="tap0"))
     wait_for(watcher, {"tap0": [UUID2, "web2"]})
 
 
 @pytest.fixture
 def program() -> Iterator[Callable[[str], str]]:
-    """A Python by another name, for anyone to run: what a process is called is its executable's name."""
+    """A copy of Python under another name, which anyone may run: a process is named after its executable."""
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
 
@@ -170,7 +170,7 @@ def program() -> Iterator[Callable[[str], str]]:
 
 @pytest.fixture
 def domains(tmp_path: Path) -> Path:
-    """A folder for domain files that nobody else can write to."""
+    """A directory for domain files that only root can write to."""
     (tmp_path / "domains.d").mkdir(0o700)
     return tmp_path / "domains.d"
 
@@ -184,18 +184,18 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def told_until(server: subprocess.Popen[str], *problems: str, **served: str | None) -> list[dict[str, Any]]:
-    """All that the server says until it serves this, with problems that contain these."""
+def printed_until(server: subprocess.Popen[str], *problems: str, **served: str | None) -> list[dict[str, Any]]:
+    """Return all that the server prints until it serves *served* and its problems contain *problems*."""
     assert server.stdout is not None
-    said: list[dict[str, Any]] = []
+    printed: list[dict[str, Any]] = []
     end = time.monotonic() + 20
     for line in server.stdout:
-        said.append(json.loads(line))
-        last = said[-1]
+        printed.append(json.loads(line))
+        last = printed[-1]
         if last["owners"] == served and len(last["problems"]) == len(problems):
             assert all(part in text for part, text in zip(problems, last["problems"], strict=True)), last
-            return said
-        assert time.monotonic() < end, f"expected {served}, last said {last}"
+            return printed
+        assert time.monotonic() < end, f"expected {served}, got {last}"
     raise AssertionError("the server ended")
 
 
@@ -210,11 +210,11 @@ def test_a_user_who_calls_his_process_qemu_and_another_domain(
     assert fake.stdout is not None
     assert fake.stdout.readline() == "open\n"
     server = serve(start, domains)
-    said = told_until(server, "is not trusted to claim a domain", tap0=None, tap1=None)
-    # The real one gets its own, whatever the other says.
+    printed = printed_until(server, "is not trusted to claim a domain", tap0=None, tap1=None)
+    # The real QEMU gets its own domain, whatever the other process claims.
     start(*qemu("-uuid", UUID1, tap="tap0"))
-    said += told_until(server, "is not trusted to claim a domain", tap0="victim", tap1=None)
-    assert {each["owners"]["tap1"] for each in said} == {None}
+    printed += printed_until(server, "is not trusted to claim a domain", tap0="victim", tap1=None)
+    assert {each["owners"]["tap1"] for each in printed} == {None}
 
 
 def test_a_tap_with_a_stale_file_that_libvirt_gives_to_another_domain(
@@ -226,18 +226,18 @@ def test_a_tap_with_a_stale_file_that_libvirt_gives_to_another_domain(
     libvirtd = start(program("libvirtd"), "-c", LIBVIRTD, "tap0", "1", *command)
     assert libvirtd.stdout is not None
     assert libvirtd.stdout.readline() == "open\n"
-    said = told_until(serve(start, domains), f"got {UUID2}", tap0=None, tap1=None)
-    assert {each["owners"]["tap0"] for each in said} == {None}
+    printed = printed_until(serve(start, domains), f"got {UUID2}", tap0=None, tap1=None)
+    assert {each["owners"]["tap0"] for each in printed} == {None}
 
 
-def test_a_tap_that_another_hypervisor_holds_is_its_files(
+def test_a_tap_that_another_hypervisor_holds_belongs_to_the_domain_of_its_file(
     start: Callable[..., subprocess.Popen[str]], program: Callable[[str], str], domains: Path
 ) -> None:
     write(domains / "web1.yaml", "name: web1\nnics: [{tap: tap0}]\n")
     holder = start(program("cloud-hypervisor"), "-c", HOLD, holding="tap0")
     assert holder.stdout is not None
     assert holder.stdout.readline() == "open\n"
-    told_until(serve(start, domains), tap0="web1", tap1=None)
+    printed_until(serve(start, domains), tap0="web1", tap1=None)
 
 
 def test_qemu_in_another_namespace_is_not_behind_our_tap(
@@ -249,7 +249,7 @@ def test_qemu_in_another_namespace_is_not_behind_our_tap(
         subprocess.run(["ip", "-n", other, "tuntap", "add", "tap0", "mode", "tap"], check=True)
         start("ip", "netns", "exec", other, *qemu("-uuid", UUID2, "-name", "other", tap="tap0"))
         start(*qemu("-uuid", UUID1, "-name", "web1", tap="tap1"))
-        # Both have been started before the one that is ours is found.
+        # Both have been started before the watcher finds ours.
         wait_for(watch(start), {"tap1": [UUID1, "web1"]})
     finally:
         subprocess.run(["ip", "netns", "del", other], check=True)

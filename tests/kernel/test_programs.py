@@ -1,4 +1,4 @@
-"""Each program by BPF_PROG_TEST_RUN: a packet in; a verdict, bytes and a counter out. Directions: as the host sees."""
+"""Each program by BPF_PROG_TEST_RUN: a packet in; a verdict, bytes and a counter out. Directions as the host's."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_tag_numbers_are_the_same_in_c_and_python() -> None:
     assert int(defines["MAX_TAG"].rstrip("U"), 0) == MAX_TAG
 
 
-# -- tap_in: what is not ours --
+# -- tap_in: frames that are not ours --
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_tag_numbers_are_the_same_in_c_and_python() -> None:
     ],
     ids=["http", "dns", "icmp", "vlan", "arp", "arp-reply", "ipv6", "lldp"],
 )
-def test_other_peoples_frames_pass_untouched_to_the_next_filter(steer: Steer, frame: Packet) -> None:
+def test_frames_that_are_not_ours_pass_unchanged_to_the_next_filter(steer: Steer, frame: Packet) -> None:
     done = steer.run("tap_in", frame)
     assert done.verdict == TC_ACT_UNSPEC
     assert done.frame == bytes(frame)
@@ -115,7 +115,7 @@ def test_other_peoples_frames_pass_untouched_to_the_next_filter(steer: Steer, fr
 def test_arp_for_the_service_is_answered_out_of_the_same_tap(steer: Steer, hwtype: int) -> None:
     done = steer.run("tap_in", with_hardware_type(who_has() / Raw(bytes(18)), hwtype))
     assert done.verdict == TC_ACT_REDIRECT
-    answer = Ether(with_hardware_type(Ether(done.frame), 1))  # scapy reads the addresses of type 1 only
+    answer = Ether(with_hardware_type(Ether(done.frame), 1))  # scapy parses only the addresses of type 1
     assert (answer.src, answer.dst) == (SERVICE_MAC, GUEST_MAC)
     arp = answer[ARP]
     assert (arp.op, done.frame[14:16]) == (2, hwtype.to_bytes(2, "big"))
@@ -196,7 +196,7 @@ def test_ip_options_do_not_hide_the_port(steer: Steer) -> None:
         (Ether() / Dot1Q(vlan=7) / ARP(op=1, psrc=GUEST, pdst=SERVICE), "drop_vlan"),
     ],
 )
-def test_what_must_not_pass_is_dropped_and_counted(steer: Steer, frame: Packet, reason: str) -> None:
+def test_frames_that_must_not_pass_are_dropped_and_counted(steer: Steer, frame: Packet, reason: str) -> None:
     assert steer.run("tap_in", frame).verdict == TC_ACT_SHOT
     assert steer.counted() == {reason: 1}
 
@@ -221,7 +221,7 @@ def _with_protocol(frame: bytes, protocol: int) -> bytes:
 @pytest.mark.parametrize("tags", [0, 1, 2], ids=["plain", "vlan", "qinq"])
 @pytest.mark.parametrize("kind", ["tcp", "arp", "options"])
 def test_a_frame_that_ends_early_is_never_taken_for_a_whole_one(steer: Steer, tags: int, kind: str) -> None:
-    """Every length of every header: what is too short for anyone to read passes, what names the service is dropped."""
+    """Every length of every header: a frame too short for any host passes; one that names the service is dropped."""
     link: Packet = Ether(src=GUEST_MAC, dst=ROUTER_MAC)
     for vlan in range(tags):
         link = link / Dot1Q(vlan=vlan + 1)
@@ -257,7 +257,7 @@ def test_a_frame_that_ends_early_is_never_taken_for_a_whole_one(steer: Steer, ta
     ],
     ids=["version-6", "ihl-4", "zero"],
 )
-def test_an_ipv4_header_that_no_kernel_takes_is_not_ours(steer: Steer, patch: Callable[[bytes], bytes]) -> None:
+def test_an_ipv4_header_that_every_kernel_refuses_is_not_ours(steer: Steer, patch: Callable[[bytes], bytes]) -> None:
     assert steer.run("tap_in", patch(bytes(syn()))).verdict == TC_ACT_UNSPEC
     assert steer.counted() == {}
 
@@ -317,7 +317,7 @@ def test_a_solicitation_for_the_service_is_answered_out_of_the_same_tap(
     assert steer.counted() == {"answered_nd": 1}
 
 
-def test_a_guest_that_tries_the_address_for_itself_learns_that_it_is_taken(steer: Steer) -> None:
+def test_a_guest_that_wants_the_address_itself_learns_that_it_is_taken(steer: Steer) -> None:
     done = steer.run("tap_in", solicits("fe80::a9fe:a9fe", option=False, src="::"))
     assert done.verdict == TC_ACT_REDIRECT
     answer = Ether(done.frame)
@@ -377,7 +377,7 @@ def to6(**ip: Any) -> Packet:
         (LINK / Dot1Q(vlan=7) / IPv6(hlim=255) / ICMPv6ND_NS(tgt="fe80::a9fe:a9fe"), "drop_vlan"),
     ],
 )
-def test_what_must_not_pass_over_ipv6_is_dropped_and_counted(steer: Steer, frame: Packet, reason: str) -> None:
+def test_ipv6_frames_that_must_not_pass_are_dropped_and_counted(steer: Steer, frame: Packet, reason: str) -> None:
     assert steer.run("tap_in", frame).verdict == TC_ACT_SHOT
     assert steer.counted() == {reason: 1}
 
@@ -417,7 +417,7 @@ def test_an_advertisement_cannot_hide_behind_many_extension_headers(steer: Steer
         "version-4",
     ],
 )
-def test_other_peoples_ipv6_passes_untouched(steer: Steer, frame: Packet) -> None:
+def test_ipv6_frames_that_are_not_ours_pass_unchanged(steer: Steer, frame: Packet) -> None:
     raw = bytes(frame)[:12] + b"\x86\xdd" + bytes(frame)[14:]
     done = steer.run("tap_in", raw)
     assert (done.verdict, done.frame) == (TC_ACT_UNSPEC, raw)
@@ -450,7 +450,7 @@ def test_ns_in_makes_the_tag_a_mark(steer: Steer) -> None:
     "source",
     [GUEST_MAC, META0_MAC, SERVICE_MAC, "02:a9:fe:00:00:00", "03:a9:fe:00:12:34", "02:a9:fe:01:12:34"],
 )
-def test_ns_in_drops_what_bears_no_tag(steer: Steer, source: str) -> None:
+def test_ns_in_drops_a_frame_without_a_tag(steer: Steer, source: str) -> None:
     done = steer.run("ns_in", Ether(src=source, dst=META0_MAC) / IP() / TCP(), mark=STEERED | TAG)
     assert done.verdict == TC_ACT_SHOT
     assert steer.counted(0) == {"drop_untagged": 1}
@@ -463,7 +463,7 @@ def test_ns_out_makes_the_mark_a_tag(steer: Steer) -> None:
 
 
 @pytest.mark.parametrize("mark", [0, TAG, STEERED, STEERED << 1 | TAG])
-def test_ns_out_drops_what_answers_no_tap(steer: Steer, mark: int) -> None:
+def test_ns_out_drops_a_packet_that_answers_no_tap(steer: Steer, mark: int) -> None:
     assert steer.run("ns_out", Ether(src=META0_MAC, dst=META0_MAC) / IP() / TCP(), mark=mark).verdict == TC_ACT_SHOT
     assert steer.counted(0) == {"drop_unmarked": 1}
 
@@ -471,7 +471,7 @@ def test_ns_out_drops_what_answers_no_tap(steer: Steer, mark: int) -> None:
 # -- host_in --
 
 
-def test_host_in_returns_the_answer_to_the_guest_that_asked(steer: Steer) -> None:
+def test_host_in_returns_the_answer_to_the_guest_that_sent_the_request(steer: Steer) -> None:
     steer.run("tap_in", syn())
     done = steer.run("host_in", Ether(src=META0_MAC, dst=TAG_MAC) / IP(src=SERVICE, dst=GUEST) / TCP())
     assert done.verdict == TC_ACT_REDIRECT
@@ -503,6 +503,6 @@ def test_an_answer_before_any_request_goes_nowhere(steer: Steer) -> None:
     assert steer.counted() == {"drop_no_tap": 1}
 
 
-def test_host_in_drops_what_bears_no_tag(steer: Steer) -> None:
+def test_host_in_drops_a_frame_without_a_tag(steer: Steer) -> None:
     assert steer.run("host_in", Ether(src=META0_MAC, dst=GUEST_MAC) / IP() / TCP()).verdict == TC_ACT_SHOT
     assert steer.counted(0) == {"drop_untagged": 1}

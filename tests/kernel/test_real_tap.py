@@ -1,4 +1,4 @@
-"""tap_in on a real tap device: frames are written to its tun file descriptor, as QEMU does."""
+"""tap_in on a real tap: the test writes frames to its tun file descriptor, as QEMU does."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_arp_for_the_service_is_answered_and_goes_no_further(wires: Wires) -> No
     assert answer[ARP].hwsrc == answer.src
 
 
-def test_a_segment_to_the_service_is_taken_whatever_mac_it_is_addressed_to(wires: Wires) -> None:
+def test_a_segment_to_the_service_is_taken_whatever_its_destination_mac(wires: Wires) -> None:
     frame = Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC) / IP(src="10.0.0.5", dst=SERVICE) / TCP(dport=80)
     assert wires.neighbour_gets(frame) == []
     (passed,) = [got for got in wires.service.receive() if TCP in got]
@@ -84,8 +84,8 @@ def test_attack_reaches_neither_neighbour_nor_service(wires: Wires, attack: str)
 
 
 @pytest.mark.parametrize("attack", ["poses-by-source-address", "asks-by-udp", "asks-another-port"])
-def test_a_frame_whose_headers_lie_outside_the_linear_part_is_seen_all_the_same(wires: Wires, attack: str) -> None:
-    # More than a page, or the kernel makes the frame linear anyway (tun_alloc_skb()).
+def test_headers_outside_the_linear_part_are_read_all_the_same(wires: Wires, attack: str) -> None:
+    # More than a page: the kernel makes a shorter frame linear anyway (tun_alloc_skb()).
     frame = ATTACKS[attack] / Raw(bytes(6000))
     assert wires.neighbour_gets(frame, header_length=14) == []
     assert sum(number for label, number in wires.counted().items() if label.startswith("drop_")) == 1
@@ -106,7 +106,7 @@ TO_NEIGHBOUR = Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC)
         (TO_NEIGHBOUR / IPv6(src="fe80::", dst="fe80::6") / UDP() / Raw(bytes(18)), (30, 6)),
         (TO_NEIGHBOUR / IPv6(src="fe80::a9fe:1", dst="fe80::6") / UDP() / Raw(bytes(18)), (30, 6)),
         (TO_NEIGHBOUR / IPv6(src="fe80::6", dst="fe80::5") / ICMPv6ND_NA(tgt="fe80::a9fe:0") / Raw(bytes(18)), (70, 6)),
-        # Behind an extension header; and one that says itself what follows it, and how far behind.
+        # Behind an extension header; and in the extension header's own fields, next header and length.
         (
             TO_NEIGHBOUR
             / IPv6(src="fe80::6", dst="fe80::5", hlim=255)
@@ -120,17 +120,17 @@ TO_NEIGHBOUR = Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC)
             / Raw(bytes([59, 0, 1, 4, 0, 0, 0, 0]) + bytes(ICMPv6ND_NA(tgt="fe80::a9fe:a9fe"))),
             (54, 0),
         ),
-        # Older kernels let the checksum go into the EtherType as well, so frames of any other are looked at, too.
+        # Older kernels write a checksum even into the EtherType, so frames of any type are tested.
         (Ether(src=GUEST_MAC, dst=NEIGHBOUR_MAC, type=0x88B6) / Raw(bytes(46)), (20, 8)),
     ],
 )
-def test_checksum_offload_cannot_make_an_honest_frame_a_forged_one(
+def test_checksum_offload_cannot_turn_an_honest_frame_into_a_forged_one(
     wires: Wires, frame: Packet, checksum: tuple[int, int]
 ) -> None:
-    """The kernel writes a checksum where the guest wants it, on the way out to the neighbour, after tap_in."""
+    """The kernel writes the checksum after tap_in, when the frame leaves for the neighbour, where the guest chooses."""
     assert wires.neighbour_gets(frame, checksum=checksum) == []
     assert wires.counted() == {"drop_rewritten": 1}
-    # Without the offload it is nobody's business.
+    # Without the offload the frame is not ours.
     assert [bytes(got) for got in wires.neighbour_gets(frame)] == [bytes(frame)]
 
 
@@ -142,14 +142,14 @@ def test_checksum_offload_cannot_make_an_honest_frame_a_forged_one(
         (IPv6(src="fe80::5", dst="fe80::a9fe:a9fe") / TCP(dport=80), (20, 20)),
     ],
 )
-def test_checksum_offload_writes_only_behind_what_says_whose_a_request_is(
+def test_checksum_offload_cannot_write_into_what_identifies_a_request(
     wires: Wires, packet: Packet, checksum: tuple[int, int]
 ) -> None:
-    """Older kernels take one that is written into the MAC address, where the tag is."""
+    """Older kernels accept an offload that writes into the MAC address, where the tag is."""
     assert wires.neighbour_gets(TO_NEIGHBOUR / packet, checksum=checksum) == []
     assert wires.service.receive(patience=0.1) == []
     assert wires.counted() == {"drop_rewritten": 1}
-    # Where a guest's own kernel leaves it: in the TCP header.
+    # The place that a guest's own kernel chooses, in the TCP header, is allowed.
     start = 14 + len(packet) - 20
     assert wires.neighbour_gets(TO_NEIGHBOUR / packet, checksum=(start, 16)) == []
     (passed,) = wires.service.receive()
@@ -187,7 +187,7 @@ def test_a_large_ordinary_frame_with_headers_outside_the_linear_part_passes(wire
 
 
 def test_frames_of_every_short_length_harm_nobody(wires: Wires) -> None:
-    """Also those that a BPF test run refuses: nothing that names the service as its whole destination comes through."""
+    """These include lengths that test runs refuse: no frame whose whole destination is the service passes."""
     whole = bytes(ATTACKS["asks-by-udp"])
     for length in range(14, len(whole)):
         got = wires.neighbour_gets(whole[:length])
@@ -195,12 +195,12 @@ def test_frames_of_every_short_length_harm_nobody(wires: Wires) -> None:
 
 
 def without_parent(filters: str) -> list[dict[str, object]]:
-    """What tc shows, but for the parent: it names the one that the latest change of any filter of the qdisc gave."""
+    """Return the filters that tc shows, without their parent, which is that of the latest change of any filter."""
     return [{key: value for key, value in shown.items() if key != "parent"} for shown in json.loads(filters)]
 
 
-def test_an_ingress_qdisc_of_somebody_else_serves_and_stays(wires: Wires) -> None:
-    """libvirt's bandwidth limits: an ingress qdisc with a filter of its own on the tap."""
+def test_an_ingress_qdisc_of_others_serves_us_and_stays(wires: Wires) -> None:
+    """libvirt's bandwidth limits are such a qdisc, with a filter of libvirt's own."""
     tap = wires.neighbour.ifindex
     wires.tc("qdisc add dev vnet1 ingress")
     # libvirt's has "police … drop" before the flowid; not every kernel has act_police.
@@ -210,12 +210,12 @@ def test_an_ingress_qdisc_of_somebody_else_serves_and_stays(wires: Wires) -> Non
     wires.filter.attach(tap)  # replaces, does not append
     assert wires.tc("filter show dev vnet1 ingress").count("eve-meta:tap_in") == 1
     assert filters.is_attached(wires.ipr, tap)
-    wires.filter.detach(tap)  # others filter there: the qdisc stays
+    wires.filter.detach(tap)  # the qdisc stays, because it has a filter of others
     assert without_parent(wires.tc("-j filter show dev vnet1 ingress")) == without_parent(before)
     assert not filters.is_attached(wires.ipr, tap)
 
 
-def test_a_clsact_qdisc_of_somebody_else_serves_as_well(wires: Wires) -> None:
+def test_a_clsact_qdisc_of_others_serves_us_as_well(wires: Wires) -> None:
     wires.tc("qdisc add dev vnet1 clsact")
     wires.filter.attach(wires.neighbour.ifindex)
     assert wires.tc("filter show dev vnet1 ingress").count("eve-meta:tap_in") == 1
@@ -225,33 +225,33 @@ def test_a_clsact_qdisc_of_somebody_else_serves_as_well(wires: Wires) -> None:
 
 
 def test_libvirt_can_set_a_bandwidth_limit_on_a_tap_that_is_ours(wires: Wires) -> None:
-    """What virNetDevBandwidthSet() runs; with a clsact of ours on the tap the second command would fail."""
+    """virNetDevBandwidthSet() runs these; with a clsact of ours on the tap the second command would fail."""
     wires.tc("qdisc del dev vnet0 ingress")
     wires.tc("qdisc add dev vnet0 ingress")
 
 
-def test_detaching_takes_filter_and_qdisc_and_forgives_a_tap_that_is_gone(wires: Wires) -> None:
+def test_detaching_removes_filter_and_qdisc_and_accepts_a_tap_that_is_gone(wires: Wires) -> None:
     wires.filter.detach(wires.guest.ifindex)
     assert "ingress" not in wires.tc("qdisc show dev vnet0")
     wires.filter.detach(wires.guest.ifindex)
     wires.filter.detach(99999)
 
 
-def test_what_the_kernel_says_of_a_link_is_said(wires: Wires) -> None:
+def test_the_kernels_error_is_raised(wires: Wires) -> None:
     with pytest.raises(NetlinkError) as gone:
         wires.filter.attach(99999)
     assert gone.value.code == errno.ENODEV
     wires.tc("qdisc add dev vnet1 ingress")
-    # Ours does not fit beside another kind's of the same priority.
+    # Two kinds of filters cannot have one priority.
     wires.tc("filter add dev vnet1 parent ffff: prio 169 protocol all u32 match u32 0 0 flowid :1")
     with pytest.raises(NetlinkError) as refused:
         wires.filter.attach(wires.neighbour.ifindex)
     assert refused.value.code not in filters.GONE or refused.value.code == errno.EINVAL
-    wires.filter.attach(wires.guest.ifindex)  # and what came of one link is not taken for another's
+    wires.filter.attach(wires.guest.ifindex)  # an error about one link does not affect another
 
 
 def test_the_filter_is_the_one_that_pyroute2_makes(wires: Wires, pins: Path) -> None:
-    """Taps have it from us, the links of the path from pyroute2: one request, written twice."""
+    """TapFilter attaches it to taps, pyroute2 to the links of the path: one request, written twice."""
     program = open_pin(pins / "tap_in")
     try:
         by_us = wires.tc("filter show dev vnet0 ingress")

@@ -1,4 +1,4 @@
-"""Real taps whose guests are a test: it writes frames to their tun file descriptors, as QEMU does."""
+"""Real taps whose guest is the test: it writes frames to their tun file descriptors, as QEMU does."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ VIRTIO_NET_HDR_F_NEEDS_CSUM = 1
 TAG = 7
 GUEST_MAC = "52:54:00:00:00:05"
 BRIDGE_MAC = "02:00:00:00:00:01"
-"""What the host itself says on the bridge is from here: IGMP."""
+"""The source of the frames that the host itself sends on the bridge: IGMP."""
 
 
 @frozen
 class Offload:
-    """A ``struct virtio_net_hdr`` (linux/virtio_net.h): what a guest leaves to the kernel, and may lie about."""
+    """A ``struct virtio_net_hdr`` (linux/virtio_net.h): the work that a guest leaves to the kernel, true or not."""
 
     flags: int = 0
     gso: int = 0
@@ -65,16 +65,17 @@ class Device:
         os.close(self._fd)
 
     def send(self, frame: Packet | bytes, *, header_length: int = 0, checksum: tuple[int, int] | None = None) -> None:
-        """Sends *frame*; the kernel puts *header_length* bytes of it into the linear part (0: all).
+        """Send *frame*.
 
-        *checksum* is where the kernel is to begin a checksum, and how far behind that it is to write it.
+        :param header_length: the number of bytes that the kernel puts into the linear part; 0 for all.
+        :param checksum: the offset at which the kernel begins a checksum, and how far behind that it writes it.
         """
         flags = 0 if checksum is None else VIRTIO_NET_HDR_F_NEEDS_CSUM
         start, offset = checksum or (0, 0)
         os.write(self._fd, Offload(flags, 0, header_length, 0, start, offset).packed() + bytes(frame))
 
     def try_to_send(self, frame: bytes, offload: Offload) -> bool:
-        """Sends *frame*; whether the kernel takes it."""
+        """Send *frame*; return whether the kernel accepts it."""
         try:
             os.write(self._fd, offload.packed() + frame)
         except OSError as error:
@@ -84,7 +85,7 @@ class Device:
         return True
 
     def drain(self) -> list[bytes]:
-        """The frames that are there: the kernel delivers what is written to one tap before write() returns."""
+        """Return the frames that have arrived: the kernel delivers a frame before write() to its tap returns."""
         frames = []
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -92,7 +93,7 @@ class Device:
         return frames
 
     def receive(self, patience: float = 2.0) -> list[Packet]:
-        """The frames that came, up to the first pause of 50 ms after one, or *patience* seconds without any."""
+        """Return the frames that arrive before a pause of 50 ms; none after *patience* seconds without any."""
         frames: list[Packet] = []
         deadline = time.monotonic() + patience
         while select.select([self._fd], [], [], 0.05 if frames else max(0.0, deadline - time.monotonic()))[0]:
@@ -102,7 +103,7 @@ class Device:
 
 @frozen
 class Wires:
-    """A guest and its neighbour on one bridge, and what stands for the way into the private namespace."""
+    """A guest and its neighbour on one bridge, and a tap in place of the veth pair into the private namespace."""
 
     guest: Device
     neighbour: Device
@@ -119,7 +120,7 @@ class Wires:
         return {reason.label: number for reason, number in self.maps.counters(TAG).items() if number}
 
     def drain(self) -> tuple[list[bytes], list[bytes], list[bytes]]:
-        """What there is for the guest, the neighbour and the service, but for what the host says itself."""
+        """Return the frames that guest, neighbour and service have got, without those that the host itself sent."""
         host = bytes.fromhex(BRIDGE_MAC.replace(":", ""))
         guest, neighbour, service = (
             [frame for frame in device.drain() if frame[6:12] != host]
@@ -130,19 +131,19 @@ class Wires:
     def neighbour_gets(
         self, frame: Packet | bytes, *, header_length: int = 0, checksum: tuple[int, int] | None = None
     ) -> list[Packet]:
-        """What of the guest reaches the neighbour when it sends *frame*; a broadcast that follows always does."""
+        """Send *frame* from the guest, then a broadcast; return the guest's frames that arrive before the broadcast."""
         self.guest.send(frame, header_length=header_length, checksum=checksum)
         self.guest.send(Ether(src=GUEST_MAC, dst="ff:ff:ff:ff:ff:ff", type=0x88B5) / Raw(b"end"))
-        # The host itself speaks IGMP on the bridge.
+        # Without the IGMP that the host itself sends on the bridge.
         got = [frame for frame in self.neighbour.receive() if frame.src == GUEST_MAC]
-        assert got, "not even the broadcast came"
+        assert got, "not even the broadcast arrived"
         assert got[-1].type == 0x88B5
         return got[:-1]
 
 
 @contextlib.contextmanager
 def open_wires(pins: Path, name: str) -> Iterator[Wires]:
-    """Wires in network namespaces whose names begin with *name*; the programs are pinned below *pins*."""
+    """Give wires in network namespaces whose names begin with *name*; the programs are pinned in *pins*."""
     with contextlib.ExitStack() as undo:
         lab = undo.enter_context(Lab(name))
         host = lab.host.name
@@ -150,14 +151,14 @@ def open_wires(pins: Path, name: str) -> Iterator[Wires]:
         for device in devices:
             undo.callback(device.close)
         lab.bridge("br0")
-        # IPv6 would send frames of its own.
+        # With IPv6 the host would send frames of its own.
         lab.host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
         lab.host.ip(
             *(f"link set {name} mtu 9000 up" for name in ("vnet0", "vnet1", "service", "br0")),
             f"link set br0 address {BRIDGE_MAC}",
             "link set vnet0 master br0",
             "link set vnet1 master br0",
-            # Or the guest could, with its neighbour's address, keep frames from it.
+            # Otherwise the guest could divert its neighbour's frames by sending from the neighbour's address.
             "link set vnet0 type bridge_slave learning off",
             "link set vnet1 type bridge_slave learning off",
         )
