@@ -1,4 +1,4 @@
-"""A tree as EVE-OS's agents publish it, written as they write it: another name first, then renamed.
+"""Writes a tree of files as EVE-OS's agents publish it: under another name first, then renamed.
 
 The values are invented; the structs are those of lf-edge/eve, in the forms before and since September 2024.
 """
@@ -28,32 +28,32 @@ LOCATION = {"LogicalLabel": "wwan0", "Latitude": 49.84, "Longitude": 24.03, "UTC
 
 
 def uuid(number: int) -> str:
-    """The uuid of application *number*."""
+    """Return the uuid of application *number*."""
     return str(UUID(int=0xAFA43E5156B74021A5FA000000000000 + number))
 
 
 def network_uuid(number: int) -> str:
-    """The uuid of network instance *number*."""
+    """Return the uuid of network instance *number*."""
     return str(UUID(int=0x5A4F2A2E8D7C4C8E9B9C000000000000 + number))
 
 
 def mac(number: int) -> str:
-    """The MAC address of application *number*, as text."""
+    """Return the MAC address of application *number*, as text."""
     return f"02:16:3e:5a:00:{number:02x}"
 
 
 def encoded(data: bytes) -> str:
-    """A ``[]byte`` of Go."""
+    """Return Go's encoding of a ``[]byte``."""
     return base64.b64encode(data).decode()
 
 
 def version(number: int) -> dict[str, Any]:
-    """A ``UUIDandVersion``."""
+    """Return a ``UUIDandVersion`` of application *number*."""
     return {"UUID": uuid(number), "Version": "3"}
 
 
 def ip_net(network: str | None) -> dict[str, Any]:
-    """A ``net.IPNet``."""
+    """Return Go's encoding of a ``net.IPNet``."""
     if network is None:
         return {"IP": "", "Mask": None}
     parsed = ip_network(network)
@@ -61,7 +61,10 @@ def ip_net(network: str | None) -> dict[str, Any]:
 
 
 def adapter(number: int, vif: str, *, network: int = 1, old: bool = False, **more: Any) -> dict[str, Any]:
-    """An ``AppNetAdapterStatus``; *old* as before September 2024."""
+    """Return an ``AppNetAdapterStatus``.
+
+    :param old: whether it has the form that EVE used before September 2024.
+    """
     address = f"10.1.0.{number + 1}"
     addresses: dict[str, Any] = {"AssignedAddresses": {"IPv4Addrs": [{"Address": address, "AssignedBy": 4}]}}
     if old:
@@ -88,14 +91,14 @@ def adapter(number: int, vif: str, *, network: int = 1, old: bool = False, **mor
 
 
 class Tree:
-    """EVE's ``/run`` below *root*."""
+    """EVE's ``/run``, below *root*."""
 
     def __init__(self, root: Path) -> None:
         self.run = root / "run"
         self.run.mkdir()
 
     def put(self, topic: str, key: str, plain: Any) -> Path:
-        """Publish *plain*, as EVE's ``writeRename`` does."""
+        """Publish *plain* as EVE's ``writeRename`` does; return the file's path."""
         directory = self.run / topic
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = directory / f"tmp{key[-6:]}"
@@ -109,7 +112,7 @@ class Tree:
         (self.run / topic / f"{key}.json").unlink()
 
     def status(self, number: int, *adapters: Mapping[str, Any], **more: Any) -> Path:
-        """``AppNetworkStatus``."""
+        """Publish the ``AppNetworkStatus`` of application *number*."""
         plain = {
             "UUIDandVersion": version(number),
             "AppNum": number,
@@ -124,7 +127,7 @@ class Tree:
         return self.put("zedrouter/AppNetworkStatus", uuid(number), {**plain, **more})
 
     def config(self, number: int, user_data: bytes | None = None, *, agent: str = "zedmanager", **more: Any) -> Path:
-        """``AppNetworkConfig``, with the cipher block nested."""
+        """Publish an ``AppNetworkConfig``, with the cipher block nested."""
         cipher = {"CipherBlockID": "", "InitialValue": None, "pubsub-large-CipherData": None, "IsCipher": False}
         plain = {
             "UUIDandVersion": version(number),
@@ -138,7 +141,7 @@ class Tree:
         return self.put(f"{agent}/AppNetworkConfig", uuid(number), {**plain, **more})
 
     def domain_config(self, number: int, user_data: bytes, **more: Any) -> Path:
-        """``DomainConfig``, with the cipher block flattened."""
+        """Publish a ``DomainConfig``, with the cipher block flattened."""
         plain = {
             "UUIDandVersion": version(number),
             "VifList": [{"Bridge": "bn1", "Vif": f"nbu1x{number}"}],
@@ -152,7 +155,7 @@ class Tree:
         return self.put("zedmanager/DomainConfig", uuid(number), {**plain, **more})
 
     def network(self, number: int = 1, *, kind: int = LOCAL, subnet: str | None = "10.1.0.0/16", **more: Any) -> Path:
-        """``NetworkInstanceStatus``; its uuid is flattened."""
+        """Publish a ``NetworkInstanceStatus``, with the uuid flattened."""
         plain = {
             "UUID": network_uuid(number),
             "Version": "1",
@@ -172,7 +175,10 @@ class Tree:
         return self.put("zedrouter/NetworkInstanceStatus", network_uuid(number), {**plain, **more})
 
     def ports(self, ports: Mapping[str, Iterable[str]]) -> Path:
-        """``DeviceNetworkStatus``: addresses by logical label."""
+        """Publish the ``DeviceNetworkStatus``.
+
+        :param ports: the addresses of each port, by logical label.
+        """
         plain = [
             {"IfName": f"eth{index}", "Logicallabel": label, "AddrInfoList": [{"Addr": each} for each in addresses]}
             for index, (label, addresses) in enumerate(ports.items())
@@ -180,11 +186,11 @@ class Tree:
         return self.put("nim/DeviceNetworkStatus", "global", {"DPCKey": "zedagent", "Ports": plain})
 
     def node(self) -> None:
-        """The node: who it is, and its port's address."""
+        """Publish the node: its identity and the addresses of its ports."""
         self.put("zedagent/EdgeNodeInfo", "global", DEVICE)
         self.ports({"ethernet0": ["192.0.2.10", "169.254.7.7", "fe80::1"], "ethernet1": ["198.51.100.7"]})
 
     def app(self, number: int, user_data: bytes | None = None, *, vif: str = "") -> None:
-        """A whole application with one adapter, in network instance 1."""
+        """Publish a whole application with one adapter, in network instance 1."""
         self.status(number, adapter(number, vif or f"nbu1x{number}"))
         self.config(number, user_data)

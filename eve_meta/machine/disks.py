@@ -1,8 +1,8 @@
-"""What is on the disks of a running guest: their labels, read without waiting for a disk that does not answer.
+"""Reads the labels on the disks of a running guest, without waiting for a disk that does not answer.
 
-A file on a dead NFS server or a device without its storage would hold up whoever reads it, and no signal ends that. So
-a child reads, for a bounded time; one that hangs is left to the kernel. Nothing but regular files and block devices is
-opened at all: to open a tape rewinds it.
+A file on a dead NFS server, or a device without its storage, would block its reader, and no signal ends that. So a
+child process reads, for a bounded time; a child that hangs is left to the kernel. Nothing but regular files and block
+devices is opened at all: opening a tape rewinds it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ from eve_meta.machine.images import QCOW2_MAGIC, Image, Qcow2, Raw, Unreadable
 from eve_meta.machine.qemu import DiskImage
 
 TIMEOUT = 3.0
-"""Seconds in which all disks of a guest must be read."""
+"""Seconds within which all disks of a guest must be read."""
 
 MAX_ANSWER = 256 * 1024
+"""The most bytes that are read from the child: the labels of hundreds of disks."""
 
 
 @frozen(kw_only=True)
 class Disk:
     """A disk and the labels on it.
 
-    :ivar shown: the path, or what else the command line says.
-    :ivar labels: of its file systems; those of ISO 9660 in a CD drive are *cd_labels* too.
-    :ivar unread: why its labels are not known, or not all of them; "" where they are.
+    :ivar shown: the path, or whatever the command line has in its place.
+    :ivar labels: the labels of its file systems.
+    :ivar cd_labels: those of *labels* that are of ISO 9660 in a CD drive.
+    :ivar unread: why the labels, or some of them, are not known; "" where all are known.
     """
 
     shown: str
@@ -46,11 +48,14 @@ class Disk:
 
 
 def read_disks(images: Sequence[DiskImage], process: Path) -> tuple[Disk, ...]:
-    """The disks *images*, as the process sees them that *process* (``/proc/PID``) is about."""
+    """Read the labels on *images*.
+
+    :param process: ``/proc/PID`` of the QEMU that sees the images.
+    """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        # Only what fork() allows: nobody else's file is flushed, no handler of ours runs.
+        # os._exit(), as after any fork(): no buffer of the parent is flushed, and no exit handler runs.
         try:
             os.close(reader)
             for image in images:
@@ -64,7 +69,7 @@ def read_disks(images: Sequence[DiskImage], process: Path) -> tuple[Disk, ...]:
         os.close(reader)
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
-        # Not waited for: it may never end.
+        # Without waiting: the child may never end.
         os.waitpid(child, os.WNOHANG)
     answers += [{"unread": f"it was not read within {TIMEOUT:g} s"}] * (len(images) - len(answers))
     return tuple(
@@ -80,14 +85,14 @@ def read_disks(images: Sequence[DiskImage], process: Path) -> tuple[Disk, ...]:
 
 def _all(reader: int) -> bytes:
     deadline = time.monotonic() + TIMEOUT
-    said = b""
-    while len(said) < MAX_ANSWER and (left := deadline - time.monotonic()) > 0:
+    answer = b""
+    while len(answer) < MAX_ANSWER and (left := deadline - time.monotonic()) > 0:
         if select.select([reader], [], [], left)[0]:
-            piece = os.read(reader, MAX_ANSWER)
-            if not piece:
+            part = os.read(reader, MAX_ANSWER)
+            if not part:
                 break
-            said += piece
-    return said
+            answer += part
+    return answer
 
 
 def _look(image: DiskImage, process: Path) -> dict[str, Any]:
@@ -99,37 +104,34 @@ def _look(image: DiskImage, process: Path) -> dict[str, Any]:
         return {"unread": f"cannot open it: {error.strerror}"}
     except Unreadable as error:
         return {"unread": str(error)}
-    found: dict[str, Any] = {"labels": []}
     try:
-        content = _content(Raw(descriptor), image.format)
-        every = list(labels(content))
-        found = {
-            "labels": [label.label for label in every],
-            "cd_labels": [label.label for label in every if image.cd and label.kind == "iso9660"],
-        }
+        found = list(labels(_content(Raw(descriptor), image.format)))
     except OSError as error:
         return {"unread": f"cannot read it: {error.strerror}"}
     except Unreadable as error:
         return {"unread": str(error)}
-    return found
+    return {
+        "labels": [label.label for label in found],
+        "cd_labels": [label.label for label in found if image.cd and label.kind == "iso9660"],
+    }
 
 
 def _open(path: str, process: Path) -> int:
-    # What QEMU sees below its own root and directory, which may be another mount namespace's.
+    # The path as QEMU sees it, below its own root and directory, which may be in another mount namespace.
     seen = process / "root" / path.lstrip("/") if path.startswith("/") else process / "cwd" / path
-    place = os.open(seen, os.O_PATH | os.O_CLOEXEC)
+    handle = os.open(seen, os.O_PATH | os.O_CLOEXEC)
     try:
-        kind = os.fstat(place).st_mode
+        kind = os.fstat(handle).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
             raise Unreadable("it is neither a file nor a block device")
-        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     finally:
-        os.close(place)
+        os.close(handle)
 
 
 def _content(file: Raw, image_format: str | None) -> Image:
     if image_format is None:
-        # As QEMU does where it is not told.
+        # As QEMU does without a format.
         image_format = "qcow2" if file.read(0, 4) == QCOW2_MAGIC else "raw"
     if image_format == "raw":
         return file

@@ -1,6 +1,6 @@
-"""The labels of the file systems on a disk, as ``blkid`` in its guest says them: ISO 9660, FAT and ext2 to ext4.
+"""Reads the labels of the file systems on a disk as ``blkid`` in its guest shows them: ISO 9660, FAT and ext2 to ext4.
 
-Those are what cloud-init's seeds are made as. The file system may be all of the disk or a partition of it.
+cloud-init's seeds have one of these. The file system may fill the disk or a partition of it.
 """
 
 from __future__ import annotations
@@ -15,28 +15,31 @@ from eve_meta.machine.images import SECTOR, Image
 
 ISO_SECTOR = 2048
 _ISO_DESCRIPTORS = range(16, 32)
-"""Where volume descriptors are (ECMA-119 section 8.1). They end with one of type 255; 16 are more than any has."""
+"""The sectors of volume descriptors (ECMA-119 section 8.1). One of type 255 ends them; no image has as many as 16."""
 
 _JOLIET = (b"%/@", b"%/C", b"%/E")
 
 MAX_PARTITIONS = 128
 _MAX_DIRECTORY = 64 * 1024
-"""Bytes of a FAT's root directory that are looked at; the label is among its first entries."""
+"""The most bytes of a FAT's root directory that are read; the label is among the first entries."""
 
 
 @frozen
 class FilesystemLabel:
-    """The *label* of a file system of the kind *kind*, "iso9660", "vfat" or "ext"."""
+    """The label of a file system.
+
+    :ivar kind: "iso9660", "vfat" or "ext".
+    """
 
     kind: str
     label: str
 
 
 def labels(image: Image) -> Iterator[FilesystemLabel]:
-    """The labels on *image*; what is broken has none.
+    """Yield the labels on *image*. A broken file system has none.
 
-    :raises Unreadable: as the image's ``read``.
-    :raises OSError: as that.
+    :raises Unreadable: when the image's ``read`` does.
+    :raises OSError: when the image's ``read`` does.
     """
     yield from _file_system(image, 0)
     for start in _partitions(image):
@@ -66,7 +69,7 @@ def _iso9660(image: Image, start: int) -> Iterator[FilesystemLabel]:
             primary = _text(descriptor[40:72])
         elif descriptor[0] == 2 and descriptor[88:91] in _JOLIET:
             joliet = _text(descriptor[40:72], "utf-16-be")
-    # As util-linux: Joliet's has small letters and more of them.
+    # As util-linux does: a label of Joliet has lower case, too, and is longer.
     if name := joliet if len(joliet) >= len(primary) else primary:
         yield FilesystemLabel("iso9660", name)
 
@@ -83,15 +86,15 @@ def _fat(image: Image, start: int) -> Iterator[FilesystemLabel]:
     if boot[82:87] == b"FAT32":
         directory += (int.from_bytes(boot[44:48], "little") - 2) * cluster_size
         length = cluster_size * sector_size
-    found = {_fat_name(in_boot_sector)}
+    names = {_fat_name(in_boot_sector)}
     if directory > 0:
         content = image.read(start + directory * sector_size, min(length, _MAX_DIRECTORY))
         for at in range(0, len(content), 32):
             entry = content[at : at + 32]
-            # A volume label, and no piece of a long name, which has all of the low four bits.
+            # A volume label, and no part of a long name, which has all of the low four bits set.
             if len(entry) > 11 and entry[0] != 0xE5 and entry[11] & 0x18 == 0x08 and entry[11] & 0x0F != 0x0F:
-                found.add(_fat_name(entry[:11]))
-    yield from (FilesystemLabel("vfat", name) for name in sorted(found - {""}))
+                names.add(_fat_name(entry[:11]))
+    yield from (FilesystemLabel("vfat", name) for name in sorted(names - {""}))
 
 
 def _fat_name(raw: bytes) -> str:
@@ -100,7 +103,7 @@ def _fat_name(raw: bytes) -> str:
 
 
 def _partitions(image: Image) -> Iterator[int]:
-    """Where the partitions of *image* begin, in bytes."""
+    """Yield the offset of each partition of *image*, in bytes."""
     sector = image.read(0, SECTOR)
     if sector[510:512] != b"\x55\xaa":
         return

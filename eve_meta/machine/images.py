@@ -1,11 +1,11 @@
-"""A disk image as its guest sees it: the bytes of a raw image or a qcow2, a few at a time.
+"""Reads a disk image as its guest sees it: a few bytes at a time of a raw image or a qcow2.
 
-Read here and not by qemu-img or libblkid: what is in an image is the guest's, and this runs as root. It is a few
-fixed places that are read, with every length bounded, in a language in which they cannot run over.
+It does so itself, without qemu-img or libblkid: the guest controls the content of an image, and this code runs as root.
+It reads a few fixed places, with every length bounded, in a language without buffer overflows.
 
-A qcow2's own header is the host's: a guest writes only what the header leads to. That holds only where the host says
-that it is one, or QEMU finds it out (it then lets no guest write a header); a raw image's first bytes are the guest's
-and mean nothing. Backing files are never opened.
+The header of a qcow2 belongs to the host: a guest writes only the data to which the header leads. That holds only where
+the host declares the image a qcow2, or QEMU detects it (QEMU then lets no guest write a header). The first bytes of a
+raw image belong to the guest and mean nothing. Backing files are never opened.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ QCOW2_MAGIC = b"QFI\xfb"
 SECTOR = 512
 
 MAX_OFFSET = 2**62
-"""Beyond it no file has bytes, but what an image says may lead there; pread() takes 63 bits."""
+"""No file has bytes beyond this offset, though an image may point there; pread() takes 63 bits."""
 
 # docs/interop/qcow2.txt of QEMU, "Header".
 _HEADER = struct.Struct(">4sIQIIQIIQ")
@@ -33,16 +33,16 @@ _MIN_CLUSTER_BITS, _MAX_CLUSTER_BITS = 9, 21
 
 
 class Unreadable(Exception):
-    """An image whose content cannot be said; its text says why."""
+    """An image whose content cannot be read; the text is the reason."""
 
 
 class Image(Protocol):
-    """What a guest sees of its disk."""
+    """The bytes of a disk as its guest sees them."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """Up to *length* bytes from *offset*; fewer at the end.
+        """Return up to *length* bytes from *offset*; fewer at the end.
 
-        :raises Unreadable: when they cannot be said.
+        :raises Unreadable: when their content cannot be known.
         :raises OSError: when the file cannot be read.
         """
 
@@ -58,9 +58,9 @@ class Raw:
 
 
 class Qcow2:
-    """The bytes that a qcow2 holds itself; those of its backing file read as nothing.
+    """The bytes in a qcow2 itself. Those of its backing file read as zeros.
 
-    :raises Unreadable: when it is of a kind that is not read here.
+    :raises Unreadable: when the qcow2 is of a kind that is not supported here.
     """
 
     def __init__(self, file: Raw) -> None:
@@ -81,14 +81,14 @@ class Qcow2:
 
     def read(self, offset: int, length: int) -> bytes:
         cluster = 1 << self._bits
-        found = bytearray()
+        content = bytearray()
         end = min(offset + length, self._size)
         while offset < end:
             within = offset % cluster
             wanted = min(cluster - within, end - offset)
-            found += self._cluster(offset // cluster)[within : within + wanted].ljust(wanted, b"\0")
+            content += self._cluster(offset // cluster)[within : within + wanted].ljust(wanted, b"\0")
             offset += wanted
-        return bytes(found)
+        return bytes(content)
 
     def _cluster(self, number: int) -> bytes:
         entries = 1 << (self._bits - 3)

@@ -1,6 +1,6 @@
-"""What QEMU's command line says of the machine that its guest sees: SMBIOS, disks, the kernel's command line.
+"""Reads the machine that a guest sees from QEMU's command line: SMBIOS, disks, the kernel's command line.
 
-What libvirt starts is said there, too: it writes ``<sysinfo>`` as ``-smbios`` and ``<disk>`` as ``-blockdev``.
+libvirt's guests are described there, too: it writes ``<sysinfo>`` as ``-smbios`` and ``<disk>`` as ``-blockdev``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from eve_meta.explain.ds_identify import Dmi
 from eve_meta.inventory.qemu.options import options
 
 MAX_DEPTH = 8
-"""Block devices on top of each other that are followed: format, throttle, copy-on-read, file. A chain of more, or a
-circle, is no disk that starts."""
+"""The most block devices on top of each other that are followed: format, throttle, copy-on-read, file. No disk with a
+longer chain, or with a circle, starts."""
 
 _DRIVES = {
     "-hda": {},
@@ -33,12 +33,12 @@ _DRIVES = {
 
 _LOCAL = ("file", "host_device", "host_cdrom")
 
-# block/raw-format.c, block/throttle.c, …: drivers that show what is below them as it is.
+# block/raw-format.c, block/throttle.c, …: drivers that pass on the content below them unchanged.
 _FILTERS = ("throttle", "copy-on-read", "preallocate", "blkdebug", "compress")
 
 _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
-# dmi-id.c of the kernel: what of SMBIOS is in which file of /sys/class/dmi/id.
+# Fields of SMBIOS, and the files of /sys/class/dmi/id that hold them (dmi-id.c of the kernel).
 _SMBIOS: Mapping[tuple[str, str], str] = {
     ("1", "manufacturer"): "sys_vendor",
     ("1", "product"): "product_name",
@@ -51,12 +51,12 @@ _SMBIOS: Mapping[tuple[str, str], str] = {
 
 @frozen(kw_only=True)
 class DiskImage:
-    """Where the content of a guest's disk is.
+    """The place of the content of a guest's disk.
 
-    :ivar path: the file or block device, as QEMU sees it; None where it is neither.
-    :ivar shown: what the command line says of it.
-    :ivar format: "raw", "qcow2", …; None where QEMU is to find out itself.
-    :ivar cd: whether it is in a CD drive.
+    :ivar path: the file or block device, as QEMU sees it; None where the content is in neither.
+    :ivar shown: the place as the command line has it.
+    :ivar format: "raw", "qcow2", …; None where QEMU detects it.
+    :ivar cd: whether the disk is in a CD drive.
     """
 
     path: str | None
@@ -67,11 +67,11 @@ class DiskImage:
 
 @frozen(kw_only=True)
 class Hardware:
-    """What a guest sees of its machine.
+    """The machine that a guest sees.
 
-    :ivar machine: its architecture as ``uname -m`` says it.
-    :ivar dmi: what the command line says of SMBIOS; QEMU has words of its own for the rest.
-    :ivar command_line: what ``-append`` says; "" where the guest's boot loader does.
+    :ivar machine: its architecture, as ``uname -m`` shows it.
+    :ivar dmi: the fields of SMBIOS on the command line; QEMU has values of its own for the others.
+    :ivar command_line: the kernel's, from ``-append``; "" where the guest's boot loader sets it.
     """
 
     machine: str
@@ -81,7 +81,10 @@ class Hardware:
 
 
 def hardware(program: str, arguments: Sequence[str]) -> Hardware:
-    """What the *arguments* of QEMU say; *program* is its name, such as ``qemu-system-x86_64``."""
+    """Return the machine that QEMU's *arguments* describe.
+
+    :param program: the path or name of the QEMU, such as ``qemu-system-x86_64``.
+    """
     dmi: dict[str, str] = {}
     drives: list[dict[str, str]] = []
     nodes: dict[str, Mapping[str, Any]] = {}
@@ -90,10 +93,10 @@ def hardware(program: str, arguments: Sequence[str]) -> Hardware:
     for option, value in _given(arguments):
         match option:
             case "-smbios":
-                said = options(value)
+                fields = options(value)
                 for (kind, key), name in _SMBIOS.items():
-                    if said.get("type") == kind and key in said:
-                        dmi[name] = said[key]
+                    if fields.get("type") == kind and key in fields:
+                        dmi[name] = fields[key]
             case "-uuid":
                 dmi["product_uuid"] = value
             case "-append":
@@ -113,7 +116,7 @@ def hardware(program: str, arguments: Sequence[str]) -> Hardware:
     below = {
         str(each) for node in nodes.values() for key in ("file", "backing") if isinstance(each := node.get(key), str)
     }
-    # A node on which none stands is a disk's; firmware has no device that is called so.
+    # A node that is below no other is a disk's. The names of firmware's nodes show that they are none.
     tops = [name for name in nodes if name not in below and "pflash" not in name]
     disks += [_of_node(nodes, nodes[name], name in in_cd_drives) for name in tops]
     return Hardware(
@@ -130,13 +133,13 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     for argument in remaining:
         option = argument[1:] if argument.startswith("--") else argument
         if option in known and (value := next(remaining, None)) is not None:
-            # The value is gone with it: a kernel's command line may look like an option.
+            # The value is consumed, too: a kernel's command line may look like an option.
             yield option, value
 
 
 def _machine(program: str) -> str:
     name = program.rpartition("/")[2].partition("qemu-system-")[2]
-    # "kvm" and "qemu-kvm" run what the host is.
+    # "kvm" and "qemu-kvm" have the architecture of the host.
     return {"i386": "i686", "arm": "armv7l"}.get(name, name) or platform.machine()
 
 

@@ -1,6 +1,6 @@
-"""SMBIOS in a libvirt domain's XML: what a guest must read there for its cloud-init to look here.
+"""Writes into a libvirt domain's XML the SMBIOS field by which cloud-init in the guest finds eve-meta.
 
-The XML is changed as text, at the places that a parser finds, and all else in it stays as it is.
+The XML is changed as text, at places that a parser finds. All the rest stays as it is.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from attrs import define, frozen
 from eve_meta.values.problem import Problem
 
 NOCLOUD_SERIAL = "ds=nocloud;s=http://169.254.169.254/nocloud/"
-"""With the final "/": cloud-init appends the names of the files."""
+"""It ends with "/", because cloud-init appends the names of the files."""
 
 
 @frozen
 class Setting:
-    """An entry of SMBIOS's system information (type 1): its name, to libvirt and to QEMU, and its value."""
+    """An entry of SMBIOS's system information (type 1). libvirt and QEMU use the same name for it."""
 
     name: str
     value: str
@@ -29,7 +29,7 @@ SETTINGS = {"openstack": Setting("product", "OpenStack Nova"), "nocloud": Settin
 
 
 def snippet(setting: Setting) -> str:
-    """What a domain's XML must have."""
+    """Return the XML that a domain must have."""
     return (
         f"<os>\n  …\n  <smbios mode='sysinfo'/>\n</os>\n"
         f"<sysinfo type='smbios'>\n  <system>\n    {_entry(setting)}\n  </system>\n</sysinfo>"
@@ -37,21 +37,21 @@ def snippet(setting: Setting) -> str:
 
 
 def argument(setting: Setting) -> str:
-    """The value of QEMU's ``-smbios``."""
+    """Return the value of QEMU's ``-smbios``."""
     return f"type=1,{setting.name}={setting.value.replace(',', ',,')}"
 
 
 def with_setting(xml: str, setting: Setting) -> str:
-    """The domain's *xml* with *setting* in it; the same text where it has that already.
+    """Return a domain's *xml* with *setting* in it; the same text where the setting is there already.
 
-    :raises Problem: when it is no domain's, or takes the host's SMBIOS for its own.
+    :raises Problem: when it is not the XML of a domain, or shows the guest the host's SMBIOS.
     """
     text = xml.encode()
     root = _parse(text)
     if root.name != "domain":
         raise Problem(f"expected the XML of a libvirt domain, got <{root.name}>")
     edits = [*_mode(text, root), *_sysinfo(text, root, setting)]
-    # From the end, so that places before stay where they are.
+    # From the end, so that the places of earlier edits stay valid.
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new.encode() + text[end:]
     return text.decode()
@@ -59,9 +59,9 @@ def with_setting(xml: str, setting: Setting) -> str:
 
 @define
 class _Element:
-    """An element, and where it is: its start tag at *start* to *inside*, its end tag at *close* to *end*.
+    """An element and its place: the start tag from *start* to *inside*, the end tag from *close* to *end*.
 
-    One that closes itself has *inside* and *close* at *end*.
+    In an element that closes itself, *inside* and *close* equal *end*.
     """
 
     name: str
@@ -73,7 +73,7 @@ class _Element:
     end: int = 0
 
     def first(self, name: str, /, **attributes: str) -> _Element | None:
-        """The first child of that name with these attributes among its own."""
+        """Return the first child of that name with at least these attributes."""
         for child in self.children:
             if child.name == name and attributes.items() <= child.attributes.items():
                 return child
@@ -106,7 +106,7 @@ def _parse(text: bytes) -> _Element:
     try:
         parser.Parse(text, True)
     except expat.ExpatError as error:
-        raise Problem(f"expected XML, got what is none: {error}") from None
+        raise Problem(f"expected XML, got something else: {error}") from None
     return stack[0].children[0]
 
 
@@ -128,13 +128,13 @@ def _entry(setting: Setting) -> str:
 
 
 def _indent(text: bytes, element: _Element) -> str:
-    """The white space before an element on its line, or "" where there is more."""
+    """Return the white space before an element on its line, "" where there is more than white space."""
     line = text[text.rfind(b"\n", 0, element.start) + 1 : element.start]
     return "" if line.strip() else line.decode()
 
 
 def _into(text: bytes, parent: _Element, new: str) -> _Edit:
-    """*new*, lines that are indented by two, as the last of *parent*'s children."""
+    """Return the edit that makes *new*, whose lines get an indent of two, the last child of *parent*."""
     indent = _indent(text, parent)
     lines = "".join(f"{indent}  {line}\n" for line in new.splitlines())
     if parent.close == parent.end:
@@ -155,8 +155,8 @@ def _mode(text: bytes, root: _Element) -> Iterator[_Edit]:
         yield _into(text, os, "<smbios mode='sysinfo'/>")
     elif smbios.attributes.get("mode") == "host":
         raise Problem(
-            "its guest is shown the host's own SMBIOS (<smbios mode='host'/>): decide which it is to see, and take "
-            "that element away with 'virsh edit'"
+            "its guest is shown the host's own SMBIOS (<smbios mode='host'/>): decide which SMBIOS it is to see, and "
+            "remove that element with 'virsh edit'"
         )
     elif smbios.attributes.get("mode") != "sysinfo":
         yield smbios.start, smbios.end, "<smbios mode='sysinfo'/>"

@@ -1,4 +1,4 @@
-"""An application of EVE-OS as a domain."""
+"""Makes a domain of an application of EVE-OS."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _TYPES: Mapping[tuple[int, int], SubnetType] = {
     (AssignedBy.EXTERNAL_DHCP, 6): IPV6_DHCP,
     (AssignedBy.SLAAC, 6): SubnetType.IPV6_SLAAC,
     (AssignedBy.STATIC, 6): SubnetType.IPV6,
-    # Of before EVE said it: in its own networks its DHCP server gives the addresses that it knows, in others it has
-    # seen them given.
+    # EVE before it published this: in its own networks EVE's DHCP server assigns the addresses, in other networks EVE
+    # has observed them.
     (AssignedBy.UNDEFINED, 4): SubnetType.IPV4_DHCP,
     (AssignedBy.UNDEFINED, 6): SubnetType.IPV6_SLAAC,
 }
-"""How a guest gets an address, by who assigned it and its IP version. What EVE uses itself (``EVE``) is no guest's."""
+"""How a guest gets an address, by the address' source and IP version. EVE's own addresses (``EVE``) are no guest's."""
 
 
 @frozen(kw_only=True)
 class Surroundings:
     """What the applications of a node have in common.
 
-    :ivar networks: the network instances.
+    :ivar networks: the network instances, by uuid.
     :ivar device: the node, None while it is unknown.
     :ivar ports: the addresses of the node's ports, by logical label.
-    :ivar applications: all of them.
+    :ivar applications: all applications.
     """
 
     networks: Mapping[UUID, NetworkStatus]
@@ -58,21 +58,22 @@ class Surroundings:
 def domain(
     status: AppStatus, config: AppConfig, surroundings: Surroundings, *, name: str | None, everything: bool
 ) -> Domain:
-    """The domain that the application of *status* and *config* is.
+    """Return the application of *status* and *config* as a domain.
 
-    :param name: its ``DisplayName``, None where it cannot be a domain's.
-    :param everything: whether its guest gets a domain's documents whatever *config* says.
+    :param name: its ``DisplayName``, None where that cannot be a domain's name.
+    :param everything: whether the guest gets a domain's documents whatever *config* asks for.
     """
     openstack = everything or config.meta_data_type == OPENSTACK
     discovers = any(adapter.may_discover for adapter in status.adapters)
     return Domain(
         uuid=status.uuid,
         name=name,
-        # EVE tells the name as the host name as it is. What cannot be one is made one (Domain.guest_hostname).
+        # EVE's own server gives the name as the host name unchanged. Where it cannot be one, Domain.guest_hostname
+        # makes one of it.
         hostname=status.name if status.name is not None and is_hostname(status.name) else None,
-        # EVE's own server says so, too. It knows no SSH keys either.
+        # As EVE's own server has it, which knows no SSH keys either.
         launch_index=0,
-        # Who gets EVE's own endpoints only is not sent what it cannot read.
+        # A guest that gets EVE's own endpoints only cannot read user data, so the workers need not have them.
         user_data=config.user_data if openstack else None,
         nics=tuple(_nic(adapter, surroundings) for adapter in status.adapters),
         eve=Application(
@@ -86,8 +87,8 @@ def domain(
 
 def _nic(adapter: AdapterStatus, surroundings: Surroundings) -> Nic:
     network = None if adapter.network is None else surroundings.networks.get(adapter.network)
-    # AccessVlanID is the bridge's business: a guest behind an access port sees no tag. EVE does not publish where on
-    # the guest's PCI bus a NIC is.
+    # AccessVlanID is for the bridge: a guest behind an access port sees no VLAN tag. EVE does not publish the address
+    # of a NIC on the guest's PCI bus.
     return Nic(
         tap=next(iter(adapter.taps), None),
         mac=adapter.mac,
@@ -98,16 +99,17 @@ def _nic(adapter: AdapterStatus, surroundings: Surroundings) -> Nic:
 
 
 def _subnets(adapter: AdapterStatus, network: NetworkStatus | None) -> Iterator[Subnet]:
-    found = False
+    is_known = False
     for address, assigned_by in adapter.addresses:
         kind = _TYPES.get((assigned_by, address.version))
         interface = _interface(address, network)
-        # A static address without its prefix's length is none. The guest has it from elsewhere: EVE saw it in use.
+        # A static address is of no use without the length of its prefix. EVE saw it in use, so the guest has it
+        # already.
         if kind is not None and not (kind.static and interface is None):
-            found = True
+            is_known = True
             yield _subnet(kind, interface, network)
-    if not found and network is not None and network.type == NetworkType.LOCAL:
-        # A network of EVE's own has its DHCP server, whatever address that gave.
+    if not is_known and network is not None and network.type == NetworkType.LOCAL:
+        # EVE's own networks have a DHCP server, whatever address that assigns.
         yield _subnet(SubnetType.IPV4_DHCP if _version(network) == 4 else IPV6_DHCP, None, network)
 
 

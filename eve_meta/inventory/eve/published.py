@@ -1,4 +1,4 @@
-"""What EVE-OS's agents publish, as far as it matters here: each function makes a value of one file.
+"""The values that EVE-OS's agents publish, as far as eve-meta needs them: each function makes a value of one file.
 
 The structs are those of ``pkg/pillar/types`` of lf-edge/eve: ``zedroutertypes.go``, ``domainmgrtypes.go``, ``dns.go``,
 ``edgenodetypes.go``, ``wwan.go``. Where they have changed, both forms are read: addresses of an adapter before and
@@ -26,14 +26,14 @@ from eve_meta.values.nic import Address, Network, is_device_name
 from eve_meta.values.text import is_printable
 
 GLOBAL = "global"
-"""The key of what there is one of."""
+"""The key of a topic that has one value."""
 
 OPENSTACK = 2
-"""``MetaDataOpenStack`` of ``MetaDataType``; the others are drives, and none at all."""
+"""``MetaDataOpenStack`` of ``MetaDataType``. The other types are drives, or no metadata at all."""
 
 
 class AssignedBy(enum.IntEnum):
-    """Where an adapter's address comes from (``AddressSource``)."""
+    """The source of an adapter's address (``AddressSource``)."""
 
     UNDEFINED = 0
     EVE = 2
@@ -44,7 +44,7 @@ class AssignedBy(enum.IntEnum):
 
 
 class NetworkType(enum.IntEnum):
-    """What kind of network a network instance is (``NetworkInstanceType``): those that EVE makes today."""
+    """The kind of a network instance (``NetworkInstanceType``): those that EVE makes today."""
 
     SWITCH = 1
     LOCAL = 2
@@ -52,7 +52,11 @@ class NetworkType(enum.IntEnum):
 
 @frozen(kw_only=True)
 class AdapterStatus:
-    """An adapter of an application (``AppNetAdapterStatus``). *taps* are ``Vif`` and, where it differs, ``VifUsed``."""
+    """An adapter of an application (``AppNetAdapterStatus``).
+
+    :ivar taps: ``Vif`` and, where it differs, ``VifUsed``.
+    :ivar addresses: each address with its source, an :class:`AssignedBy` or a number that EVE has added since.
+    """
 
     taps: tuple[str, ...]
     network: UUID | None
@@ -64,7 +68,11 @@ class AdapterStatus:
 
 @frozen(kw_only=True)
 class AppStatus:
-    """``AppNetworkStatus``. *name* is None where a domain cannot have it. *activated*: whether its taps are its own."""
+    """The state of an application (``AppNetworkStatus``).
+
+    :ivar name: ``DisplayName``, None where it cannot be a domain's name.
+    :ivar activated: whether the application has its taps at present.
+    """
 
     uuid: UUID
     name: str | None
@@ -74,7 +82,10 @@ class AppStatus:
 
 @frozen(kw_only=True)
 class AppConfig:
-    """``AppNetworkConfig`` or ``DomainConfig``. *user_data* as the guest is to read it, None for none."""
+    """The configuration of an application (``AppNetworkConfig`` or ``DomainConfig``).
+
+    :ivar user_data: as the guest reads them, None for none.
+    """
 
     meta_data_type: int
     user_data: bytes | None = field(repr=False)
@@ -83,7 +94,10 @@ class AppConfig:
 
 @frozen(kw_only=True)
 class NetworkStatus:
-    """``NetworkInstanceStatus``. *ports* are logical labels of the node's ports."""
+    """The state of a network instance (``NetworkInstanceStatus``).
+
+    :ivar ports: the logical labels of the node's ports that it uses.
+    """
 
     type: int
     subnet: Network | None
@@ -94,7 +108,7 @@ class NetworkStatus:
 
 
 def app_status(key: str, plain: Any) -> AppStatus:
-    """``/run/zedrouter/AppNetworkStatus/<application>.json``."""
+    """Read ``/run/zedrouter/AppNetworkStatus/<application>.json``."""
     fields = Fields(plain)
     name = fields.text("DisplayName")
     adapters = tuple(_adapter(adapter) for adapter in fields.structs("AppNetAdapterList"))
@@ -110,21 +124,21 @@ def app_status(key: str, plain: Any) -> AppStatus:
 
 
 def app_config(key: str, plain: Any) -> AppConfig:
-    """``/run/zedmanager/AppNetworkConfig/<application>.json`` and zedagent's; or zedmanager's ``DomainConfig``."""
+    """Read ``/run/zedmanager/AppNetworkConfig/<application>.json``, or zedagent's, or zedmanager's ``DomainConfig``."""
     fields = Fields(plain)
     _uuid(key, fields)
     cipher = fields.struct("CipherBlockStatus") if fields.has("CipherBlockStatus") else fields
     encrypted = cipher.flag("IsCipher")
     return AppConfig(
         meta_data_type=fields.number("MetaDataType"),
-        # Decoded once: whatever the bytes are, a script, gzip or MIME, is for the guest to say.
+        # Decoded once. What the bytes are, a script, gzip or MIME, is for the guest to find out.
         user_data=(fields.data("pubsub-large-CloudInitUserData") or None) if not encrypted else None,
         encrypted=encrypted,
     )
 
 
 def network_status(key: str, plain: Any) -> NetworkStatus:
-    """``/run/zedrouter/NetworkInstanceStatus/<network instance>.json``."""
+    """Read ``/run/zedrouter/NetworkInstanceStatus/<network instance>.json``."""
     fields = Fields(plain)
     if str(fields.uuid("UUID")) != key:
         raise fields.wrong("UUID", f"the uuid {key} of the file's name")
@@ -140,7 +154,7 @@ def network_status(key: str, plain: Any) -> NetworkStatus:
 
 
 def device(_key: str, plain: Any) -> Device:
-    """``/run/zedagent/EdgeNodeInfo/global.json``; before April 2026 below ``/persist/status``."""
+    """Read ``/run/zedagent/EdgeNodeInfo/global.json``, which was below ``/persist/status`` before April 2026."""
     fields = Fields(plain)
     return Device(
         name=fields.text("DeviceName"),
@@ -153,24 +167,24 @@ def device(_key: str, plain: Any) -> Device:
 
 
 def device_ports(_key: str, plain: Any) -> Mapping[str, tuple[IPv4Address, ...]]:
-    """``/run/nim/DeviceNetworkStatus/global.json``: the IPv4 addresses of the node's ports, by logical label."""
-    found: dict[str, tuple[IPv4Address, ...]] = {}
+    """Read ``/run/nim/DeviceNetworkStatus/global.json``: the IPv4 addresses of the node's ports, by logical label."""
+    addresses_of: dict[str, tuple[IPv4Address, ...]] = {}
     for port in Fields(plain).structs("Ports"):
         addresses = (info.address("Addr") for info in port.structs("AddrInfoList"))
-        # As EVE's getExternalIPsForApp(): an address that only neighbours reach leads nowhere from outside.
+        # As EVE's getExternalIPsForApp(): an address that only neighbours reach is not an external address.
         usable = (each for each in addresses if isinstance(each, IPv4Address) and not each.is_link_local)
-        found[port.text("Logicallabel")] = tuple(usable)
-    return found
+        addresses_of[port.text("Logicallabel")] = tuple(usable)
+    return addresses_of
 
 
 def as_published(_key: str, plain: Any) -> bytes:
-    """What guests are told as it is: ``WwanLocationInfo`` and ``WwanMetrics``."""
+    """Return what guests read unchanged: ``WwanLocationInfo`` and ``WwanMetrics``."""
     Fields(plain)
     return json.dumps(plain, separators=(",", ":")).encode("ascii")
 
 
 def wwan_status(key: str, plain: Any) -> bytes:
-    """``WwanStatus`` without the names that EVE gives modems and SIM cards: as its handler, which says so."""
+    """Return ``WwanStatus`` without the names that EVE gives to modems and SIM cards, as EVE's own handler does."""
     for networks, module, cards, name in (
         ("Networks", "Module", "SimCards", "Name"),
         ("networks", "cellular-module", "sim-cards", "name"),
@@ -198,16 +212,16 @@ def _adapter(fields: Fields) -> AdapterStatus:
     if fields.has("AssignedAddresses"):
         assigned = fields.struct("AssignedAddresses")
         structs = [*assigned.structs("IPv4Addrs"), *assigned.structs("IPv6Addrs")]
-        found = [(each.address("Address"), each.number("AssignedBy")) for each in structs]
+        addresses = [(each.address("Address"), each.number("AssignedBy")) for each in structs]
     else:
         before = (fields.address("AllocatedIPv4Addr"), *fields.addresses("AllocatedIPv6List"))
-        found = [(address, int(AssignedBy.UNDEFINED)) for address in before]
+        addresses = [(address, int(AssignedBy.UNDEFINED)) for address in before]
     return AdapterStatus(
         taps=taps,
         network=fields.uuid("Network"),
         mac=fields.mac("Mac"),
         mtu=_mtu(fields),
-        addresses=tuple((address, by) for address, by in found if address is not None),
+        addresses=tuple((address, by) for address, by in addresses if address is not None),
         may_discover=fields.flag("AllowToDiscover"),
     )
 

@@ -1,13 +1,13 @@
-"""EVE-OS's pubsub as files: each topic a directory, in it a JSON file for each key.
+"""Reads the files of EVE-OS's pubsub: a directory for each topic, and in it a JSON file for each key.
 
 An agent of EVE publishes below ``/run/<agent>/<Topic>/<key>.json`` (``pubsub/socketdriver/driver.go`` of lf-edge/eve):
-it writes a file of another name, beginning with "tmp", and renames it. The directory holds the last of everything, and
-appears when the agent first publishes. What is not named ``.json`` is no key: temporary files, the socket's lock, and
-``restarted``, which says that the agent has told all that it had to tell when it started.
+it writes a file of another name, beginning with "tmp", and renames it. The directory holds the latest value of each
+key, and appears when the agent first publishes. Files not named ``.json`` are no keys: temporary files, the socket's
+lock, and ``restarted``, which means that the agent has published all that it had to publish when it started.
 
 The files are Go's encoding of structs: fields by their names, embedded structs flattened, ``net.IP`` as text and "" for
-none, ``net.HardwareAddr`` and other bytes in base64, a nil slice as null. :class:`Fields` reads that. What it does not
-ask for may be there; EVE's structs grow.
+none, ``net.HardwareAddr`` and other bytes in base64, a nil slice as null. :class:`Fields` reads that, and ignores all
+other fields: EVE's structs grow.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from eve_meta.values.nic import Address, Network
 T = TypeVar("T")
 
 MAX_FILE = 8 * 1024 * 1024
-"""Bytes of a file. EVE bounds each large field, of which no struct has more than two, to 1 MiB (``maxLargeLen`` in
-``pubsub/large.go``)."""
+"""The most bytes of a file. EVE limits each large field, of which no struct has more than two, to 1 MiB
+(``maxLargeLen`` in ``pubsub/large.go``)."""
 
 SUFFIX = ".json"
 
@@ -45,7 +45,7 @@ _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z")
 class Unfit(Exception):
     """A file that is not of the form that EVE publishes.
 
-    :ivar field: the way to the field that is wrong, "" for the file as a whole.
+    :ivar field: the path to the field that is wrong, "" for the file as a whole.
     """
 
     def __init__(self, name: str, message: str) -> None:
@@ -54,9 +54,9 @@ class Unfit(Exception):
 
 
 class Fields:
-    """A struct of Go in JSON: each method gives a field as what it is, and what Go calls its zero where it is missing.
+    """A struct of Go in JSON. Each method returns a field of one type, or Go's zero value where the field is missing.
 
-    :raises Unfit: when it is something else; so do the methods.
+    :raises Unfit: when the JSON is no object. The methods raise it when a field has another type.
     """
 
     def __init__(self, plain: Any, where: str = "") -> None:
@@ -66,31 +66,31 @@ class Fields:
         self._where = where
 
     def path(self, name: str) -> str:
-        """The way to the field *name*."""
+        """Return the path to the field *name*."""
         return f"{self._where}.{name}" if self._where else name
 
     def wrong(self, name: str, expected: str) -> Unfit:
-        """The field *name* is not what is *expected*."""
+        """Return the error for a field *name* that is not what is *expected*."""
         return Unfit(self.path(name), f"expected {expected}, got {_kind(self._plain.get(name))}")
 
     def drop(self, name: str) -> None:
-        """Take the field *name* out of the JSON."""
+        """Remove the field *name* from the JSON."""
         self._plain.pop(name, None)
 
     def has(self, name: str) -> bool:
-        """Whether there is a field *name*, and it is not null."""
+        """Return whether there is a field *name* that is not null."""
         return self._plain.get(name) is not None
 
     def text(self, name: str) -> str:
-        """A string; "" where it is missing."""
+        """Return a string."""
         return self._scalar(name, str, "a string") or ""
 
     def flag(self, name: str) -> bool:
-        """A bool."""
+        """Return a bool."""
         return self._scalar(name, bool, "true or false") or False
 
     def number(self, name: str) -> int:
-        """An int."""
+        """Return an int."""
         return self._scalar(name, int, "a whole number") or 0
 
     def _scalar(self, name: str, kind: type[T], expected: str) -> T | None:
@@ -101,7 +101,7 @@ class Fields:
         return value
 
     def items(self, name: str) -> list[Any]:
-        """A list, whatever is in it."""
+        """Return a list, whatever its items are."""
         value = self._plain.get(name)
         if value is None:
             return []
@@ -110,16 +110,16 @@ class Fields:
         return value
 
     def struct(self, name: str) -> Fields:
-        """A struct; an empty one where it is missing."""
+        """Return a struct, an empty one where it is missing."""
         value = self._plain.get(name)
         return Fields({} if value is None else value, self.path(name))
 
     def structs(self, name: str) -> list[Fields]:
-        """A list of structs."""
+        """Return a list of structs."""
         return [Fields(item, f"{self.path(name)}[{index}]") for index, item in enumerate(self.items(name))]
 
     def uuid(self, name: str) -> UUID | None:
-        """A ``uuid.UUID``; None for the one of zeros."""
+        """Return a ``uuid.UUID``, None for the uuid of zeros."""
         if not self.text(name):
             return None
         try:
@@ -129,11 +129,11 @@ class Fields:
         return None if uuid == _NIL else uuid
 
     def address(self, name: str) -> Address | None:
-        """A ``net.IP``."""
+        """Return a ``net.IP``, None for none."""
         return self._address(name, self.text(name))
 
     def addresses(self, name: str) -> tuple[Address, ...]:
-        """A ``[]net.IP``."""
+        """Return a ``[]net.IP``."""
         found = (self._address(name, item) for item in self.items(name))
         return tuple(address for address in found if address is not None)
 
@@ -148,7 +148,7 @@ class Fields:
         raise Unfit(self.path(name), f"expected an IP address, got {_kind(text)}")
 
     def network(self, name: str) -> Network | None:
-        """A ``net.IPNet``, which Go writes as its address and its mask's bytes; None where it has no address."""
+        """Return a ``net.IPNet``, which Go writes as an address and a mask's bytes; None where it has no address."""
         fields = self.struct(name)
         address, mask = fields.address("IP"), fields.data("Mask")
         if address is None:
@@ -164,7 +164,7 @@ class Fields:
             raise self.wrong(name, "an IP network") from None
 
     def mac(self, name: str) -> str | None:
-        """A ``net.HardwareAddr``, or the text that EVE had in its place before 2021."""
+        """Return a ``net.HardwareAddr``, or the text that EVE had in its place before 2021; None for none."""
         text = self.text(name)
         if _MAC.match(text):
             return text.lower()
@@ -174,7 +174,7 @@ class Fields:
         return octets.hex(":") or None
 
     def data(self, name: str) -> bytes:
-        """A ``[]byte``."""
+        """Return a ``[]byte``."""
         try:
             return base64.b64decode(self.text(name), validate=True)
         except ValueError:
@@ -183,14 +183,14 @@ class Fields:
 
 
 def _kind(value: Any) -> str:
-    # What is in them may be a secret, and is never what is wrong.
+    # Never the content of an object or a list: it may be a secret, and is not what is wrong.
     return {dict: "an object", list: "a list", type(None): "null"}.get(type(value)) or quote(value)
 
 
 def parse(content: bytes) -> Any:
-    """What the JSON text *content* says.
+    """Parse the JSON text *content*.
 
-    :raises Unfit: when it is none. NaN and the infinities, which Python would take, are not JSON.
+    :raises Unfit: when it is not JSON. NaN and the infinities, which Python accepts, are not JSON.
     """
     try:
         return json.loads(content, parse_constant=_no_constant)
@@ -216,13 +216,13 @@ class _File(Generic[T]):
 class Topic(Generic[T]):
     """The files of one topic as they were at the last :meth:`scan`.
 
-    A file that is broken keeps what it last said; one that is gone says nothing any more.
+    A broken file keeps its last good value; a file that is gone has none.
 
     :param path: the directory; it may be missing.
-    :param make: makes a value of a file's key and its JSON; it raises :class:`Unfit`.
+    :param make: makes a value of a file's key and JSON, or raises :class:`Unfit`.
     :param delay: seconds for which a change may wait.
 
-    :ivar values: what the files say, by key.
+    :ivar values: the values of the files, by key.
     """
 
     def __init__(self, path: Path, make: Callable[[str, Any], T], delay: float = DEBOUNCE) -> None:
@@ -234,12 +234,12 @@ class Topic(Generic[T]):
         self.values: Mapping[str, T] = {}
 
     def file(self, key: str) -> str:
-        """The path of the file of *key*."""
+        """Return the path of the file of *key*."""
         return str(self.path / f"{key}{SUFFIX}")
 
     @property
     def readable(self) -> bool:
-        """Whether the directory could be read the last time; one that is missing has no files."""
+        """Whether the last scan could read the directory. One that is missing counts as empty."""
         return self._unreadable is None
 
     @property
@@ -255,7 +255,7 @@ class Topic(Generic[T]):
             names = sorted(name for name in os.listdir(self.path) if name.endswith(SUFFIX) and name != SUFFIX)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                names = []  # its agent has nothing to say yet
+                names = []  # its agent has published nothing yet
             else:
                 message = f"cannot read this directory: {error.strerror}"
                 self._unreadable = InventoryProblem(file=str(self.path), message=message)
@@ -274,12 +274,12 @@ class Topic(Generic[T]):
 
     def _read(self, key: str, known: _File[T] | None) -> _File[T]:
         path = self.file(key)
-        found = read(path, MAX_FILE)
+        file = read(path, MAX_FILE)
         try:
-            if found.content is None:
-                raise Unfit("", found.why)
-            return _File(found.stamp, self._make(key, parse(found.content)), None)
+            if file.content is None:
+                raise Unfit("", file.why)
+            return _File(file.stamp, self._make(key, parse(file.content)), None)
         except Unfit as error:
             kept = None if known is None else known.value
-            what = "" if kept is None else "; what it said before holds"
-            return _File(found.stamp, kept, InventoryProblem(file=path, field=error.field, message=f"{error}{what}"))
+            rest = "" if kept is None else "; its last good version holds"
+            return _File(file.stamp, kept, InventoryProblem(file=path, field=error.field, message=f"{error}{rest}"))

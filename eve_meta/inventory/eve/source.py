@@ -1,8 +1,8 @@
-"""EVE-OS as a source: its applications are domains, and it says whose a tap is.
+"""EVE-OS as a source: its applications are domains, and it knows the application of each tap.
 
-What it says of a tap is root's word, but may be old: the number in ``nbu1x1`` is the application's, and another gets it
-when the first is deleted. EVE takes the status of an application away before it gives the number to another, and so
-before the tap comes back. Hence what the files say of a tap counts once they were read after the tap appeared.
+EVE's files are root's, but may be out of date: the number in ``nbu1x1`` belongs to an application, and another gets it
+when that application is deleted. EVE removes the status of an application before it gives the number to another, and so
+before the tap comes back. Hence the files count for a tap once they have been read after the tap appeared.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from eve_meta.values.eve_node import UNKNOWN_NODE, Node
 T = TypeVar("T")
 
 NODE_DELAY = 5.0
-"""Seconds for which what changes all the time may wait: ports, modems, position. EVE's agents publish a position when
-the modem has one, each second if it likes; nothing of it is worth a scan and a message to the workers that often."""
+"""Seconds for which a change of ports, modems or position may wait. EVE's agents publish each position that the modem
+reports, possibly every second, which is not worth a scan and a message to the workers each time."""
 
 
 class EveFiles:
     """What EVE's agents have published, as it was at the last :meth:`scan`.
 
     :param run: ``/run`` of the node.
-    :param everything: whether all applications get a domain's documents, whatever their ``MetaDataType`` says.
+    :param everything: whether all applications get a domain's documents, whatever their ``MetaDataType``.
 
     :ivar problems: what is wrong.
-    :ivar node: what all applications are told alike.
+    :ivar node: the metadata that all applications share.
     """
 
     def __init__(self, run: Path, everything: bool) -> None:
@@ -55,14 +55,14 @@ class EveFiles:
         self._everything = everything
         self._status = Topic(run / "zedrouter/AppNetworkStatus", app_status)
         self._networks = Topic(run / "zedrouter/NetworkInstanceStatus", network_status)
-        # The first that has an application counts: zedagent's is what zedmanager has not taken over yet, as EVE's own
-        # server takes it; DomainConfig says the same as both.
+        # The first topic that has an application counts, as in EVE's own server: zedagent's holds what zedmanager has
+        # not taken over yet, and DomainConfig has the same as both.
         self._configs = (
             Topic(run / "zedmanager/AppNetworkConfig", app_config),
             Topic(run / "zedagent/AppNetworkConfig", app_config),
             Topic(run / "zedmanager/DomainConfig", app_config),
         )
-        # Persistent before April 2026.
+        # The second was its place before April 2026.
         of_device = (run / "zedagent/EdgeNodeInfo", run.parent / "persist/status/zedagent/EdgeNodeInfo")
         self._device = tuple(Topic(path, device) for path in of_device)
         self._ports = Topic(run / "nim/DeviceNetworkStatus", device_ports, NODE_DELAY)
@@ -100,7 +100,7 @@ class EveFiles:
         for topic in self._topics:
             yield from topic.scan()
         domains, problems = self._read()
-        # The same object where nothing changed: what follows compares by that.
+        # The same object where nothing changed, by which callers recognise that.
         self._domains = {
             origin: old if (old := self._domains.get(origin)) == new else new for origin, new in domains.items()
         }
@@ -128,10 +128,10 @@ class EveFiles:
         """As :meth:`eve_meta.inventory.files.watch.Files.content`."""
         return self._domains, self.node, self.answers()
 
-    # -- whose a tap is --
+    # -- the application of each tap --
 
     def taps_changed(self, names: Iterable[str]) -> bool:
-        """As :meth:`eve_meta.inventory.source.Hypervisor.taps_changed`; whether the files are to be read for it."""
+        """As :meth:`eve_meta.inventory.source.Hypervisor.taps_changed`; return whether the files must be read."""
         taps = set(names)
         self._forget(taps ^ self._taps)
         self._unasked &= taps
@@ -139,7 +139,7 @@ class EveFiles:
         return bool(self._unasked)
 
     def holder_may_have_changed(self, tap: str) -> None:
-        """As :meth:`eve_meta.inventory.source.Hypervisor.holder_may_have_changed`; the files are to be read for it."""
+        """As :meth:`eve_meta.inventory.source.Hypervisor.holder_may_have_changed`; the files must be read after it."""
         self._taps.add(tap)
         self._forget({tap})
 
@@ -148,10 +148,10 @@ class EveFiles:
         return self._answers
 
     def _answer(self) -> None:
-        found = {tap: self._owners.get(tap, ()) for tap in self._taps - self._unasked}
-        # An application of which too little is known to serve it may become known.
+        answers = {tap: self._owners.get(tap, ()) for tap in self._taps - self._unasked}
+        # No answer names an application that is not known well enough to be served: it may become so.
         self._answers = {
-            tap: origins for tap, origins in found.items() if all(origin in self._domains for origin in origins)
+            tap: origins for tap, origins in answers.items() if all(origin in self._domains for origin in origins)
         }
 
     def _forget(self, taps: set[str]) -> None:
@@ -162,7 +162,7 @@ class EveFiles:
     def _owners_of_taps(self) -> dict[str, list[str]]:
         owners: dict[str, list[str]] = {}
         for key, status in self._status.values.items():
-            # The taps of one that is not activated are gone, or another's.
+            # The taps of an application that is not activated are gone, or belong to another.
             for tap in {tap for adapter in status.adapters for tap in adapter.taps if status.activated}:
                 owners.setdefault(tap, []).append(self._status.file(key))
         return owners
@@ -212,8 +212,8 @@ def _global(topics: Iterable[Topic[T]]) -> T | None:
 
 
 def _name(status: AppStatus, names: Mapping[str | None, int]) -> tuple[str | None, str]:
-    """The name of the domain, and why it is none."""
-    instead = "its uuid is told in its place"
+    """Return the name of the domain, or None and the reason."""
+    instead = "its guest gets the uuid in its place"
     if status.name is None:
         return None, f"expected a name of printable characters: {instead}"
     if names[status.name] > 1:
@@ -222,7 +222,7 @@ def _name(status: AppStatus, names: Mapping[str | None, int]) -> tuple[str | Non
 
 
 class EveSource(FileSource):
-    """EVE's applications; as :class:`eve_meta.inventory.source.Hypervisor`.
+    """The applications of an EVE-OS node, as a :class:`~eve_meta.inventory.source.Hypervisor`.
 
     :param run: ``/run`` of the node.
     :param everything: see :class:`EveFiles`.
@@ -230,7 +230,7 @@ class EveSource(FileSource):
     """
 
     away = False
-    """What it says is read from files."""
+    """It can always be asked: its knowledge is in files."""
 
     def __init__(self, run: Path, everything: bool, reactor: Any) -> None:
         self._eve = EveFiles(run, everything)
@@ -251,5 +251,5 @@ class EveSource(FileSource):
         return self._eve.answers()
 
     def node(self) -> Node:
-        """What all applications are told alike."""
+        """Return the metadata that all applications share."""
         return self._eve.node

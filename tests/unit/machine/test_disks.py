@@ -1,4 +1,4 @@
-"""Labels of real images, compared with what blkid says of them; and images that are made to do harm."""
+"""Labels of real images, compared with what blkid shows; and images that are made to do harm."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def iso(path: Path, label: str) -> None:
     seed = path.parent / "seed"
     seed.mkdir(exist_ok=True)
     (seed / "meta-data").write_text("instance-id: x\n")
-    # As cloud-localds makes it.
+    # As cloud-localds makes a seed.
     run("genisoimage", "-quiet", "-output", path, "-volid", label, "-joliet", "-rock", seed)
 
 
@@ -87,17 +87,19 @@ def of_qcow2(path: Path) -> list[FilesystemLabel]:
 
 @pytest.mark.parametrize("maker", MAKERS)
 @pytest.mark.parametrize("label", ["cidata", "CIDATA", "config-2", "a b"])
-def test_a_label_is_what_blkid_says(tmp_path: Path, maker: str, label: str) -> None:
+def test_a_label_is_the_one_that_blkid_shows(tmp_path: Path, maker: str, label: str) -> None:
     image = tmp_path / "image"
     MAKERS[maker](image, label)
-    said = run("blkid", "--probe", "--output", "value", "--match-tag", "LABEL", image).rstrip("\n")
-    assert [each.label for each in of_raw(image)] == [said]
+    expected = run("blkid", "--probe", "--output", "value", "--match-tag", "LABEL", image).rstrip("\n")
+    assert [each.label for each in of_raw(image)] == [expected]
 
 
 @pytest.mark.parametrize("compressed", [(), ("-c",)], ids=["plain", "compressed"])
 @pytest.mark.parametrize("options", ["compat=1.1", "compat=0.10", "cluster_size=512", "cluster_size=2M"])
 @pytest.mark.parametrize("maker", ["iso", "fat16", "ext4"])
-def test_a_qcow2_is_what_is_in_it(tmp_path: Path, maker: str, options: str, compressed: tuple[str, ...]) -> None:
+def test_a_qcow2_reads_as_the_image_in_it(
+    tmp_path: Path, maker: str, options: str, compressed: tuple[str, ...]
+) -> None:
     image, qcow2 = tmp_path / "image", tmp_path / "image.qcow2"
     MAKERS[maker](image, "cidata")
     run("qemu-img", "convert", *compressed, "-O", "qcow2", "-o", options, image, qcow2)
@@ -127,7 +129,7 @@ def test_partitions_have_labels_too(tmp_path: Path, table: str) -> None:
 # -- through QEMU's eyes --
 
 
-def test_disks_are_read_as_they_are_said(tmp_path: Path) -> None:
+def test_disks_are_read_as_the_command_line_describes_them(tmp_path: Path) -> None:
     seed = tmp_path / "seed.iso"
     iso(seed, "cidata")
     qcow2, overlay = tmp_path / "a.qcow2", tmp_path / "b.qcow2"
@@ -148,9 +150,9 @@ def test_disks_are_read_as_they_are_said(tmp_path: Path) -> None:
         Disk(shown="seed", labels=("cidata",), cd_labels=("cidata",)),
         Disk(shown="relative", labels=("cidata",)),
         Disk(shown="qcow2", labels=("cidata",)),
-        # The guest of a raw image may write what it likes into it, a qcow2's header too.
+        # The guest of a raw image may write anything into it, even the header of a qcow2.
         Disk(shown="as raw"),
-        # What the backing file holds is not looked at.
+        # The backing file is not read.
         Disk(shown="overlay"),
         Disk(shown="rbd", unread="its content is not on this host"),
         Disk(shown="none", unread="cannot open it: No such file or directory"),
@@ -159,7 +161,7 @@ def test_disks_are_read_as_they_are_said(tmp_path: Path) -> None:
     )
 
 
-def test_a_path_is_the_processs(tmp_path: Path) -> None:
+def test_a_path_is_as_the_process_sees_it(tmp_path: Path) -> None:
     iso(tmp_path / "seed.iso", "cidata")
     process = tmp_path / "proc"
     process.mkdir()
@@ -169,14 +171,14 @@ def test_a_path_is_the_processs(tmp_path: Path) -> None:
     assert [disk.labels for disk in read_disks(images, process)] == [("cidata",), ("cidata",)]
 
 
-def test_nothing_waits_for_a_fifo(tmp_path: Path) -> None:
+def test_a_fifo_is_not_opened(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     (disk,) = read_disks([DiskImage(path=str(fifo), shown="fifo")], SELF)
     assert disk.unread == "it is neither a file nor a block device"
 
 
-def test_a_disk_that_does_not_answer_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     iso(tmp_path / "seed.iso", "cidata")
     look = disks._look
 
@@ -200,7 +202,7 @@ def test_a_disk_that_does_not_answer_is_left(tmp_path: Path, monkeypatch: pytest
 
 @given(st.binary(max_size=4096))
 @settings(max_examples=200)
-def test_no_bytes_at_all_raise(data: bytes) -> None:
+def test_no_content_raises(data: bytes) -> None:
     with open(os.memfd_create("image"), "r+b") as file:
         file.write(data)
         file.flush()
@@ -226,7 +228,7 @@ def test_a_real_image_with_any_byte_changed_is_read_or_refused(tmp_path: Path) -
     assert time.monotonic() - began < 20
 
 
-def test_a_table_that_leads_beyond_all_bytes_is_no_table() -> None:
+def test_a_partition_table_beyond_all_bytes_is_ignored() -> None:
     header = bytearray(512)
     header[:8] = b"EFI PART"
     struct.pack_into("<I", header, 12, 92)

@@ -1,4 +1,4 @@
-"""What QEMU's command line says of a guest's machine, as people and libvirt write it."""
+"""The machine that a QEMU's command line describes, as people and libvirt write it."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ LIBVIRT = [
 ]
 
 
-def test_what_libvirt_writes() -> None:
-    said = hardware(f"/usr/bin/{QEMU}", LIBVIRT)
-    assert said.machine == "x86_64"
-    assert said.dmi == Dmi(
+def test_a_command_line_of_libvirt() -> None:
+    machine = hardware(f"/usr/bin/{QEMU}", LIBVIRT)
+    assert machine.machine == "x86_64"
+    assert machine.dmi == Dmi(
         product_name="OpenStack Nova",
         product_serial="abc",
         product_uuid="1a831fa7-c50b-4693-a16e-fb8171f1b69e",
         sys_vendor="OpenStack Foundation",
         chassis_asset_tag="OpenStack Compute",
     )
-    assert said.disks == (
+    assert machine.disks == (
         DiskImage(path="/images/web1.qcow2", shown="/images/web1.qcow2", format="qcow2"),
         DiskImage(path="/images/seed,1.iso", shown="/images/seed,1.iso", format="raw", cd=True),
     )
-    assert said.command_line == ""
+    assert machine.command_line == ""
 
 
 @pytest.mark.parametrize(
@@ -130,11 +130,11 @@ def test_disks_in_every_spelling(arguments: list[str], disk: DiskImage) -> None:
         ["-cdrom"],
     ],
 )
-def test_what_is_no_disk(arguments: list[str]) -> None:
+def test_options_that_describe_no_disk(arguments: list[str]) -> None:
     assert hardware(QEMU, arguments).disks == ()
 
 
-def test_what_leads_in_a_circle_has_an_end() -> None:
+def test_a_circle_of_nodes_has_an_end() -> None:
     circle = [
         "-blockdev",
         '{"driver":"raw","file":"b","node-name":"a"}',
@@ -146,7 +146,7 @@ def test_what_leads_in_a_circle_has_an_end() -> None:
     )
 
 
-def test_smbios_field_by_field_the_last_counts() -> None:
+def test_the_last_value_of_each_smbios_field_counts() -> None:
     arguments = ["-smbios", "type=1,product=a,serial=s", "-smbios", "type=1,product=b", "-smbios", "type=2,product=LXD"]
     assert hardware(QEMU, arguments).dmi == Dmi(product_name="b", product_serial="s", board_name="LXD")
 
@@ -179,5 +179,5 @@ def test_options_as_qemu_splits_them() -> None:
         st.sampled_from(["-drive", "-blockdev", "-device", "-smbios", "-cdrom", "{", "[]", '{"file":3}']) | st.text()
     )
 )
-def test_no_command_line_at_all_raises(arguments: list[str]) -> None:
+def test_no_command_line_raises(arguments: list[str]) -> None:
     hardware(QEMU, arguments)

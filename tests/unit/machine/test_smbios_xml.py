@@ -1,4 +1,4 @@
-"""SMBIOS written into a domain's XML: what must be there is, and all else is as it was."""
+"""SMBIOS written into a domain's XML: what must be there is there, and all the rest is as it was."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def mode(xml: str) -> str | None:
 
 
 def changed(before: str, after: str) -> list[str]:
-    """The lines that are others."""
+    """Return the lines that differ."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
     return [line for line in lines if line[:3] not in ("---", "+++") and line[:2] != "@@"]
 
 
-def test_what_libvirt_writes_gets_lines_and_loses_none() -> None:
+def test_xml_of_libvirt_gets_lines_and_loses_none() -> None:
     after = with_setting(CANONICAL, NOVA)
     assert changed(CANONICAL, after) == [
         *(f"+{line}" for line in WITH_NOVA.splitlines()),
@@ -88,12 +88,12 @@ SYSINFO = "<sysinfo type='smbios'>{}</sysinfo>"
         "\n  <os\n   >\n  </os >\n",
     ],
 )
-def test_whatever_is_there_it_has_what_it_needs_afterwards(inside: str, setting: Setting) -> None:
+def test_any_xml_has_the_setting_afterwards(inside: str, setting: Setting) -> None:
     before = f"<domain type='kvm'><name>é>web1</name>{inside}</domain>"
     after = with_setting(before, setting)
     assert (entry(after, setting.name), mode(after)) == (setting.value, "sysinfo")
     assert with_setting(after, setting) == after
-    # Nothing is gone but what was in that entry's place.
+    # Nothing is lost but the old value of that entry.
     kept, new = ({child.tag for child in ElementTree.fromstring(xml).iter()} for xml in (before, after))
     assert kept <= new
 
@@ -109,37 +109,37 @@ def test_an_entry_of_another_name_stays() -> None:
         ("<domain><os><smbios mode='host'/></os></domain>", "the host's own SMBIOS"),
         ("<domain/>", "<os>"),
         ("<network/>", "<network>"),
-        ("<domain>", "none"),
-        ("", "none"),
+        ("<domain>", "expected XML"),
+        ("", "expected XML"),
     ],
 )
-def test_what_cannot_be_changed_is_said(xml: str, why: str) -> None:
+def test_xml_that_cannot_be_changed_is_a_problem(xml: str, why: str) -> None:
     with pytest.raises(Problem, match=why):
         with_setting(xml, NOVA)
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
-def test_what_is_shown_is_what_is_meant(setting: Setting) -> None:
+def test_the_snippet_and_the_argument_have_the_setting(setting: Setting) -> None:
     (os, sysinfo) = ElementTree.fromstring(f"<x>{snippet(setting)}</x>")
     assert (os.tag, sysinfo.tag) == ("os", "sysinfo")
     dmi = hardware("qemu-system-x86_64", ["-smbios", argument(setting)]).dmi
     assert setting.value in (dmi.product_name, dmi.product_serial)
 
 
-def test_libvirt_keeps_it() -> None:
+def test_libvirt_keeps_the_setting() -> None:
     connection = libvirt.open("test:///default")
     try:
         before = connection.lookupByName("test").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         after = with_setting(before, NOVA)
         assert all(line.startswith("+") for line in changed(before, after))
         kept = connection.defineXML(after).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-        # As libvirt writes it itself: no line of ours is at another place or in another form.
+        # libvirt itself writes the same: no line of the setting is at another place or in another form.
         assert kept == after
     finally:
         connection.close()
 
 
-# -- the machine that follows --
+# -- the machine that a domain will have --
 
 
 DISKS = """
@@ -152,11 +152,13 @@ DISKS = """
 </devices></domain>"""
 
 
-def test_the_machine_is_said_before_it_runs() -> None:
-    said = hardware_of(with_setting(CANONICAL, NOVA).replace("<devices>", "<devices/>").split("<devices/>")[0] + DISKS)
-    assert said is not None
-    assert (said.machine, said.dmi.product_name) == ("x86_64", "OpenStack Nova")
-    assert said.disks == (
+def test_the_machine_is_known_before_it_runs() -> None:
+    machine = hardware_of(
+        with_setting(CANONICAL, NOVA).replace("<devices>", "<devices/>").split("<devices/>")[0] + DISKS
+    )
+    assert machine is not None
+    assert (machine.machine, machine.dmi.product_name) == ("x86_64", "OpenStack Nova")
+    assert machine.disks == (
         DiskImage(path="/a.qcow2", shown="/a.qcow2", format="qcow2"),
         DiskImage(path="/seed.iso", shown="/seed.iso", format="raw", cd=True),
         DiskImage(path="/dev/vg/a", shown="/dev/vg/a", format="raw"),
@@ -164,11 +166,11 @@ def test_the_machine_is_said_before_it_runs() -> None:
     )
 
 
-def test_sysinfo_that_is_not_shown_to_the_guest_counts_for_nothing() -> None:
+def test_sysinfo_that_the_guest_does_not_see_does_not_count() -> None:
     hidden = with_setting(CANONICAL, NOVA).replace("<smbios mode='sysinfo'/>", "")
-    said = hardware_of(hidden)
-    assert said is not None
-    assert said.dmi.product_name == ""
+    machine = hardware_of(hidden)
+    assert machine is not None
+    assert machine.dmi.product_name == ""
     assert hardware_of(CANONICAL.replace("<boot dev='hd'/>", "<smbios mode='host'/>")) is None
     with pytest.raises(ValueError, match="XML"):
         hardware_of("no")

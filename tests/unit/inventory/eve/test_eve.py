@@ -1,4 +1,4 @@
-"""EVE-OS's applications as domains, out of trees of files as its agents write them."""
+"""EVE-OS's applications as domains, from files as its agents write them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def scan(files: EveFiles) -> None:
 
 
 def domains(files: EveFiles) -> dict[str, Domain]:
-    """The domains by display name; one is said once."""
+    """Return the domains, by display name."""
     (layer,) = files.layers()
     assert not layer.written
     return {domain.display_name: domain for domain in layer.domains.values()}
@@ -53,14 +53,14 @@ def problems(files: EveFiles) -> list[str]:
 
 
 def answer(files: EveFiles, *taps: str) -> dict[str, list[str]]:
-    """Whose the taps are, by the display names of the domains."""
+    """Return the display names of the domains that have each of *taps*, after another scan."""
     files.taps_changed(taps)
     scan(files)
     (layer,) = files.layers()
     return {tap: [layer.domains[each].display_name for each in found] for tap, found in files.answers().items()}
 
 
-# -- who it is --
+# -- identity --
 
 
 def test_an_application_is_a_domain(tree: Tree) -> None:
@@ -76,23 +76,23 @@ def test_an_application_is_a_domain(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(("name", "hostname"), [("Web-1.example", "Web-1.example"), ("my app", "my-app")])
-def test_the_host_name_is_the_name_or_what_can_be_made_of_it(tree: Tree, name: str, hostname: str) -> None:
+def test_the_host_name_is_the_name_or_made_of_it(tree: Tree, name: str, hostname: str) -> None:
     tree.app(1)
     tree.status(1, DisplayName=name)
     domain = only(tree)
     assert (domain.name, domain.guest_hostname) == (name, hostname)
 
 
-def test_a_name_that_cannot_be_one_leaves_the_uuid(tree: Tree) -> None:
+def test_an_unprintable_name_is_replaced_by_the_uuid(tree: Tree) -> None:
     tree.app(1)
     path = tree.status(1, DisplayName="a\nb")
     files = scanned(tree)
     assert domains(files).keys() == {uuid(1)}
-    message = "expected a name of printable characters: its uuid is told in its place"
+    message = "expected a name of printable characters: its guest gets the uuid in its place"
     assert problems(files) == [f"{path}: warning: DisplayName: {message}"]
 
 
-def test_two_applications_of_one_name_are_told_apart(tree: Tree) -> None:
+def test_two_applications_of_one_name_are_known_by_their_uuids(tree: Tree) -> None:
     for number in (1, 2):
         tree.app(number)
         tree.status(number, adapter(number, f"nbu1x{number}"), DisplayName="twin")
@@ -108,10 +108,10 @@ def test_a_mac_address_as_text_is_read_as_well(tree: Tree) -> None:
     assert only(tree).nics[0].mac == mac(1)
 
 
-# -- whose a tap is --
+# -- the application of a tap --
 
 
-def test_a_tap_is_its_applications_when_the_files_were_read_after_it_appeared(tree: Tree) -> None:
+def test_a_tap_has_an_answer_once_the_files_were_read_after_it_appeared(tree: Tree) -> None:
     tree.app(1)
     tree.app(2)
     files = scanned(tree)
@@ -122,7 +122,7 @@ def test_a_tap_is_its_applications_when_the_files_were_read_after_it_appeared(tr
     assert answer(files, "nbu1x1", "nbu1x2", "vnet0") == {"nbu1x1": ["app1"], "nbu1x2": ["app2"], "vnet0": []}
 
 
-def test_what_was_being_read_when_a_tap_appeared_says_nothing_of_it(tree: Tree) -> None:
+def test_a_scan_that_was_under_way_when_a_tap_appeared_does_not_count(tree: Tree) -> None:
     tree.app(1)
     files = scanned(tree)
     files.taps_changed({"nbu1x1"})
@@ -136,7 +136,7 @@ def test_what_was_being_read_when_a_tap_appeared_says_nothing_of_it(tree: Tree) 
     assert files.answers().keys() == {"nbu1x1"}
 
 
-def test_a_tap_whose_name_is_used_again_is_not_the_old_applications(tree: Tree) -> None:
+def test_a_tap_whose_name_is_used_again_has_no_old_answer(tree: Tree) -> None:
     tree.app(1, vif="nbu1x1")
     files = scanned(tree)
     assert answer(files, "nbu1x1") == {"nbu1x1": ["app1"]}
@@ -158,13 +158,13 @@ def test_an_application_that_is_not_activated_has_no_tap(tree: Tree) -> None:
     assert answer(scanned(tree), "nbu1x1") == {"nbu1x1": ["app2"]}
 
 
-def test_two_applications_that_both_claim_a_tap_are_both_named(tree: Tree) -> None:
+def test_two_applications_that_claim_one_tap_are_both_in_the_answer(tree: Tree) -> None:
     tree.app(1, vif="nbu1x1")
     tree.app(2, vif="nbu1x1")
     assert answer(scanned(tree), "nbu1x1") == {"nbu1x1": ["app1", "app2"]}
 
 
-def test_under_xen_both_names_are_the_applications(tree: Tree) -> None:
+def test_under_xen_an_adapter_has_two_taps(tree: Tree) -> None:
     tree.app(1)
     tree.status(1, adapter(1, "nbu1x1", VifUsed="nbu1x1-emu"))
     taps = {"nbu1x1": ["app1"], "nbu1x1-emu": ["app1"]}
@@ -173,7 +173,7 @@ def test_under_xen_both_names_are_the_applications(tree: Tree) -> None:
     assert [nic.tap for nic in domains(files)["app1"].nics] == ["nbu1x1"]
 
 
-def test_the_tap_of_an_application_that_is_not_known_yet_is_withheld(tree: Tree) -> None:
+def test_a_tap_of_an_application_without_a_configuration_has_no_answer(tree: Tree) -> None:
     path = tree.status(1, adapter(1, "nbu1x1"))
     files = scanned(tree)
     assert answer(files, "nbu1x1") == {}
@@ -186,7 +186,8 @@ def test_the_tap_of_an_application_that_is_not_known_yet_is_withheld(tree: Tree)
 # -- its network --
 
 
-def told(tree: Tree) -> Any:
+def network_data_of(tree: Tree) -> Any:
+    """Return the only application's network data, parsed."""
     document = network_data(only(tree))
     return None if document is None else json.loads(document.body)
 
@@ -198,7 +199,7 @@ def test_a_network_of_eves_own(tree: Tree, old: bool) -> None:
     tree.network(MTU=1400, DnsServers=["10.1.0.53", "2001:db8::53"])
     (subnet,) = only(tree).nics[0].subnets
     assert (subnet.type.value, str(subnet.address), str(subnet.gateway)) == ("ipv4_dhcp", "10.1.0.2/16", "10.1.0.1")
-    plain = told(tree)
+    plain = network_data_of(tree)
     link = {"id": "nbu1x1", "type": "tap", "mtu": 1400, "ethernet_mac_address": mac(1)}
     assert link.items() <= plain["links"][0].items()
     assert {"type": "ipv4_dhcp", "network_id": network_uuid(1), "link": "nbu1x1"}.items() <= plain["networks"][
@@ -207,13 +208,13 @@ def test_a_network_of_eves_own(tree: Tree, old: bool) -> None:
     assert plain["services"] == [{"type": "dns", "address": "10.1.0.53"}]
 
 
-def test_the_gateway_is_the_name_server_where_none_is_said(tree: Tree) -> None:
+def test_the_gateway_is_the_name_server_where_none_is_published(tree: Tree) -> None:
     tree.app(1)
     tree.network()
-    assert told(tree)["services"] == [{"type": "dns", "address": "10.1.0.1"}]
+    assert network_data_of(tree)["services"] == [{"type": "dns", "address": "10.1.0.1"}]
 
 
-def test_every_way_to_get_an_address(tree: Tree) -> None:
+def test_every_source_of_an_address(tree: Tree) -> None:
     tree.app(1)
     addresses = {
         "IPv4Addrs": [
@@ -241,25 +242,25 @@ def test_ipv6_in_a_network_of_eves_own(tree: Tree) -> None:
     addresses = {"IPv4Addrs": None, "IPv6Addrs": [{"Address": "fd00::5", "AssignedBy": 32}]}
     tree.status(1, adapter(1, "nbu1x1", AssignedAddresses=addresses))
     tree.network(Subnet=ip_net("fd00::/64"), Gateway="fd00::1")
-    (network,) = told(tree)["networks"]
+    (network,) = network_data_of(tree)["networks"]
     assert (network["type"], network["ip_address"], network["routes"][0]["gateway"]) == ("ipv6", "fd00::5", "fd00::1")
 
 
-def test_on_a_switch_nothing_is_said_until_an_address_was_seen(tree: Tree) -> None:
+def test_on_a_switch_there_is_no_network_until_an_address_was_seen(tree: Tree) -> None:
     tree.app(1)
     tree.network(kind=SWITCH, subnet=None)
     none: dict[str, Any] = {"AssignedAddresses": {"IPv4Addrs": None, "IPv6Addrs": None}}
     tree.status(1, adapter(1, "nbu1x1", **none))
-    assert told(tree) is None
+    assert network_data_of(tree) is None
     tree.status(1, adapter(1, "nbu1x1"), adapter(3, "nbu2x1", network=7, **none))
-    assert [network["type"] for network in told(tree)["networks"]] == ["ipv4_dhcp", "ipv4_dhcp"]
+    assert [network["type"] for network in network_data_of(tree)["networks"]] == ["ipv4_dhcp", "ipv4_dhcp"]
 
 
-def test_in_a_network_of_eves_own_there_is_dhcp_before_an_address_is_known(tree: Tree) -> None:
+def test_in_a_network_of_eves_own_dhcp_is_known_before_an_address(tree: Tree) -> None:
     tree.app(1)
     tree.network()
     tree.status(1, adapter(1, "nbu1x1", AssignedAddresses={"IPv4Addrs": None, "IPv6Addrs": None}))
-    assert [network["type"] for network in told(tree)["networks"]] == ["ipv4_dhcp"]
+    assert [network["type"] for network in network_data_of(tree)["networks"]] == ["ipv4_dhcp"]
 
 
 # -- its user data --
@@ -273,7 +274,7 @@ def test_user_data_is_decoded_once_and_passed_through(tree: Tree, data: bytes) -
     assert only(tree).user_data == data
 
 
-def test_user_data_that_is_base64_itself_stays_so(tree: Tree) -> None:
+def test_user_data_that_are_base64_are_not_decoded_again(tree: Tree) -> None:
     tree.app(1, b"I2Nsb3VkLWNvbmZpZwo=")
     assert only(tree).user_data == b"I2Nsb3VkLWNvbmZpZwo="
 
@@ -285,7 +286,7 @@ def test_no_user_data(tree: Tree, data: bytes | None) -> None:
 
 
 @pytest.mark.parametrize("flattened", [False, True])
-def test_encrypted_user_data_is_told_to_nobody_and_reported(tree: Tree, flattened: bool) -> None:
+def test_encrypted_user_data_are_withheld_and_reported(tree: Tree, flattened: bool) -> None:
     tree.status(1, adapter(1, "nbu1x1"))
     if flattened:
         path = tree.domain_config(1, b"secret", IsCipher=True)
@@ -297,7 +298,7 @@ def test_encrypted_user_data_is_told_to_nobody_and_reported(tree: Tree, flattene
     assert problems(files) == [f"{path}: warning: IsCipher: {message}"]
 
 
-def test_the_configuration_comes_from_zedmanager_then_zedagent_then_the_domains(tree: Tree) -> None:
+def test_the_configuration_is_zedmanagers_else_zedagents_else_the_domains(tree: Tree) -> None:
     tree.status(1, adapter(1, "nbu1x1"))
     tree.domain_config(1, b"of the domain")
     assert only(tree).user_data == b"of the domain"
@@ -308,7 +309,7 @@ def test_the_configuration_comes_from_zedmanager_then_zedagent_then_the_domains(
 
 
 @pytest.mark.parametrize("kind", [0, 1, 3])
-def test_only_what_has_openstack_metadata_gets_it_unless_configured_otherwise(tree: Tree, kind: int) -> None:
+def test_only_an_application_with_openstack_metadata_gets_them_by_default(tree: Tree, kind: int) -> None:
     tree.status(1, adapter(1, "nbu1x1"))
     tree.config(1, b"secret", MetaDataType=kind, CipherBlockStatus=None)
     eve = only(tree).eve
@@ -321,7 +322,7 @@ def test_only_what_has_openstack_metadata_gets_it_unless_configured_otherwise(tr
     assert domain.user_data == b"secret"
 
 
-# -- what EVE's own endpoints tell --
+# -- for EVE's own endpoints --
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -341,7 +342,7 @@ def test_external_addresses_are_those_of_the_network_instances_ports(tree: Tree,
 
 
 @pytest.mark.parametrize("where", ["run/zedagent", "persist/status/zedagent"])
-def test_the_node_is_known_from_both_places(tree: Tree, where: str) -> None:
+def test_the_node_is_read_from_both_places(tree: Tree, where: str) -> None:
     tree.app(1)
     tree.put(f"../{where}/EdgeNodeInfo", "global", DEVICE)
     eve = only(tree).eve
@@ -350,7 +351,7 @@ def test_the_node_is_known_from_both_places(tree: Tree, where: str) -> None:
     assert (eve.device.name, eve.device.enterprise_id) == ("test-system", "AAFlY2hv")
 
 
-def test_others_are_told_only_to_who_may_discover_them(tree: Tree) -> None:
+def test_only_an_application_that_may_discover_others_knows_them(tree: Tree) -> None:
     tree.app(1)
     tree.app(2)
     tree.status(3, adapter(3, "nbu1x3", AllowToDiscover=True, old=True))
@@ -364,7 +365,7 @@ def test_others_are_told_only_to_who_may_discover_them(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("agent", ["wwan", "nim"])
-def test_position_and_modems_are_told_as_they_are_published(tree: Tree, agent: str) -> None:
+def test_position_and_modems_are_passed_on_as_published(tree: Tree, agent: str) -> None:
     assert scanned(tree).node.location is None
     tree.put(f"{agent}/WwanLocationInfo", "global", LOCATION)
     tree.put(f"{agent}/WwanMetrics", "global", {"Networks": [{"SignalInfo": {"RSSI": -67}}]})
@@ -383,7 +384,7 @@ def test_position_and_modems_are_told_as_they_are_published(tree: Tree, agent: s
     }
 
 
-def test_a_position_that_changes_changes_no_domain(tree: Tree) -> None:
+def test_another_position_changes_no_domain(tree: Tree) -> None:
     tree.app(1, b"x" * 1000)
     tree.put("wwan/WwanLocationInfo", "global", LOCATION)
     files = scanned(tree)
@@ -396,15 +397,15 @@ def test_a_position_that_changes_changes_no_domain(tree: Tree) -> None:
     assert [id(domain) for domain in after.domains.values()] == [id(domain) for domain in before.domains.values()]
 
 
-# -- what is wrong --
+# -- problems --
 
 
-def test_before_there_is_anything(tree: Tree) -> None:
+def test_a_missing_directory_is_a_warning(tree: Tree) -> None:
     message = "no such directory; EVE's applications are read as soon as its zedrouter makes it"
     assert problems(scanned(tree)) == [f"{tree.run}/zedrouter/AppNetworkStatus: warning: {message}"]
 
 
-def test_other_names_are_no_keys(tree: Tree) -> None:
+def test_files_of_other_names_are_no_keys(tree: Tree) -> None:
     tree.app(1)
     directory = tree.run / "zedrouter/AppNetworkStatus"
     for name in ("tmp123456", "restarted", ".json", "x.json.bak", "AppNetworkStatus.sock"):
@@ -445,12 +446,12 @@ def test_other_names_are_no_keys(tree: Tree) -> None:
         ),
     ],
 )
-def test_a_broken_file_is_told_and_what_it_said_before_holds(tree: Tree, content: str, why: str) -> None:
+def test_a_broken_file_is_reported_and_its_last_good_version_holds(tree: Tree, content: str, why: str) -> None:
     tree.app(1, b"kept")
     files = scanned(tree)
     path = tree.put("zedrouter/AppNetworkStatus", uuid(1), content)
     scan(files)
-    assert problems(files) == [f"{path}: {why}; what it said before holds"]
+    assert problems(files) == [f"{path}: {why}; its last good version holds"]
     assert domains(files)["app1"].user_data == b"kept"
     fresh = scanned(tree)
     assert (domains(fresh), problems(fresh)) == ({}, [f"{path}: {why}"])
@@ -459,18 +460,18 @@ def test_a_broken_file_is_told_and_what_it_said_before_holds(tree: Tree, content
     assert (domains(files)["app1"].user_data, problems(files)) == (b"new", [])
 
 
-def test_broken_user_data_is_told_without_it(tree: Tree) -> None:
+def test_broken_user_data_are_reported_but_not_shown(tree: Tree) -> None:
     tree.app(1, b"kept")
     files = scanned(tree)
     field = "pubsub-large-CloudInitUserData"
     broken: dict[str, Any] = {field: "hunter2 is no base64"}
     path = tree.config(1, **broken)
     scan(files)
-    assert problems(files) == [f"{path}: {field}: expected base64; what it said before holds"]
+    assert problems(files) == [f"{path}: {field}: expected base64; its last good version holds"]
     assert domains(files)["app1"].user_data == b"kept"
 
 
-def test_a_directory_that_cannot_be_read_keeps_its_applications_but_says_nothing_of_new_taps(
+def test_a_directory_that_cannot_be_read_keeps_its_applications_but_answers_for_no_new_tap(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree.app(1)
@@ -494,7 +495,7 @@ def test_a_directory_that_cannot_be_read_keeps_its_applications_but_says_nothing
     assert answer(files, "nbu1x1", "nbu1x2") == {"nbu1x1": ["app1"], "nbu1x2": []}
 
 
-def test_what_is_no_file(tree: Tree) -> None:
+def test_a_fifo_in_place_of_a_file(tree: Tree) -> None:
     tree.app(1)
     path = tree.run / f"zedrouter/AppNetworkStatus/{uuid(2)}.json"
     os.mkfifo(path)
@@ -534,7 +535,7 @@ KEYS = st.sampled_from([uuid(1), uuid(2), network_uuid(1), "global", "x"])
 
 
 def mixed(value: Any, into: Any, fields: list[str]) -> Any:
-    """*into*, a sound struct, with *value* in place of the field at *fields*."""
+    """Return *into*, a sound struct, with *value* in place of the field at *fields*."""
     if not fields:
         return value
     if isinstance(into, list) and into:
@@ -568,7 +569,7 @@ def test_whatever_is_published_gives_problems_and_never_a_traceback(
         tree.put(str(path.parent.relative_to(tree.run)), path.stem, json.dumps(mixed(value, whole, fields)))
     for _ in range(2):
         scan(eve)
-        # What was sound once holds until it is gone.
+        # The last good version of a file holds until the file is gone.
         assert set(eve.layers()[0].domains) >= {str(tree.run / f"zedrouter/AppNetworkStatus/{uuid(1)}.json")}
     for problem in eve.problems:
         assert "\n" not in str(problem)

@@ -30,7 +30,7 @@ def tree(tmp_path: Path) -> Tree:
 
 
 class Watched:
-    """A source under watch, and how often it said that something changed."""
+    """A source, and how often it called *changed*."""
 
     def __init__(self, tree: Tree, reactor: Any) -> None:
         self.source = EveSource(tree.run, False, reactor)
@@ -58,7 +58,7 @@ def watched(tree: Tree, reactor: Any, turn: Turn) -> Iterator[Watched]:
     turn(0.05)
 
 
-def test_directories_that_come_after_us(watched: Watched, tree: Tree, until: Until, turn: Turn) -> None:
+def test_directories_that_appear_after_the_start(watched: Watched, tree: Tree, until: Until, turn: Turn) -> None:
     watched.start()
     until(lambda: watched.changes == 1)
     assert watched.data() == {}
@@ -78,7 +78,7 @@ def test_an_application_comes_changes_and_goes(watched: Watched, tree: Tree, unt
     path = tree.config(1)
     path.write_bytes(path.read_bytes()[:30])
     until(lambda: len(watched.problems()) == 1)
-    assert watched.problems()[0].endswith("; what it said before holds")
+    assert watched.problems()[0].endswith("; its last good version holds")
     tree.config(1, b"third")
     until(lambda: watched.data() == {"app1": b"third"})
     assert watched.problems() == []
@@ -86,17 +86,15 @@ def test_an_application_comes_changes_and_goes(watched: Watched, tree: Tree, unt
     until(lambda: watched.data() == {})
 
 
-def test_the_answer_about_a_tap_is_told_also_where_it_is_the_one_before(
-    watched: Watched, tree: Tree, until: Until
-) -> None:
+def test_changed_is_called_for_an_answer_that_equals_the_one_before(watched: Watched, tree: Tree, until: Until) -> None:
     tree.app(1, b"data")
     watched.start()
     watched.source.taps_changed({TAP})
     until(lambda: TAP in watched.source.answers())
-    told = watched.changes
+    changes = watched.changes
     watched.source.holder_may_have_changed(TAP)
     assert TAP not in watched.source.answers()
-    until(lambda: watched.changes > told)
+    until(lambda: watched.changes > changes)
     assert list(watched.source.answers()) == [TAP]
 
 
@@ -120,7 +118,7 @@ def test_the_node_restarts_its_agents(watched: Watched, tree: Tree, until: Until
     until(lambda: watched.data() == {"app1": b"again"})
 
 
-def test_a_position_that_changes_all_the_time_is_told_now_and_then(
+def test_a_position_that_changes_all_the_time_is_read_now_and_then(
     tree: Tree, reactor: Any, until: Until, turn: Turn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "NODE_DELAY", 0.5)
@@ -149,7 +147,7 @@ def test_a_position_that_changes_all_the_time_is_told_now_and_then(
     assert waited < 0.4
 
 
-def test_a_new_tap_is_answered_soon_and_only_after_a_look(watched: Watched, tree: Tree, until: Until) -> None:
+def test_a_new_tap_has_an_answer_soon_and_only_after_a_scan(watched: Watched, tree: Tree, until: Until) -> None:
     tree.app(1)
     watched.start()
     until(lambda: watched.changes == 1)
@@ -163,7 +161,7 @@ def test_a_new_tap_is_answered_soon_and_only_after_a_look(watched: Watched, tree
     until(lambda: TAP in watched.source.answers())
 
 
-def test_many_large_applications_do_not_hold_up_the_reactor(
+def test_many_large_applications_do_not_block_the_reactor(
     watched: Watched, tree: Tree, longest_turn: LongestTurn
 ) -> None:
     for number in range(1, 101):
@@ -192,7 +190,7 @@ def name_of(inventory: Inventory, tap: str) -> str | None:
     return None if domain is None else domain.name
 
 
-def test_an_application_behind_its_tap(inventory: Inventory, tree: Tree, until: Until) -> None:
+def test_a_tap_gets_its_application(inventory: Inventory, tree: Tree, until: Until) -> None:
     tree.app(1)
     inventory.start(lambda: None)
     inventory.taps_changed([TAP])
@@ -200,14 +198,14 @@ def test_an_application_behind_its_tap(inventory: Inventory, tree: Tree, until: 
     assert name_of(inventory, "nbu1x2") is None
 
 
-def test_a_tap_that_another_application_gets_is_never_the_old_ones(
+def test_a_tap_that_another_application_gets_never_has_the_old_one_again(
     inventory: Inventory, tree: Tree, until: Until, turn: Turn
 ) -> None:
     tree.app(1, vif=TAP)
     inventory.start(lambda: None)
     inventory.taps_changed([TAP])
     until(lambda: name_of(inventory, TAP) == "app1")
-    # All before the reactor turns: nothing of it has been heard.
+    # All of this before the reactor turns and reads any event.
     tree.take("zedrouter/AppNetworkStatus", uuid(1))
     tree.app(2, vif=TAP)
     inventory.holder_may_have_changed(TAP)
@@ -216,7 +214,7 @@ def test_a_tap_that_another_application_gets_is_never_the_old_ones(
     assert seen == {None, "app2"}
 
 
-def test_a_tap_of_two_applications_is_nobodys(inventory: Inventory, tree: Tree, until: Until, turn: Turn) -> None:
+def test_a_tap_of_two_applications_serves_nobody(inventory: Inventory, tree: Tree, until: Until, turn: Turn) -> None:
     tree.app(1, vif=TAP)
     tree.app(2, vif=TAP)
     inventory.start(lambda: None)
@@ -225,7 +223,7 @@ def test_a_tap_of_two_applications_is_nobodys(inventory: Inventory, tree: Tree, 
     assert inventory.domain_of(TAP) is None
 
 
-def test_what_a_person_wrote_of_an_application_wins(
+def test_a_domain_file_of_an_application_wins_over_eve(
     inventory: Inventory, tree: Tree, tmp_path: Path, until: Until
 ) -> None:
     tree.app(1, b"of EVE")
