@@ -1,4 +1,4 @@
-"""Guests that ask without pause, while something happens to the daemon."""
+"""Guests that ask without pause while something happens to the daemon."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PATIENCE = 30.0
 
 
 @contextlib.contextmanager
-def meanwhile(*asks: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Runs each of *asks* in a thread of its own; they end when the event is set that they are given.
+def in_background(*asks: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run each of *asks* in a thread of its own. Each gets an event, and returns once that is set, at the end.
 
-    :raises Exception: what one of them raised, at the end.
+    :raises Exception: the one that one of them raised, at the end.
     """
     ended = threading.Event()
     with ThreadPoolExecutor(len(asks)) as threads:
@@ -38,13 +38,14 @@ def meanwhile(*asks: Callable[[threading.Event], None]) -> Iterator[None]:
 
 
 @define
-class Asking:
-    """Guests of *lab*, "vm0" and so on, that ask who they are on one new connection after the other, and try nothing
-    again.
+class AskingGuests:
+    """Guests of *lab*, "vm0" and so on, that read their meta_data.json on one new connection after the other.
 
-    :ivar answered: how many answers there were.
-    :ivar longest: the seconds of the longest wait for one, from before the connection.
-    :ivar wrong: whatever was not a guest's own answer: an error, another status, another domain's.
+    They retry nothing.
+
+    :ivar answered: the number of answers.
+    :ivar longest: the longest wait for an answer in seconds, from before the connection.
+    :ivar wrong: whatever was not a guest's own document: an error, another status, another domain's document.
     """
 
     lab: Lab
@@ -52,9 +53,11 @@ class Asking:
     longest: float = 0.0
     wrong: list[str] = field(factory=list)
 
-    def going_on(self, *numbers: int, keeping: int) -> AbstractContextManager[None]:
-        """The guests of *numbers* ask meanwhile, and that of *keeping*, on connections that it keeps."""
-        return meanwhile(*(partial(self._ask, number, False) for number in numbers), partial(self._ask, keeping, True))
+    def running(self, *numbers: int, keeping: int) -> AbstractContextManager[None]:
+        """Let the guests of *numbers* ask, and that of *keeping* ask on connections that it keeps open."""
+        return in_background(
+            *(partial(self._ask, number, False) for number in numbers), partial(self._ask, keeping, True)
+        )
 
     def _ask(self, number: int, keeping: bool, ended: threading.Event) -> None:
         while not ended.is_set():
@@ -69,7 +72,7 @@ class Asking:
             time.sleep(0.005)
 
     def _answer(self, connection: KeepAlive, number: int, began: float) -> bool:
-        """Whether there may be another one on *connection*."""
+        """Read one answer, and return whether another request may follow on *connection*."""
         answer = connection.get(META_DATA)
         self.longest = max(self.longest, time.monotonic() - began)
         if answer.status != 200 or json.loads(answer.body)["uuid"] != uuid_of(number):

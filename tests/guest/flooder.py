@@ -1,10 +1,10 @@
-"""A guest that floods: a program of its own behind a tap of its own, so that what is measured beside it is the service.
+"""A guest that floods, as a program of its own behind a tap of its own: so a measurement beside it is of the service.
 
 ``python -m tests.guest.flooder HOST GUEST TAP RAW`` makes the taps TAP and RAW in the network namespace HOST. Behind
-TAP is the ``eth0`` of the network namespace GUEST; behind RAW is no kernel, but this program, which is faster. Then
-each line on standard input, ``HOW ADDRESS SECONDS``, is an attack on that address, and each line on standard output
-what it did, as JSON. All of it runs on one CPU, with the least priority: what it takes from others is then what its
-frames and connections cost them, as with a VM whose host gives every VM its share.
+TAP is the ``eth0`` of the network namespace GUEST; behind RAW is this program itself, which is faster than a kernel.
+Then each line on standard input, ``HOW ADDRESS SECONDS``, starts an attack on that address, and a line on standard
+output reports as JSON what the attack did. The program runs on one CPU, with the lowest priority. So it takes from
+others only what its frames and connections cost them, like a VM on a host that gives every VM its share.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ nothing."""
 
 GUEST_MAC = bytes.fromhex("525400000008")
 HEADER = bytes(10)
-"""virtio_net_hdr: nothing left to do."""
+"""A virtio_net_hdr that leaves nothing to the kernel."""
 
 SYN, ACK = 0x02, 0x10
 
 FIRST_PORT = 1024
 
-MOST = 40
+MAX_HELD = 40
 """Connections that an attack holds at once: more than a tap may have."""
 
 BATCH = 256
 
 SOURCES = 8192
-"""Of the frames that are sent again and again: to make one costs more than to send one. More than twice as many
-connections as the service can have half open."""
+"""The number of frames that are made once and sent again and again, because making one costs more than sending it. They
+belong to more than twice as many connections as the service can have half open."""
 
 
 def checksum(data: bytes) -> int:
@@ -53,7 +53,7 @@ def checksum(data: bytes) -> int:
 
 
 def segments(address: str, flags: int) -> Iterator[bytes]:
-    """TCP segments, each from another address and port: 256 addresses, then the next port."""
+    """Yield TCP segments, each from another address and port: 256 addresses, then the next port."""
     destination = socket.inet_aton(address)
     for number in range(SOURCES):
         port, last = FIRST_PORT + number // 256, number % 256
@@ -67,14 +67,14 @@ def segments(address: str, flags: int) -> Iterator[bytes]:
 
 
 def questions(address: str) -> Iterator[bytes]:
-    """ARP requests for *address*, without end."""
+    """Yield ARP requests for *address*, without end."""
     body = struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, GUEST_MAC, socket.inet_aton(GUEST_ADDRESS), bytes(6),
                        socket.inet_aton(address))  # fmt: skip
     return itertools.repeat(HEADER + b"\xff" * 6 + GUEST_MAC + b"\x08\x06" + body + bytes(18))
 
 
 class Flooder:
-    """The attacks, by the names of their methods; each ends at *deadline* (monotonic) and returns how much it did."""
+    """The attacks, each a method. An attack ends at *deadline* (monotonic) and returns how much it did."""
 
     def __init__(self, guest: str, raw: int) -> None:
         self._guest = guest
@@ -90,7 +90,7 @@ class Flooder:
         return sent
 
     def handshakes(self, address: str, deadline: float) -> int:
-        """Connections with a request each, thousands that are all completed in one moment, and then not a word more."""
+        """Complete thousands of connections in one moment, each with a request, and then stay silent."""
         first = list(segments(address, SYN))
         request = f"GET {META_DATA} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
         sent = done = 0
@@ -110,7 +110,7 @@ class Flooder:
         return done
 
     def _answers(self) -> Iterator[bytes]:
-        """The frames that accept one of the connections."""
+        """Yield the frames that accept one of the connections."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 frame = os.read(self._raw, MAX_FRAME)[len(HEADER) :]
@@ -119,33 +119,33 @@ class Flooder:
 
     @staticmethod
     def _request(syn: bytes, following: int, request: bytes) -> bytes:
-        """What follows *syn*, when the other side's next byte is number *following*."""
+        """Return the frame with *request* that follows *syn*, when the other side's next byte is number *following*."""
         head = bytearray(syn[24:44])
         head[2:4] = (40 + len(request)).to_bytes(2, "big")
         head[10:12] = b"\0\0"
         head[10:12] = checksum(bytes(head)).to_bytes(2, "big")
         body = syn[44:48] + struct.pack("!IIBBHHH", 2, following, 0x50, ACK, 65535, 0, 0)
-        # The checksum is left to the kernel, which then takes it for good (VIRTIO_NET_HDR_F_NEEDS_CSUM).
+        # The checksum is left to the kernel, which then assumes it to be right (VIRTIO_NET_HDR_F_NEEDS_CSUM).
         return struct.pack("=BBHHHH", 1, 0, 0, 0, 34, 16) + syn[10:24] + bytes(head) + body + request
 
     def syns(self, address: str, deadline: float) -> int:
-        """The first segment of a connection from each of many sources, and never a second."""
+        """Send the first segment of a connection from each of many sources, and never a second one."""
         return self._write(segments(address, SYN), deadline)
 
     def acks(self, address: str, deadline: float) -> int:
-        """Segments of connections that there never were."""
+        """Send segments of connections that never existed."""
         return self._write(segments(address, ACK), deadline)
 
     def arps(self, address: str, deadline: float) -> int:
-        """Who has it?"""
+        """Ask by ARP who has the address."""
         return self._write(questions(address), deadline)
 
     def connects(self, address: str, deadline: float) -> int:
-        """Real connections, each reset as soon as it is there."""
+        """Open real connections, and reset each as soon as it is established."""
         return self._hold(address, deadline, lambda connection, now: False)
 
     def requests(self, address: str, deadline: float) -> int:
-        """Requests on connections that stay, whatever the answers are."""
+        """Send requests on connections that stay open, whatever the answers are."""
         request = f"GET {META_DATA} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode() * 8
 
         def ask(connection: socket.socket, now: float) -> bool:
@@ -158,7 +158,7 @@ class Flooder:
         return self._hold(address, deadline, ask)
 
     def slow_headers(self, address: str, deadline: float) -> int:
-        """A header's byte now and then on each connection (Slowloris)."""
+        """Send a byte of a header now and then on each connection (Slowloris)."""
         started: set[socket.socket] = set()
 
         def byte(connection: socket.socket, now: float) -> bool:
@@ -170,7 +170,7 @@ class Flooder:
         return self._hold(address, deadline, byte, pause=0.2)
 
     def slow_reading(self, address: str, deadline: float) -> int:
-        """1 MiB asked for again and again on each connection, and hardly read."""
+        """Ask for 1 MiB again and again on each connection, and hardly read it."""
         request = f"GET {USER_DATA} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode()
 
         def sip(connection: socket.socket, now: float) -> bool:
@@ -184,12 +184,12 @@ class Flooder:
     def _hold(
         self, address: str, deadline: float, act: Callable[[socket.socket, float], bool], pause: float = 0.0
     ) -> int:
-        """Open connections as fast as can be, hold :data:`MOST`, *act* on each; one on which that is false is reset."""
+        """Open connections as fast as possible, up to :data:`MAX_HELD`; *act* on each; reset it if that is false."""
         opened = 0
         connections: set[socket.socket] = set()
         with inside(self._guest):
             while (now := time.monotonic()) < deadline:
-                while len(connections) < MOST:
+                while len(connections) < MAX_HELD:
                     connection = socket.socket()
                     connection.setblocking(False)
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -197,7 +197,7 @@ class Flooder:
                     connection.connect_ex((address, 80))
                     connections.add(connection)
                     opened += 1
-                # What is not connected yet is neither readable nor writable; what was refused is both.
+                # A socket that is not connected yet is neither readable nor writable; one that was refused is both.
                 _, writable, _ = select.select([], connections, [], 0.01)
                 for connection in writable:
                     try:
@@ -224,7 +224,7 @@ def main(host: str, guest: str, tap: str, raw: str) -> None:
     pump.connect([guest, "eth0"], [host, tap])
     if os.fork() == 0:
         ours.close()
-        pump.run()  # until the parent is gone
+        pump.run()  # until the parent ends
         os._exit(0)
     Namespace(host).ip(f"address add {HOST_ADDRESS}/24 dev {tap}", f"link set {tap} up")
     Namespace(guest).ip(

@@ -25,7 +25,7 @@ DOMAIN = """
 
 
 def interface(mac: str, *, bridge: str = "br0", inner: str = "", model: str = "e1000") -> str:
-    """The XML of a NIC. A guest that has not booted reads nothing from this one: no option ROM asks for a network."""
+    """Return the XML of a NIC without an option ROM: so a guest that has not booted asks no network for anything."""
     return (
         f"<interface type='bridge'><mac address='{mac}'/><source bridge='{bridge}'/><model type='{model}'/>"
         f"<rom enabled='no'/>{inner}</interface>"
@@ -33,20 +33,20 @@ def interface(mac: str, *, bridge: str = "br0", inner: str = "", model: str = "e
 
 
 class Libvirtd(libvirtd.Libvirtd):
-    """A libvirtd for domains with nothing in them."""
+    """A libvirtd for domains that have nothing to boot."""
 
     def define(self, name: str, uuid: str, devices: str, *, metadata: str = "") -> None:
-        """Define a domain, whose guest has 16 MiB and nothing to boot."""
+        """Define a domain whose guest has 16 MiB of memory and nothing to boot."""
         path = self.directory / f"{name}.xml"
         path.write_text(DOMAIN.format(name=name, uuid=uuid, devices=devices, metadata=metadata))
         self.virsh("define", str(path))
 
     def begin_domain(self, name: str) -> list[str]:
-        """Start a domain, its CPU halted; the taps that it got."""
+        """Start a domain with its CPU halted, and return its taps."""
         self.virsh("start", "--paused", name)
         return self.taps(name)
 
     def set_metadata(self, name: str, text: str, *options: str) -> None:
-        """As the documentation says how."""
+        """Set the domain's metadata, as eve_meta/docs/libvirt.rst documents it."""
         element = f"<domain><![CDATA[{text}]]></domain>"
         self.virsh("metadata", name, NAMESPACE, "--key", "eve", "--set", element, *(options or ("--live",)))

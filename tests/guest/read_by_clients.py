@@ -1,6 +1,6 @@
-"""Run within a guest: what one of other people's clients understands of 169.254.169.254, as JSON.
+"""Run within a guest: print as JSON what a client that others wrote reads from 169.254.169.254.
 
-Each run needs one client, and is spared the import of all others, which takes seconds.
+Each run imports the one client that it needs: importing all of them takes seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def cloud_init(platform: str) -> dict[str, Any]:
-    """cloud-init's Ec2 datasource; on *platform* "aws" it insists on a token, elsewhere it knows of none."""
+    """Run cloud-init's Ec2 datasource. On *platform* "aws" it insists on a token; elsewhere it asks for none."""
     from harness.guest_cloud_init import AWS, datasource, hostname
 
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +40,7 @@ def cloud_init(platform: str) -> dict[str, Any]:
 
 
 def botocore(needs_token: str) -> dict[str, Any]:
-    """botocore's two fetchers. With *needs_token* "yes" they refuse to go on without a token."""
+    """Run botocore's two fetchers. With *needs_token* "yes" they refuse to go on without a token."""
     from botocore.exceptions import MetadataRetrievalError
     from botocore.utils import InstanceMetadataFetcher, InstanceMetadataRegionFetcher
 
@@ -55,7 +55,7 @@ def botocore(needs_token: str) -> dict[str, Any]:
 
 
 def ec2_metadata() -> dict[str, Any]:
-    """The package ec2-metadata: all its properties."""
+    """Read all properties of the package ec2-metadata."""
     from ec2_metadata import EC2Metadata, InstanceTags, NetworkInterface, PublicKey
     from urllib3.exceptions import HTTPError
 
@@ -65,7 +65,7 @@ def ec2_metadata() -> dict[str, Any]:
             if isinstance(getattr(type(thing), name), (property, cached_property)):
                 try:
                     found[name] = plain(getattr(thing, name))
-                except HTTPError:  # what it takes for granted and we do not have
+                except HTTPError:  # what it takes for granted and eve-meta does not serve
                     found["unknown"].append(name)
         return found
 
@@ -86,13 +86,13 @@ def ec2_metadata() -> dict[str, Any]:
 
 
 def cloudbase_init(password: str) -> dict[str, Any]:
-    """cloudbase-init's OpenStack service over HTTP, which posts *password* as its plugin does, and once more."""
+    """Run cloudbase-init's OpenStack service over HTTP: it posts *password* as its plugin does, and then another."""
     from cloudbaseinit.conf import CONF
     from cloudbaseinit.metadata.services.httpservice import HttpService
     from requests import HTTPError
 
     CONF([])
-    # It would call Windows for the first, and try what was refused for 20 s for the second.
+    # The first would call Windows; the second would retry a refused request for 20 s.
     CONF.set_override("add_metadata_private_ip_route", False, group="openstack")
     CONF.set_override("retry_count", 0)
     service = HttpService()
@@ -120,7 +120,7 @@ def cloudbase_init(password: str) -> dict[str, Any]:
     }
     try:
         found["posted_again"] = service.post_password("another")
-    except HTTPError as error:  # it expects urllib's, which requests does not raise
+    except HTTPError as error:  # the service expects urllib's, which requests does not raise
         found["posted_again"] = None if error.response is None else error.response.status_code
     return found
 
@@ -131,7 +131,7 @@ CLIENTS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Print what the client of that name, with those arguments, understood."""
+    """Print what the client named on the command line read, when called with the arguments that follow."""
     logging.basicConfig(level=logging.WARNING)
     json.dump(CLIENTS[sys.argv[1]](*sys.argv[2:]), sys.stdout)
 

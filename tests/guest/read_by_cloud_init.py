@@ -1,4 +1,4 @@
-"""Run within a guest: what scripts/harness/guest_cloud_init.py prints, and the vendor data and files too."""
+"""Run within a guest: print what scripts/harness/guest_cloud_init.py does, and the vendor data and files too."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from harness import guest_cloud_init
 
 
 def main() -> None:
-    """Print what was found."""
+    """Print what cloud-init found, as JSON."""
     with tempfile.TemporaryDirectory() as folder:
         source = guest_cloud_init.datasource("OpenStack", folder, max_wait=20)
         found = guest_cloud_init.find(source)

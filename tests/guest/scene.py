@@ -1,4 +1,4 @@
-"""What the guest tests share: a lab with its daemon and guests, connections that stay open, and patience."""
+"""What the guest tests share: a lab with its daemon and guests, connections that stay open, and waiting."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 def eventually(what: Callable[[], T], within: float) -> T:
-    """The first true value of *what*, asked again and again for *within* seconds."""
+    """Call *what* again and again for *within* seconds, and return its first true value."""
     deadline = time.monotonic() + within
     while not (value := what()):
         assert time.monotonic() < deadline, f"not within {within} s: {what}"
@@ -43,12 +43,12 @@ def eventually(what: Callable[[], T], within: float) -> T:
 
 
 def uuid_of(number: int) -> str:
-    """The uuid of domain *number*."""
+    """Return the uuid of domain *number*."""
     return f"1a831fa7-c50b-4693-a16e-{number:012x}"
 
 
 def domain(number: int, tap: str | None, **more: Any) -> dict[str, Any]:
-    """A domain file in which everything says *number*."""
+    """Return a domain file in which every value contains *number*."""
     return {
         "uuid": uuid_of(number),
         "name": f"vm{number}",
@@ -61,7 +61,7 @@ def domain(number: int, tap: str | None, **more: Any) -> dict[str, Any]:
 
 @frozen
 class Identity:
-    """Who a guest was told to be."""
+    """The identity in the documents that a guest reads."""
 
     uuid: str
     hostname: str
@@ -69,25 +69,25 @@ class Identity:
 
     @classmethod
     def of(cls, number: int) -> Identity:
-        """That of domain *number*."""
+        """Return the identity of domain *number*."""
         plain = domain(number, None)
         return cls(plain["uuid"], plain["hostname"], plain["user_data"].encode())
 
     @classmethod
     def read(cls, meta_data: Response, user_data: Response) -> Identity:
-        """The one in these answers."""
+        """Return the identity in these answers."""
         assert (meta_data.status, user_data.status) == (200, 200), (meta_data, user_data)
         plain = json.loads(meta_data.body)
         return cls(plain["uuid"], plain["hostname"], user_data.body)
 
     @classmethod
     def asked_by(cls, guest: Guest) -> Identity:
-        """What *guest* is told now, on new connections."""
+        """Return what *guest* reads now, on new connections."""
         return cls.read(guest.get(META_DATA), guest.get(USER_DATA))
 
 
 class KeepAlive:
-    """A connection on which a guest asks more than once."""
+    """A connection on which a guest sends more than one request."""
 
     def __init__(self, guest: Guest, *, source_port: int = 0, timeout: float = 10) -> None:
         self.socket = guest.connect(source_port=source_port, timeout=timeout)
@@ -99,7 +99,7 @@ class KeepAlive:
         self.socket.close()
 
     def ask(self, path: str) -> None:
-        """Send a request."""
+        """Send a request for *path*."""
         self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: {SERVICE}\r\n\r\n".encode())
 
     def answer(self) -> Response:
@@ -109,14 +109,14 @@ class KeepAlive:
             return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
 
     def get(self, path: str) -> Response:
-        """Ask, and read the answer."""
+        """Send a request for *path*, and read the answer."""
         self.ask(path)
         return self.answer()
 
     def rest(self, patience: float = 3.0) -> bytes:
-        """Everything that still comes until the other end closes or resets the connection.
+        """Return everything that still arrives until the other end closes or resets the connection.
 
-        :raises TimeoutError: when it does neither within *patience* seconds after the last byte.
+        :raises TimeoutError: when the other end does neither within *patience* seconds after the last byte.
         """
         self.socket.settimeout(patience)
         came = b""
@@ -139,24 +139,24 @@ class Scene:
         return Namespace(self.lab.name)
 
     def status_of(self, tap: str) -> dict[str, Any]:
-        """What ``status`` says of *tap*; empty while it knows of none."""
+        """Return what ``status`` shows of *tap*; empty while it does not know the tap."""
         return next((shown for shown in self.daemon.status()["taps"] if shown["tap"] == tap), {})
 
     def drops(self, tap: str) -> dict[str, int]:
-        """The frames of *tap*'s guest that were dropped, by reason."""
+        """Return the number of frames of *tap*'s guest that were dropped, by reason."""
         return dict(self.status_of(tap)["drops"])
 
     def domain_is(self, tap: str, number: int | None) -> bool:
-        """Whether the daemon knows that *tap* means domain *number*."""
+        """Whether the daemon has assigned domain *number* to *tap*; None: no domain."""
         found = self.status_of(tap).get("domain")
         return (found and found["uuid"]) == (None if number is None else uuid_of(number))
 
     def filters(self, tap: str) -> str:
-        """The filters on the ingress of *tap*."""
+        """Return the filters on the ingress of *tap*, as tc shows them."""
         return self.lab.host.run("tc", "filter", "show", "dev", tap, "ingress", check=False).stdout
 
-    def settled(self, **numbers: int) -> None:
-        """Wait until the daemon knows that each tap means the domain of that number."""
+    def wait_until_known(self, **numbers: int) -> None:
+        """Wait until the daemon has assigned to each tap the domain of that number."""
         for tap, number in numbers.items():
             eventually(lambda tap=tap, number=number: self.domain_is(tap, number), 5)  # type: ignore[misc]
 
@@ -165,9 +165,9 @@ class Scene:
 def scene(
     name: str, domains: Mapping[str, Mapping[str, Any]], *, started: bool = True, **options: Any
 ) -> Iterator[Scene]:
-    """The lab *name* with a bridge and a daemon that has *domains*; *options* are those of :class:`Daemon`."""
+    """Make the lab *name* with a bridge and a daemon that has *domains*; *options* are those of :class:`Daemon`."""
     with Lab(name) as lab:
-        # Or each new link gets its IPv6 address a second or two after it came up, in the middle of a comparison.
+        # Otherwise each new link gets its IPv6 address a second or two after it came up, in the middle of a comparison.
         lab.host.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
         lab.bridge("br0", f"{ROUTER}/24")
         daemon = Daemon(lab, **options)
@@ -183,13 +183,13 @@ def scene(
 
 @frozen
 class Iptables:
-    """A *variant* of iptables, "nft" or "legacy", for one daemon, and one that can be made to fail."""
+    """A *variant* of iptables, "nft" or "legacy", for one daemon, which a test can make fail."""
 
     directory: Path
     variant: str
 
     def prefix(self) -> list[str]:
-        """What makes a daemon take it, for :meth:`Daemon.start`."""
+        """Return the prefix with which :meth:`Daemon.start` runs a daemon that uses this variant."""
         self.directory.mkdir(exist_ok=True)
         program = shutil.which(f"xtables-{self.variant}-multi")
         assert program, f"install the package iptables: it has xtables-{self.variant}-multi"
@@ -206,7 +206,7 @@ class Iptables:
 
     @contextlib.contextmanager
     def broken(self) -> Iterator[None]:
-        """Nobody can load rules meanwhile."""
+        """Let every attempt to load rules fail."""
         self._broken.touch()
         try:
             yield
@@ -216,19 +216,19 @@ class Iptables:
 
 @frozen
 class Hosts:
-    """The state of the hypervisor's network and of this machine's own, to compare now with then."""
+    """The state of the hypervisor's network and of this machine's own, to compare with a later one."""
 
     lab: str
     states: dict[str, HostState]
 
     @classmethod
     def read(cls, lab: Lab, **more: Namespace) -> Hosts:
-        """Read them now; *more* are further namespaces."""
+        """Read both states now, and those of the namespaces in *more*."""
         states = {"lab": HostState.read(lab.host), "machine": HostState.read()}
         return cls(lab.name, states | {name: HostState.read(namespace) for name, namespace in more.items()})
 
     def changes(self, *, patience: float = 5.0) -> list[str]:
-        """What is different, on the hypervisor ("lab"), on this machine ("machine"), after *patience* seconds."""
+        """Return what is different on the hypervisor ("lab") or this machine ("machine") after *patience* seconds."""
         deadline = time.monotonic() + patience
         while True:
             found = [
@@ -242,25 +242,25 @@ class Hosts:
             time.sleep(0.1)
 
     def _concerns_us(self, change: Change) -> bool:
-        # These two are the whole machine's, where other labs may come and go meanwhile. The check of the whole session
-        # (tests/conftest.py) looks at theirs too.
+        # These two sections cover the whole machine, where other labs may come and go. The check at the end of the
+        # session (tests/conftest.py) compares those too.
         everybodys = change.section in ("network namespaces", "pins in /sys/fs/bpf")
         return not everybodys or self.lab in change.line
 
 
 def proc(pid: int, name: str) -> str:
-    """A file of ``/proc/PID``."""
+    """Return the text of the file *name* of ``/proc/PID``."""
     return Path(f"/proc/{pid}/{name}").read_text()
 
 
 def proc_status(pid: int) -> dict[str, str]:
-    """``/proc/PID/status`` by key."""
+    """Return the values of ``/proc/PID/status`` by key."""
     lines = (line.partition(":") for line in proc(pid, "status").splitlines())
     return {key: value.strip() for key, _, value in lines}
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process *pid* runs (a zombie does not)."""
+    """Whether the process *pid* runs; a zombie does not."""
     try:
         return not proc_status(pid)["State"].startswith("Z")
     except (FileNotFoundError, ProcessLookupError):
@@ -270,8 +270,8 @@ def is_alive(pid: int) -> bool:
 SYS_PIDFD_GETFD = 438  # of every architecture
 
 
-def taken(pid: int, fd: int) -> int:
-    """The open file that the process *pid* has as *fd*, also for us."""
+def duplicated_fd(pid: int, fd: int) -> int:
+    """Duplicate descriptor *fd* of the process *pid* into this process."""
     pidfd = os.pidfd_open(pid)
     try:
         copy = ctypes.CDLL(None, use_errno=True).syscall(SYS_PIDFD_GETFD, pidfd, fd, 0)
@@ -281,9 +281,9 @@ def taken(pid: int, fd: int) -> int:
         os.close(pidfd)
 
 
-def taken_sockets(pid: int) -> Iterator[socket.socket]:
-    """Its sockets, also for us."""
+def duplicated_sockets(pid: int) -> Iterator[socket.socket]:
+    """Yield a duplicate of each socket of the process *pid*; each is closed after its turn."""
     for fd in Path(f"/proc/{pid}/fd").iterdir():
         if str(fd.readlink()).startswith("socket:"):
-            with socket.socket(fileno=taken(pid, int(fd.name))) as copy:
+            with socket.socket(fileno=duplicated_fd(pid, int(fd.name))) as copy:
                 yield copy

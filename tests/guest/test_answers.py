@@ -1,4 +1,4 @@
-"""What curl gets through the whole path: bytes as they are, what it has already, and nothing by another name."""
+"""What curl gets through the whole path: unchanged bytes, no document twice, and nothing under a foreign host name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.guest.scene import META_DATA, SERVICE, USER_DATA, Identity, Scene, do
 MIB = 1024 * 1024
 NAME = "emtok-answers"
 
-# Random bytes do not compress, so this is more than 1 MiB; gzip, as cloudbase-init and cloud-init take it.
+# Random bytes do not compress, so this is more than 1 MiB. cloudbase-init and cloud-init accept gzip.
 LARGE = gzip.compress(b"".join(hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(MIB // 32)), mtime=0)
 
 
@@ -34,7 +34,7 @@ def stage() -> Iterator[Scene]:
     with scene(NAME, domains, settings='[web]\nhosts = ["metadata.example.org"]\n') as stage:
         for number in (1, 2):
             stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0")
-        stage.settled(vnet1=1, vnet2=2)
+        stage.wait_until_known(vnet1=1, vnet2=2)
         yield stage
 
 
@@ -46,7 +46,7 @@ def asking(stage: Scene) -> Guest:
 
 @frozen
 class Got:
-    """What curl was answered."""
+    """The answer that curl got."""
 
     status: int
     fields: dict[str, str]
@@ -54,7 +54,7 @@ class Got:
 
 
 def curl(guest: Guest, path: str, *options: str) -> Got:
-    """Run curl in *guest*."""
+    """Run curl in *guest*, and return the answer."""
     command = ["curl", "-sS", "-i", "--max-time", "10", *options, f"http://{SERVICE}{path}"]
     with guest.popen(*command, stdout=-1) as process:
         answer, _ = process.communicate()
@@ -68,7 +68,7 @@ def curl(guest: Guest, path: str, *options: str) -> Got:
 @pytest.mark.parametrize("path", [USER_DATA, "/latest/user-data", "/2009-04-04/user-data", "/nocloud/user-data"])
 def test_a_mebibyte_of_gzip_arrives_unchanged(asking: Guest, path: str) -> None:
     assert len(LARGE) > MIB
-    # A client that takes gzip is not to unpack it: it is the user data, and no coding of the answer.
+    # A client that accepts gzip must not unpack this: gzip is the user data itself, not a coding of the answer.
     got = curl(asking, path, "-H", "Accept-Encoding: gzip")
     assert got.body == LARGE
     assert "content-encoding" not in got.fields
@@ -117,7 +117,7 @@ def test_a_name_that_the_configuration_allows(asking: Guest) -> None:
 
 
 def raw(guest: Guest, data: bytes) -> bytes:
-    """Everything that is answered to *data* before the connection is closed."""
+    """Send *data*, and return everything that is answered before the connection is closed."""
     with guest.connect(timeout=5) as connection:
         connection.sendall(data)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -161,7 +161,7 @@ def test_two_requests_in_one_are_refused(stage: Scene, fields: bytes) -> None:
     assert b"this is vm2" not in answer
 
 
-# -- what is known of it afterwards --
+# -- what the host knows afterwards --
 
 
 def test_status_shows_what_the_guest_asked_for_and_when(stage: Scene, asking: Guest) -> None:
@@ -190,7 +190,7 @@ MARK = b"guests-words"
 
 
 def test_nothing_that_a_guest_sends_reaches_the_log(stage: Scene, asking: Guest) -> None:
-    """Neither its words nor a line for each request: only who was refused, once a minute."""
+    """The log has no word of the guest and no line for each request: only which guest was refused, once a minute."""
     before = stage.daemon.log.stat().st_size
     refused = stage.status_of("vnet1")["requests"].get("malformed", 0)
     sent = [
@@ -206,7 +206,7 @@ def test_nothing_that_a_guest_sends_reaches_the_log(stage: Scene, asking: Guest)
         for data in sent:
             raw(asking, data)
     assert stage.status_of("vnet1")["requests"]["malformed"] >= refused + 60
-    said = stage.daemon.log.read_bytes()[before:]
-    assert MARK not in said
-    assert b"\x1b" not in said
-    assert said.count(b"\n") <= 1
+    logged = stage.daemon.log.read_bytes()[before:]
+    assert MARK not in logged
+    assert b"\x1b" not in logged
+    assert logged.count(b"\n") <= 1

@@ -23,15 +23,15 @@ ATTACKER_MAC, NEIGHBOUR_MAC, STRANGER_MAC = "52:54:00:00:00:01", "52:54:00:00:00
 NEIGHBOUR_IP = "10.0.0.6"
 
 SHORT = 0.5
-"""Seconds to wait for what shall not come; what does come takes a millisecond."""
+"""Seconds to wait for what must not come; what does come takes a millisecond."""
 
 
 @frozen
 class Street:
     """An attacker and its neighbour on one bridge, a third guest on a routed tap, and a stranger.
 
-    The stranger is on the bridge too, behind a link that the daemon was not told to steer: it shows what an attack does
-    where nothing stops it.
+    The stranger is on the bridge too, behind a link that the daemon does not steer. It shows what an attack does where
+    nothing stops it.
     """
 
     scene: Scene
@@ -41,7 +41,7 @@ class Street:
     stranger: Guest
 
     def drops(self) -> dict[str, int]:
-        """Of the attacker's frames."""
+        """Return the number of the attacker's frames that were dropped, by reason."""
         return self.scene.drops("vnet1")
 
 
@@ -51,19 +51,19 @@ def street() -> Iterator[Street]:
     with scene("emg-attack", domains) as stage:
         lab = stage.lab
         attacker = lab.guest("attacker", tap="vnet1", bridge="br0", mac=ATTACKER_MAC)
-        # By its link: it asks its neighbours by ARP who 169.254.169.254 is.
+        # Its route is on-link: it asks by ARP who has 169.254.169.254.
         neighbour = lab.guest("neighbour", tap="vnet2", bridge="br0", mac=NEIGHBOUR_MAC, address=f"{NEIGHBOUR_IP}/24")
         routed = lab.guest("routed", tap="vnet3")
         stranger = lab.guest("stranger", tap="other9", bridge="br0", mac=STRANGER_MAC, address="10.0.0.9/24")
-        stage.settled(vnet1=1, vnet2=2, vnet3=3)
-        # So that each ARP reply replaces what is known at once, not only after a second (arp(7), locktime).
+        stage.wait_until_known(vnet1=1, vnet2=2, vnet3=3)
+        # Each ARP reply replaces the known address at once, not only after a second (arp(7), locktime).
         for guest in (neighbour, stranger):
             guest.run("ip", "netns", "exec", guest.name, "sysctl", "-qw", "net.ipv4.neigh.eth0.locktime=0")
         yield Street(stage, attacker, neighbour, routed, stranger)
 
 
 def arp(operation: int, *, source: str, target_mac: str, target: str, to: str) -> bytes:
-    """An ARP frame that says that 169.254.169.254 (the sender) has the MAC *source*."""
+    """Return an ARP frame that claims that 169.254.169.254 (the sender) has the MAC *source*."""
     mac, target_hardware, destination = (bytes.fromhex(m.replace(":", "")) for m in (source, target_mac, to))
     body = struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, operation, mac, socket.inet_aton(SERVICE), target_hardware,
                        socket.inet_aton(target))  # fmt: skip
@@ -71,18 +71,18 @@ def arp(operation: int, *, source: str, target_mac: str, target: str, to: str) -
 
 
 def poison(source: str) -> list[bytes]:
-    """The frames of a guest with the MAC *source* that say "I am 169.254.169.254" in every way there is."""
+    """Return the frames with which a guest of the MAC *source* can claim in ARP to be 169.254.169.254."""
     nobody = "00:00:00:00:00:00"
     return [
         arp(1, source=source, target_mac=nobody, target=SERVICE, to=BROADCAST),  # gratuitous, a request
         arp(2, source=source, target_mac=BROADCAST, target=SERVICE, to=BROADCAST),  # gratuitous, a reply
-        arp(2, source=source, target_mac=NEIGHBOUR_MAC, target=NEIGHBOUR_IP, to=NEIGHBOUR_MAC),  # a reply nobody asked
+        arp(2, source=source, target_mac=NEIGHBOUR_MAC, target=NEIGHBOUR_IP, to=NEIGHBOUR_MAC),  # an unsolicited reply
         arp(1, source=source, target_mac=nobody, target=NEIGHBOUR_IP, to=NEIGHBOUR_MAC),  # a request, which teaches too
     ]
 
 
 def send(guest: Guest, frames: list[bytes]) -> None:
-    """Send *frames* from the guest's NIC, past its own network stack."""
+    """Send *frames* from the guest's NIC, bypassing its network stack."""
     with guest.open_socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as wire:
         wire.bind(("eth0", 0))
         for frame in frames:
@@ -90,7 +90,7 @@ def send(guest: Guest, frames: list[bytes]) -> None:
 
 
 def known_mac(guest: Guest) -> str:
-    """Behind which MAC *guest* believes 169.254.169.254 to be."""
+    """Return the MAC address that *guest* has in its neighbour table for 169.254.169.254."""
     shown = guest.run("ip", "neighbour", "show", SERVICE).stdout.split()
     return shown[shown.index("lladdr") + 1] if "lladdr" in shown else ""
 
@@ -115,23 +115,23 @@ def test_poisoned_arp_does_not_reach_the_neighbour(street: Street) -> None:
 
 
 def test_a_poisoned_neighbour_still_gets_its_own_metadata(street: Street) -> None:
-    """By somebody on its bridge whose link is not steered: its own tap takes its frames, whomever they are for."""
+    """The stranger, whose link is not steered, poisons it; its own tap takes its frames, whatever MAC they are for."""
     assert Identity.asked_by(street.neighbour) == Identity.of(2)
     send(street.stranger, poison(STRANGER_MAC))
-    eventually(lambda: known_mac(street.neighbour) == STRANGER_MAC, 2)  # else this shows nothing
+    eventually(lambda: known_mac(street.neighbour) == STRANGER_MAC, 2)  # otherwise this test shows nothing
     assert Identity.asked_by(street.neighbour) == Identity.of(2)
     street.neighbour.ip("neighbour flush dev eth0")
 
 
 @contextlib.contextmanager
 def serving(where: Namespace, text: str, *ports: int, address: str = SERVICE) -> Iterator[list[str]]:
-    """An HTTP server that says *text*; the value is the list of those who connected."""
+    """Run an HTTP server that answers *text*; the value is the list of the addresses that connected."""
     guests: list[str] = []
     body = text.encode()
     answer = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
     def serve(listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # closed under us: the end
+        with contextlib.suppress(OSError):  # the socket is closed: the end
             while True:
                 connection, peer = listener.accept()
                 with connection, contextlib.suppress(OSError):
@@ -160,15 +160,15 @@ def test_a_guest_that_takes_the_services_address_serves_nobody(street: Street) -
         with serving(attacker, "I am evil", 80) as caught:
             before = street.drops()
             send(attacker, poison(ATTACKER_MAC))
-            # Else its kernel asks for the neighbour's MAC in the name of the service, and gets no further.
+            # Otherwise its kernel asks for the neighbour's MAC as the service, which goes nowhere.
             attacker.ip(f"neighbour replace {NEIGHBOUR_IP} lladdr {NEIGHBOUR_MAC} dev eth0")
             with attacker.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as posing:
                 posing.bind((SERVICE, 80))
                 posing.sendto(b"hello from the service", (NEIGHBOUR_IP, 9))
             street.neighbour.ip("neighbour flush dev eth0")
             assert Identity.asked_by(street.neighbour) == Identity.of(2)
-            # Nor the stranger, whose question who has the address does reach the attacker, and whose kernel answers.
-            with pytest.raises(OSError):  # timed out or no route to host: nothing answered
+            # Nor the stranger: its ARP request does reach the attacker, whose kernel answers it.
+            with pytest.raises(OSError):  # a timeout or "no route to host": nothing answered
                 street.stranger.connect(timeout=SHORT)
             eventually(lambda: {"spoofed_arp", "spoofed_ip"} <= set(increase(before, street.drops())), 2)
             assert increase(before, street.drops())["spoofed_arp"] > len(poison(ATTACKER_MAC))
@@ -214,7 +214,7 @@ def test_ping_is_dropped(street: Street) -> None:
 
 @pytest.mark.parametrize("port", [80, 8775])
 def test_the_workers_own_address_cannot_be_reached(street: Street, port: int) -> None:
-    """127.0.0.1 and the tag's zone are the private namespace's; a guest's packets to it end on the guest's tap."""
+    """127.0.0.1 and the tag's zone belong to the private namespace; a guest's packets to it end at the guest's tap."""
     before = street.scene.status_of("vnet1")["frames_in"]
     source = bytes.fromhex(ATTACKER_MAC.replace(":", ""))
     header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0, socket.inet_aton("10.0.0.5"),
@@ -227,12 +227,12 @@ def test_the_workers_own_address_cannot_be_reached(street: Street, port: int) ->
     assert street.scene.status_of("vnet1")["frames_in"] == before
 
 
-# -- the host is a cloud's VM itself, and has secrets at the same address --
+# -- the host is itself a VM of a cloud, and has secrets at the same address --
 
 
 @pytest.fixture
 def host_secret(street: Street) -> Iterator[list[str]]:
-    """A server at the host's own 169.254.169.254; the value is the list of those who connected to it."""
+    """A server at the host's own 169.254.169.254; the value is the list of the addresses that connected to it."""
     host = street.scene.lab.host
     host.ip("link add cloud0 type bridge", f"address add {SERVICE}/32 dev cloud0", "link set cloud0 up")
     try:
@@ -260,11 +260,11 @@ def test_no_guest_reaches_the_hosts_own_metadata(street: Street, host_secret: li
     assert Identity.asked_by(guest) == Identity.of(number)
     with pytest.raises(TimeoutError):
         fetch(guest, 8080)
-    assert host_secret == [SERVICE]  # the host's own question, and no guest's
+    assert host_secret == [SERVICE]  # the host's own request, and no guest's
 
 
 def test_a_route_through_the_host_does_not_lead_to_its_metadata(street: Street, host_secret: list[str]) -> None:
-    """The host as gateway, forwarding: what a guest's default route leads to."""
+    """The host is the gateway and forwards, so a guest's default route leads through it."""
     guest = street.neighbour
     street.scene.lab.host.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     guest.ip(f"route replace {SERVICE}/32 via {ROUTER} dev eth0")
@@ -272,7 +272,7 @@ def test_a_route_through_the_host_does_not_lead_to_its_metadata(street: Street, 
         assert Identity.asked_by(guest) == Identity.of(2)
         with pytest.raises(TimeoutError):
             fetch(guest, 8080)
-        # Where nothing steers, it is one: or this test would show nothing.
+        # Where nothing is steered, it does lead there: otherwise this test would show nothing.
         street.stranger.ip(f"route replace {SERVICE}/32 via {ROUTER} dev eth0")
         assert fetch(street.stranger, 80).endswith(b"host secret")
         assert host_secret == ["10.0.0.9"]
@@ -296,7 +296,7 @@ def test_nothing_that_a_guest_sends_decides_whose_data_it_gets(street: Street) -
 
 
 def test_a_guest_with_its_neighbours_addresses_gets_its_own_data(street: Street) -> None:
-    """The neighbour's IP and MAC, on the same bridge."""
+    """It takes the neighbour's IP and MAC addresses, on the same bridge."""
     attacker = street.attacker
     attacker.ip(
         f"link set eth0 address {NEIGHBOUR_MAC}", "address flush dev eth0", f"address add {NEIGHBOUR_IP}/24 dev eth0",

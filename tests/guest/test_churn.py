@@ -1,4 +1,4 @@
-"""A hundred taps that come and go every second for a minute: what a host of short-lived VMs does to the daemon."""
+"""A hundred taps come and go every second for a minute, as on a host of short-lived VMs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 
 from harness.guests import BPFFS, Guest
 from harness.pump import open_tap
-from tests.guest.asking import meanwhile
+from tests.guest.asking import in_background
 from tests.guest.scene import Hosts, Identity, Scene, domain, eventually, proc_status, scene, uuid_of
 
 NAME = "emg-churn"
@@ -27,22 +27,22 @@ GUESTS = ("vnet1", "vnet34", "vnet67", "vnet100")
 
 GENERATIONS = 60
 GENERATION = 1.0
-"""Seconds of one; the taps are there for more than half of it."""
+"""Seconds of one generation; the taps exist for more than half of it."""
 
 CLOSERS = 10
-"""Threads that delete taps. The kernel takes 17 ms for one, most of which it waits (synchronize_net())."""
+"""Threads that delete taps. The kernel takes 17 ms for each, and waits most of that time (synchronize_net())."""
 
 WARM = 15
-"""Generations until caches are full and Python has the memory that it needs."""
+"""Generations until caches are full and Python has allocated the memory that it needs."""
 
 GROWTH = 5 * 1024
-"""KiB by which a process may grow from then on, when 9,000 tags are used: as much as if each left 500 bytes. What they
-do leave for ten minutes, while they rest, is less than half of that."""
+"""KiB by which a process may grow from then on, while 9,000 tags are used: 500 bytes for each. A tag that rests takes
+less than half of that, for ten minutes."""
 
 
 @define
 class Cost:
-    """What the daemon's processes have, by their names: KiB of resident memory, and file descriptors."""
+    """KiB of resident memory and file descriptors of the daemon's processes, by their names."""
 
     memory: dict[str, int]
     descriptors: dict[str, int]
@@ -56,8 +56,8 @@ class Cost:
 
 
 @define
-class Asking:
-    """The neighbour, who asks all the time."""
+class AskingNeighbour:
+    """The neighbour, which asks all the time."""
 
     guest: Guest
     took: list[float] = field(factory=list)
@@ -67,8 +67,8 @@ class Asking:
         while not ended.wait(0.02):
             began = time.monotonic()
             try:
-                if (told := Identity.asked_by(self.guest)) != Identity.of(NEIGHBOUR):
-                    self.failures.append(str(told))
+                if (identity := Identity.asked_by(self.guest)) != Identity.of(NEIGHBOUR):
+                    self.failures.append(str(identity))
             except (OSError, AssertionError) as error:
                 self.failures.append(repr(error))
             self.took.append(time.monotonic() - began)
@@ -76,13 +76,13 @@ class Asking:
 
 @frozen
 class Stage(Scene):
-    """The neighbour has its tap; what the host was then."""
+    """A daemon with the neighbour's tap, and the state of the host at that time."""
 
     before: Hosts
     pids: dict[str, int]
 
     def entries(self) -> dict[str, int]:
-        """How many entries each of our maps has."""
+        """Return the number of entries of each of the daemon's BPF maps."""
         found = {}
         for pin in ("tags", "taps", "counters", "guests"):
             dump = self.lab.host.run("bpftool", "-j", "map", "dump", "pinned", str(BPFFS / NAME / pin)).stdout
@@ -102,8 +102,8 @@ def stage() -> Iterator[Stage]:
     domains = {f"vm{number}": domain(number, tap) for tap, number in {"vnet0": NEIGHBOUR, **TAPS}.items()}
     with scene(NAME, domains) as running:
         running.lab.guest("vm0", tap="vnet0", bridge="br0")
-        running.settled(vnet0=NEIGHBOUR)
-        # The kernel says so a second later, and it is not to be a change.
+        running.wait_until_known(vnet0=NEIGHBOUR)
+        # The kernel reports it a second later, and it must not count as a change.
         eventually(lambda: "state UP" in running.lab.host.run("ip", "link", "show", "br0").stdout, 5)
         process = running.daemon.process
         assert process is not None
@@ -114,11 +114,11 @@ def stage() -> Iterator[Stage]:
 
 @contextlib.contextmanager
 def taps(stage: Stage, names: Iterable[str]) -> Iterator[None]:
-    """Taps that a process holds, with nobody behind them."""
+    """Make taps that a process holds, without guests behind them."""
     opened: list[int] = []
     try:
         for name in names:
-            opened.append(open_tap(stage.lab.host.name, name))  # those that are open must be closed
+            opened.append(open_tap(stage.lab.host.name, name))  # close what is open, whatever happens
         stage.lab.host.ip(*(f"link set {name} master br0 up" for name in names))
         yield
     finally:
@@ -127,7 +127,7 @@ def taps(stage: Stage, names: Iterable[str]) -> Iterator[None]:
 
 
 def come_and_go(stage: Stage) -> None:
-    """One generation."""
+    """Let one generation of taps come and go."""
     began = time.monotonic()
     with taps(stage, TAPS):
         time.sleep(max(0.0, began + 0.6 * GENERATION - time.monotonic()))
@@ -136,11 +136,11 @@ def come_and_go(stage: Stage) -> None:
 
 def test_a_hundred_taps_come_and_go_every_second(stage: Stage) -> None:
     entries = stage.entries()
-    said = len(stage.daemon.log.read_text().splitlines())
-    asking = Asking(stage.lab.guests["vm0"])
+    logged = len(stage.daemon.log.read_text().splitlines())
+    asking = AskingNeighbour(stage.lab.guests["vm0"])
     costs = []
     with contextlib.ExitStack() as undo:
-        undo.enter_context(meanwhile(asking.ask))
+        undo.enter_context(in_background(asking.ask))
         began = time.monotonic()
         for _ in range(GENERATIONS):
             come_and_go(stage)
@@ -152,7 +152,7 @@ def test_a_hundred_taps_come_and_go_every_second(stage: Stage) -> None:
         for name in GUESTS:
             stage.lab.guest(f"vm{TAPS[name]}", tap=name, bridge="br0")
         eventually(stage.all_are_known, 10)
-        settled = time.monotonic() - began
+        known_after = time.monotonic() - began
         assert {name: Identity.asked_by(guest) for name, guest in stage.lab.guests.items()} == {
             name: Identity.of(int(name.removeprefix("vm"))) for name in stage.lab.guests
         }
@@ -161,7 +161,7 @@ def test_a_hundred_taps_come_and_go_every_second(stage: Stage) -> None:
             stage.lab.remove(stage.lab.guests[f"vm{TAPS[name]}"])
     times = sorted(asking.took)
     print(
-        f"\n{GENERATIONS} times {len(TAPS)} taps in {took:.0f} s; the last known after {settled:.1f} s; "
+        f"\n{GENERATIONS} times {len(TAPS)} taps in {took:.0f} s; the last known after {known_after:.1f} s; "
         f"the neighbour asked {len(times)} times: median {statistics.median(times) * 1000:.0f} ms, "
         f"99 in 100 within {times[len(times) * 99 // 100] * 1000:.0f}, most {times[-1] * 1000:.0f}"
     )
@@ -178,7 +178,7 @@ def test_a_hundred_taps_come_and_go_every_second(stage: Stage) -> None:
     for name in stage.pids:
         warm, end = costs[WARM - 5 : WARM], costs[-5:]
         assert max(cost.memory[name] for cost in end) - max(cost.memory[name] for cost in warm) < GROWTH, name
-        # The least: the neighbour may have a connection at any time.
+        # The minimum of several looks: the neighbour may have a connection at any time.
         assert min(cost.descriptors[name] for cost in end) <= min(cost.descriptors[name] for cost in warm), name
-    lines = stage.daemon.log.read_text().splitlines()[said:]
+    lines = stage.daemon.log.read_text().splitlines()[logged:]
     assert [line for line in lines if " info: " not in line] == []

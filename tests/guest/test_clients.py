@@ -1,6 +1,6 @@
-"""What other people's clients, from Debian and PyPI, understand of what their guest is told.
+"""What clients that others wrote, from Debian and PyPI, read in a guest.
 
-cloud-init's OpenStack datasource has tests/guest/test_cloud_init.py to itself.
+cloud-init's OpenStack datasource is tested in tests/guest/test_cloud_init.py.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PYTHON = EVE_META.with_name("python")
 EC2METADATA = EVE_META.with_name("ec2metadata")
 
 POLICIES = {1: "optional", 2: "required", 3: "off"}
-"""Whether the guest of that number needs session tokens."""
+"""The token policy of the guest of each number."""
 
 WITH_TOKENS = pytest.mark.parametrize("number", [1, 2], ids=POLICIES.get)
 
@@ -42,7 +42,7 @@ def mac(number: int) -> str:
 
 
 def full(number: int) -> dict[str, Any]:
-    """A domain in which all that these clients can read says *number*; the guests' addresses are the same."""
+    """Return a domain whose values, as far as these clients read them, contain *number*; addresses are equal."""
     subnets = [
         {
             "type": "ipv4",
@@ -78,11 +78,11 @@ def full(number: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Scene]:
-    """A guest for each policy."""
+    """A daemon with a guest for each policy."""
     with scene(NAME, {f"vm{number}": full(number) for number in POLICIES}) as stage:
         for number in POLICIES:
             stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0", mac=mac(number))
-        stage.settled(**{f"vnet{number}": number for number in POLICIES})
+        stage.wait_until_known(**{f"vnet{number}": number for number in POLICIES})
         yield stage
 
 
@@ -91,7 +91,7 @@ def guest(stage: Scene, number: int) -> Guest:
 
 
 def run(asking: Guest, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a client in a guest, as it is where nobody configured anything of AWS or a proxy."""
+    """Run a client in a guest, without any configuration of AWS or a proxy."""
     foreign = ("AWS_", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     environment["PYTHONPATH"] = str(SCRIPTS)
@@ -99,7 +99,7 @@ def run(asking: Guest, *arguments: str | Path) -> subprocess.CompletedProcess[st
 
 
 def read(stage: Scene, number: int, client: str, *arguments: str) -> dict[str, Any]:
-    """What *client* understands in the guest of *number*."""
+    """Return what *client* reads in the guest of *number*."""
     done = run(guest(stage, number), PYTHON, READER, client, *arguments)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -107,7 +107,7 @@ def read(stage: Scene, number: int, client: str, *arguments: str) -> dict[str, A
 
 
 class Answers:
-    """How often the guest of *number* got each status since."""
+    """How often the guest of *number* got each status since this was made."""
 
     def __init__(self, stage: Scene, number: int) -> None:
         self._stage, self._number = stage, number
@@ -143,7 +143,7 @@ def test_cloud_init_finds_an_ec2_instance(stage: Scene, number: int, platform: s
     assert meta_data["security-groups"] == [f"web{number}", "ssh"]
     assert meta_data["tags"]["instance"]["role"] == f"web{number}"
     assert meta_data["network"]["interfaces"]["macs"][mac(number)]["public-ipv4s"] == f"203.0.113.{number}"
-    if platform == "aws":  # elsewhere it does not ask
+    if platform == "aws":  # elsewhere it does not ask for them
         assert (identity["instanceId"], identity["region"]) == (plain["ec2"]["instance_id"], f"eu-lab-{number}")
     nic = config["ethernets"]["eth0"]
     assert nic["match"] == {"macaddress": mac(number)}
@@ -160,7 +160,7 @@ def test_cloud_init_without_tokens_finds_nothing_where_they_are_required(stage: 
 
 
 def listed(output: str) -> dict[str, str]:
-    """The values by name; some have several lines."""
+    """Return the values in ec2metadata's output by name; some have several lines."""
     pieces = re.split(r"^([a-z0-9-]+): ", output, flags=re.MULTILINE)
     assert pieces[0] == ""
     return dict(zip(pieces[1::2], (value.removesuffix("\n") for value in pieces[2::2]), strict=True))
@@ -175,7 +175,7 @@ def test_ec2metadata_shows_the_instance(stage: Scene, number: int) -> None:
     assert ast.literal_eval(found.pop("public-keys")) == [key(number, "alice"), key(number, "bob")]
     assert ast.literal_eval(found.pop("user-data")) == plain["user_data"].encode()
     assert sorted(found.pop("block-device-mapping").splitlines()) == ["ami", "ebs0", "root"]
-    # 2009-04-04, which it reads, is nova's tree: what only AWS's newer ones have is not there.
+    # It reads 2009-04-04, which is nova's tree: what only AWS's newer versions have is missing.
     absent = {name for name, value in found.items() if value == "unavailable"}
     assert absent == {
         "ancestor-ami-ids",
@@ -222,7 +222,7 @@ def test_botocore_learns_its_region_and_that_there_are_no_credentials(
 ) -> None:
     answers = Answers(stage, number)
     assert read(stage, number, "botocore", needs_token) == {"credentials": {}, "region": f"eu-lab-{number}"}
-    # It was told that there are none (404), rather than having failed to ask. Without tokens, those are 404 too.
+    # It learned that there are none (404); it did not fail to ask. Where tokens are off, they are 404 too.
     assert answers.since() == ({"200": 1, "404": 3} if POLICIES[number] == "off" else {"200": 3, "404": 1})
 
 

@@ -1,7 +1,7 @@
-"""A clock that jumps while the daemon runs, as NTP sets one that was wrong: by hours, by years, to and fro.
+"""A clock that jumps while the daemon runs, as when NTP corrects it: by hours or years, forwards and back.
 
-Nobody may set the clock of the machine that runs the tests. So the daemon has a wall clock of its own, and its workers
-have: a library that every program loads before libc, in the daemon's mount namespace alone.
+The tests must not set the clock of the machine that they run on. So the daemon and its workers have a wall clock of
+their own: a library that every program loads before libc, in the daemon's mount namespace alone.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ SOURCE = Path(__file__).with_name("jumping_clock.c")
 HOUR = 3600
 YEAR = 365 * 24 * HOUR
 AT_ONCE = 1.0
-"""Seconds within which a change has its effect."""
+"""Seconds within which a change takes effect."""
 
 JUMPS = {"ahead": (HOUR, 10 * YEAR), "back": (-HOUR, -26 * YEAR)}
-"""Seconds by which the clock is wrong at first, and then."""
+"""Seconds by which the clock is wrong at first, and by which it is wrong after the jump."""
 
 
 @frozen
 class Stage(Scene):
-    """A guest, and the daemon's wall clock."""
+    """A daemon with one guest and a wall clock of its own."""
 
     clock: mmap.mmap
 
@@ -48,19 +48,19 @@ class Stage(Scene):
         return self.lab.guests["vm0"]
 
     def jump(self, ahead: int) -> None:
-        """Let the daemon's clock be *ahead* of the machine's by so many seconds."""
+        """Set the daemon's clock *ahead* of the machine's, in seconds."""
         self.clock[:8] = struct.pack("=q", ahead)
 
     def now(self) -> float:
         return time.time() + float(struct.unpack("=q", self.clock[:8])[0])
 
     def asked(self, *arguments: str) -> Any:
-        """What ``eve-meta ARGUMENTS --json`` says; events are a line each."""
-        said = subprocess.run(self.daemon.command(*arguments, "--json"), capture_output=True, check=True, text=True)
+        """Return what ``eve-meta ARGUMENTS --json`` prints; for events, a list with an object for each line."""
+        done = subprocess.run(self.daemon.command(*arguments, "--json"), capture_output=True, check=True, text=True)
         return (
-            [json.loads(line) for line in said.stdout.splitlines()]
+            [json.loads(line) for line in done.stdout.splitlines()]
             if arguments == ("events",)
-            else json.loads(said.stdout)
+            else json.loads(done.stdout)
         )
 
 
@@ -86,7 +86,7 @@ def module_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         ],
         check=True,
     )
-    # The only way that reaches a worker, which has no environment (ld.so(8)).
+    # Only this file reaches a worker, which has no environment (ld.so(8)).
     subprocess.run(["cp", "-a", "/etc", etc], check=True)
     (etc / "ld.so.preload").write_text(f"{library}\n")
     prefix: list[str | Path] = [
@@ -106,7 +106,7 @@ def module_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     ):
         running.daemon.start(prefix)
         running.lab.guest("vm0", tap="vnet0", bridge="br0")
-        running.settled(vnet0=0)
+        running.wait_until_known(vnet0=0)
         yield Stage(running.lab, running.daemon, clock)
 
 
@@ -120,7 +120,7 @@ def stage(module_stage: Stage) -> Iterator[Stage]:
 
 
 def token(guest: Guest, seconds: int) -> dict[str, str]:
-    """A session token, as the header field that shows it."""
+    """Get a session token, and return it as a header field."""
     answer = guest.get(
         "/latest/api/token", method="PUT", headers={"X-aws-ec2-metadata-token-ttl-seconds": str(seconds)}
     )
@@ -129,7 +129,7 @@ def token(guest: Guest, seconds: int) -> dict[str, str]:
 
 
 def statuses(guest: Guest, headers: dict[str, str]) -> set[int]:
-    """What a guest with *headers* is answered, twice."""
+    """Return the statuses of two requests of *guest* with *headers*."""
     return {guest.get(META_DATA, headers=headers).status for _ in range(2)}
 
 
@@ -154,16 +154,16 @@ def test_nothing_ends_early_or_late_when_the_clock_jumps(stage: Stage, jump: str
         for ahead in JUMPS[jump]:
             assert connection.get(META_DATA).status == 401
             stage.jump(ahead)
-            # Else the rest would show nothing: this is what workers take for the time.
+            # Otherwise the rest would show nothing: this is the time that workers read.
             assert abs(date_of(guest).timestamp() - stage.now()) < 3
             assert {status for of in tokens.values() for each in of for status in statuses(guest, each)} == {200}
-            assert connection.get(META_DATA).status == 401  # an idle connection has not waited for years
+            assert connection.get(META_DATA).status == 401  # the idle connection is not taken to have waited for years
             for seconds, of in tokens.items():
                 of.append(token(guest, seconds))
     assert time.monotonic() < began + 2, "this machine is too busy to show it"
     stage.jump(0)
     time.sleep(2.1)
-    # No token outlives its time, of whichever of the clocks it is.
+    # No token outlives its time, whichever clock it was issued by.
     assert [statuses(guest, each) for each in tokens[2]] == [{401}] * 3
     assert [statuses(guest, each) for each in tokens[600]] == [{200}] * 3
 
@@ -188,7 +188,7 @@ def test_changes_take_effect_at_once_after_a_jump(stage: Stage, jump: str) -> No
 
 @pytest.mark.parametrize("jump", JUMPS)
 def test_commands_show_times_by_the_current_clock(stage: Stage, jump: str) -> None:
-    """What happened before a jump did so as many seconds ago as before."""
+    """What happened before the jump is shown as the same number of seconds ago."""
     for ahead in JUMPS[jump]:
         stage.guest.get(META_DATA)
         stage.jump(ahead)
@@ -203,13 +203,13 @@ def test_commands_show_times_by_the_current_clock(stage: Stage, jump: str) -> No
     assert 0 <= moments[0] <= moments[-1] < 300
     stage.guest.unplug()
     stage.guest.plug("vnet0")
-    stage.settled(vnet0=0)
+    stage.wait_until_known(vnet0=0)
     *_, latest = stage.asked("events")
     assert abs(datetime.datetime.fromisoformat(latest["time"].replace("Z", "+00:00")).timestamp() - stage.now()) < 5
 
 
 def test_a_clock_that_was_never_set_lists_no_versions_but_serves_them(stage: Stage) -> None:
-    """nova lists no version of the future; a client that finds none that it knows takes "latest"."""
+    """nova lists no version of the future; a client that finds none that it knows reads "latest"."""
     stage.jump(-26 * YEAR)
     assert stage.guest.get("/openstack").body == b"latest"
     for version in ("latest", "2018-08-27"):

@@ -1,4 +1,4 @@
-"""Debian's cloud-init in three kinds of guests: on a bridge by gateway, on a bridge by link, on a routed tap."""
+"""Debian's cloud-init in guests on a bridge with a gateway, on a bridge with an on-link route, and on a routed tap."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.guest.scene import ROUTER, Scene, domain, scene, uuid_of
 
 READER = Path(__file__).with_name("read_by_cloud_init.py")
 
-# The guest's domain number → which kind it is.
+# Domain number → kind of guest
 KINDS = {1: "on the bridge, by its gateway", 2: "on the bridge, by its link", 3: "on a routed tap"}
 
 MINIMAL = 4
 
 BOOT_TIME = 15.0
-"""Seconds that cloud-init may take: it asks for 35 documents, each in a millisecond; importing it takes two.
- A leaf that it cannot read costs 5."""
+"""Seconds that cloud-init may take. It asks for 35 documents, each takes a millisecond, and importing it two seconds.
+ A document that it cannot read costs 5."""
 
 
 def key(number: int) -> str:
@@ -39,7 +39,7 @@ def mac(number: int) -> str:
 
 
 def full(number: int) -> dict[str, Any]:
-    """A domain of what a boot of 35 requests has: one key, five block devices, two files."""
+    """Return a domain for which cloud-init makes 35 requests: one key, five block devices, two files."""
     subnet = {"type": "ipv4", "address": "10.0.0.5/24", "gateway": ROUTER, "dns": [f"10.0.0.{number}"]}
     devices = {"ami": "vda", "root": "/dev/vda", "ebs0": "/dev/vdb", "ephemeral0": "/dev/vdc", "swap": "/dev/vdd"}
     return domain(
@@ -59,7 +59,7 @@ def full(number: int) -> dict[str, Any]:
 
 @frozen
 class Boots:
-    """What cloud-init found in each guest, by the number of its domain."""
+    """What cloud-init found in each guest, by its domain's number."""
 
     found: dict[int, dict[str, Any]]
     seconds: float
@@ -76,7 +76,7 @@ def boots() -> Iterator[Boots]:
             number: stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge=bridge, gateway=gateway, mac=mac(number))
             for number, (bridge, gateway) in ways.items()
         }
-        stage.settled(**{f"vnet{number}": number for number in ways})
+        stage.wait_until_known(**{f"vnet{number}": number for number in ways})
         began = time.monotonic()
         environment = dict(os.environ, PYTHONPATH=str(SCRIPTS))
         running = {
@@ -121,7 +121,7 @@ def test_cloud_init_finds_its_guests_identity(boots: Boots, number: int) -> None
         "files": {file["path"]: file["content"] for file in plain["files"]},
     }
     assert mac(number) in config
-    assert f"10.0.0.{number}" in config  # its name server, which differs from its neighbours'
+    assert f"10.0.0.{number}" in config  # its name server, which no neighbour has
     assert ec2["hostname"] == f"vm{number}.example.org"
     assert ec2["public-keys"] == {f"key{number}": key(number)}
     assert ec2["block-device-mapping"]["ebs0"] == "/dev/vdb"
@@ -134,7 +134,7 @@ def test_a_minimal_domain_boots_too(boots: Boots) -> None:
 
 
 def test_a_boot_asks_as_often_as_cloud_init_must_and_no_more(boots: Boots) -> None:
-    """reference/guests.md: 35 requests, 26 for a minimal domain. More of them are retries."""
+    """cloud-init makes 35 requests, 26 for a minimal domain. Any more are retries."""
     counts = {number: boots.scene.status_of(f"vnet{number}")["requests"] for number in boots.found}
     asked = {number: sum(of_guest.values()) for number, of_guest in counts.items()}
     print(f"\nrequests of a boot: {asked}; all four boots took {boots.seconds:.1f} s")

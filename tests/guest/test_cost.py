@@ -1,4 +1,4 @@
-"""What a thousand domains cost the host: memory, and no processor time at rest."""
+"""What a thousand domains cost the host: some memory, and no processor time at rest."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.guest.scene import META_DATA, USER_DATA, Identity, Scene, domain, eve
 
 COUNT = 1000
 SAMPLE = tuple(range(0, COUNT, 100))
-"""The numbers of those that have a guest; the other taps have nobody behind them."""
+"""The numbers of the domains that have a guest; the other taps have none behind them."""
 
 DOCUMENT = 2048
-"""Bytes of user data for each."""
+"""Bytes of each domain's user data."""
 
 MAX_RESIDENT = 45 * 1024
-"""KiB of resident memory of supervisor and worker."""
+"""KiB of resident memory that the supervisor and the worker may each have."""
 
 REST = 5.0
 
@@ -29,7 +29,7 @@ FEW = SAMPLE[:3]
 
 @frozen
 class Stage:
-    """A daemon with a thousand domains, and the KiB of each of its processes when it had three."""
+    """A daemon with a thousand domains, and the KiB that each of its processes had with three domains."""
 
     scene: Scene
     small: dict[str, int]
@@ -67,7 +67,7 @@ def stage() -> Iterator[Stage]:
 
 
 def ask(stage: Scene, numbers: Iterable[int]) -> None:
-    """Let guests read what they are told, and see that it is theirs."""
+    """Let guests read their documents, and check that these are their own."""
     for number in numbers:
         guest = stage.lab.guests[f"vm{number}"]
         meta_data, user_data = guest.get(META_DATA), guest.get(USER_DATA)
@@ -77,7 +77,7 @@ def ask(stage: Scene, numbers: Iterable[int]) -> None:
 
 
 def resident(stage: Scene) -> dict[str, int]:
-    """KiB of resident memory of each process."""
+    """Return the KiB of resident memory of each process."""
     return {name: int(proc_status(pid)["VmRSS"].split()[0]) for name, pid in processes(stage).items()}
 
 
@@ -88,7 +88,7 @@ def processes(stage: Scene) -> dict[str, int]:
 
 
 def ticks(pid: int) -> int:
-    """Processor time of a process so far, its own and the kernel's for it."""
+    """Return the processor time of a process so far, in user and kernel mode."""
     fields = proc(pid, "stat").rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 
@@ -107,12 +107,12 @@ def test_supervisor_and_worker_stay_small(stage: Stage) -> None:
 
 def test_nothing_runs_at_rest(stage: Stage) -> None:
     pids = processes(stage.scene)
-    time.sleep(2)  # what the questions before set going: counts are told a second later
+    time.sleep(2)  # work that the requests before caused: the worker sends its counts a second later
     for _ in range(3):
         before = {name: ticks(pid) for name, pid in pids.items()}
         time.sleep(REST)
         used = {name: ticks(pid) - before[name] for name, pid in pids.items()}
-        # For a minute after a tap appeared its QEMU process is looked for every five seconds; these taps have none.
+        # For a minute after a tap appeared the daemon searches for its QEMU every five seconds; these taps have none.
         if max(used.values()) <= 1:
             break
     print(f"\nprocessor time over {REST:.0f} s at rest, in ticks of 1/{os.sysconf('SC_CLK_TCK')} s: {used}")

@@ -1,4 +1,4 @@
-"""Fifty guests that all have one IP address, and what they cost the host: nothing."""
+"""Fifty guests that all have the same IP address, and add no rule or route to the host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOURCE_PORT = 40000
 
 @frozen
 class Crowd:
-    """The guests, and what the hosts were before the daemon began."""
+    """The guests, and the state of the hosts before the daemon started."""
 
     scene: Scene
     guests: list[Guest]
@@ -37,7 +37,7 @@ class Crowd:
 def crowd() -> Iterator[Crowd]:
     domains = {f"vm{number}": domain(number, f"vnet{number}") for number in range(COUNT)}
     with scene(NAME, domains, started=False) as stage:
-        # Every third is on a routed tap; of the others, some ask their gateway and some their link.
+        # Every third is on a routed tap; of the others, some have a gateway and some an on-link route.
         guests = [
             stage.lab.guest(
                 f"vm{number}",
@@ -118,11 +118,11 @@ def test_the_host_is_the_same_before_during_and_after(crowd: Crowd) -> None:
 
 
 def rules(namespace: Namespace) -> list[str]:
-    """All that could grow with the number of guests."""
+    """Return whatever could grow with the number of guests."""
     commands = ("iptables-save", "ip6tables-save", "nft --stateless list ruleset", "ip rule", "ip -6 rule")
     routes = ("ip route show table all", "ip -6 route show table all")
     lines = [line for command in (*commands, *routes) for line in namespace.run(*command.split()).stdout.splitlines()]
-    # iptables-save dates and counts. The kernel's own routes of a tap (fe80::/64) come and go with it.
+    # Not the dates and counters of iptables-save, nor the kernel's own routes of a tap (fe80::/64), which go with it.
     return [line for line in lines if not line.startswith(("#", ":")) and " dev vnet" not in line]
 
 
@@ -132,7 +132,7 @@ def test_no_rule_or_route_for_a_guest(crowd: Crowd) -> None:
     on_host = rules(stage.lab.host)
     assert any("DNAT" in line for line in with_all)
     assert any("fwmark" in line for line in with_all)
-    one = crowd.guests[1]  # on the bridge, which must not be without any port
+    one = crowd.guests[1]  # one on the bridge, which must keep a port
     others = [(guest, str(guest.tap)) for guest in crowd.guests if guest is not one]
     for guest, _ in others:
         guest.unplug()

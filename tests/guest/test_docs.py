@@ -1,4 +1,4 @@
-"""What README.rst and eve_meta/docs tell to run in a guest, run in one."""
+"""The commands that README.rst and eve_meta/docs give for a guest, run in one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMANDS = [
     for number, block in enumerate(texts.in_the_guest(texts.read(path)))
 ]
 
-# A person sees an error; here it must end the script, and nothing but what was asked for be printed.
+# A person would notice an error. Here it must end the script, and only the document may be printed.
 SHELL = 'set -eu; curl() { command curl -sS --fail -m 10 "$@"; }\n'
 
 
@@ -25,7 +25,7 @@ SHELL = 'set -eu; curl() { command curl -sS --fail -m 10 "$@"; }\n'
 def stage() -> Iterator[Scene]:
     with scene("emdoc", {"vm1": domain(1, "vnet1")}) as stage:
         guest = stage.lab.guest("vm1", tap="vnet1", bridge="br0")
-        stage.settled(vnet1=1)
+        stage.wait_until_known(vnet1=1)
         eventually(lambda: "tentative" not in guest.run("ip", "address", "show", "dev", "eth0").stdout, 10)
         yield stage
 

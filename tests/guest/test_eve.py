@@ -1,4 +1,4 @@
-"""An EVE-OS node's applications: guests behind nbu taps, known from what EVE's agents publish."""
+"""The applications of an EVE-OS node: guests behind nbu taps, known from what EVE's agents publish."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ EVE = "/eve/v1"
 NETWORK = f"{EVE}/network.json"
 
 SOON = 5.0
-"""Seconds within which what EVE publishes has its effect."""
+"""Seconds within which what EVE publishes takes effect."""
 
 
 @frozen
 class Node:
-    """A node: its daemon, and what its agents publish."""
+    """A node: its daemon, and the files that its agents publish."""
 
     stage: Scene
     tree: Tree
 
     def plugged(self, number: int, tap: str) -> Guest:
-        """A guest behind *tap*, which is application *number*'s."""
+        """Plug in a guest behind *tap*, a tap of application *number*."""
         guest = self.stage.lab.guest(f"app{number}", tap=tap, bridge="br0", mac=mac(number))
         self.known(number, tap)
         return guest
 
     def known(self, number: int | None, tap: str) -> None:
-        """Wait until the daemon knows that *tap* is application *number*'s."""
+        """Wait until the daemon has assigned application *number* to *tap*."""
 
         def is_known() -> bool:
             found = self.stage.status_of(tap).get("domain")
@@ -74,7 +74,7 @@ def user_data(number: int) -> bytes:
 
 
 def read_by_cloud_init(guest: Guest) -> dict[str, Any]:
-    """What cloud-init's OpenStack datasource finds in *guest*."""
+    """Return what cloud-init's OpenStack datasource finds in *guest*."""
     environment = dict(os.environ, PYTHONPATH=str(SCRIPTS))
     python = EVE_META.with_name("python")
     process = guest.popen(python, READER, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -94,7 +94,7 @@ def test_cloud_init_finds_what_eve_was_given(node: Node) -> None:
     assert (found["datasource"], found["instance_id"], found["hostname"]) == ("OpenStack", uuid(1), "app1")
     config = json.dumps(found["network_config"])
     assert mac(1) in config
-    assert "10.1.0.1" in config  # the name server: its network instance's gateway
+    assert "10.1.0.1" in config  # the name server is the gateway of the network instance
     assert guest.get(USER_DATA).body == user_data(1)
 
 
@@ -122,7 +122,7 @@ def test_each_application_reads_its_own_at_eves_endpoints(node: Node) -> None:
 
 
 def test_a_domain_that_is_no_application_reads_nothing_of_the_node(node: Node) -> None:
-    """EVE's own server tells whoever asks who the node is and where."""
+    """EVE's own server tells anybody which node it is, and where."""
     node.tree.app(1)
     node.tree.put("wwan/WwanLocationInfo", "global", LOCATION)
     application = node.plugged(1, TAP)
@@ -131,7 +131,7 @@ def test_a_domain_that_is_no_application_reads_nothing_of_the_node(node: Node) -
     nobody = node.stage.lab.guest("nobody", tap="nbu1x9", bridge="br0")
     node.stage.daemon.write_domain("other", domain(7, "vnet0"))
     other = node.stage.lab.guest("other", tap="vnet0", bridge="br0")
-    node.stage.settled(vnet0=7)
+    node.stage.wait_until_known(vnet0=7)
     for stranger in (nobody, other):
         for path in ("network.json", "hostname", "external_ipv4", "location.json", "wwan/status.json"):
             answer = stranger.get(f"{EVE}/{path}")
@@ -166,17 +166,17 @@ def test_an_application_whose_metadata_is_a_drive_has_eves_endpoints_only(node: 
 
 
 def test_a_tap_name_that_is_used_again_never_shows_the_deleted_applications_data(node: Node) -> None:
-    """EVE gives the number in a tap's name to the next application."""
+    """EVE assigns the number in a tap's name to the next application."""
     node.tree.app(1, user_data(1), vif=TAP)
     guest = node.plugged(1, TAP)
     with KeepAlive(guest) as old:
         assert old.get(USER_DATA).body == user_data(1)
-        # As EVE does it: the domain ends, and its tap with it; its status goes; the next one's comes, then its tap.
+        # As EVE does it: the domain ends, and its tap; its status goes; the next status comes, then the next tap.
         guest.unplug()
         node.tree.take("zedrouter/AppNetworkStatus", uuid(1))
         node.tree.take("zedmanager/AppNetworkConfig", uuid(1))
         node.tree.app(2, user_data(2), vif=TAP)
-        # The same guest, so that only the tap tells who asks, and it asks from the first moment on.
+        # The same guest, so that only the tap identifies it; and it asks from the first moment on.
         guest.plug(TAP)
         seen = set()
         deadline = time.monotonic() + SOON
@@ -184,7 +184,7 @@ def test_a_tap_name_that_is_used_again_never_shows_the_deleted_applications_data
             try:
                 seen.add(guest.get(USER_DATA, timeout=1).body)
             except (OSError, LabError):
-                continue  # before the tap is steered
+                continue  # the tap is not steered yet
         old.ask(USER_DATA)
         assert user_data(1) not in old.rest()
     assert user_data(2) in seen

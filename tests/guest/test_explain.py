@@ -1,4 +1,4 @@
-"""``eve-meta explain`` on a hypervisor on which this or that is wrong."""
+"""``eve-meta explain`` on a hypervisor with various faults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DISCOVER = bytes([1, 1, 6, 0]) + bytes(232) + bytes.fromhex("63825363 350101 ff"
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Scene]:
-    """Five guests, one with an address and no route, a QEMU's domains 6 and 7, and a tap of no pattern."""
+    """Five guests, one of them without a route; domains 6 and 7, which a QEMU runs; a tap that matches no pattern."""
     domains = {
         **{f"vm{number}": domain(number, f"vnet{number}") for number in (1, 3, 5)},
         "vm4": domain(4, "vnet4", tokens="required"),
@@ -43,23 +43,23 @@ def stage() -> Iterator[Scene]:
         running.lab.make_tap("tun8", bridge="br0")
         lost = running.lab.guest("vm10", tap="vnet10", bridge="br0")
         lost.ip("route delete 169.254.0.0/16")
-        running.settled(vnet10=10)  # or the tap may have no filter yet, which sees it
+        running.wait_until_known(vnet10=10)  # otherwise the tap may have no filter yet that sees the frame
         with lost.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as dhcp:
             dhcp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             dhcp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
             dhcp.bind(("", 68))
             dhcp.sendto(DISCOVER, ("255.255.255.255", 67))
-        running.settled(vnet1=1, vnet3=3, vnet4=4, vnet5=5)
+        running.wait_until_known(vnet1=1, vnet3=3, vnet4=4, vnet5=5)
         yield running
 
 
 def iptables_of(stage: Scene) -> Iptables:
-    """The daemon's iptables: while they are broken it cannot mend what is missing."""
+    """The daemon's iptables: while they are broken, it cannot restore missing rules."""
     return Iptables(stage.lab.directory / "iptables", "nft")
 
 
 def explain(stage: Scene, what: str, status: int | None = 1) -> dict[str, Any]:
-    """The report about *what*; *status* is that of the command, None for any."""
+    """Return the report about *what*. The command must exit with *status*; None: with any."""
     done = stage.lab.host.run(*stage.daemon.command("explain", what, "--json"), check=False)
     assert (done.returncode, done.stderr) == (done.returncode if status is None else status, "")
     report: dict[str, Any] = json.loads(done.stdout)
@@ -67,12 +67,12 @@ def explain(stage: Scene, what: str, status: int | None = 1) -> dict[str, Any]:
 
 
 def verdicts(report: dict[str, Any]) -> dict[str, str]:
-    """The verdict of each step."""
+    """Return the verdict of each step."""
     return {step["step"]: step["verdict"] for step in report["steps"]}
 
 
 def text(report: dict[str, Any], step: str) -> str:
-    """What is said of a step."""
+    """Return the text of a step."""
     return next(str(each["text"]) for each in report["steps"] if each["step"] == step)
 
 
@@ -156,13 +156,13 @@ def test_nothing_comes_back_where_the_rules_are_gone(stage: Scene) -> None:
         "packets-unanswered",
         "requests-none",
     )
-    eventually(lambda: not stage.daemon.status()["problems"][1:], 5)  # one is about a domain file
+    eventually(lambda: not stage.daemon.status()["problems"][1:], 5)  # the first is about a domain file
     assert stage.lab.guests["vm5"].get("/openstack").status == 200
     assert verdicts(explain(stage, "vm5", 0))["requests"] == "requests-answered"
 
 
 def test_a_foreign_filter_comes_first(stage: Scene) -> None:
-    # It takes every frame, and so no other sees one.
+    # It takes every frame, so that no other filter sees one.
     add = "tc filter add dev vnet3 ingress pref 1 protocol all u32 match u32 0 0 flowid :1"
     stage.lab.host.run(*add.split())
 
@@ -179,7 +179,7 @@ def test_a_foreign_filter_comes_first(stage: Scene) -> None:
 def test_a_tap_without_a_guest_and_one_that_is_down(stage: Scene) -> None:
     stage.lab.host.ip("tuntap add vnet9 mode tap", "link set vnet9 up")
     try:
-        stage.settled(vnet9=9)
+        stage.wait_until_known(vnet9=9)
         assert verdicts(explain(stage, "vm9"))["tap"] == "tap-no-carrier"
         stage.lab.host.ip("link set vnet9 down")
         assert verdicts(explain(stage, "vm9"))["tap"] == "tap-down"
@@ -187,12 +187,12 @@ def test_a_tap_without_a_guest_and_one_that_is_down(stage: Scene) -> None:
         stage.lab.host.ip("link del vnet9")
 
 
-# -- what the guest's machine is --
+# -- the guest's virtual hardware --
 
 
 @contextlib.contextmanager
 def qemu(stage: Scene, tap: str, *arguments: str | Path) -> Iterator[None]:
-    """A QEMU behind *tap*, which runs nothing."""
+    """Run a QEMU behind *tap* that boots nothing."""
     assert shutil.which(QEMU), f"{QEMU} is missing: install the package qemu-system-x86"
     stage.lab.host.ip(f"tuntap add {tap} mode tap", f"link set {tap} up")
     machine = ("-display", "none", "-nodefaults", "-S", "-m", "16", "-accel", "tcg")
@@ -234,7 +234,7 @@ def test_the_datasource_of_a_running_guest_is_predicted(
 ) -> None:
     disk = () if label is None else ("-drive", f"file={seed(tmp_path / 'seed.img', label)},format=raw,if=virtio")
     with qemu(stage, "vnet7", "-uuid", uuid_of(7), "-name", "vm7", *smbios, *disk):
-        stage.settled(vnet7=7)
+        stage.wait_until_known(vnet7=7)
         report = explain(stage, "vm7", 0 if found[-1] == "datasource-ours" else 1)
         assert report["datasource"]["predicted"] == predicted
         assert tuple(verdicts(report)[step] for step in ("smbios", "disks", "datasource")) == found
@@ -243,7 +243,7 @@ def test_the_datasource_of_a_running_guest_is_predicted(
 
 def test_the_hardware_is_examined_although_the_process_has_no_name(stage: Scene) -> None:
     with qemu(stage, "vnet9", *NOVA):
-        stage.settled(vnet9=9)
+        stage.wait_until_known(vnet9=9)
         report = explain(stage, "vm9", 0)
         assert verdicts(report)["process"] == "process-unknown"
         assert report["datasource"]["predicted"] == "OpenStack"
@@ -257,7 +257,7 @@ def test_a_file_and_a_process_that_contradict_each_other(stage: Scene) -> None:
 
 
 def test_a_guest_that_has_an_address_but_no_route(stage: Scene) -> None:
-    """After others: half a minute must have passed since it asked for its address."""
+    """This runs after other tests: half a minute must have passed since the guest asked for its address."""
     with pytest.raises(OSError, match="unreachable"):
         stage.lab.guests["vm10"].get("/openstack")
     assert verdicts(explain(stage, "vm10", status=None))["packets"] in ("packets-booting", "packets-no-route")
@@ -269,7 +269,7 @@ def test_a_guest_that_has_an_address_but_no_route(stage: Scene) -> None:
     assert verdicts(explain(stage, "vm10", 0))["packets"] == "packets-both-ways"
 
 
-# -- another daemon, which knows nothing of what guests did before --
+# -- another daemon, which has seen nothing of the guests yet --
 
 
 def test_missing_pieces_of_the_path_are_named(stage: Scene) -> None:
@@ -288,7 +288,7 @@ def test_missing_pieces_of_the_path_are_named(stage: Scene) -> None:
     for piece in ("ns_in on meta0", f"host_in on {NAME}0"):
         assert piece in wrong["programs-missing"]["text"]
     assert all("eve-meta serve" in step["mend"] for step in wrong.values())
-    # A restart is one way; the daemon, when it can again, another.
+    # A restart restores it; so does the daemon, as soon as it can again.
     eventually(lambda: not [s for s in explain(stage, "vm3", None)["steps"] if s["state"] == "wrong"], 10)
 
 
@@ -313,4 +313,4 @@ def test_without_a_daemon_files_links_and_processes_are_examined(stage: Scene) -
             assert report["taps"] == ["vnet7"]
     finally:
         stage.daemon.start()
-        stage.settled(vnet1=1, vnet3=3, vnet4=4, vnet5=5)
+        stage.wait_until_known(vnet1=1, vnet3=3, vnet4=4, vnet5=5)

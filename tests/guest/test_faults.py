@@ -1,4 +1,4 @@
-"""What somebody else takes away while the daemon runs is given back within five seconds, and no guest is told a lie."""
+"""Whatever somebody removes while the daemon runs is restored within five seconds, and no guest gets a wrong answer."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from attrs import field, frozen
 
 from harness.guests import BPFFS, Guest
 from harness.namespace import Namespace, ip_batch
-from tests.guest.asking import meanwhile
+from tests.guest.asking import in_background
 from tests.guest.scene import META_DATA, Hosts, Identity, Iptables, KeepAlive, Scene, domain, eventually, scene
 
 NAME = "emg-faults"
 COUNT = 2
 SOON = 5.0
-"""Seconds until what was taken away is back and guests are answered."""
+"""Seconds within which a removed piece is restored and guests are answered."""
 
 
 @frozen
 class Stage(Scene):
-    """Two guests that are equal but for their taps, and what host and private namespace were when nothing was amiss."""
+    """Two guests that are equal but for their taps; and the state of host and private namespace before any fault."""
 
     before: Hosts
 
@@ -37,15 +37,15 @@ def stage() -> Iterator[Stage]:
     with scene(NAME, {f"vm{number}": domain(number, f"vnet{number}") for number in range(COUNT)}) as running:
         for number in range(COUNT):
             running.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0")
-        running.settled(vnet0=0, vnet1=1)
+        running.wait_until_known(vnet0=0, vnet1=1)
         yield Stage(running.lab, running.daemon, Hosts.read(running.lab, private=running.private))
 
 
 @frozen
-class Asking:
-    """Guests that ask who they are, all the time and from the same ports; what they were told, and when at last."""
+class AskingGuests:
+    """Guests that ask who they are, all the time and from the same ports; the answers, and the time of the last one."""
 
-    told: dict[int, set[str]] = field(factory=lambda: {number: set() for number in range(COUNT)})
+    received: dict[int, set[str]] = field(factory=lambda: {number: set() for number in range(COUNT)})
     last: dict[int, float] = field(factory=dict)
 
     def ask(self, number: int, guest: Guest, ended: threading.Event) -> None:
@@ -53,23 +53,23 @@ class Asking:
             if ended.is_set():
                 return
             began = time.monotonic()
-            # No answer is no lie.
+            # No answer is not a wrong answer.
             with contextlib.suppress(OSError):
                 answer = guest.get(META_DATA, source_port=port, timeout=0.3)
-                self.told[number].add(f"{answer.status} {answer.body.decode()}")
+                self.received[number].add(f"{answer.status} {answer.body.decode()}")
                 self.last[number] = began
             time.sleep(0.01)
 
-    def going_on(self, stage: Scene) -> AbstractContextManager[None]:
-        return meanwhile(*(partial(self.ask, number, stage.lab.guests[f"vm{number}"]) for number in range(COUNT)))
+    def running(self, stage: Scene) -> AbstractContextManager[None]:
+        return in_background(*(partial(self.ask, number, stage.lab.guests[f"vm{number}"]) for number in range(COUNT)))
 
     def answered_since(self, moment: float) -> bool:
         return all(self.last.get(number, 0) > moment for number in range(COUNT))
 
-    def lies(self) -> list[str]:
+    def wrong_answers(self) -> list[str]:
         return [
             answer
-            for number, answers in self.told.items()
+            for number, answers in self.received.items()
             for answer in answers
             if not (answer.startswith("200 ") and Identity.of(number).uuid in answer)
         ]
@@ -77,7 +77,7 @@ class Asking:
 
 @frozen
 class Fault:
-    """*command*, within the private namespace or on the host, takes away what *shown* shows as *piece* otherwise."""
+    """*command*, in the private namespace or on the host, removes *piece*, which *shown* otherwise prints."""
 
     command: str
     shown: str
@@ -135,39 +135,39 @@ FAULTS = [
 ]
 
 
-def mended(stage: Scene, cause: Callable[[], None], is_whole: Callable[[], bool], part: str) -> None:
-    """Nothing wrong is served when *cause* took away something of *part*, and soon all is as before."""
+def assert_restored(stage: Scene, cause: Callable[[], None], is_whole: Callable[[], bool], part: str) -> None:
+    """Assert that after *cause* removed a piece of *part*, nothing wrong is served, and the piece is soon restored."""
     daemon = stage.daemon
     before = daemon.status()
-    said = len(daemon.log.read_text().splitlines())
-    asking = Asking()
-    with asking.going_on(stage):
+    logged = len(daemon.log.read_text().splitlines())
+    asking = AskingGuests()
+    with asking.running(stage):
         eventually(lambda: asking.answered_since(0), SOON)
         cause()
         began = time.monotonic()
-        assert not is_whole(), "nothing was taken away"
+        assert not is_whole(), "nothing is missing"
         eventually(is_whole, SOON)
         took = time.monotonic() - began
         eventually(lambda: asking.answered_since(began + took), max(0.1, SOON - took))
         answered = time.monotonic() - began
         print(f"\nback after {took:.2f} s, guests answered after {answered:.2f} s")
-    assert asking.lies() == []
+    assert asking.wrong_answers() == []
     after = daemon.status()
-    # Others may be missing with it: a link that goes down takes its routes along.
+    # Other pieces may be missing with it: a link that goes down takes its routes along.
     assert after["heals"][part] == before["heals"].get(part, 0) + 1
     assert after["problems"] == []
     assert [tap["tag"] for tap in after["taps"]] == [tap["tag"] for tap in before["taps"]]
-    lines = [line for line in daemon.log.read_text().splitlines()[said:] if "been restored" in line]
+    lines = [line for line in daemon.log.read_text().splitlines()[logged:] if "been restored" in line]
     assert len(lines) == 1
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.command)
 def test_what_somebody_removes_is_restored(stage: Stage, fault: Fault) -> None:
-    mended(stage, lambda: fault.cause(stage), lambda: fault.is_whole(stage), fault.part)
+    assert_restored(stage, lambda: fault.cause(stage), lambda: fault.is_whole(stage), fault.part)
 
 
 def test_pins_that_somebody_removes_are_pinned_again(stage: Stage) -> None:
-    """The same programs and maps: who starts next takes over every tap with its tag."""
+    """They are the same programs and maps: the next daemon takes over every tap with its tag."""
     pins = BPFFS / NAME
 
     def programs() -> str:
@@ -176,15 +176,15 @@ def test_pins_that_somebody_removes_are_pinned_again(stage: Stage) -> None:
 
     before = programs()
     assert before
-    mended(stage, lambda: shutil.rmtree(pins), lambda: len(list(pins.glob("*"))) == 9, "programs")
+    assert_restored(stage, lambda: shutil.rmtree(pins), lambda: len(list(pins.glob("*"))) == 9, "programs")
     assert programs() == before
 
 
 def test_a_namespace_whose_name_somebody_deletes_gets_it_back(stage: Stage) -> None:
-    """Within nothing has changed: a connection that is open goes on."""
+    """Nothing has changed within it: an open connection goes on."""
     with KeepAlive(stage.lab.guests["vm0"]) as connection:
         assert connection.get(META_DATA).status == 200
-        mended(
+        assert_restored(
             stage,
             lambda: ip_batch([f"netns delete {NAME}"]),
             lambda: stage.private.run("true", check=False).returncode == 0,
@@ -194,21 +194,21 @@ def test_a_namespace_whose_name_somebody_deletes_gets_it_back(stage: Stage) -> N
 
 
 def test_the_host_is_as_it_was_before_the_faults(stage: Stage) -> None:
-    """After all that was taken away above, and given back."""
+    """After all the faults above, and their repair."""
     assert stage.before.changes() == []
 
 
 def test_a_veth_pair_that_somebody_deletes_is_made_again(stage: Stage) -> None:
     heals = stage.daemon.status()["heals"]
     whole = Fault(f"ip link del {HOST_LINK}", HOST_FILTER, "host_in", "namespace", private=False)
-    asking = Asking()
-    with asking.going_on(stage):
+    asking = AskingGuests()
+    with asking.running(stage):
         whole.cause(stage)
         began = time.monotonic()
         assert not whole.is_whole(stage)
         eventually(lambda: asking.answered_since(began), SOON)
         print(f"\nguests answered after {time.monotonic() - began:.2f} s")
-    assert asking.lies() == []
+    assert asking.wrong_answers() == []
     now = stage.daemon.status()
     assert {part for part, number in now["heals"].items() if number != heals.get(part, 0)} == {"namespace", "routes"}
     assert now["problems"] == []
@@ -220,7 +220,7 @@ def test_a_name_that_another_namespace_took_is_reported_and_left_alone(stage: St
         (problem,) = eventually(lambda: stage.daemon.status()["problems"], SOON)
         assert f"remove that one (ip netns delete {NAME})" in problem
         assert stage.private.run("ip", "-br", "link").stdout.split()[:2] == ["lo", "DOWN"]
-        assert Identity.asked_by(stage.lab.guests["vm1"]) == Identity.of(1)  # the service needs no name
+        assert Identity.asked_by(stage.lab.guests["vm1"]) == Identity.of(1)  # the service does not need the name
     finally:
         ip_batch([f"netns delete {NAME}"])
     eventually(lambda: not stage.daemon.status()["problems"], SOON)
@@ -228,11 +228,11 @@ def test_a_name_that_another_namespace_took_is_reported_and_left_alone(stage: St
 
 
 def test_legacy_rules_are_restored_too_and_a_failure_is_a_problem(stage: Stage) -> None:
-    """Nobody tells of changes of these. Last, since it leaves rules of both variants."""
+    """The kernel announces no change of these. This test is the last, because it leaves rules of both variants."""
     iptables = Iptables(stage.lab.directory / "legacy", "legacy")
     stage.daemon.stop()
     stage.daemon.start(iptables.prefix())
-    stage.settled(vnet0=0, vnet1=1)
+    stage.wait_until_known(vnet0=0, vnet1=1)
 
     def flush() -> None:
         stage.private.run("iptables-legacy", "-t", "nat", "-F")
@@ -243,7 +243,7 @@ def test_legacy_rules_are_restored_too_and_a_failure_is_a_problem(stage: Stage) 
         return saved.count("DNAT") + saved.count("zone-orig") == 5
 
     assert is_whole()
-    mended(stage, flush, is_whole, "rules")
+    assert_restored(stage, flush, is_whole, "rules")
     with iptables.broken():
         flush()
         (problem,) = eventually(lambda: stage.daemon.status()["problems"], SOON)

@@ -1,4 +1,4 @@
-"""One guest floods in every way it can; its neighbours do not notice, and what it costs the host is bounded."""
+"""One guest floods by every means it has; its neighbours do not notice, and what it costs the host is bounded."""
 
 from __future__ import annotations
 
@@ -29,35 +29,34 @@ NAME = "emg-flood"
 NOBODY = "169.254.169.253"
 NEIGHBOURS = (1, 2, 3)
 ATTACKER, RAW = 9, 8
-"""The guest that floods has two taps: one with a kernel behind it, and one on which it says what it likes."""
+"""The guest that floods has two taps: one with a kernel behind it, and one to which it writes raw frames."""
 
 TAPS = f"vnet{ATTACKER}", f"vnet{RAW}"
 
 ATTACKERS = f"{NAME}-attacker"
-"""Its network namespace."""
+"""The network namespace of the guest that floods."""
 
 ROUNDS, MAX_ROUNDS = 3, 15
-"""So many rounds, and more of them where these show it worse: other programs of the machine may just have been busy."""
+"""The rounds of a measurement. It is continued up to the maximum while the result is bad: the machine may be busy."""
 
 ROUND_TIME = 1.0
 RISE = 2.0
-"""How many times as long the slowest hundredth of the neighbours' requests may take."""
+"""The factor by which the slowest hundredth of the neighbours' requests may get slower."""
 
 LAP = 0.015
-"""Seconds at least between a neighbour's requests and its next, two at a time: some more, and it would meet its own
-limit."""
+"""Least seconds between two pairs of a neighbour's requests. With less, the neighbour would exceed its own limit."""
 
 
 SYN_RETRY = 1.0
-"""Seconds after which a guest sends a SYN again that nobody answered (RFC 6298)."""
+"""Seconds after which a guest retransmits a SYN that got no answer (RFC 6298)."""
 
 
 ROUNDED = 0.01
-"""Seconds by which a time since the epoch may be wrong that was a time since the boot."""
+"""Seconds by which a time since the epoch may be wrong that is converted from a time since the boot."""
 
 
 class Flood:
-    """The process of the guest that floods."""
+    """The process that is the guest that floods."""
 
     def __init__(self, stage: Scene) -> None:
         ip_batch([f"netns add {ATTACKERS}"])
@@ -73,7 +72,7 @@ class Flood:
         print(how, address, seconds, file=self._process.stdin, flush=True)
 
     def result(self) -> Any:
-        """What the flooder says that it did; waits until it is done."""
+        """Wait until the flooder is done, and return its report."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the flooder died"
@@ -94,15 +93,15 @@ class Street:
 
     @property
     def tap(self) -> dict[str, Any]:
-        """What status says of the tap on which the attacker says what it likes."""
+        """What ``status`` shows of the tap to which the attacker writes raw frames."""
         return self.scene.status_of(TAPS[1])
 
     def tracked(self) -> int:
-        """Entries in the conntrack table of the private namespace."""
+        """Return the number of entries in the conntrack table of the private namespace."""
         return int(self.scene.private.run("sysctl", "-n", "net.netfilter.nf_conntrack_count").stdout)
 
     def half_open(self) -> int:
-        """Connections of which the kernel keeps no more than the SYN."""
+        """Return the number of connections of which the kernel keeps only the SYN."""
         return len(self.scene.private.run("ss", "-Htan", "state", "syn-recv").stdout.splitlines())
 
     def assert_neighbours_are_served(self) -> None:
@@ -110,12 +109,12 @@ class Street:
             assert Identity.asked_by(guest) == Identity.of(number)
 
     def past_the_tap(self, frames: Iterable[bytes], tag: int) -> None:
-        """Lead *frames* on as tap_in does, but all of them: the private namespace must bear that alone."""
+        """Pass on *frames* as tap_in does, but all of them: the private namespace must withstand them alone."""
         macs = bytes.fromhex("02a9fea9fe02 02a9fe00") + tag.to_bytes(2, "big")
         with self.scene.lab.host.open_socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
             wire.bind((f"{NAME}0", 0))
             for frame in frames:
-                # No room: the other end is not done with those before.
+                # No room: the other end has not processed the frames before.
                 while not _sent(wire, macs + frame[len(HEADER) + len(macs) :]):
                     time.sleep(0.001)
 
@@ -141,7 +140,7 @@ def street() -> Iterator[Street]:
         neighbours = [stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0") for number in NEIGHBOURS]
         flood = Flood(stage)
         undo.callback(flood.close)
-        stage.settled(**{f"vnet{number}": number for number in (*NEIGHBOURS, ATTACKER, RAW)})
+        stage.wait_until_known(**{f"vnet{number}": number for number in (*NEIGHBOURS, ATTACKER, RAW)})
         yield Street(stage, flood, neighbours)
 
 
@@ -149,10 +148,10 @@ def street() -> Iterator[Street]:
 
 
 def test_half_open_connections_of_a_guest_are_few(street: Street) -> None:
-    """Its SYNs as fast as it can, through its tap."""
+    """It sends SYNs through its tap as fast as it can."""
     street.flood.begin("syns", SERVICE, 2.0)
     sent = street.flood.result()
-    # 400 at once and 200 a second, of which each is forgotten after 7.
+    # 400 at once and 200 a second; the kernel drops each after 7 seconds.
     assert street.half_open() < min(sent, LISTEN_BACKLOG) / 2
     street.assert_neighbours_are_served()
 
@@ -166,7 +165,7 @@ def test_segments_without_a_connection_leave_nothing(street: Street) -> None:
 
 def test_conntrack_is_not_filled_by_one_guest_even_past_its_tap(street: Street) -> None:
     tag = street.scene.status_of(TAPS[0])["tag"]
-    tracked, half_open = street.tracked(), street.half_open()  # of the neighbours, and of the attacker's other tap
+    tracked, half_open = street.tracked(), street.half_open()  # those of the neighbours and of the attacker's other tap
     street.past_the_tap(segments(SERVICE, SYN), tag)
     tracked, half_open = street.tracked() - tracked, street.half_open() - half_open
     print(f"\n{SOURCES} SYNs: {tracked} entries in conntrack, {half_open} connections half open")
@@ -176,13 +175,13 @@ def test_conntrack_is_not_filled_by_one_guest_even_past_its_tap(street: Street) 
 
 
 def test_guests_that_fill_the_backlog_together_shut_nobody_out(street: Street) -> None:
-    """With three times as many half-open connections as there is room for."""
+    """They open three times as many half-open connections as there is room for."""
     for tag in range(0x4001, 0x4007):
         street.past_the_tap(segments(SERVICE, SYN), tag)
     half_open = street.half_open()
     print(f"\n{half_open} connections half open")
-    assert half_open >= LISTEN_BACKLOG / 2  # else this shows nothing
-    # Also from an address from which the kernel never heard: such have to stand back first.
+    assert half_open >= LISTEN_BACKLOG / 2  # otherwise this test shows nothing
+    # Also from an address that is new to the kernel: the kernel drops the SYNs of such addresses first.
     guest = street.neighbours[0]
     route = f"route replace {ZEROCONF} dev eth0 scope link"
     guest.ip("address add 10.0.0.77/24 dev eth0", f"{route} src 10.0.0.77")
@@ -195,7 +194,7 @@ def test_guests_that_fill_the_backlog_together_shut_nobody_out(street: Street) -
 
 
 def test_half_open_connections_are_forgotten_within_seconds(street: Street) -> None:
-    """And so is what the attacker had spent on its other tap: it is served again."""
+    """The attacker's allowance recovers too: it is served again on its other tap."""
     eventually(lambda: street.half_open() == 0, 15)
 
     def is_served() -> bool:
@@ -210,19 +209,19 @@ def test_half_open_connections_are_forgotten_within_seconds(street: Street) -> N
 
 
 def latencies(street: Street, seconds: float) -> list[float]:
-    """What the neighbours' requests take, one after the other, each on a new connection, as in a boot."""
-    taken = []
+    """Return the times of the neighbours' requests, one after the other, each on a new connection, as in a boot."""
+    durations = []
     end = time.monotonic() + seconds
     while (began := time.monotonic()) < end:
         for number, guest in zip(NEIGHBOURS, street.neighbours, strict=True):
             for path in (META_DATA, USER_DATA):
                 asked = time.perf_counter()
                 answer = guest.get(path)
-                taken.append(time.perf_counter() - asked)
+                durations.append(time.perf_counter() - asked)
                 assert answer.status == 200
                 assert path != USER_DATA or answer.body == Identity.of(number).user_data
         time.sleep(max(0.0, began + LAP - time.monotonic()))
-    return taken
+    return durations
 
 
 def p99(values: list[float]) -> float:
@@ -233,7 +232,7 @@ def p99(values: list[float]) -> float:
     "how", ["syns", "acks", "arps", "handshakes", "connects", "requests", "slow_headers", "slow_reading"]
 )
 def test_a_flood_does_not_slow_its_neighbours_down(street: Street, how: str) -> None:
-    """Quiet and flood by turns, in quiet rounds the same attack on an address where it hurts nobody."""
+    """Quiet rounds and floods alternate; in a quiet round the same attack goes to an address where nobody listens."""
     quietly = NOBODY if how in ("syns", "acks", "arps", "handshakes") else HOST_ADDRESS
     found: dict[str, list[float]] = {quietly: [], SERVICE: []}
     for number in range(1, MAX_ROUNDS + 1):
@@ -252,7 +251,7 @@ def test_a_flood_does_not_slow_its_neighbours_down(street: Street, how: str) -> 
     assert flood < RISE * quiet
 
 
-# -- what there is to see of it --
+# -- what the host sees of it --
 
 
 def test_status_shows_what_a_guest_did_and_when(street: Street) -> None:
@@ -277,6 +276,6 @@ def test_status_shows_what_a_guest_did_and_when(street: Street) -> None:
 def test_a_flood_is_seen_in_the_text_of_status_too(street: Street) -> None:
     street.flood.begin("syns", SERVICE, 0.5)
     street.flood.result()
-    said = street.scene.lab.host.run(*street.scene.daemon.command("status")).stdout
-    (line,) = [line for line in said.splitlines() if line.startswith(f"{TAPS[1]} ")]
+    output = street.scene.lab.host.run(*street.scene.daemon.command("status")).stdout
+    (line,) = [line for line in output.splitlines() if line.startswith(f"{TAPS[1]} ")]
     assert " × connection_rate" in line

@@ -1,4 +1,4 @@
-"""Domain files that are not whole: a guest is told what was said before or what is said then, never a mix."""
+"""Incomplete domain files: a guest reads the version before or the version after, never a mix."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ import pytest
 from attrs import field, frozen
 
 from harness.guests import Guest
-from tests.guest.asking import meanwhile
+from tests.guest.asking import in_background
 from tests.guest.scene import META_DATA, USER_DATA, Scene, domain, eventually, scene, uuid_of
 
 AT_ONCE = 1.0
-"""Seconds within which a file that is whole again has its effect."""
+"""Seconds within which a file that is complete again takes effect."""
 
 HELD = 0.3
-"""Seconds for which a file is half of itself, while files beside it change and the directory is read again and again.
-"""
+"""Seconds for which a file stays incomplete, while others beside it change and the directory is read repeatedly."""
 
 LINES = 20
 
 
 def text_of(number: int, version: str, tap: str) -> str:
-    """A domain file as people write it, whose every beginning of whole lines is good YAML once it has a name."""
+    """Return a domain file as people write it. Each beginning of whole lines is valid YAML once it has a name."""
     script = "".join(f"  echo {version} {line}\n" for line in range(LINES))
     return (
         f"uuid: {uuid_of(number)}\nname: vm{number}\nnics: [{{tap: {tap}}}]\n"
@@ -37,30 +36,30 @@ def text_of(number: int, version: str, tap: str) -> str:
     )
 
 
-def told_by(version: str) -> set[str]:
-    """What a guest may read of *version*: its meta, and its script."""
+def readable_in(version: str) -> set[str]:
+    """Return what a guest may read of *version*: its meta, and its script."""
     return {version, "#!/bin/sh\n" + "".join(f"echo {version} {line}\n" for line in range(LINES))}
 
 
 @frozen
-class Asking:
-    """A guest that asks all the time; what it was told, beside "503" and the like."""
+class AskingGuest:
+    """A guest that asks all the time; the values that it read, and statuses like "503"."""
 
     guest: Guest
     number: int
-    told: set[str] = field(factory=set)
+    received: set[str] = field(factory=set)
 
     def ask(self) -> None:
         for path in (META_DATA, USER_DATA):
             answer = self.guest.get(path)
             if answer.status != 200:
-                self.told.add(str(answer.status))
+                self.received.add(str(answer.status))
             elif path == USER_DATA:
-                self.told.add(answer.body.decode())
+                self.received.add(answer.body.decode())
             else:
                 plain = json.loads(answer.body)
                 assert plain["uuid"] == uuid_of(self.number)
-                self.told.add(plain.get("meta", {}).get("version", "no version"))
+                self.received.add(plain.get("meta", {}).get("version", "no version"))
 
     def ask_on(self, ended: threading.Event) -> None:
         while not ended.wait(0.02):
@@ -69,7 +68,7 @@ class Asking:
 
 @frozen
 class Stage(Scene):
-    """The guest whose file is broken, and a neighbour whose file is not."""
+    """A victim, whose domain file is broken, and a neighbour, whose file is not."""
 
     victim: Guest
     neighbour: Guest
@@ -79,7 +78,7 @@ class Stage(Scene):
         return self.daemon.domains / "vm0.yaml"
 
     def hold(self) -> None:
-        """Let time pass, in which the directory is read often."""
+        """Let time pass in which the directory is read often."""
         end = time.monotonic() + HELD
         while time.monotonic() < end:
             self.daemon.write_domain("vm2", domain(2, None, user_data=str(time.monotonic())))
@@ -87,9 +86,9 @@ class Stage(Scene):
 
     def knows(self, version: str) -> None:
         def knows() -> bool:
-            asking = Asking(self.victim, 0)
+            asking = AskingGuest(self.victim, 0)
             asking.ask()
-            return asking.told == told_by(version)
+            return asking.received == readable_in(version)
 
         eventually(knows, 5)
 
@@ -104,7 +103,7 @@ def stage() -> Iterator[Stage]:
 
 @contextlib.contextmanager
 def written_in_place(stage: Stage, at: int = 12) -> Iterator[None]:
-    """The first lines are there, the rest comes later; its beginning is a domain with half a script."""
+    """Write the first lines, and the rest later: the beginning is a domain with half a script."""
     lines = text_of(0, "new", "vnet0").splitlines(keepends=True)
     with stage.file.open("w") as file:
         _write(file, "".join(lines[:at]))
@@ -114,7 +113,7 @@ def written_in_place(stage: Stage, at: int = 12) -> Iterator[None]:
 
 @contextlib.contextmanager
 def written_over(stage: Stage) -> Iterator[None]:
-    """Without being truncated first: new lines before, old ones behind, all of them good YAML."""
+    """Overwrite the file without truncating it: new lines first, old lines after them, all of it valid YAML."""
     new = text_of(0, "new", "vnet0")
     with stage.file.open("r+") as file:
         _write(file, "".join(new.splitlines(keepends=True)[:12]))
@@ -129,7 +128,7 @@ def _write(file: TextIO, text: str) -> None:
 
 @contextlib.contextmanager
 def truncated_json(stage: Stage) -> Iterator[None]:
-    """And closed, as by a program that died."""
+    """Close the file after half of its text, like a program that died."""
     whole = json.dumps(domain(0, "vnet0", user_data="half"))
     stage.file.write_text(whole[: len(whole) // 2])
     yield
@@ -154,14 +153,14 @@ def a_directory(stage: Stage) -> Iterator[None]:
 
 @contextlib.contextmanager
 def half_a_script(stage: Stage) -> Iterator[None]:
-    """Not the domain file is half, but the file that it names."""
-    (script,) = (each for each in told_by("new") if each.startswith("#!"))
+    """Write half of the file that the domain file names."""
+    (script,) = (each for each in readable_in("new") if each.startswith("#!"))
     beside = stage.daemon.domains / "script"
     with beside.open("w") as file:
         _write(file, script[: len(script) // 2])
-        told = text_of(0, "new", "vnet0").partition("user_data")[0] + "user_data_file: script\n"
+        text = text_of(0, "new", "vnet0").partition("user_data")[0] + "user_data_file: script\n"
         whole = stage.file.with_suffix(".new")
-        whole.write_text(told)
+        whole.write_text(text)
         whole.rename(stage.file)
         yield
         _write(file, script[len(script) // 2 :])
@@ -180,9 +179,9 @@ FAULTS: list[Callable[[Stage], AbstractContextManager[None]]] = [
 def test_a_daemon_that_starts_while_a_file_is_half_written_waits_for_the_rest(stage: Stage) -> None:
     with written_in_place(stage):
         stage.daemon.start()
-        stage.settled(vnet1=1)
+        stage.wait_until_known(vnet1=1)
         assert stage.domain_is("vnet0", None)
-    stage.settled(vnet0=0)
+    stage.wait_until_known(vnet0=0)
     stage.knows("new")
 
 
@@ -192,30 +191,30 @@ def test_an_incomplete_file_changes_nothing_until_it_is_complete(
 ) -> None:
     stage.file.write_text(text_of(0, "old", "vnet0"))
     stage.knows("old")
-    victim, neighbour = Asking(stage.victim, 0), Asking(stage.neighbour, 1)
-    with meanwhile(victim.ask_on, neighbour.ask_on):
+    victim, neighbour = AskingGuest(stage.victim, 0), AskingGuest(stage.neighbour, 1)
+    with in_background(victim.ask_on, neighbour.ask_on):
         with fault(stage):
             stage.hold()
             (problem,) = stage.daemon.status()["problems"]
-            # A name that is gone for a moment, before it is a directory's, may be read as that: nobody is told then.
-            assert victim.told - {"503", "404"} == told_by("old")
-            assert victim.told == told_by("old") or fault is a_directory
+            # The file may be found missing before the directory of its name is there: then the guest reads nothing.
+            assert victim.received - {"503", "404"} == readable_in("old")
+            assert victim.received == readable_in("old") or fault is a_directory
         began = time.monotonic()
-        eventually(lambda: told_by("new") <= victim.told, AT_ONCE)
+        eventually(lambda: readable_in("new") <= victim.received, AT_ONCE)
         print(f"\n{problem}\ntold anew after {(time.monotonic() - began) * 1000:.0f} ms")
     assert str(stage.daemon.domains) in problem
-    assert victim.told - {"503", "404"} == told_by("old") | told_by("new")
-    assert neighbour.told == {"no version", domain(1, None)["user_data"]}
+    assert victim.received - {"503", "404"} == readable_in("old") | readable_in("new")
+    assert neighbour.received == {"no version", domain(1, None)["user_data"]}
     assert stage.daemon.status()["problems"] == []
 
 
 def test_a_new_file_has_no_effect_until_it_is_complete(stage: Stage) -> None:
     stage.file.unlink()
     eventually(lambda: stage.domain_is("vnet0", None), AT_ONCE)
-    asking = Asking(stage.victim, 0)
-    with meanwhile(asking.ask_on):
+    asking = AskingGuest(stage.victim, 0)
+    with in_background(asking.ask_on):
         with written_in_place(stage):
             stage.hold()
-            assert asking.told in ({"503"}, {"404"})
-        eventually(lambda: told_by("new") <= asking.told, AT_ONCE)
-    assert asking.told - {"503", "404"} == told_by("new")
+            assert asking.received in ({"503"}, {"404"})
+        eventually(lambda: readable_in("new") <= asking.received, AT_ONCE)
+    assert asking.received - {"503", "404"} == readable_in("new")

@@ -1,6 +1,6 @@
-"""A daemon that follows another one, as after an upgrade: nobody is refused, cut or told a lie, and nothing is left.
+"""A daemon succeeds another, as in an upgrade: no guest is refused, cut or answered wrongly, and nothing is left over.
 
-A service manager of the tests' own keeps the sockets meanwhile; tests/package has systemd do it.
+A service manager of the tests' own keeps the sockets meanwhile; in tests/package systemd does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from eve_meta.steering.bpf.maps import Maps
 from harness.guests import BPFFS, Guest
 from harness.namespace import RUN_NETNS, ip_batch
 from harness.service_manager import ServiceManager
-from tests.guest.asking import PATIENCE, Asking
+from tests.guest.asking import PATIENCE, AskingGuests
 from tests.guest.scene import (
     META_DATA,
     SERVICE,
@@ -42,16 +42,16 @@ NAME = "emg-over"
 COUNT = 4
 WORKERS = 2
 SOCKETS = 2 * WORKERS
-"""For IPv4 and IPv6."""
+"""Each worker has one for IPv4 and one for IPv6."""
 
 PASSWORD = "/openstack/latest/password"
 
 LARGE = "0123456789abcdef" * 65536
-"""User data of 1 MiB, of which the kernel takes a part off the worker's hands."""
+"""User data of 1 MiB, of which the kernel's buffers take a part."""
 
 SLACK = 3.0
-"""Seconds that a guest may wait beyond those from the word to hand over until the next daemon has started: a worker
-takes a part of one to start."""
+"""Seconds that a guest may wait in addition to the time from the signal to hand over until the next daemon has started:
+a worker takes a part of a second to start."""
 
 
 @define
@@ -65,17 +65,17 @@ class Stage:
     def start(self) -> None:
         self.scene.daemon.start(**self.manager.start())
 
-    def settled(self) -> None:
-        self.scene.settled(**{f"vnet{number}": number for number in range(COUNT)})
+    def wait_until_known(self) -> None:
+        self.scene.wait_until_known(**{f"vnet{number}": number for number in range(COUNT)})
 
     def kill(self) -> list[int]:
-        """As the kernel does when memory is short; gives the workers, which are on their own."""
+        """Kill the supervisor, as the kernel does when memory is short, and return its workers, which are orphaned."""
         process = self.scene.daemon.process
         assert process is not None
         workers = [worker["pid"] for worker in self.scene.daemon.status()["workers"]]
         process.send_signal(signal.SIGKILL)
         process.wait()
-        for worker in workers:  # as systemd does with what is left in the control group
+        for worker in workers:  # as systemd does with whatever is left in the control group
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGTERM)
         return workers
@@ -84,20 +84,20 @@ class Stage:
         return {tap["tap"]: tap["tag"] for tap in self.scene.daemon.status()["taps"]}
 
     def sockets(self) -> set[str]:
-        """The kernel's names of what listens for guests."""
+        """Return the kernel's names of the sockets that listen for guests."""
         shown = self.scene.private.run("ss", "-Htlne", "sport = :8775").stdout
         return {word for line in shown.splitlines() for word in line.split() if word.startswith("ino:")}
 
     def kept(self) -> set[str]:
-        """Those that the service manager keeps."""
+        """Return the names of the sockets that the service manager keeps."""
         found = set()
         for _, descriptor in list(self.manager.kept):
-            with contextlib.suppress(OSError):  # it keeps others meanwhile
+            with contextlib.suppress(OSError):  # it has replaced it meanwhile
                 found.add(f"ino:{os.fstat(descriptor).st_ino}")
         return found
 
     def end(self) -> None:
-        """The daemon ends for good."""
+        """End the daemon for good."""
         self.scene.daemon.stop()
         self.manager.forget()
         assert self.before.changes() == []
@@ -120,18 +120,18 @@ def module_stage() -> Iterator[Stage]:
 
 @pytest.fixture
 def stage(module_stage: Stage) -> Stage:
-    """The daemon runs, whatever the test before did to it; and at the end of all of them the host is as it was."""
+    """The daemon runs, whatever the test before did to it. After the last test the host is as it was."""
     module_stage.manager.heard.clear()
     module_stage.scene.daemon.log.write_text("")
     process = module_stage.scene.daemon.process
     if process is None or process.poll() is not None:
         module_stage.start()
-    module_stage.settled()
+    module_stage.wait_until_known()
     return module_stage
 
 
 def _age_programs() -> None:
-    """Other sources, so that the next daemon compiles."""
+    """Make the pins look like those of other sources, so that the next daemon compiles."""
     with contextlib.closing(Maps(BPFFS / NAME)) as maps:
         maps.write_settings(evolve(maps.settings(), build=1))
 
@@ -140,11 +140,11 @@ def _age_programs() -> None:
 def test_no_guest_is_refused_while_the_next_daemon_takes_over(stage: Stage, upgrade: bool) -> None:
     tags, sockets = stage.tags(), stage.sockets()
     assert len(sockets) == SOCKETS
-    asking = Asking(stage.scene.lab)
-    with asking.going_on(*range(COUNT - 1), keeping=COUNT - 1):
+    asking = AskingGuests(stage.scene.lab)
+    with asking.running(*range(COUNT - 1), keeping=COUNT - 1):
         eventually(lambda: asking.answered > 20 * COUNT, 10)
         began = time.monotonic()
-        os.kill(stage.scene.daemon.status()["workers"][0]["pid"], signal.SIGUSR1)  # systemd tells all of them
+        os.kill(stage.scene.daemon.status()["workers"][0]["pid"], signal.SIGUSR1)  # systemd signals all processes
         stage.scene.daemon.hand_over()
         ended = time.monotonic()
         assert "eve-meta:tap_in" in stage.scene.filters("vnet0")
@@ -179,7 +179,7 @@ def test_no_guest_is_refused_when_the_daemon_is_killed_except_those_being_served
 
 
 def _readers(guest: Guest) -> tuple[KeepAlive, KeepAlive]:
-    """Two connections on which an answer has begun, the second with a request behind it that has not."""
+    """Return two connections on which an answer has begun; on the second, another request waits behind it."""
     readers = []
     for _ in range(2):
         readers.append(KeepAlive(guest, timeout=PATIENCE))
@@ -203,7 +203,7 @@ def test_an_answer_that_has_begun_is_finished_by_a_worker_whose_supervisor_was_k
             assert reader.rest() == b""
         with contextlib.suppress(ConnectionError):
             idle.ask(META_DATA)
-        assert idle.rest() == b""  # it may not know any more whose it is
+        assert idle.rest() == b""  # the worker cannot know any more which domain the tap has
     for worker in workers:
         eventually(lambda worker=worker: not is_alive(worker), 1)  # type: ignore[misc]
 
@@ -220,7 +220,7 @@ def test_a_guest_that_does_not_read_does_not_keep_a_worker_whose_supervisor_was_
 
 
 def test_requests_are_answered_before_the_handover(stage: Stage) -> None:
-    """And who reads too slowly is cut, so that the others need not wait for it."""
+    """A guest that reads too slowly is cut, so that the others need not wait for it."""
     guest = stage.scene.lab.guests["vm0"]
     process = stage.scene.daemon.process
     assert process is not None
@@ -233,7 +233,7 @@ def test_requests_are_answered_before_the_handover(stage: Stage) -> None:
         time.sleep(0.1)
         process.send_signal(signal.SIGUSR1)
         time.sleep(0.1)
-        silent.ask(META_DATA)  # nobody had heard of it
+        silent.ask(META_DATA)  # no worker knew of this connection
         answer = idle.get(META_DATA)
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         half.socket.sendall(b"Host: 169.254.169.254\r\n\r\n")
@@ -257,12 +257,12 @@ def test_a_tap_that_goes_during_the_handover_takes_its_answers_along(stage: Stag
         with contextlib.ExitStack() as undo:
             readers = [undo.enter_context(reader) for reader in _readers(guest)]
             process.send_signal(signal.SIGUSR1)
-            told = time.monotonic()
+            signalled = time.monotonic()
             time.sleep(0.2)
             assert process.poll() is None
             stage.scene.daemon.write_domain("vm0", domain(9, "vnet0"))
             process.wait(5)
-            assert time.monotonic() - told < 1.5  # with the connections it had nothing to wait for any more
+            assert time.monotonic() - signalled < 1.5  # the connections were cut, so there was nothing left to wait for
             for reader in readers:
                 assert len(reader.rest()) < len(LARGE)
     finally:
@@ -285,7 +285,7 @@ def test_a_daemon_that_is_terminated_during_the_handover_ends(stage: Stage) -> N
 
 
 def _loader_of(pid: int) -> int | None:
-    """The process that compiles the programs for the daemon *pid*."""
+    """Return the process that compiles the programs for the daemon *pid*."""
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         with contextlib.suppress(OSError):
             if b"steering.loader" in Path(f"/proc/{child}/cmdline").read_bytes():
@@ -295,7 +295,7 @@ def _loader_of(pid: int) -> int | None:
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_to_the_starting_daemon_and_its_children(stage: Stage, number: signal.Signals) -> None:
-    """systemd tells all processes of the service: to hand over waits for the start's end, to end does not."""
+    """systemd signals all processes of the service. Handing over waits until the start is done; ending does not."""
     daemon, start, tags = stage.scene.daemon, stage.manager.start, stage.tags()
     daemon.hand_over()
     _age_programs()
@@ -311,13 +311,13 @@ def test_a_signal_to_the_starting_daemon_and_its_children(stage: Stage, number: 
     try:
         loader = eventually(lambda: _loader_of(process.pid), 10)
         assert loader is not None
-        for told in (process.pid, loader):
-            os.kill(told, number)
+        for pid in (process.pid, loader):
+            os.kill(pid, number)
         assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()
-    # What the one before has left is whole, and the next one can take it over.
+    # What the daemon before has left is complete, and the next one can take it over.
     assert "eve-meta:tap_in" in stage.scene.filters("vnet0")
     assert len(stage.manager.kept) == (SOCKETS if number is signal.SIGUSR1 else 0)
     stage.start()
@@ -329,20 +329,20 @@ def test_without_a_service_manager_the_daemon_leaves_all_but_its_sockets(stage: 
     stage.scene.daemon.hand_over()
     stage.manager.forget()
     stage.scene.daemon.start()
-    stage.settled()
+    stage.wait_until_known()
     stage.scene.daemon.hand_over()
     assert "new connections are refused: no service manager keeps their sockets" in stage.scene.daemon.log_tail(4)
     with pytest.raises(ConnectionRefusedError):
         stage.scene.lab.guests["vm1"].get(META_DATA)
     stage.scene.daemon.start()
-    stage.settled()
+    stage.wait_until_known()
     assert stage.tags() == tags
     assert Identity.asked_by(stage.scene.lab.guests["vm1"]) == Identity.of(1)
 
 
 def test_a_tap_with_another_owner_when_the_next_daemon_starts_gets_another_tag(stage: Stage) -> None:
-    """One that outlives who holds it. What the old one asked, and nobody had heard, is not the new one's: else it could
-    set the other's password."""
+    """The tap outlives its owner. A request that the old owner sent, and no worker had read, must not count as the new
+    owner's: otherwise the old one could set the new one's password."""
     lab, daemon = stage.scene.lab, stage.scene.daemon
     with contextlib.ExitStack() as undo:
         lab.host.ip("tuntap add vnet9 mode tap vnet_hdr")
@@ -351,11 +351,11 @@ def test_a_tap_with_another_owner_when_the_next_daemon_starts_gets_another_tag(s
         undo.callback(lab.remove, guest)
         daemon.write_domain("vm9", domain(9, "vnet9"))
         undo.callback((daemon.domains / "vm9.yaml").unlink)
-        stage.scene.settled(vnet9=9)
+        stage.scene.wait_until_known(vnet9=9)
         tags = stage.tags()
         daemon.hand_over()
         stage.start()
-        assert stage.tags() == tags  # as long as it stays whose it is
+        assert stage.tags() == tags  # as long as its owner stays
         daemon.hand_over()
         late = undo.enter_context(KeepAlive(guest, timeout=PATIENCE))
         late.socket.sendall(f"POST {PASSWORD} HTTP/1.1\r\nHost: {SERVICE}\r\nContent-Length: 6\r\n\r\nstolen".encode())
@@ -364,16 +364,16 @@ def test_a_tap_with_another_owner_when_the_next_daemon_starts_gets_another_tag(s
         daemon.write_domain("vm9", domain(8, "vnet9"))
         guest.plug("vnet9")
         stage.start()
-        stage.scene.settled(vnet9=8)
+        stage.scene.wait_until_known(vnet9=8)
         assert guest.get(PASSWORD).body == b""
-        late.socket.sendall(b"more")  # to the old one there is no way any more by which it could be told
+        late.socket.sendall(b"more")  # nothing can reach the old owner any more to tell it
         assert late.rest() == b""
         vnet9 = stage.tags()["vnet9"]
         assert vnet9 not in tags.values()
         assert stage.tags() == tags | {"vnet9": vnet9}
 
 
-# -- sockets that are kept and not sound --
+# -- kept sockets that are unsound --
 
 
 def _remove_namespace() -> None:
@@ -389,7 +389,7 @@ def _shut(stage: Stage) -> None:
 
 
 def _foreign(stage: Stage) -> None:
-    """What listens elsewhere, does not listen, is no TCP and is no socket, all under our name."""
+    """Keep descriptors under the daemon's name that listen elsewhere, do not listen, are not TCP, or are no sockets."""
     stage.manager.forget()
     elsewhere = socket.create_server(("127.0.0.1", 0))
     one, other = socket.socketpair()
@@ -414,7 +414,7 @@ def test_unsound_sockets_are_made_anew_and_the_old_ones_dropped(stage: Stage, wh
     stage.kill()
     UNSOUND[what](stage)
     stage.start()
-    stage.settled()
+    stage.wait_until_known()
     for number in range(COUNT):
         answer = stage.scene.lab.guests[f"vm{number}"].get(META_DATA)
         assert json.loads(answer.body)["uuid"] == uuid_of(number)
@@ -422,7 +422,7 @@ def test_unsound_sockets_are_made_anew_and_the_old_ones_dropped(stage: Stage, wh
 
 
 def test_sockets_that_are_made_anew_while_the_daemon_runs_are_the_ones_kept(stage: Stage) -> None:
-    """A worker that was taken over shut them."""
+    """A compromised worker shut them down."""
     before = stage.sockets()
     _shut(stage)
     (worker, _) = stage.scene.daemon.status()["workers"]
@@ -431,5 +431,5 @@ def test_sockets_that_are_made_anew_while_the_daemon_runs_are_the_ones_kept(stag
     eventually(lambda: stage.kept() == stage.sockets(), 5)
     stage.scene.daemon.hand_over()
     stage.start()
-    stage.settled()
+    stage.wait_until_known()
     assert Identity.asked_by(stage.scene.lab.guests["vm2"]) == Identity.of(2)

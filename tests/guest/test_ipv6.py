@@ -1,4 +1,4 @@
-"""The service over IPv6: the same, for guests that have nothing else."""
+"""The service over IPv6, for guests that have only IPv6."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SOURCE_PORT = 40001
 
 @pytest.fixture(scope="module")
 def six() -> Iterator[Scene]:
-    """Three guests with one MAC, so one link-local address; no router anywhere."""
+    """Three guests with the same MAC, and so the same link-local address; no router anywhere."""
     domains = {f"vm{number}": domain(number, f"vnet{number}") for number in (1, 2, 3)}
     with scene("emg-six", domains) as six:
         for number in (1, 2, 3):
-            # Each on a bridge of its own, or the guests would find out that they have the same address.
+            # Each on a bridge of its own: otherwise the guests would detect that they have the same address.
             six.lab.bridge(f"br{number}")
             six.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge=f"br{number}", address=None, mac=MAC)
-        six.settled(vnet1=1, vnet2=2, vnet3=3)
+        six.wait_until_known(vnet1=1, vnet2=2, vnet3=3)
         for guest in six.lab.guests.values():
             eventually(lambda guest=guest: "tentative" not in addresses(guest), 10)  # type: ignore[misc]
         yield six
@@ -40,7 +40,7 @@ def addresses(guest: Guest) -> str:
 
 
 def ask(guest: Guest, address: str, *, source_port: int = 0) -> str:
-    """The uuid that *guest* is told at *address*."""
+    """Return the uuid that *guest* reads at *address*."""
     with connect(guest, address, source_port=source_port) as connection:
         return ask_on(connection, address)
 
@@ -49,7 +49,7 @@ def connect(guest: Guest, address: str, *, source_port: int = 0) -> socket.socke
     connection = guest.open_socket(socket.AF_INET6, socket.SOCK_STREAM)
     connection.settimeout(10)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # As "%eth0" does, and without a router it is the way to any other address too.
+    # As "%eth0" does. Without a router it also leads to any other address.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
     connection.bind(("::", source_port))
     connection.connect((address, 80))
@@ -98,13 +98,13 @@ def test_duplicate_address_detection_finds_the_services_address_taken(six: Scene
 
 
 def test_a_guest_cannot_pose_as_the_service_to_its_neighbour(six: Scene) -> None:
-    """It advertises the address as its own, from that address and from its own."""
+    """It advertises the service's address as its own, from that address and from its own one."""
     six.lab.bridge("br4")
     domains = {number: f"vnet{number}" for number in (4, 5)}
     for number, tap in domains.items():
         six.daemon.write_domain(f"vm{number}", domain(number, tap))
         six.lab.guest(f"vm{number}", tap=tap, bridge="br4", mac=f"52:54:00:00:00:{number:02}")
-    six.settled(vnet4=4, vnet5=5)
+    six.wait_until_known(vnet4=4, vnet5=5)
     attacker, victim = six.lab.guests["vm4"], six.lab.guests["vm5"]
     eventually(lambda: "tentative" not in addresses(victim), 10)
     assert ask(victim, LINK_LOCAL) == uuid_of(5)
@@ -139,7 +139,7 @@ def test_ipv4_and_ipv6_share_the_limit_of_connections(six: Scene) -> None:
     try:
         with contextlib.ExitStack() as stack:
             for _ in range(16):
-                # A silent one would be the kernel's for a while.
+                # The kernel would keep a silent connection to itself for a while.
                 stack.enter_context(guest.connect()).sendall(b"G")
                 stack.enter_context(connect(guest, LINK_LOCAL)).sendall(b"G")
             with pytest.raises(ConnectionError):

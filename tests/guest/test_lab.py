@@ -1,4 +1,4 @@
-"""scripts/lab as its user sees it, and whether its demo would notice what it is there to show."""
+"""scripts/lab as a user sees it, and whether its demo would notice a fault."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ GUESTS = ["alder", "birch", "cedar", "dogwood", "elder"]
 SWAPPED, TOKENS, IPV6 = PLANS[1], PLANS[3], PLANS[4]
 
 
-def lab(*arguments: str, said: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """``scripts/lab ARGUMENTS`` once bootstrap is done."""
+def lab(*arguments: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``scripts/lab ARGUMENTS``; bootstrap is done already."""
     return subprocess.run(
         ["/usr/bin/python3", "-B", SCRIPTS / "harness/lab.py", *arguments],
-        input=said,
+        input=typed,
         capture_output=True,
         text=True,
         check=False,
@@ -29,7 +29,7 @@ def lab(*arguments: str, said: str = "", **environment: str) -> subprocess.Compl
 
 
 def rows(printed: str) -> dict[str, str]:
-    """The table's lines, by guest."""
+    """Return the table's lines by guest."""
     return {line.split()[0]: line for line in printed.splitlines() if line.split(" ")[0] in GUESTS}
 
 
@@ -59,9 +59,9 @@ def test_a_lab_that_is_up_is_there_to_look_around_and_then_gone() -> None:
 
         def ask(url: str, *options: str) -> str:
             command = f"curl -s -m 5 {' '.join(options)} '{url}/latest/meta-data/instance-id'\n"
-            return lab("shell", "elder" if "[" in url else "dogwood", said=command, SHELL="/bin/sh").stdout
+            return lab("shell", "elder" if "[" in url else "dogwood", typed=command, SHELL="/bin/sh").stdout
 
-        # The kernel makes sure for a second or two that nobody else has the guest's IPv6 address.
+        # For a second or two the kernel checks that no other host has the guest's IPv6 address.
         eventually(lambda: ask("http://[fe80::a9fe:a9fe%25eth0]").endswith("i-00000005"), 10)
         assert "401 Unauthorized" in ask("http://169.254.169.254")
         assert lab("up").returncode == 1
@@ -81,7 +81,7 @@ def test_the_demo_notices_what_is_wrong() -> None:
         eventually(lambda: b"alder" in guests[SWAPPED].get(USER_DATA).body, 5)
         seen = look(daemon, guests)
         wrong = {plan.name: differences(plan, what) for plan, what in seen.items()}
-        # What it takes for dogwood is a client that asks for no token.
+        # It mistakes a client that asks for no token for dogwood.
         ((_, without),) = look(daemon, {TOKENS._replace(datasource="OpenStack"): guests[TOKENS]}).items()
     print(shown := table(seen, {plan: wrong[plan.name] for plan in seen}))
     assert [line.endswith("  WRONG") for line in rows(shown).values()] == [False, True, False, True, True]

@@ -1,4 +1,4 @@
-"""Domains of a real libvirtd: who each guest is told to be, whatever happens to domains, NICs and libvirtd."""
+"""Domains of a real libvirtd: what identity each guest reads, whatever happens to domains, NICs and libvirtd."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.guest.scene import META_DATA, USER_DATA, Scene, eventually, uuid_of
 MAC = "52:54:00:00:00:{:02x}"
 
 SOON = 10.0
-"""Seconds within which something has its effect on a busy machine."""
+"""Seconds within which a change takes effect on a busy machine."""
 
 
 @frozen
@@ -39,54 +39,54 @@ class Stage:
         return self.scene.daemon
 
     def define(self, number: int, devices: str | None = None, *, metadata: str | None = None) -> str:
-        """Define the domain ``web<number>``; its name."""
+        """Define the domain ``web<number>``, and return its name."""
         element = "" if metadata is None else f"<domain xmlns='{NAMESPACE}'><![CDATA[{metadata}]]></domain>"
         name = f"web{number}"
         self.libvirtd.define(name, uuid_of(number), devices or nic(number), metadata=element)
         return name
 
     def begin(self, number: int, devices: str | None = None, *, metadata: str | None = None) -> str:
-        """Define it and start it; its tap."""
+        """Define the domain and start it; return its tap."""
         (tap,) = self.libvirtd.begin_domain(self.define(number, devices, metadata=metadata))
         return tap
 
     @contextlib.contextmanager
     def guest(self, number: int, tap: str) -> Iterator[Guest]:
-        """What is behind the NIC of a domain whose own CPU is halted."""
+        """Put a guest behind the NIC of a domain whose own CPU is halted."""
         guest = self.scene.lab.guest(f"g{number}", tap=None, mac=MAC.format(number))
         try:
             self.scene.lab.share_tap(tap, self.libvirtd.pid(f"web{number}"), guest)
             yield guest
         finally:
-            # Or the tap outlives its QEMU.
+            # Otherwise the tap outlives its QEMU.
             self.scene.lab.remove(guest)
 
     def problems(self) -> list[str]:
-        """What ``status`` complains of."""
+        """Return the problems that ``status`` shows."""
         return list(self.daemon.status()["problems"])
 
     def clean(self) -> None:
-        """No domains, no files."""
+        """Remove all domains and files."""
         self.libvirtd.clear()
         for file in self.daemon.domains.iterdir():
             file.unlink()
 
 
 def nic(number: int, inner: str = "", **options: Any) -> str:
-    """A NIC whose frames a guest of the lab can share with QEMU."""
+    """Return the XML of a NIC whose frames a guest of the lab can share with QEMU."""
     return interface(MAC.format(number), inner=inner, model="virtio", **options)
 
 
-def told(guest: Guest) -> dict[str, Any]:
-    """The meta_data.json that a guest reads."""
+def meta_data(guest: Guest) -> dict[str, Any]:
+    """Return the meta_data.json that a guest reads."""
     answer = guest.get(META_DATA)
     assert answer.status == 200, answer
     return dict(json.loads(answer.body))
 
 
 def identity(guest: Guest) -> tuple[str, str]:
-    """The uuid and the host name that a guest is told."""
-    data = told(guest)
+    """Return the uuid and the host name that a guest reads."""
+    data = meta_data(guest)
     return data["uuid"], data["hostname"]
 
 
@@ -108,9 +108,9 @@ def stage(module_stage: Stage) -> Iterator[Stage]:
 
 def test_a_domain_without_any_file_gets_its_metadata(stage: Stage) -> None:
     tap = stage.begin(1, nic(1, "<mtu size='1400'/>"))
-    stage.scene.settled(**{tap: 1})
+    stage.scene.wait_until_known(**{tap: 1})
     with stage.guest(1, tap) as guest:
-        data = told(guest)
+        data = meta_data(guest)
     assert (data["uuid"], data["name"], data["hostname"]) == (uuid_of(1), "web1", "web1")
     (device,) = data["devices"]
     assert (device["type"], device["mac"], device["bus"]) == ("nic", MAC.format(1), "pci")
@@ -123,7 +123,7 @@ def test_a_domain_without_any_file_gets_its_metadata(stage: Stage) -> None:
 def test_two_domains_one_with_metadata_and_one_with_a_file_of_its_name(stage: Stage) -> None:
     stage.daemon.write_domain("web2", {"name": "web2", "hostname": "two", "user_data": "second"})
     taps = stage.begin(1, metadata="hostname: one\nuser_data: first"), stage.begin(2)
-    stage.scene.settled(**{taps[0]: 1, taps[1]: 2})
+    stage.scene.wait_until_known(**{taps[0]: 1, taps[1]: 2})
     with stage.guest(1, taps[0]) as one, stage.guest(2, taps[1]) as two:
         # Both have the same address, as guests in two networks may.
         assert (identity(one), one.get(USER_DATA).body) == ((uuid_of(1), "one"), b"first")
@@ -132,12 +132,12 @@ def test_two_domains_one_with_metadata_and_one_with_a_file_of_its_name(stage: St
 
 def test_changed_metadata_change_the_answer(stage: Stage) -> None:
     tap = stage.begin(1, metadata="hostname: before")
-    stage.scene.settled(**{tap: 1})
+    stage.scene.wait_until_known(**{tap: 1})
     with stage.guest(1, tap) as guest:
         assert identity(guest) == (uuid_of(1), "before")
         stage.libvirtd.set_metadata("web1", "hostname: after\nmeta: {role: web}\n")
         eventually(lambda: identity(guest)[1] == "after", SOON)
-        assert told(guest)["meta"] == {"role": "web"}
+        assert meta_data(guest)["meta"] == {"role": "web"}
         stage.libvirtd.set_metadata("web1", "hostname: broken\nmeta: web\n")
         complaint = "libvirt metadata of web1:2: meta: expected a mapping of names to values, got 'web'"
         eventually(lambda: stage.problems() == [complaint], SOON)
@@ -152,19 +152,19 @@ def test_the_file_takes_precedence_field_by_field(stage: Stage) -> None:
     file = {"uuid": uuid_of(1), "hostname": "file", "nics": [{"mac": MAC.format(1), "mtu": 1300, "subnets": [subnet]}]}
     stage.daemon.write_domain("web1", file)
     tap = stage.begin(1, metadata="hostname: metadata\nuser_data: metadata\n")
-    stage.scene.settled(**{tap: 1})
+    stage.scene.wait_until_known(**{tap: 1})
     with stage.guest(1, tap) as guest:
-        data = told(guest)
+        data = meta_data(guest)
         assert (data["hostname"], data["name"]) == ("file", "web1")
         assert guest.get(USER_DATA).body == b"metadata"
         network = json.loads(guest.get("/openstack/latest/network_data.json").body)
         rendered = stage.scene.lab.host.run(*stage.daemon.command("render", "web1", META_DATA)).stdout
         assert json.loads(rendered) | {"random_seed": ""} == data | {"random_seed": ""}
         sources = stage.scene.lab.host.run(*stage.daemon.command("render", "web1", "--sources")).stdout
-        said = dict(line.split(maxsplit=1) for line in sources.splitlines())
+        output = dict(line.split(maxsplit=1) for line in sources.splitlines())
         path = f"{stage.daemon.domains}/web1.yaml"
         assert {
-            name: said[name] for name in ("uuid", "hostname", "name", "user_data", "nics[0].mtu", "nics[0].tap")
+            name: output[name] for name in ("uuid", "hostname", "name", "user_data", "nics[0].mtu", "nics[0].tap")
         } == {
             "uuid": f"{path}:2",
             "hostname": f"{path}:3",
@@ -181,33 +181,33 @@ def test_the_file_takes_precedence_field_by_field(stage: Stage) -> None:
 
 def test_a_file_that_assigns_a_tap_to_another_domain_serves_nobody(stage: Stage) -> None:
     tap = stage.begin(1)
-    stage.scene.settled(**{tap: 1})
+    stage.scene.wait_until_known(**{tap: 1})
     stage.daemon.write_domain("other", {"name": "other", "user_data": "secret", "nics": [{"tap": tap}]})
     eventually(lambda: stage.scene.domain_is(tap, None), SOON)
     (problem,) = stage.problems()
     assert problem.endswith(f"nics: expected this domain behind {tap}, got libvirt XML of web1: it is not served")
     (stage.daemon.domains / "other.yaml").unlink()
-    stage.scene.settled(**{tap: 1})
+    stage.scene.wait_until_known(**{tap: 1})
 
 
 def test_a_nic_that_is_plugged_in_and_out(stage: Stage) -> None:
     tap = stage.begin(1)
-    stage.scene.settled(**{tap: 1})
+    stage.scene.wait_until_known(**{tap: 1})
     path = stage.libvirtd.directory / "nic.xml"
     path.write_text(nic(9))
     stage.libvirtd.virsh("attach-device", "web1", str(path), "--live")
     (more,) = set(stage.libvirtd.taps("web1")) - {tap}
-    stage.scene.settled(**{more: 1})
+    stage.scene.wait_until_known(**{more: 1})
     with stage.guest(1, tap) as guest:
-        eventually(lambda: len(told(guest)["devices"]) == 2, SOON)
-        assert {device["mac"] for device in told(guest)["devices"]} == {MAC.format(1), MAC.format(9)}
-    # A guest that runs gives the NIC up; this one is halted, so the tap goes with the domain.
+        eventually(lambda: len(meta_data(guest)["devices"]) == 2, SOON)
+        assert {device["mac"] for device in meta_data(guest)["devices"]} == {MAC.format(1), MAC.format(9)}
+    # A running guest would release the NIC; this one is halted, so the tap goes with the domain.
     stage.libvirtd.virsh("destroy", "web1")
     eventually(lambda: not stage.scene.status_of(more), SOON)
 
 
 def test_a_tap_name_that_another_domain_gets_at_once(stage: Stage) -> None:
-    """Over and over: no look at the tap, between two starts, shows the domain that had it before."""
+    """Over and over: no request through the tap between two starts shows the domain that had it before."""
     devices = {number: nic(number, "<target dev='fix0'/>") for number in (1, 2)}
     for number in (1, 2):
         stage.define(number, devices[number], metadata=f"hostname: h{number}")
@@ -229,7 +229,7 @@ def test_a_tap_name_that_another_domain_gets_at_once(stage: Stage) -> None:
 
 def test_a_libvirtd_that_is_killed_and_started_again(stage: Stage) -> None:
     tap = stage.begin(1, metadata="hostname: one")
-    stage.scene.settled(**{tap: 1})
+    stage.scene.wait_until_known(**{tap: 1})
     with stage.guest(1, tap) as guest:
         stage.libvirtd.stop(signal.SIGKILL)
         try:
@@ -243,12 +243,12 @@ def test_a_libvirtd_that_is_killed_and_started_again(stage: Stage) -> None:
         stage.libvirtd.set_metadata("web1", "hostname: again")
         eventually(lambda: identity(guest)[1] == "again", SOON)
     second = stage.begin(2)
-    stage.scene.settled(**{second: 2})
+    stage.scene.wait_until_known(**{second: 2})
 
 
 def test_a_libvirtd_that_hangs_delays_nothing(stage: Stage) -> None:
     tap = stage.begin(1, metadata="hostname: one")
-    stage.scene.settled(**{tap: 1})
+    stage.scene.wait_until_known(**{tap: 1})
     with stage.guest(1, tap) as guest:
         with stage.libvirtd.hanging():
             began = time.monotonic()
@@ -257,13 +257,13 @@ def test_a_libvirtd_that_hangs_delays_nothing(stage: Stage) -> None:
             stage.daemon.start()
             assert time.monotonic() - began < STOP_TIME
             eventually(lambda: any("has not answered yet" in problem for problem in stage.problems()), SOON)
-            # No answer is as good as nobody there: the process alone says whose the tap is, and the file what to tell.
+            # It counts as away: the process alone decides which domain has the tap, and the file what the guest reads.
             stage.daemon.write_domain("web1", {"name": "web1", "hostname": "file"})
-            stage.scene.settled(**{tap: 1})
+            stage.scene.wait_until_known(**{tap: 1})
             assert identity(guest) == (uuid_of(1), "file")
             (stage.daemon.domains / "web1.yaml").unlink()
         eventually(lambda: stage.problems() == [], SOON)
-        stage.scene.settled(**{tap: 1})
+        stage.scene.wait_until_known(**{tap: 1})
         assert identity(guest) == (uuid_of(1), "one")
 
 
@@ -274,15 +274,15 @@ def test_a_libvirtd_that_comes_after_the_daemon(stage: Stage) -> None:
     try:
         stage.daemon.stop()
         stage.daemon.start()
-        # The QEMU process says whose it is, and the file what to tell.
-        stage.scene.settled(**{tap: 1})
+        # The QEMU process decides which domain has the tap, and the file what the guest reads.
+        stage.scene.wait_until_known(**{tap: 1})
         (problem,) = stage.problems()
         assert re.match(r"libvirt qemu\+unix:.*: warning: .*No such file or directory: domains that are known", problem)
     finally:
         stage.libvirtd.start()
     eventually(lambda: stage.problems() == [], SOON)
     with stage.guest(1, tap) as guest:
-        eventually(lambda: len(told(guest)["devices"]) == 1, SOON)
+        eventually(lambda: len(meta_data(guest)["devices"]) == 1, SOON)
         assert identity(guest) == (uuid_of(1), "file")
 
 
@@ -293,14 +293,14 @@ SECRETIVE = "<graphics type='vnc' port='-1' autoport='yes' passwd='secret'/>"
 
 
 def command(stage: Stage, *arguments: str, status: int = 0) -> str:
-    """What ``eve-meta ARGUMENTS`` prints, on the hypervisor."""
+    """Run ``eve-meta ARGUMENTS`` on the hypervisor, and return what it prints."""
     done = stage.scene.lab.host.run(*stage.daemon.command(*arguments), check=False)
     assert (done.returncode, done.stderr) == (status, ""), done
     return done.stdout
 
 
 def verdicts(stage: Stage, name: str, status: int) -> tuple[Any, dict[str, str], dict[str, str | None]]:
-    """What explain predicts, the verdict of each step, and what mends it."""
+    """Return the datasource that explain predicts, the verdict of each step, and the repair of each."""
     report = json.loads(command(stage, "explain", name, "--json", status=status))
     steps = report["steps"]
     return (
@@ -318,15 +318,15 @@ def test_smbios_is_written_where_it_is_missing_and_nothing_else_changes(stage: S
     assert (predicted, found["smbios"]) == ("None", "smbios-missing")
     assert mend["smbios"] == "eve-meta smbios web1 --apply"
     assert mend["tap"] == "virsh start web1"
-    said = command(stage, "smbios", name, "--apply", "--yes")
-    assert "+      <entry name='product'>OpenStack Nova</entry>" in said
+    output = command(stage, "smbios", name, "--apply", "--yes")
+    assert "+      <entry name='product'>OpenStack Nova</entry>" in output
     after = stage.libvirtd.virsh("dumpxml", "--inactive", "--security-info", name)
     lost = set(before.splitlines()) - set(after.splitlines())
     assert lost == set()
     assert "passwd='secret'" in after
     assert "has it already" in command(stage, "smbios", name, "--apply", "--yes")
     assert stage.libvirtd.virsh("dumpxml", "--inactive", "--security-info", name) == after
-    # Before it runs, and when it does.
+    # Before the domain runs, and while it does.
     assert verdicts(stage, name, 1)[0] == "OpenStack"
     stage.libvirtd.begin_domain(name)
     eventually(lambda: verdicts(stage, name, 0)[1]["domain"] == "domain-known", SOON)

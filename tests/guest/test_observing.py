@@ -29,37 +29,37 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Scene]:
-    """Guests of web1 and web2, of which the second needs tokens."""
+    """The guests of web1 and web2; the second needs tokens."""
     domains = {"vm1": domain(1, "vnet1"), "vm2": domain(2, "vnet2", tokens="required"), "vm3": domain(3, "vnet3")}
     with scene(NAME, domains, started=False) as stage:
         stage.daemon.set_admin(f'metrics = "{METRICS}"\naudit = "{audit(stage)}"\n')
         stage.daemon.start()
         for number in (1, 2, 3):
             stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0", gateway=ROUTER)
-        stage.settled(vnet1=1, vnet2=2, vnet3=3)
+        stage.wait_until_known(vnet1=1, vnet2=2, vnet3=3)
         yield stage
 
 
 def audit(stage: Scene) -> Path:
-    """The audit file."""
+    """Return the path of the audit file."""
     return stage.daemon.directory / "audit"
 
 
 def audited(stage: Scene, tap: str) -> list[dict[str, Any]]:
-    """The lines about *tap*."""
+    """Return the audit's lines about *tap*."""
     lines = [json.loads(line) for line in audit(stage).read_text().splitlines()]
     return [line for line in lines if line["tap"] == tap]
 
 
 def events(stage: Scene) -> list[dict[str, Any]]:
-    """What ``eve-meta events --json`` shows."""
+    """Return what ``eve-meta events --json`` prints."""
     shown = stage.lab.host.run(*stage.daemon.command("events", "--json")).stdout
     return [json.loads(line) for line in shown.splitlines()]
 
 
 def scrape(stage: Scene, path: str = "/metrics") -> Series:
-    """What Prometheus reads, each series by its name and labels."""
-    time.sleep(1.1)  # longer than one answer holds
+    """Return what Prometheus reads: the values, by series name and labels."""
+    time.sleep(1.1)  # longer than an answer is cached
     with inside(stage.lab.host.name), urllib.request.urlopen(f"http://{METRICS}{path}", timeout=10) as answer:
         text = answer.read().decode()
     families = text_string_to_metric_families(text)
@@ -67,7 +67,7 @@ def scrape(stage: Scene, path: str = "/metrics") -> Series:
 
 
 def value(series: Series, name: str, **labels: str) -> float:
-    """The one series of *name* that has these *labels* among its own."""
+    """Return the value of the only series of *name* that has these *labels* among its own."""
     (found,) = [v for (n, of), v in series.items() if n == f"eve_meta_{name}" and of >= set(labels.items())]
     return found
 
@@ -91,7 +91,7 @@ def test_a_scraper_sees_what_guests_did(stage: Scene) -> None:
     assert value(found, "request_duration_seconds_count", **of_one) == 4
     assert 0 < value(found, "request_duration_seconds_sum", **of_one) < 4
     assert value(found, "frames_total", **of_one, direction="out") > 4
-    # Not a byte of what the guest asked is in it.
+    # It has not a byte of what the guest sent.
     assert not any("nothing" in text or "x%22" in text for _, labels in found for _, text in labels)
 
 
@@ -101,7 +101,7 @@ def test_what_a_domain_read_first_is_in_the_audit_once(stage: Scene) -> None:
     for path in (USER_DATA, USER_DATA, META_DATA, "/latest/meta-data/instance-id", "/nothing"):
         one.get(path)
     eventually(lambda: len(audited(stage, "vnet1")) >= 3, 5)
-    time.sleep(1.5)  # so that a second line would be there
+    time.sleep(1.5)  # by now a second line would have been written
     lines = {line["document"]: line for line in audited(stage, "vnet1")}
     assert sorted(lines) == ["ec2/meta-data", "openstack/meta_data.json", "openstack/user_data"]
     assert len(audited(stage, "vnet1")) == 3
@@ -118,7 +118,7 @@ def test_what_a_domain_read_first_is_in_the_audit_once(stage: Scene) -> None:
         "status": 200,
         "worker": 0,
     }
-    # That it was refused is no reading.
+    # A refused request is not recorded.
     assert [line["document"] for line in audited(stage, "vnet2")] == ["token"]
     assert stat.S_IMODE(audit(stage).stat().st_mode) == 0o600
     fetches = [event for event in events(stage) if event["event"] == "first-fetch" and event["tap"] == "vnet1"]
@@ -129,7 +129,7 @@ def test_what_a_domain_read_first_is_in_the_audit_once(stage: Scene) -> None:
 def test_a_read_just_before_the_tap_goes_or_the_daemon_ends_is_in_the_audit(stage: Scene) -> None:
     stage.daemon.write_domain("vm4", domain(4, "vnet4"))
     four = stage.lab.guest("vm4", tap="vnet4", bridge="br0", gateway=ROUTER)
-    stage.settled(vnet4=4)
+    stage.wait_until_known(vnet4=4)
     assert four.get(USER_DATA).status == 200
     four.unplug()
     eventually(lambda: [line["name"] for line in audited(stage, "vnet4")] == ["vm4"], 5)
@@ -138,7 +138,7 @@ def test_a_read_just_before_the_tap_goes_or_the_daemon_ends_is_in_the_audit(stag
     stage.daemon.stop()
     assert [line["document"] for line in audited(stage, "vnet3")] == ["openstack"]
     stage.daemon.start()
-    stage.settled(vnet1=1, vnet2=2, vnet3=3)
+    stage.wait_until_known(vnet1=1, vnet2=2, vnet3=3)
 
 
 def test_events_are_followed_as_they_happen(stage: Scene) -> None:
@@ -155,7 +155,7 @@ def test_events_are_followed_as_they_happen(stage: Scene) -> None:
                 if (seen[-1]["event"], seen[-1].get("tap")) == (kind, tap):
                     return seen[-1]
 
-        until("tap-appeared", "vnet1")  # of those before
+        until("tap-appeared", "vnet1")  # skip earlier events
         five = stage.lab.guest("vm5", tap="vnet5", bridge="br0", gateway=ROUTER)
         until("tap-appeared", "vnet5")
         stage.daemon.write_domain("vm5", domain(5, "vnet5"))
@@ -176,8 +176,8 @@ def test_events_are_followed_as_they_happen(stage: Scene) -> None:
 
 def test_a_boot_is_a_timeline_with_the_reports_of_cloud_init(stage: Scene) -> None:
     stage.daemon.write_domain("vm6", domain(6, "vnet6"))
-    one = stage.lab.guest("vm6", tap="vnet6", bridge="br0")  # without a gateway it asks by ARP for the service itself
-    stage.settled(vnet6=6)
+    one = stage.lab.guest("vm6", tap="vnet6", bridge="br0")  # without a gateway it asks by ARP for the service
+    stage.wait_until_known(vnet6=6)
     for path in ("/openstack", META_DATA, USER_DATA):
         assert one.get(path).status == 200
     done = one.run(PYTHON, SCRIPTS / "harness/guest_reports.py", check=False)
@@ -186,22 +186,22 @@ def test_a_boot_is_a_timeline_with_the_reports_of_cloud_init(stage: Scene) -> No
     assert stage.lab.guests["vm2"].get("/eve-meta/v1/report", method="POST", body=b"{}").status == 401
     shown = stage.lab.host.run(*stage.daemon.command("timeline", "vm6", "--json"), check=False)
     assert (shown.returncode, shown.stderr) == (0, ""), stage.daemon.log_tail()
-    (told,) = json.loads(shown.stdout)
-    moments = {moment["what"]: moment["after"] for moment in told["moments"]}
+    (timeline,) = json.loads(shown.stdout)
+    moments = {moment["what"]: moment["after"] for moment in timeline["moments"]}
     whole = ["tap up", "first ARP", "first SYN", "first request", "meta_data", "user_data", "last request"]
     assert [moments[what] for what in whole] == sorted(moments[what] for what in whole)
-    assert [(r["what"], r["name"], r["result"]) for r in told["reports"]] == [
+    assert [(r["what"], r["name"], r["result"]) for r in timeline["reports"]] == [
         ("start", "init-network", None),
         ("start", "init-network/?[2Jconfig", None),
         ("finish", "init-network/?[2Jconfig", "FAIL"),
         ("finish", "init-network", "SUCCESS"),
     ]
-    assert moments["user_data"] < told["reports"][0]["after"] < told["phone_home"]["after"]
-    assert told["phone_home"]["fqdn"] == "guest.example.org"
+    assert moments["user_data"] < timeline["reports"][0]["after"] < timeline["phone_home"]["after"]
+    assert timeline["phone_home"]["fqdn"] == "guest.example.org"
     picture = stage.lab.host.run(*stage.daemon.command("timeline", uuid_of(6))).stdout
     assert "init-network/?[2Jconfig FAIL" in picture
     assert "phone home guest.example.org" in picture
-    # Nothing of it is among what was read, or in a label.
+    # None of it is in the audit, or in a label.
     assert not {"report", "phone-home"} & {line["document"] for line in audited(stage, "vnet6")}
     nobody = stage.lab.host.run(*stage.daemon.command("timeline", "nobody"), check=False)
     assert (nobody.returncode, "Traceback" in nobody.stderr) == (1, False)
@@ -215,7 +215,7 @@ def test_no_guest_reaches_the_metrics(stage: Scene) -> None:
             one.connect(address, 9169, timeout=1)
     assert one.get("/metrics").status == 404
     assert one.get("/metrics", headers={"Host": METRICS}).status == 403
-    # It is a frame to the service that is no request: seen, and dropped.
+    # It is a frame to the service that is no request: counted, and dropped.
     assert value(scrape(stage), "dropped_frames_total", tap="vnet1", reason="not_http") > 0
 
 

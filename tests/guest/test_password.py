@@ -1,4 +1,4 @@
-"""Passwords through the whole path: posted once, kept over whatever happens to the daemon and its disk."""
+"""Passwords through the whole path: posted once, and kept whatever happens to the daemon and its disk."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ COUNT = 4
 WORKERS = 2
 
 DISK = 256 * 1024
-"""Bytes of the disk on which the state is."""
+"""Bytes of the disk that holds the state."""
 
 INODES = 64
-"""Files and directories that it can have."""
+"""The number of files and directories that the disk can have."""
 
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Scene]:
-    """Guests, two workers, and a state directory on a small disk of its own. The third domain has two NICs."""
+    """Guests, two workers, and a state directory on a small disk. The third domain has two NICs."""
     domains = {f"vm{number}": domain(number, f"vnet{number}") for number in range(1, COUNT + 1)}
     domains["vm3"]["nics"] = [{"tap": "vnet3"}, {"tap": "vnet33"}]
-    # The two of the third have tags that follow each other, and so different workers.
+    # The two taps of the third domain have consecutive tags, and so different workers.
     taps = {"vnet1": 1, "vnet2": 2, "vnet3": 3, "vnet33": 3, "vnet4": 4}
     disk = Path("/run") / f"{NAME}-disk"
     disk.mkdir(mode=0o700)
@@ -54,7 +54,7 @@ def stage() -> Iterator[Scene]:
                 stage.daemon.start()
                 for tap in taps:
                     stage.lab.guest(tap.replace("vnet", "vm"), tap=tap, bridge="br0")
-                stage.settled(**taps)
+                stage.wait_until_known(**taps)
                 yield stage
         finally:
             subprocess.run(["umount", disk], check=True)
@@ -76,12 +76,12 @@ def post(guest: Guest, body: bytes) -> int:
 
 
 def read(guest: Guest) -> set[bytes]:
-    """What the guest reads, however often it asks."""
+    """Return the set of answers that the guest reads in several requests."""
     return {guest.get(PASSWORD).body for _ in range(20)}
 
 
 def command(stage: Scene, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """``eve-meta password ARGUMENTS``."""
+    """Run ``eve-meta password ARGUMENTS``."""
     return subprocess.run(
         stage.daemon.command("password", *arguments), capture_output=True, text=True, check=False, timeout=30
     )
@@ -111,7 +111,7 @@ def test_a_password_is_posted_once_and_kept(stage: Scene, disk: Path) -> None:
 
 
 def test_a_password_is_posted_once_and_every_worker_knows_it_at_once(stage: Scene) -> None:
-    """Also the one that answers another tap of the same domain."""
+    """So does the worker that answers another tap of the same domain."""
     tags = {stage.status_of(tap)["tag"] for tap in ("vnet3", "vnet33")}
     assert {worker_of_tag(tag, WORKERS) for tag in tags} == set(range(WORKERS))
     for posting, reading in ((3, 33), (33, 3)) * 5:
@@ -135,7 +135,7 @@ def test_a_password_survives_the_daemon(stage: Scene, how: signal.Signals) -> No
     assert (done.returncode, done.stdout) == (1, "")
     assert "start it with 'eve-meta serve'" in done.stderr
     stage.daemon.start()
-    stage.settled(vnet1=1)
+    stage.wait_until_known(vnet1=1)
     eventually(lambda: read(asking) == {secret}, 5)
     assert post(asking, b"another") == 409
     assert command(stage, "vm1").stdout == secret.decode() + "\n"
@@ -143,7 +143,7 @@ def test_a_password_survives_the_daemon(stage: Scene, how: signal.Signals) -> No
 
 
 def test_a_password_survives_a_worker_that_dies_while_it_is_posted(stage: Scene) -> None:
-    """The guest may be told nothing, but what it is told is true."""
+    """The guest may get no answer, but an answer that it gets is true."""
     asking = guest(stage, 2)
     pids = [worker["pid"] for worker in stage.daemon.status()["workers"]]
     statuses: list[int] = []
@@ -197,7 +197,7 @@ def without_inodes(disk: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def read_only(disk: Path) -> Iterator[str]:
-    """As file systems become after an error of the disk (ext4's errors=remount-ro)."""
+    """Make the disk read-only, as ext4 does after an error (errors=remount-ro)."""
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     try:
         yield "Read-only file system"
@@ -211,7 +211,7 @@ def test_a_disk_that_cannot_be_written_loses_no_password_and_stores_none_in_part
 ) -> None:
     asking, kept = guest(stage, 1), guest(stage, 4)
     assert post(kept, b"kept") == 200
-    said = len(stage.daemon.log.read_text().splitlines())
+    logged = len(stage.daemon.log.read_text().splitlines())
     with fault(disk) as why:
         answers = [asking.get(PASSWORD, method="POST", body=b"x" * 1020) for _ in range(20)]
         assert {answer.status for answer in answers} == {503}
@@ -219,11 +219,11 @@ def test_a_disk_that_cannot_be_written_loses_no_password_and_stores_none_in_part
         assert sorted(path.name for path in (disk / "state/passwords").iterdir()) == [uuid_of(4)]
         assert (read(asking), read(kept)) == ({b""}, {b"kept"})
         assert command(stage, "vm4").stdout == "kept\n"
-        # Who asks for one that is not there is told so, and not that the disk is full.
+        # A guest that asks for a missing password learns that it is missing, not that the disk is full.
         assert command(stage, "vm1").returncode == 1
         assert Identity.asked_by(asking) == Identity.of(1)
-        # One line a minute.
-        lines = [line for line in stage.daemon.log.read_text().splitlines()[said:] if " info: " not in line]
+        # The log has one line a minute.
+        lines = [line for line in stage.daemon.log.read_text().splitlines()[logged:] if " info: " not in line]
         assert len(lines) <= 1
         assert all("could not be kept" in line and why in line for line in lines)
     began = time.monotonic()
@@ -237,7 +237,7 @@ def test_a_disk_that_cannot_be_written_loses_no_password_and_stores_none_in_part
 
 
 def test_a_password_that_cannot_be_cleared_stays(stage: Scene, disk: Path) -> None:
-    """And the guest cannot set another one, as long as the old one would be back after a restart."""
+    """The guest cannot set another one while the old one would return with a restart."""
     asking = guest(stage, 1)
     assert post(asking, b"stays") == 200
     with read_only(disk):
@@ -274,11 +274,11 @@ def test_a_domain_is_named_by_its_uuid_too_and_one_that_is_gone_only_by_that(sta
         assert command(stage, uuid_of(4)).stderr.startswith("eve-meta: no domain ")
     finally:
         stage.daemon.write_domain("vm4", domain(4, "vnet4"))
-    stage.settled(vnet4=4)
+    stage.wait_until_known(vnet4=4)
 
 
 def test_a_second_daemon_does_not_write_where_the_first_one_does(stage: Scene, disk: Path) -> None:
-    """Its own namespace and run directory, but the same state."""
+    """The second daemon has its own namespace and run directory, but the same state directory."""
     with Lab(f"{NAME}-two") as lab:
         run = lab.directory / "run"
         config = lab.directory / "eve-meta.toml"

@@ -1,4 +1,4 @@
-"""What a guest is told before, while and after its domain is known, and what a broken file does to it."""
+"""What a guest reads before, while and after its domain is known, and when the domain's file is broken."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from harness.guests import Guest
 from tests.guest.scene import META_DATA, USER_DATA, Identity, KeepAlive, Scene, domain, eventually, scene
 
 AT_ONCE = 1.0
-"""Seconds within which a domain file that was written has its effect."""
+"""Seconds within which a new domain file takes effect."""
 
 WAIT = 2
-"""Seconds that the daemon of these tests lets a domain be late ([web] domain_wait)."""
+"""Seconds for which the daemon of these tests waits for a domain ([web] domain_wait)."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def stage(module_scene: Scene) -> Iterator[Scene]:
 
 @pytest.fixture
 def guest(stage: Scene) -> Iterator[Guest]:
-    """One behind a tap that is new, of which no file says anything."""
+    """A guest behind a new tap that no file names."""
     guest = stage.lab.guest("new", tap="vnet0", bridge="br0")
     eventually(lambda: stage.filters("vnet0"), 2)
     yield guest
@@ -47,13 +47,13 @@ def test_a_guest_gets_503_until_its_domain_is_known(stage: Scene, guest: Guest) 
         for path in ("/openstack", META_DATA):
             answer = connection.get(path)
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-        # Clients that only look what is there must not be held up.
+        # Clients that only look for a service must not be delayed.
         assert connection.get("/latest/meta-data/").status == 404
         stage.daemon.write_domain("new", domain(1, "vnet0"))
         written = time.monotonic()
         eventually(lambda: connection.get("/openstack").status == 200, AT_ONCE)
         print(f"\nanswered {time.monotonic() - written:.3f} s after the domain file was written")
-        # Once /openstack is there, everything is.
+        # As soon as /openstack answers, everything does.
         assert Identity.read(connection.get(META_DATA), connection.get(USER_DATA)) == Identity.of(1)
 
 
@@ -62,7 +62,7 @@ def test_a_domain_that_never_becomes_known_is_404_in_the_end(stage: Scene, guest
     began = time.monotonic()
     eventually(lambda: guest.get("/openstack").status == 404, WAIT + 1)
     assert time.monotonic() - began > WAIT - 1
-    # It may come all the same.
+    # It may still become known.
     stage.daemon.write_domain("late", domain(1, "vnet0"))
     eventually(lambda: guest.get("/openstack").status == 200, AT_ONCE)
 
@@ -99,8 +99,8 @@ def test_a_broken_file_leaves_its_domain_as_it_was_and_is_reported(stage: Scene,
     assert Identity.asked_by(guest) == Identity.of(1)
     shown = stage.lab.host.run(*stage.daemon.command("status")).stdout
     assert [line for line in shown.splitlines() if line.startswith("problem: ") and str(file) in line]
-    # Another file is picked up as if nothing were; and the broken one when it is mended.
+    # Another file is read as usual, and the broken one when it is repaired.
     stage.daemon.write_domain("other", domain(2, "vnet0-not"))
-    stage.daemon.write_domain("new", domain(1, "vnet0", user_data="mended"))
-    eventually(lambda: guest.get(USER_DATA).body == b"mended", AT_ONCE)
+    stage.daemon.write_domain("new", domain(1, "vnet0", user_data="repaired"))
+    eventually(lambda: guest.get(USER_DATA).body == b"repaired", AT_ONCE)
     eventually(lambda: stage.daemon.status()["problems"] == [], AT_ONCE)

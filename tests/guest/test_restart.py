@@ -23,7 +23,7 @@ from harness.namespace import RUN_NETNS, Namespace, ip_batch
 from tests.guest.scene import META_DATA, Hosts, Identity, KeepAlive, Scene, domain, eventually, is_alive, scene, uuid_of
 
 COUNT = 4
-HEALED = 2.0
+RESTORED_WITHIN = 2.0
 """Seconds from the restart of a supervisor that was killed until its guests are answered."""
 
 NAME = "emg-again"
@@ -49,11 +49,11 @@ class Stage:
     def tags(self) -> dict[str, int]:
         return {tap["tap"]: tap["tag"] for tap in self.scene.daemon.status()["taps"]}
 
-    def settled(self) -> None:
-        self.scene.settled(**{f"vnet{number}": number for number in range(COUNT)})
+    def wait_until_known(self) -> None:
+        self.scene.wait_until_known(**{f"vnet{number}": number for number in range(COUNT)})
 
     def all_answered(self) -> None:
-        self.settled()
+        self.wait_until_known()
         for number in range(COUNT):
             assert Identity.asked_by(self.scene.lab.guests[f"vm{number}"]) == Identity.of(number)
 
@@ -76,7 +76,7 @@ def stage(module_stage: Stage) -> Stage:
         daemon.start()
     elif daemon.process.poll() is not None:
         daemon.start()
-    module_stage.settled()
+    module_stage.wait_until_known()
     return module_stage
 
 
@@ -85,7 +85,7 @@ def test_a_supervisor_that_was_killed_takes_everything_over(stage: Stage) -> Non
     guest = stage.scene.lab.guests["vm1"]
     guest.unplug()
     guest.plug("vnet1")
-    stage.settled()
+    stage.wait_until_known()
     tags = stage.tags()
     assert len(set(tags.values())) == COUNT
     assert sorted(tags, key=lambda tap: tags[tap])[-1] == "vnet1"
@@ -108,14 +108,14 @@ def test_guests_are_answered_within_two_seconds_of_the_restart(stage: Stage) -> 
     tags = stage.tags()
     guests = {number: stage.scene.lab.guests[f"vm{number}"] for number in range(COUNT)}
     took: list[float] = []
-    while len(took) < 3 and (not took or min(took) >= HEALED):  # the machine may be busy
+    while len(took) < 3 and (not took or min(took) >= RESTORED_WITHIN):  # the machine may be busy
         stage.kill()
         starter = threading.Thread(target=stage.scene.daemon.start)
         began = time.monotonic()
         starter.start()
         waiting = dict(guests)
         while waiting:
-            assert time.monotonic() - began < 10 * HEALED, f"not answered: {sorted(waiting)}"
+            assert time.monotonic() - began < 10 * RESTORED_WITHIN, f"not answered: {sorted(waiting)}"
             for number in list(waiting):
                 with contextlib.suppress(OSError):
                     answer = guests[number].get(META_DATA, timeout=0.3)
@@ -125,7 +125,7 @@ def test_guests_are_answered_within_two_seconds_of_the_restart(stage: Stage) -> 
         starter.join()
         assert stage.tags() == tags
     print(f"\nfrom the restart to an answer for each of {COUNT} guests: {', '.join(f'{t:.2f}' for t in took)} s")
-    assert min(took) < HEALED
+    assert min(took) < RESTORED_WITHIN
 
 
 def test_the_tag_of_a_tap_that_went_while_no_daemon_ran_is_not_reused(stage: Stage) -> None:

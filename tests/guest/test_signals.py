@@ -50,7 +50,7 @@ def test_a_signal_removes_everything_also_under_open_connections(stage: Stage, n
     daemon.log.touch()
     files = left(stage)
     daemon.start()
-    stage.scene.settled(**{f"vnet{number}": number for number in range(COUNT)})
+    stage.scene.wait_until_known(**{f"vnet{number}": number for number in range(COUNT)})
     assert stage.before.changes(patience=0) != []  # else the comparison below sees nothing
     (worker,) = daemon.status()["workers"]
     process = daemon.process
@@ -130,7 +130,7 @@ def test_the_daemon_serves_whatever_umask_it_inherits(stage: Stage, umask: int) 
     daemon = stage.scene.daemon
     daemon.start(["sh", "-c", f'umask {umask:o}; exec "$@"', "sh"])
     try:
-        stage.scene.settled(vnet0=0)
+        stage.scene.wait_until_known(vnet0=0)
         assert stage.scene.lab.guests["vm0"].get(META_DATA).status == 200
         modes = [path.stat().st_mode & 0o777 for path in (daemon.directory / "run", daemon.directory / "run/root")]
         assert modes == [0o711, 0o755]

@@ -43,7 +43,7 @@ def stage(module_scene: Scene) -> Iterator[Scene]:
 
 def plugged(stage: Scene, name: str, number: int) -> Guest:
     guest = stage.lab.guest(name, tap=TAP, bridge="br0")
-    stage.settled(**{TAP: number})
+    stage.wait_until_known(**{TAP: number})
     return guest
 
 
@@ -75,7 +75,7 @@ def test_an_old_connection_that_goes_on_through_the_new_tap_is_reset(stage: Scen
         guest.unplug()
         hand_over(stage)
         guest.plug(TAP)
-        stage.settled(**{TAP: NEW})
+        stage.wait_until_known(**{TAP: NEW})
         connection.ask(META_DATA)
         assert connection.rest() == b""
         assert Identity.asked_by(guest) == Identity.of(NEW)
@@ -88,7 +88,7 @@ def test_a_connection_of_a_tap_that_was_away_for_a_moment_is_reset(stage: Scene)
         assert connection.get(META_DATA).status == 200
         guest.unplug()
         guest.plug(TAP)
-        stage.settled(**{TAP: OLD})
+        stage.wait_until_known(**{TAP: OLD})
         connection.ask(META_DATA)
         assert connection.rest() == b""
 
@@ -134,10 +134,10 @@ def test_two_files_that_exchange_their_taps_exchange_their_guests(stage: Scene) 
     stage.daemon.write_domain("new", domain(NEW, "vnet1"))
     one = plugged(stage, "one", OLD)
     other = stage.lab.guest("other", tap="vnet1", bridge="br0")
-    stage.settled(vnet1=NEW)
+    stage.wait_until_known(vnet1=NEW)
     stage.daemon.write_domain("old", domain(OLD, "vnet1"))
     stage.daemon.write_domain("new", domain(NEW, TAP))
-    stage.settled(vnet0=NEW, vnet1=OLD)
+    stage.wait_until_known(vnet0=NEW, vnet1=OLD)
     assert (Identity.asked_by(one), Identity.asked_by(other)) == (Identity.of(NEW), Identity.of(OLD))
 
 
@@ -161,16 +161,16 @@ def test_a_name_that_is_used_again_at_once_never_shows_the_domain_before(stage: 
     waited = []
     for number in range(NEW, NEW + REUSES):
         nic = {"tap": TAP, "mac": f"fa:16:3e:00:00:{number % 256:02x}", "subnets": [{"type": "ipv4_dhcp"}]}
-        told = domain(number, None, nics=[nic])
+        plain = domain(number, None, nics=[nic])
         if number % 2:
-            stage.daemon.write_domain("old", told)
+            stage.daemon.write_domain("old", plain)
             guest.unplug()
         else:
             guest.unplug()
-            stage.daemon.write_domain("old", told)
+            stage.daemon.write_domain("old", plain)
         guest.plug(TAP)
         began = time.monotonic()
-        assert first_answer(guest, META_DATA)["hostname"] == told["hostname"]
+        assert first_answer(guest, META_DATA)["hostname"] == plain["hostname"]
         waited.append(time.monotonic() - began)
         (link,) = first_answer(guest, "/openstack/latest/network_data.json")["links"]
         assert link["ethernet_mac_address"] == nic["mac"]

@@ -23,7 +23,7 @@ TIMED = 24
 SOON = 0.050
 """Seconds, in the median, from RTM_NEWLINK to the filter and to the first answer."""
 
-HEALED = 5.0
+RESTORED_WITHIN = 5.0
 """Seconds until every guest is told who it is, after messages of the kernel were lost."""
 
 
@@ -47,7 +47,7 @@ def is_steered(stage: Scene, tap: str) -> bool:
 
 
 def test_a_tap_that_is_older_than_the_daemon_is_served(stage: Scene) -> None:
-    stage.settled(vnet100=100)
+    stage.wait_until_known(vnet100=100)
     assert Identity.asked_by(stage.lab.guests["early"]) == Identity.of(100)
 
 
@@ -93,7 +93,7 @@ def test_links_that_are_no_taps_are_left_alone(stage: Scene) -> None:
     stage.lab.make_tap("othertap")
     stage.lab.make_tap("vnet102")
     try:
-        stage.settled(vnet102=102)  # made last, so the others have been looked at
+        stage.wait_until_known(vnet102=102)  # made last, so the others have been looked at
         assert {tap["tap"] for tap in stage.daemon.status()["taps"]} == {"vnet100", "vnet102"}
         for link in ("vnetbr", "other0", "othertap"):
             assert "ingress" not in host.run("tc", "qdisc", "show", "dev", link).stdout
@@ -106,10 +106,10 @@ def test_links_that_are_no_taps_are_left_alone(stage: Scene) -> None:
 def test_a_tap_that_is_renamed_is_another_tap(stage: Scene) -> None:
     lab = stage.lab
     guest = lab.guest("renamed", tap="vnet102", bridge="br0")
-    stage.settled(vnet102=102)
+    stage.wait_until_known(vnet102=102)
     tag = stage.status_of("vnet102")["tag"]
     lab.host.ip("link set vnet102 down", "link set vnet102 name vnet101", "link set vnet101 up")
-    stage.settled(vnet101=101)
+    stage.wait_until_known(vnet101=101)
     assert stage.status_of("vnet101")["tag"] != tag
     assert stage.status_of("vnet102") == {}
     assert Identity.asked_by(guest) == Identity.of(101)
@@ -127,24 +127,24 @@ def toggle_many_links(where: Namespace, changes: int) -> None:
     where.ip(*lines, "link set lo alias ''")
 
 
-def healing(guests: Mapping[int, Guest]) -> dict[int, float]:
+def answered_at(guests: Mapping[int, Guest]) -> dict[int, float]:
     """Let *guests*, by the domains that they are now, ask until each was told who it is; and when that was.
 
     None may be told that it is another, but the one whose tap was renamed: until then nobody can know that.
     """
-    healed: dict[int, float] = {}
-    deadline = time.monotonic() + 2 * HEALED
-    while guests.keys() - healed:
-        assert time.monotonic() < deadline, f"not answered: {guests.keys() - healed}"
-        for number in guests.keys() - healed:
+    answered: dict[int, float] = {}
+    deadline = time.monotonic() + 2 * RESTORED_WITHIN
+    while guests.keys() - answered:
+        assert time.monotonic() < deadline, f"not answered: {guests.keys() - answered}"
+        for number in guests.keys() - answered:
             with contextlib.suppress(OSError):
                 answer = guests[number].get(META_DATA, timeout=0.2)
                 if answer.status == 200:
                     name = json.loads(answer.body)["name"]
                     assert name in (f"vm{number}", *(["vm100"] if number == 101 else []))
                     if name == f"vm{number}":
-                        healed[number] = time.monotonic()
-    return healed
+                        answered[number] = time.monotonic()
+    return answered
 
 
 def test_lost_messages_lead_to_a_full_resync_with_every_tap_right(stage: Scene) -> None:
@@ -155,7 +155,7 @@ def test_lost_messages_lead_to_a_full_resync_with_every_tap_right(stage: Scene) 
     # One that outlives who holds it, as a platform may make them.
     lab.host.ip("tuntap add vnet4 mode tap vnet_hdr")
     swaps = guests["swaps"] = lab.guest("swaps", tap="vnet4", bridge="br0")
-    stage.settled(vnet0=0, vnet1=1, vnet2=2, vnet4=4)
+    stage.wait_until_known(vnet0=0, vnet1=1, vnet2=2, vnet4=4)
     tags = {tap["tap"]: tap["tag"] for tap in stage.daemon.status()["taps"]}
     assert stage.daemon.status()["overruns"] == 0
     process = stage.daemon.process
@@ -177,10 +177,10 @@ def test_lost_messages_lead_to_a_full_resync_with_every_tap_right(stage: Scene) 
         began = time.monotonic()
         os.kill(process.pid, signal.SIGCONT)
     asked = {0: guests["stays"], 202: again, 3: guests["comes"], 4: swaps, 101: lab.guests["early"]}
-    healed = healing(asked)
-    print(f"\nhealed after {max(healed.values()) - began:.2f} s")
-    assert max(healed.values()) - began < HEALED
-    stage.settled(vnet0=0, vnet2=202, vnet3=3, vnet101=101)
+    answered = answered_at(asked)
+    print(f"\nhealed after {max(answered.values()) - began:.2f} s")
+    assert max(answered.values()) - began < RESTORED_WITHIN
+    stage.wait_until_known(vnet0=0, vnet2=202, vnet3=3, vnet101=101)
     status = stage.daemon.status()
     assert status["overruns"] > 0  # else nothing was lost, and this shows nothing
     now = {tap["tap"]: tap for tap in status["taps"]}
@@ -199,7 +199,7 @@ def test_lost_messages_lead_to_a_full_resync_with_every_tap_right(stage: Scene) 
     for guest in (*guests.values(), again):
         lab.remove(guest)
     lab.host.ip("link delete vnet4")
-    stage.settled(vnet100=100)
+    stage.wait_until_known(vnet100=100)
 
 
 def test_libvirt_may_take_the_ingress_qdisc_and_put_its_own(stage: Scene) -> None:
@@ -209,7 +209,7 @@ def test_libvirt_may_take_the_ingress_qdisc_and_put_its_own(stage: Scene) -> Non
     def tc(command: str) -> None:
         stage.lab.host.run("tc", *command.split())
 
-    stage.settled(vnet100=100)
+    stage.wait_until_known(vnet100=100)
     assert is_steered(stage, "vnet100")
     tag = stage.status_of("vnet100")["tag"]
     tc("qdisc del dev vnet100 ingress")

@@ -43,7 +43,7 @@ def stage() -> Iterator[Scene]:
     with scene(NAME, domains, settings="[web]\nworkers = 2\n") as stage:
         for number in (1, 2, 3):
             stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0", mac=f"52:54:00:00:00:0{number}")
-        stage.settled(vnet1=1, vnet2=2, vnet3=3)
+        stage.wait_until_known(vnet1=1, vnet2=2, vnet3=3)
         yield stage
 
 
@@ -262,7 +262,7 @@ def test_a_token_dies_with_its_tap(stage: Scene) -> None:
     shown = token(asking)
     asking.unplug()
     asking.plug("vnet2")
-    stage.settled(vnet2=2)
+    stage.wait_until_known(vnet2=2)
     eventually(lambda: put(asking).status == 200, 5)
     assert status(asking, shown) == 401
     assert status(asking, token(asking)) == 200
@@ -273,11 +273,11 @@ def test_a_token_dies_with_its_domain(stage: Scene) -> None:
     shown = token(asking)
     try:
         stage.daemon.write_domain("vm2", domain(9, "vnet2", tokens="required"))
-        stage.settled(vnet2=9)
+        stage.wait_until_known(vnet2=9)
         assert status(asking, shown) == 401
     finally:
         stage.daemon.write_domain("vm2", domain(2, "vnet2", tokens="required"))
-    stage.settled(vnet2=2)
+    stage.wait_until_known(vnet2=2)
     assert status(asking, shown) == 200
 
 
@@ -291,7 +291,7 @@ def test_a_token_survives_the_daemon(stage: Scene, how: signal.Signals) -> None:
     os.kill(process.pid, how)
     process.wait(20)
     stage.daemon.start()
-    stage.settled(vnet1=1, vnet2=2, vnet3=3)
+    stage.wait_until_known(vnet1=1, vnet2=2, vnet3=3)
     print(f"\ntag {tag} before, {stage.status_of('vnet2')['tag']} after")
     assert status(asking, shown) == 200
     assert status(guest(stage, 1), shown) == 401
@@ -302,5 +302,5 @@ def test_two_hops_reach_the_container(stage: Scene, container: Namespace) -> Non
     stage.daemon.stop()
     stage.daemon.config.write_text(stage.daemon.config.read_text().replace("workers = 2", "workers = 1\nhop_limit = 2"))
     stage.daemon.start()
-    stage.settled(vnet1=1)
+    stage.wait_until_known(vnet1=1)
     assert ask_from(container, f"PUT {TOKEN}").startswith(b"HTTP/1.1 200 OK\r\n")

@@ -144,7 +144,7 @@ def test_everything_works_with_what_the_unit_grants(stage: Stage, iptables: str)
     supervisor = proc_status(daemon.process.pid)
     assert supervisor["CapEff"] == supervisor["CapBnd"] == f"{sum(1 << bit for bit in NEEDED.values()):016x}"
     # The file of a guest, and whose tap the QEMU of another user holds.
-    stage.scene.settled(vnet0=0, vnet1=1)
+    stage.scene.wait_until_known(vnet0=0, vnet1=1)
     guest = stage.scene.lab.guests["vm0"]
     assert guest.get(META_DATA).status == 200
     assert guest.get(USER_DATA).body == b"#!/bin/sh\n"
@@ -225,7 +225,7 @@ def test_without_net_raw_legacy_iptables_fails(stage: Stage, iptables: str) -> N
 def test_without_the_capability_the_qemu_behind_a_tap_is_not_found(stage: Stage, capability: str) -> None:
     stage.start(without=capability)
     if capability == "CAP_SYS_PTRACE":
-        stage.scene.settled(vnet0=0)
+        stage.scene.wait_until_known(vnet0=0)
     else:
         eventually(lambda: "user_data_file" in stage.log(), 5)  # nor is a file read that is another user's
     time.sleep(1)  # a scan takes milliseconds
@@ -277,7 +277,7 @@ def test_in_a_mount_namespace_of_its_own_the_host_would_not_see_its_network_name
 
 def test_the_hosts_tools_see_everything_of_a_daemon_started_as_by_the_unit(stage: Stage) -> None:
     stage.start()
-    stage.scene.settled(vnet0=0)
+    stage.scene.wait_until_known(vnet0=0)
     assert "meta0" in Namespace(NAME).run("ip", "link", "show", "meta0").stdout
     shown = stage.scene.lab.host.run(
         *("/usr/bin/python3", SCRIPTS / "inspect-steering", "--tap", "vnet0"),
@@ -317,7 +317,7 @@ def test_the_daemon_reports_ready_when_guests_are_answered_and_that_its_reactor_
         while "READY=1" not in heard[-1]:
             heard.append(manager.recv(4096).decode())
         assert stage.scene.lab.guests["vm0"].get(META_DATA).status in (200, 503)  # 503: whose tap it is comes next
-        stage.scene.settled(vnet0=0, vnet1=1)
+        stage.scene.wait_until_known(vnet0=0, vnet1=1)
         _forget(manager)
         beats, until = [], time.monotonic() + 2.2
         while time.monotonic() < until:

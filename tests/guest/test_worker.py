@@ -26,13 +26,13 @@ from tests.guest.scene import (
     KeepAlive,
     Scene,
     domain,
+    duplicated_fd,
+    duplicated_sockets,
     eventually,
     is_alive,
     proc,
     proc_status,
     scene,
-    taken,
-    taken_sockets,
 )
 
 LARGE = 9
@@ -55,7 +55,7 @@ def stage() -> Iterator[Scene]:
         numbers = (*range(COUNT), LARGE)
         for number in numbers:
             stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0")
-        stage.settled(**{f"vnet{number}": number for number in numbers})
+        stage.wait_until_known(**{f"vnet{number}": number for number in numbers})
         yield stage
 
 
@@ -130,7 +130,7 @@ def test_counts_survive_the_worker(stage: Scene) -> None:
 
 def test_a_listening_socket_that_a_worker_shut_down_is_made_anew(stage: Scene) -> None:
     pid = worker(stage)
-    for copy in taken_sockets(pid):
+    for copy in duplicated_sockets(pid):
         if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             copy.shutdown(socket.SHUT_RDWR)
     os.kill(pid, signal.SIGKILL)
@@ -146,7 +146,7 @@ def answers(stage: Scene, number: int) -> bool:
 
 
 def test_a_worker_that_floods_the_log_adds_little_to_it(stage: Scene) -> None:
-    pipe = taken(worker(stage), 2)
+    pipe = duplicated_fd(worker(stage), 2)
     size = stage.daemon.log.stat().st_size
     end = time.monotonic() + 2
     while time.monotonic() < end:
@@ -171,7 +171,7 @@ def test_a_worker_that_floods_its_supervisor_is_killed(stage: Scene) -> None:
     pid = worker(stage)
     frame = json.dumps({"message": "Counts", "counts": {"1": {"timeout": 2**60}}}).encode() + b"\n"
     frames = (struct.pack("!I", len(frame)) + frame) * 1000
-    for copy in taken_sockets(pid):
+    for copy in duplicated_sockets(pid):
         if copy.family == socket.AF_UNIX:
             copy.settimeout(RESTART_TIME)
             with contextlib.suppress(ConnectionError):

@@ -24,15 +24,15 @@ from tests.guest.scene import (
     KeepAlive,
     Scene,
     domain,
+    duplicated_sockets,
     eventually,
     scene,
-    taken_sockets,
 )
 
 COUNT = 6
 WORKERS = 3
 
-HEAL_TIME = 5.0
+RESTORE_TIME = 5.0
 
 SO_DETACH_REUSEPORT_BPF = 68  # of Linux's asm-generic/socket.h
 
@@ -43,7 +43,7 @@ def stage() -> Iterator[Scene]:
     with scene("emg-workers", domains, settings=f"[web]\nworkers = {WORKERS}\n") as stage:
         for number in range(COUNT):
             stage.lab.guest(f"vm{number}", tap=f"vnet{number}", bridge="br0")
-        stage.settled(**{f"vnet{number}": number for number in range(COUNT)})
+        stage.wait_until_known(**{f"vnet{number}": number for number in range(COUNT)})
         yield stage
 
 
@@ -54,7 +54,7 @@ def pids(stage: Scene) -> list[int]:
         of_all = [worker["pid"] for worker in stage.daemon.status()["workers"]]
         return of_all if all(of_all) else []
 
-    return eventually(found, HEAL_TIME)
+    return eventually(found, RESTORE_TIME)
 
 
 def worker_of(stage: Scene, number: int) -> int:
@@ -78,16 +78,16 @@ def is_answered(stage: Scene, number: int) -> bool:
 
 
 def test_every_worker_answers_guests_and_only_its_own(stage: Scene) -> None:
-    eventually(lambda: all_answered(stage), HEAL_TIME)
+    eventually(lambda: all_answered(stage), RESTORE_TIME)
     owners = {f"vnet{number}": worker_of(stage, number) for number in range(COUNT)}
     assert set(owners.values()) == set(range(WORKERS))
 
     def fetched() -> dict[str, int]:
-        said = stage.lab.host.run(*stage.daemon.command("events", "--json")).stdout
-        events = map(json.loads, said.splitlines())
+        output = stage.lab.host.run(*stage.daemon.command("events", "--json")).stdout
+        events = map(json.loads, output.splitlines())
         return {event["tap"]: event["worker"] for event in events if event["event"] == "first-fetch"}
 
-    eventually(lambda: fetched() == owners, HEAL_TIME)  # workers tell within a second
+    eventually(lambda: fetched() == owners, RESTORE_TIME)  # workers tell within a second
 
 
 def test_the_limit_of_connections_is_the_same_as_with_one_worker(stage: Scene) -> None:
@@ -128,37 +128,37 @@ def test_a_change_is_never_taken_back(stage: Scene) -> None:
     changes, seen, ended = 30, list[list[int]](), threading.Event()
 
     def ask() -> None:
-        told: list[int] = []
+        names: list[int] = []
         while not ended.is_set():
-            told.append(int(json.loads(guest.get(META_DATA).body)["hostname"].removeprefix("h") or 0))
+            names.append(int(json.loads(guest.get(META_DATA).body)["hostname"].removeprefix("h") or 0))
             time.sleep(0.02)  # with four of these, within the guest's limit
-        seen.append(told)
+        seen.append(names)
 
     stage.daemon.write_domain("vm3", domain(3, "vnet3", hostname="h0"))
-    eventually(lambda: json.loads(guest.get(META_DATA).body)["hostname"] == "h0", HEAL_TIME)
+    eventually(lambda: json.loads(guest.get(META_DATA).body)["hostname"] == "h0", RESTORE_TIME)
     askers = [threading.Thread(target=ask) for _ in range(3)]
     for asker in askers:
         asker.start()
     for change in range(1, changes + 1):
         stage.daemon.write_domain("vm3", domain(3, "vnet3", hostname=f"h{change}"))
         name = f"h{change}"
-        eventually(lambda name=name: json.loads(guest.get(META_DATA).body)["hostname"] == name, HEAL_TIME)  # type: ignore[misc]
+        eventually(lambda name=name: json.loads(guest.get(META_DATA).body)["hostname"] == name, RESTORE_TIME)  # type: ignore[misc]
     ended.set()
     for asker in askers:
         asker.join()
     assert len(seen) == len(askers)
-    for told in seen:
-        assert told == sorted(told)
-        assert len(set(told)) > 2
+    for names in seen:
+        assert names == sorted(names)
+        assert len(set(names)) > 2
     stage.daemon.write_domain("vm3", domain(3, "vnet3"))
-    eventually(lambda: Identity.asked_by(guest) == Identity.of(3), HEAL_TIME)
+    eventually(lambda: Identity.asked_by(guest) == Identity.of(3), RESTORE_TIME)
 
 
 def test_a_compromised_worker_that_mixes_up_the_guests_shows_none_the_data_of_another(stage: Scene) -> None:
     """It can take away what the kernel chooses by. Then connections come to any worker; none but the right one knows
     their guests, and the first that is asked by another's shows it."""
     before = pids(stage)
-    for copy in taken_sockets(before[0]):
+    for copy in duplicated_sockets(before[0]):
         if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             copy.setsockopt(socket.SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0)
 
@@ -172,9 +172,9 @@ def test_a_compromised_worker_that_mixes_up_the_guests_shows_none_the_data_of_an
                     assert answer.status == 503
         return "which is another's" in stage.daemon.log.read_text()
 
-    eventually(mixed_up, HEAL_TIME)
-    eventually(lambda: not set(before) & set(pids(stage)), HEAL_TIME)
-    eventually(lambda: all_answered(stage), HEAL_TIME)
+    eventually(mixed_up, RESTORE_TIME)
+    eventually(lambda: not set(before) & set(pids(stage)), RESTORE_TIME)
+    eventually(lambda: all_answered(stage), RESTORE_TIME)
     # And the kernel chooses by the tag again.
     restarts = [worker["restarts"] for worker in stage.daemon.status()["workers"]]
     for _ in range(5):
@@ -186,22 +186,26 @@ def test_a_compromised_worker_that_mixes_up_the_guests_shows_none_the_data_of_an
 def test_a_worker_that_is_compromised_again_and_again_disturbs_the_guests_of_others_little(stage: Scene) -> None:
     """It says that it was asked by another's guest, so that all start anew; and as often as it can, to fill the log."""
     number = next(number for number in range(COUNT) if worker_of(stage, number) != worker_of(stage, 0))
-    liar, tag = worker_of(stage, 0), stage.status_of(f"vnet{number}")["tag"]
-    said = stage.daemon.log.read_text().count("which is another's")
-    lied: set[int] = set()
-    while len(lied) < len(RESTART_DELAYS):
-        pid = eventually(lambda: stage.daemon.status()["workers"][liar]["pid"], RESTART_DELAYS[-1] + HEAL_TIME)
-        if pid in lied:
+    compromised, tag = worker_of(stage, 0), stage.status_of(f"vnet{number}")["tag"]
+    reported = stage.daemon.log.read_text().count("which is another's")
+    claims: set[int] = set()
+    while len(claims) < len(RESTART_DELAYS):
+        pid = eventually(
+            lambda: stage.daemon.status()["workers"][compromised]["pid"], RESTART_DELAYS[-1] + RESTORE_TIME
+        )
+        if pid in claims:
             continue
         now = time.monotonic()
         (rows,) = pack([Row(tag, RequestKind.META_DATA, 503, 1, now, now)])
         frame = b'{"message": "Asked"}\n' + rows
-        (channel,) = (copy.dup() for copy in taken_sockets(pid) if copy.family == socket.AF_UNIX)
+        (channel,) = (copy.dup() for copy in duplicated_sockets(pid) if copy.family == socket.AF_UNIX)
         with channel:
             channel.sendall((len(frame).to_bytes(4, "big") + frame) * 200)
-        lied.add(pid)
-        eventually(lambda: stage.daemon.log.read_text().count("which is another's") >= said + len(lied), HEAL_TIME)
+        claims.add(pid)
+        eventually(
+            lambda: stage.daemon.log.read_text().count("which is another's") >= reported + len(claims), RESTORE_TIME
+        )
         began = time.monotonic()
         eventually(lambda: is_answered(stage, number), RESTART_DELAYS[-1])
         assert time.monotonic() - began < RESTART_DELAYS[-1] - 1
-    assert stage.daemon.log.read_text().count("which is another's") == said + len(lied)
+    assert stage.daemon.log.read_text().count("which is another's") == reported + len(claims)

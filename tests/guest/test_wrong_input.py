@@ -255,7 +255,7 @@ def serves(stage: Scene, prefix: Sequence[str | Path] = ()) -> None:
     before = Hosts.read(stage.lab)
     stage.daemon.start(prefix)
     try:
-        stage.settled(vnet0=1)
+        stage.wait_until_known(vnet0=1)
         assert Identity.asked_by(stage.lab.guests["vm1"]) == Identity.of(1)
     finally:
         stage.daemon.stop()
@@ -287,7 +287,7 @@ def test_a_domain_directory_that_cannot_be_read_is_a_problem_until_it_can(stage:
         assert problem.startswith(f"{domains}: ")
         domains.unlink(missing_ok=True)
         aside.rename(domains)
-        stage.settled(vnet0=1)
+        stage.wait_until_known(vnet0=1)
         assert stage.daemon.status()["problems"] == []
         assert Identity.asked_by(stage.lab.guests["vm1"]) == Identity.of(1)
     finally:

@@ -16,7 +16,7 @@ import pytest
 
 from harness.guests import Lab
 from harness.machine import Machine
-from tests.guest.asking import PATIENCE, Asking
+from tests.guest.asking import PATIENCE, AskingGuests
 from tests.guest.scene import META_DATA, USER_DATA, Identity, KeepAlive, domain, eventually, proc_status, uuid_of
 
 PASSWORD = "/openstack/2013-04-04/password"
@@ -154,8 +154,8 @@ def private_namespace(machine: Machine) -> str:
 @contextlib.contextmanager
 def nobody_is_refused(lab: Lab) -> Iterator[None]:
     """A guest asks meanwhile, without pause and never twice, on new connections, and one on a connection it keeps."""
-    asking = Asking(lab)
-    with asking.going_on(0, keeping=1):
+    asking = AskingGuests(lab)
+    with asking.running(0, keeping=1):
         eventually(lambda: asking.answered > 20, 10)
         yield
         answered = asking.answered
