@@ -81,7 +81,7 @@ def test_the_demo_notices_what_is_wrong() -> None:
         eventually(lambda: b"alder" in guests[SWAPPED].get(USER_DATA).body, 5)
         seen = look(daemon, guests)
         wrong = {plan.name: differences(plan, what) for plan, what in seen.items()}
-        # It mistakes a client that asks for no token for dogwood.
+        # Run a client that asks for no token in place of that of dogwood.
         ((_, without),) = look(daemon, {TOKENS._replace(datasource="OpenStack"): guests[TOKENS]}).items()
     print(shown := table(seen, {plan: wrong[plan.name] for plan in seen}))
     assert [line.endswith("  WRONG") for line in rows(shown).values()] == [False, True, False, True, True]

@@ -1,4 +1,4 @@
-"""A supervisor that dies and comes back, what a crash leaves, and a second one that is too many."""
+"""A supervisor that dies and comes back, what a crash leaves, and a second daemon beside the first."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from tests.guest.scene import META_DATA, Hosts, Identity, KeepAlive, Scene, doma
 
 COUNT = 4
 RESTORED_WITHIN = 2.0
-"""Seconds from the restart of a supervisor that was killed until its guests are answered."""
+"""Seconds from the restart of a killed supervisor until its guests are answered."""
 
 NAME = "emg-again"
 
 
 @define
 class Stage:
-    """A running daemon with guests, and what the hosts were before it."""
+    """A running daemon with guests, and the state of the hosts before it."""
 
     scene: Scene
     before: Hosts
 
     def kill(self) -> None:
-        """As the kernel does when memory is short; the workers end by themselves."""
+        """Kill the supervisor, as the kernel does when memory is short; the workers end on their own."""
         process = self.scene.daemon.process
         assert process is not None
         workers = [worker["pid"] for worker in self.scene.daemon.status()["workers"]]
@@ -69,7 +69,7 @@ def module_stage() -> Iterator[Stage]:
 
 @pytest.fixture
 def stage(module_stage: Stage) -> Stage:
-    """The daemon runs; whatever the test before did to it."""
+    """The daemon runs, whatever the test before did to it."""
     daemon = module_stage.scene.daemon
     if daemon.process is None:
         module_stage.before = Hosts.read(module_stage.scene.lab)
@@ -81,7 +81,7 @@ def stage(module_stage: Stage) -> Stage:
 
 
 def test_a_supervisor_that_was_killed_takes_everything_over(stage: Stage) -> None:
-    # Some numbers that count up: tags must be kept, not be given anew in the same order.
+    # Use up some tags first: the old ones must be kept, not be assigned anew in the same order.
     guest = stage.scene.lab.guests["vm1"]
     guest.unplug()
     guest.plug("vnet1")
@@ -97,14 +97,14 @@ def test_a_supervisor_that_was_killed_takes_everything_over(stage: Stage) -> Non
 
     assert stage.tags() == tags
     stage.all_answered()
-    # Not one filter, rule, route, qdisc or link more than before, or another one.
+    # No filter, rule, route, qdisc or link is added or changed.
     assert hosts.changes() == []
     assert stage.scene.filters("vnet0").count("eve-meta:tap_in") == 1
-    stage.scene.daemon.stop()  # or the next test would miss the tap that this one has replaced
+    stage.scene.daemon.stop()  # otherwise the next test would miss the tap that this one replaced
 
 
 def test_guests_are_answered_within_two_seconds_of_the_restart(stage: Stage) -> None:
-    """The pins are of this build, so nothing is compiled; and never is a guest told that it is another."""
+    """The pins are those of this build, so nothing is compiled; and no guest ever reads another's data."""
     tags = stage.tags()
     guests = {number: stage.scene.lab.guests[f"vm{number}"] for number in range(COUNT)}
     took: list[float] = []
@@ -147,7 +147,9 @@ def test_the_tag_of_a_tap_that_went_while_no_daemon_ran_is_not_reused(stage: Sta
 def test_a_guest_that_asks_while_the_supervisor_is_dead_is_answered_by_the_next(stage: Stage) -> None:
     stage.kill()
     guest = stage.scene.lab.guests["vm0"]
-    with pytest.raises(ConnectionRefusedError):  # at once, so that it retries; and never somebody else's answer
+    with pytest.raises(
+        ConnectionRefusedError
+    ):  # at once, so that the guest retries; never another's answer
         guest.get(META_DATA)
     stage.scene.daemon.start()
     stage.all_answered()
@@ -170,13 +172,13 @@ def _remove_rules() -> None:
 
 
 def _unmount_namespace() -> None:
-    """As if it had died between making the file and mounting the namespace on it."""
+    """Leave what a daemon leaves that dies between making the file and mounting the namespace on it."""
     _remove_namespace()
     (RUN_NETNS / NAME).touch()
 
 
 def _age_pins() -> None:
-    """As if an upgrade had brought other sources meanwhile."""
+    """Make the pins look like those of other sources, as after an upgrade."""
     with contextlib.closing(Maps(BPFFS / NAME)) as maps:
         maps.write_settings(evolve(maps.settings(), build=1))
 
@@ -204,14 +206,14 @@ def test_what_a_crash_left_is_restored_and_in_the_end_removed(stage: Stage, cras
     stage.scene.daemon.stop()
     changes = stage.before.changes(patience=0 if without_pins else 5)
     if without_pins:
-        # Nobody knows any more whose the qdiscs on the taps are, so they stay, without a filter.
+        # It is not known any more who made the qdiscs on the taps, so they stay, without a filter.
         changes = [change for change in changes if not (change.startswith("lab tc qdisc: +") and "ingress" in change)]
         for number in range(COUNT):
             stage.scene.lab.host.run("tc", "qdisc", "del", "dev", f"vnet{number}", "ingress", check=False)
     assert changes == []
 
 
-# -- one too many --
+# -- a second daemon --
 
 
 def _config_of_another(stage: Stage, *, same_socket: bool, same_run: bool) -> Path:
@@ -244,14 +246,14 @@ def test_a_second_daemon_refuses_and_harms_nobody(stage: Stage, same_socket: boo
     assert ("stop it" in line, "give this one another" in line) == (True, True)
     assert hosts.changes() == []
     assert sorted(daemon.directory.rglob("*")) == files
-    # What the first has is whole: it can start a worker again.
+    # Everything of the first is intact: it can restart a worker.
     (worker,) = daemon.status()["workers"]
     os.kill(worker["pid"], signal.SIGKILL)
     stage.all_answered()
 
 
 def test_a_foreign_listener_on_the_services_port_is_named(stage: Stage) -> None:
-    """Something else listens within a namespace that a crash left: said, and nothing removed that is not ours."""
+    """It listens in a namespace that a crash left. The daemon reports it, and removes nothing that is not its own."""
     stage.kill()
     with contextlib.closing(stage.scene.private.open_socket(socket.AF_INET, socket.SOCK_STREAM)) as stranger:
         stranger.bind(("127.0.0.1", 8775))

@@ -1,7 +1,7 @@
 """Hundreds of real taps, as many domain files, and a restart with all of them there.
 
-How long that takes is scripts/bench's to say; that what is done for one tap does not grow with their number is held by
-tests/unit, which count it.
+scripts/bench measures how long that takes. tests/unit count what is done for one tap, and assert that it does not grow
+with the number of taps.
 """
 
 from __future__ import annotations

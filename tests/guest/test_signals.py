@@ -1,4 +1,4 @@
-"""The end of the daemon: whichever signal says so and whoever is connected, nothing of it stays."""
+"""The end of the daemon: whichever signal ends it and whoever is connected, nothing of it stays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ END_TIME = 5.0
 
 @frozen
 class Stage:
-    """A daemon that is yet to start, and what the hosts are before."""
+    """A daemon that is not started yet, and the state of the hosts."""
 
     scene: Scene
     before: Hosts
@@ -39,7 +39,7 @@ def stage() -> Iterator[Stage]:
 
 
 def left(stage: Stage) -> list[Path]:
-    """The daemon's files, but for those that are to outlive it."""
+    """Return the daemon's files, except those that must outlive it."""
     directory = stage.scene.daemon.directory
     return [path for path in sorted(directory.rglob("*")) if not path.is_relative_to(directory / "state")]
 
@@ -51,7 +51,7 @@ def test_a_signal_removes_everything_also_under_open_connections(stage: Stage, n
     files = left(stage)
     daemon.start()
     stage.scene.wait_until_known(**{f"vnet{number}": number for number in range(COUNT)})
-    assert stage.before.changes(patience=0) != []  # else the comparison below sees nothing
+    assert stage.before.changes(patience=0) != []  # otherwise the comparison below shows nothing
     (worker,) = daemon.status()["workers"]
     process = daemon.process
     assert process is not None
@@ -59,32 +59,32 @@ def test_a_signal_removes_everything_also_under_open_connections(stage: Stage, n
         guests = list(stage.scene.lab.guests.values())
         connections = [undo.enter_context(KeepAlive(guests[index % COUNT])) for index in range(CONNECTIONS)]
         for index, connection in enumerate(connections):
-            if index % 4 == 0:  # in the midst of an answer
+            if index % 4 == 0:  # in the middle of an answer
                 connection.ask(USER_DATA)
                 assert connection.socket.recv(100).startswith(b"HTTP/1.1 200")
-            elif index % 4 == 1:  # in the midst of a request
+            elif index % 4 == 1:  # in the middle of a request
                 connection.socket.sendall(b"GET / HTTP/1.1\r\nHost: ")
-            elif index % 4 == 2:  # between two
+            elif index % 4 == 2:  # between two requests
                 assert connection.get(META_DATA).status == 200
-            # Of the others, which say nothing, only the kernel has heard (eve_meta.web.sockets.SILENT_TIME).
+            # Only the kernel knows of the others, which send nothing (eve_meta.web.sockets.SILENT_TIME).
         process.send_signal(number)
         assert process.wait(END_TIME) == 0
         assert not is_alive(worker["pid"])
         assert stage.before.changes() == []
         for index, connection in enumerate(connections):
-            # Told, also those who read too slowly for their answer to have left us, before the way was taken down.
+            # All were closed before the path was removed, also those that read their answers too slowly.
             if index % 4 == 3:
                 continue
             rest = connection.rest()
             assert len(rest) < len(LARGE) if index % 4 == 0 else rest == b""
     assert left(stage) == files
     daemon.process = None
-    with pytest.raises(OSError):  # nobody, by whatever error
+    with pytest.raises(OSError):  # nobody listens; the error does not matter
         guests[0].connect(timeout=0.3)
 
 
 def test_a_second_signal_leaves_nothing_behind(stage: Stage) -> None:
-    """Ctrl-C again while it ends."""
+    """A second Ctrl-C while the daemon ends."""
     daemon = stage.scene.daemon
     daemon.start()
     process = daemon.process
@@ -101,7 +101,7 @@ def test_a_second_signal_leaves_nothing_behind(stage: Stage) -> None:
 def test_a_signal_while_the_daemon_starts_removes_everything(
     stage: Stage, number: signal.Signals, delay: float
 ) -> None:
-    """From the moment that it has made anything."""
+    """At any moment after the daemon has made something."""
     daemon = stage.scene.daemon
     daemon.log.touch()
     files = left(stage)
@@ -113,7 +113,7 @@ def test_a_signal_while_the_daemon_starts_removes_everything(
         assert not (daemon.directory / "run").exists()
         eventually((daemon.directory / "run").is_dir, END_TIME)
         time.sleep(delay)
-        for _ in range(2):  # and the second does not end the end
+        for _ in range(2):  # and the second does not interrupt the removal
             process.send_signal(number)
             time.sleep(0.01)
         assert process.wait(END_TIME) == 0

@@ -8,5 +8,5 @@ from benchmark import storm
 def test_a_boot_storm() -> None:
     (row,) = storm.measure(1)
     assert (row["requests"], row["failures"], row["stuck"]) == (35_000, 0, 0), row
-    # cloud-init gives each request ten seconds and then waits before it tries again.
+    # cloud-init waits for ten seconds for each answer, and then for a while before it retries.
     assert row["p99_ms"] < 5000, row

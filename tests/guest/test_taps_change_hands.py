@@ -1,4 +1,4 @@
-"""A tap that means another domain from now on: what is open for the old one ends and never shows the new one's data."""
+"""A tap gets another domain: connections of the old one end, and never show the new one's data."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TAP = "vnet0"
 OLD, NEW = 1, 2
 
 AT_ONCE = 1.0
-"""Seconds within which a domain file that changed has its effect."""
+"""Seconds within which a changed domain file takes effect."""
 
 REUSES = 150
-"""How often one name is given to a new tap of another domain."""
+"""The number of times that one name is given to a new tap of another domain."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def module_scene() -> Iterator[Scene]:
 
 @pytest.fixture
 def stage(module_scene: Scene) -> Iterator[Scene]:
-    """The tap belongs to the old domain."""
+    """The tap has the old domain."""
     module_scene.daemon.write_domain("old", domain(OLD, TAP))
     yield module_scene
     for guest in list(module_scene.lab.guests.values()):
@@ -48,7 +48,7 @@ def plugged(stage: Scene, name: str, number: int) -> Guest:
 
 
 def hand_over(stage: Scene) -> None:
-    """Let the tap belong to the new domain."""
+    """Assign the new domain to the tap."""
     (stage.daemon.domains / "old.yaml").unlink()
     stage.daemon.write_domain("new", domain(NEW, TAP))
 
@@ -62,7 +62,7 @@ def test_a_tap_made_anew_for_another_domain_brings_it_its_own(stage: Scene) -> N
         hand_over(stage)
         new = plugged(stage, "new", NEW)
         assert stage.status_of(TAP)["tag"] != tag
-        # The same address and source port, while the old guest still believes in its connection.
+        # The same address and source port, while the old guest still takes its connection for open.
         with KeepAlive(new, source_port=40000) as another:
             assert Identity.read(another.get(META_DATA), another.get(USER_DATA)) == Identity.of(NEW)
 
@@ -82,7 +82,7 @@ def test_an_old_connection_that_goes_on_through_the_new_tap_is_reset(stage: Scen
 
 
 def test_a_connection_of_a_tap_that_was_away_for_a_moment_is_reset(stage: Scene) -> None:
-    """Deleted and made again at once, with nothing else in between: still another tag."""
+    """It is deleted and made again at once, with nothing else in between, and still gets another tag."""
     guest = plugged(stage, "old", OLD)
     with KeepAlive(guest) as connection:
         assert connection.get(META_DATA).status == 200
@@ -99,9 +99,9 @@ def test_a_domain_file_that_takes_the_tap_closes_what_is_open(stage: Scene) -> N
         assert Identity.read(idle.get(META_DATA), idle.get(USER_DATA)) == Identity.of(OLD)
         begun.socket.sendall(b"G")
         hand_over(stage)
-        # The guest need not ask for it, and one that has not asked at all is cut too.
+        # The guest need not ask again to be cut, and a connection without any request is cut too.
         assert (idle.rest(AT_ONCE), begun.rest(AT_ONCE)) == (b"", b"")
-        # One that was never heard of is new whenever it speaks.
+        # A connection that no worker knows of yet counts as new when its request comes.
         eventually(lambda: guest.get(META_DATA).status == 200, AT_ONCE)
         assert Identity.read(mute.get(META_DATA), mute.get(USER_DATA)) == Identity.of(NEW)
     assert Identity.asked_by(guest) == Identity.of(NEW)
@@ -117,7 +117,7 @@ def test_an_answer_that_was_begun_is_not_finished_after_the_tap_changed_hands(st
         assert connection.socket.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
         hand_over(stage)
         eventually(lambda: stage.domain_is(TAP, NEW), AT_ONCE)
-        # What had left the host is the guest's; the rest is not.
+        # The guest gets what had left the host already, and not the rest.
         assert len(connection.rest()) < len(secret) / 2
     assert Identity.asked_by(guest) == Identity.of(NEW)
 
@@ -142,12 +142,12 @@ def test_two_files_that_exchange_their_taps_exchange_their_guests(stage: Scene) 
 
 
 def first_answer(guest: Guest, path: str) -> Any:
-    """The first document at *path* that *guest* gets, of JSON; until then it may be told to wait, or be cut."""
+    """Return the first JSON document at *path* that *guest* gets; until then it may get 503, or be cut."""
     deadline = time.monotonic() + 5
     while True:
         assert time.monotonic() < deadline
-        # Its first segment may come before the filter, and would come again only a second later. And when the link
-        # comes up the owner is looked for anew, and what was open is cut.
+        # Its first segment may come before the filter is attached, and its retransmission only a second later. And when
+        # the link comes up, the daemon looks for the owner anew, and cuts open connections.
         with contextlib.suppress(OSError):
             answer = guest.get(path, timeout=0.1)
             if answer.status == 200:
@@ -156,7 +156,7 @@ def first_answer(guest: Guest, path: str) -> Any:
 
 
 def test_a_name_that_is_used_again_at_once_never_shows_the_domain_before(stage: Scene) -> None:
-    """The guest asks as soon as its tap is there, when the file that says whose it is may not have been read yet."""
+    """The guest asks as soon as its tap exists, when the file that names the tap may not have been read yet."""
     guest = plugged(stage, "guest", OLD)
     waited = []
     for number in range(NEW, NEW + REUSES):

@@ -1,4 +1,4 @@
-"""Taps as a hypervisor makes, changes and deletes them, and how soon each is served."""
+"""Taps that are made, changed and deleted as by a hypervisor, and how soon each is served."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from harness.namespace import Namespace
 from tests.guest.scene import META_DATA, Identity, Scene, domain, eventually, scene
 
 TIMED = 24
-"""Taps whose way to the first answer is timed."""
+"""The number of taps whose time to the first answer is measured."""
 
 SOON = 0.050
-"""Seconds, in the median, from RTM_NEWLINK to the filter and to the first answer."""
+"""Seconds (median) from RTM_NEWLINK to the filter, and to the first answer."""
 
 RESTORED_WITHIN = 5.0
-"""Seconds until every guest is told who it is, after messages of the kernel were lost."""
+"""Seconds until every guest reads its own metadata, after messages of the kernel were lost."""
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +60,12 @@ def test_a_new_tap_is_served_within_50_ms(stage: Scene) -> None:
             tap = f"vnet{number}"
             guest = stage.lab.guest(f"timed{number}", tap=tap, bridge="br0")
             ifindex = ifindex_of(host, tap)
-            # A guest's first segment that came too early would come again only a second later, and time TCP.
+            # A first segment that came too early would be retransmitted only after a second: that would time TCP.
             eventually(lambda ifindex=ifindex: ifindex in watch.filters, 2)  # type: ignore[misc]
             answer = None
             while answer is None or answer.status != 200:
                 assert answer is None or answer.status == 503, answer
-                # Or a reset: when the link comes up, the owner is looked for anew, and what was open is cut.
+                # A reset may come: when the link comes up, the daemon looks for the owner anew, and cuts connections.
                 with contextlib.suppress(ConnectionResetError):
                     answer = guest.get(META_DATA)
                 not_yet += 1
@@ -87,13 +87,13 @@ def test_a_new_tap_is_served_within_50_ms(stage: Scene) -> None:
 def test_links_that_are_no_taps_are_left_alone(stage: Scene) -> None:
     host = stage.lab.host
     host.ip(
-        "link add vnetbr type bridge",  # a name that matches, but many guests' traffic
+        "link add vnetbr type bridge",  # its name matches, but it carries many guests' traffic
         "link add other0 type veth peer name other1",
     )
     stage.lab.make_tap("othertap")
     stage.lab.make_tap("vnet102")
     try:
-        stage.wait_until_known(vnet102=102)  # made last, so the others have been looked at
+        stage.wait_until_known(vnet102=102)  # made last, so the daemon has looked at the others
         assert {tap["tap"] for tap in stage.daemon.status()["taps"]} == {"vnet100", "vnet102"}
         for link in ("vnetbr", "other0", "othertap"):
             assert "ingress" not in host.run("tc", "qdisc", "show", "dev", link).stdout
@@ -113,7 +113,7 @@ def test_a_tap_that_is_renamed_is_another_tap(stage: Scene) -> None:
     assert stage.status_of("vnet101")["tag"] != tag
     assert stage.status_of("vnet102") == {}
     assert Identity.asked_by(guest) == Identity.of(101)
-    # Out of the pattern: the filter and its qdisc go.
+    # Its new name does not match: the filter and its qdisc go.
     lab.host.ip("link set vnet101 down", "link set vnet101 name gone0", "link set gone0 up")
     eventually(lambda: not stage.status_of("vnet101"), 2)
     assert "ingress" not in lab.host.run("tc", "qdisc", "show", "dev", "gone0").stdout
@@ -122,15 +122,15 @@ def test_a_tap_that_is_renamed_is_another_tap(stage: Scene) -> None:
 
 
 def toggle_many_links(where: Namespace, changes: int) -> None:
-    """Make the kernel tell *changes* times of a link, at least."""
+    """Make the kernel announce at least *changes* changes of links."""
     lines = [f"link set lo alias number{number}" for number in range(changes)]
     where.ip(*lines, "link set lo alias ''")
 
 
 def answered_at(guests: Mapping[int, Guest]) -> dict[int, float]:
-    """Let *guests*, by the domains that they are now, ask until each was told who it is; and when that was.
+    """Let *guests*, by their present domains, ask until each reads its own identity, and return the time when it did.
 
-    None may be told that it is another, but the one whose tap was renamed: until then nobody can know that.
+    None may read another identity, except the one whose tap was renamed: before the resync nobody can know of that.
     """
     answered: dict[int, float] = {}
     deadline = time.monotonic() + 2 * RESTORED_WITHIN
@@ -148,11 +148,11 @@ def answered_at(guests: Mapping[int, Guest]) -> dict[int, float]:
 
 
 def test_lost_messages_lead_to_a_full_resync_with_every_tap_right(stage: Scene) -> None:
-    """For real: the supervisor stands still while the kernel has more to say than its socket's buffer holds."""
+    """The supervisor is stopped while the kernel sends more messages than its socket's buffer holds."""
     lab = stage.lab
     guests = {name: lab.guest(name, tap=tap, bridge="br0") for name, tap in (("stays", "vnet0"), ("goes", "vnet1"))}
     again = lab.guest("again", tap="vnet2", bridge="br0")
-    # One that outlives who holds it, as a platform may make them.
+    # A tap that outlives its owner, as a platform may make it.
     lab.host.ip("tuntap add vnet4 mode tap vnet_hdr")
     swaps = guests["swaps"] = lab.guest("swaps", tap="vnet4", bridge="br0")
     stage.wait_until_known(vnet0=0, vnet1=1, vnet2=2, vnet4=4)
@@ -163,7 +163,7 @@ def test_lost_messages_lead_to_a_full_resync_with_every_tap_right(stage: Scene) 
     os.kill(process.pid, signal.SIGSTOP)
     try:
         toggle_many_links(lab.host, 12_000)
-        # From here on everything is lost.
+        # From here on every message is lost.
         guests["goes"].unplug()
         again.unplug()
         again.plug("vnet2")
@@ -182,13 +182,13 @@ def test_lost_messages_lead_to_a_full_resync_with_every_tap_right(stage: Scene) 
     assert max(answered.values()) - began < RESTORED_WITHIN
     stage.wait_until_known(vnet0=0, vnet2=202, vnet3=3, vnet101=101)
     status = stage.daemon.status()
-    assert status["overruns"] > 0  # else nothing was lost, and this shows nothing
+    assert status["overruns"] > 0  # otherwise nothing was lost, and this test shows nothing
     now = {tap["tap"]: tap for tap in status["taps"]}
     assert now.keys() == {"vnet0", "vnet2", "vnet3", "vnet4", "vnet101"}
     assert all(shown["ifindex"] == ifindex_of(lab.host, tap) for tap, shown in now.items())
     assert now["vnet0"]["tag"] == tags["vnet0"]
     assert not {now[tap]["tag"] for tap in ("vnet2", "vnet3", "vnet4", "vnet101")} & set(tags.values())
-    # Also the filter whose loss nobody heard of.
+    # Also the filter whose loss went unnoticed.
     for tap in now:
         eventually(lambda tap=tap: is_steered(stage, tap), 2)  # type: ignore[misc]
     assert {number: Identity.asked_by(guest) for number, guest in asked.items()} == {
@@ -203,7 +203,7 @@ def test_lost_messages_lead_to_a_full_resync_with_every_tap_right(stage: Scene) 
 
 
 def test_libvirt_may_take_the_ingress_qdisc_and_put_its_own(stage: Scene) -> None:
-    """What virNetDevBandwidthSet() runs, all of it before our filter is back."""
+    """The test runs the commands of virNetDevBandwidthSet(), all of them before the daemon restores its filter."""
     guest: Guest = stage.lab.guests["early"]
 
     def tc(command: str) -> None:
@@ -215,14 +215,14 @@ def test_libvirt_may_take_the_ingress_qdisc_and_put_its_own(stage: Scene) -> Non
     tc("qdisc del dev vnet100 ingress")
     assert not is_steered(stage, "vnet100")
     tc("qdisc add dev vnet100 ingress")
-    # libvirt's has "police … drop" before the flowid; not every kernel has act_police. Without a priority, as there:
-    # the kernel chooses the last. It matters, because the first filter that matches, and this one matches all, ends it.
+    # libvirt's filter has "police … drop" before the flowid; not every kernel has act_police. It has no priority, so
+    # the kernel puts it last. The order matters: the first filter that matches ends the search, and this matches all.
     tc("filter add dev vnet100 parent ffff: protocol all u32 match u32 0 0 flowid :1")
     eventually(lambda: is_steered(stage, "vnet100"), 1)
     assert stage.status_of("vnet100")["tag"] == tag
     assert "u32" in stage.filters("vnet100")
     assert Identity.asked_by(guest) == Identity.of(100)
-    # And it is libvirt's at the end.
+    # In the end the qdisc is libvirt's.
     stage.daemon.stop()
     try:
         left = stage.filters("vnet100")

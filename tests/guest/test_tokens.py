@@ -1,4 +1,4 @@
-"""Session tokens through the whole path: how far they travel, how long they live, and whose they are."""
+"""Session tokens through the whole path: how far they travel, how long they last, and for whom they are valid."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TTL = {"X-aws-ec2-metadata-token-ttl-seconds": "300"}
 NORMAL, LIMITED = 64, 1
 
 SHORT = 1.5
-"""Seconds to wait for what shall not come; TCP has sent it again by then."""
+"""Seconds to wait for what must not come; TCP has retransmitted it by then."""
 
 TREES = (META_DATA, "/openstack", "/latest/meta-data/", "/2009-04-04/meta-data/instance-id", "/nocloud/meta-data", "/")
 
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Scene]:
-    """Three guests, to which tokens are optional, required and off; two workers."""
+    """Three guests, for which tokens are optional, required and off; two workers."""
     domains = {
         "vm1": domain(1, "vnet1"),
         "vm2": domain(2, "vnet2", tokens="required"),
@@ -63,17 +63,17 @@ def token(guest: Guest) -> str:
 
 
 def status(guest: Guest, token: str | None, path: str = META_DATA) -> int:
-    """The status of an answer to who shows *token*."""
+    """Return the status of the answer to a request with *token*; None: without one."""
     headers = {} if token is None else {"X-aws-ec2-metadata-token": token}
     return guest.get(path, headers=headers).status
 
 
-# -- how far --
+# -- how far they travel --
 
 
 @frozen
 class Wire:
-    """What comes to a guest's NIC."""
+    """The packets that arrive at a guest's NIC."""
 
     socket: socket.socket
 
@@ -86,9 +86,9 @@ class Wire:
             yield cls(raw)
 
     def answers(self) -> list[tuple[str, int]]:
-        """The first line, or flags, of each TCP segment from the service since, with its TTL or hop limit.
+        """Return the first line, or the flags, of each TCP segment from the service since, with its TTL or hop limit.
 
-        Pure acknowledgements, which carry nothing, are left out.
+        Pure acknowledgements, which carry no data, are left out.
         """
         found = []
         with contextlib.suppress(TimeoutError):
@@ -106,7 +106,7 @@ class Wire:
 
 
 def connect(guest: Guest, address: str) -> socket.socket:
-    """A connection by the guest's NIC, which is what "%eth0" behind a link-local address says."""
+    """Connect through the guest's NIC, as "%eth0" after a link-local address requires."""
     connection = guest.open_socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     connection.settimeout(10)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
@@ -144,7 +144,7 @@ def test_a_token_and_nothing_else_leaves_with_one_hop(stage: Scene, address: str
 
 @pytest.fixture
 def container(stage: Scene) -> Iterator[Namespace]:
-    """A container in the first guest, which routes for it."""
+    """A container in the first guest, which is its router."""
     inside, outer = Namespace(f"{NAME}-container"), guest(stage, 1)
     ip_batch([f"netns add {inside.name}"])
     try:
@@ -170,13 +170,13 @@ def test_a_token_dies_at_the_first_router(stage: Scene, container: Namespace) ->
         with pytest.raises(TimeoutError):
             ask_from(container, f"PUT {TOKEN}")
         sent = [hops for what, hops in wire.answers() if what == "HTTP/1.1 200 OK"]
-    # Sent again and again, and each time it dies there.
+    # It is retransmitted, and each time it dies at the router.
     assert len(sent) > 1
     assert set(sent) == {LIMITED}
     assert ask_from(container, "GET /openstack").startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-# -- whose --
+# -- for whom they are valid --
 
 
 def test_a_neighbours_token_is_worthless(stage: Scene) -> None:
@@ -236,7 +236,7 @@ def test_requests_that_would_be_refused_are_counted(stage: Scene) -> None:
     }
 
 
-# -- how long --
+# -- how long they last --
 
 
 def test_the_policy_changes_at_once_on_an_open_connection(stage: Scene) -> None:
@@ -283,7 +283,7 @@ def test_a_token_dies_with_its_domain(stage: Scene) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_token_survives_the_daemon(stage: Scene, how: signal.Signals) -> None:
-    """Whatever tags it gives out then: after SIGTERM they begin at 1 again."""
+    """It survives whatever tags the next daemon assigns: after SIGTERM they begin at 1 again."""
     asking = guest(stage, 2)
     shown, tag = token(asking), stage.status_of("vnet2")["tag"]
     process = stage.daemon.process
@@ -297,7 +297,7 @@ def test_a_token_survives_the_daemon(stage: Scene, how: signal.Signals) -> None:
     assert status(guest(stage, 1), shown) == 401
 
 
-# The last one, because it starts the daemon with another configuration.
+# The last test, because it starts the daemon with another configuration.
 def test_two_hops_reach_the_container(stage: Scene, container: Namespace) -> None:
     stage.daemon.stop()
     stage.daemon.config.write_text(stage.daemon.config.read_text().replace("workers = 2", "workers = 1\nhop_limit = 2"))

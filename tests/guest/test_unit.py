@@ -1,6 +1,6 @@
-"""The systemd unit: its capabilities are enough, and none is superfluous; and how the daemon speaks sd_notify(3).
+"""The systemd unit: its capabilities suffice and none is superfluous; and what the daemon reports by sd_notify(3).
 
-tests/package/test_deb.py runs it under systemd itself, with all else that the unit says.
+tests/package/test_deb.py runs it under systemd itself, with all other settings of the unit.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ NAME = "emg-unit"
 QEMU = "qemu-system-x86_64"
 
 ENDS_WITHIN = 8.0
-"""Seconds in which the daemon kills a worker that does not end (three), and removes everything."""
+"""Seconds within which the daemon kills a worker that does not end (three seconds), and removes everything."""
 
 
 @frozen
 class Stage:
-    """A host with a guest and with a QEMU of libvirt's user, and a daemon that is yet to start."""
+    """A host with a guest and a QEMU of libvirt's user, and a daemon that is not started yet."""
 
     scene: Scene
     before: Hosts
@@ -60,7 +60,7 @@ class Stage:
 
 @contextlib.contextmanager
 def libvirts_user() -> Iterator[int]:
-    """The user as whom libvirt runs QEMU on Debian; where libvirt is not, he exists meanwhile."""
+    """The user as which libvirt runs QEMU on Debian; made for the tests where libvirt is not installed."""
     passwd = Path("/etc/passwd")
     try:
         yield pwd.getpwnam("libvirt-qemu").pw_uid
@@ -113,28 +113,28 @@ def stage() -> Iterator[Stage]:
         "vm1": domain(1, None),
     }
     with libvirts_user() as uid, scene(NAME, domains, started=False) as stage:
-        # As where somebody else than root keeps what guests are told: root reads it by capability alone.
+        # As where another user than root owns the domain files: root reads them by capability alone.
         script = stage.daemon.directory / "script"
         script.write_text("#!/bin/sh\n")
         script.chmod(0o600)
         os.chown(script, uid, uid)
         stage.lab.guest("vm0", tap="vnet0", bridge="br0")
         with qemu(stage, "vnet1", uid, uuid_of(1)):
-            for link in ("br0", "vnet1"):  # which the kernel says a second later, and is not to be a change
+            for link in ("br0", "vnet1"):  # the kernel reports it a second later, and it must not count as a change
                 eventually(lambda link=link: " state UP " in _link(stage, link), 20)  # type: ignore[misc]
             yield Stage(stage, Hosts.read(stage.lab))
 
 
 @pytest.fixture(params=["nft", "legacy"])
 def iptables(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both variants of iptables; legacy has a raw socket."""
+    """Both variants of iptables; the legacy one uses a raw socket."""
     for tool in ("iptables-restore", "ip6tables-restore"):
         (tmp_path / tool).symlink_to(shutil.which(f"xtables-{request.param}-multi") or "missing")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     return str(request.param)
 
 
-# -- what it may --
+# -- the capabilities --
 
 
 def test_everything_works_with_what_the_unit_grants(stage: Stage, iptables: str) -> None:
@@ -143,7 +143,7 @@ def test_everything_works_with_what_the_unit_grants(stage: Stage, iptables: str)
     assert daemon.process is not None
     supervisor = proc_status(daemon.process.pid)
     assert supervisor["CapEff"] == supervisor["CapBnd"] == f"{sum(1 << bit for bit in NEEDED.values()):016x}"
-    # The file of a guest, and whose tap the QEMU of another user holds.
+    # The guest's domain file is read, and the QEMU of another user is found behind its tap.
     stage.scene.wait_until_known(vnet0=0, vnet1=1)
     guest = stage.scene.lab.guests["vm0"]
     assert guest.get(META_DATA).status == 200
@@ -151,7 +151,7 @@ def test_everything_works_with_what_the_unit_grants(stage: Stage, iptables: str)
     worker = proc_status(stage.worker)
     assert {worker[key] for key in ("CapEff", "CapPrm", "CapBnd")} == {"0" * 16}
     assert worker["Uid"].split() == [str(pwd.getpwnam("eve-meta").pw_uid)] * 4
-    # A tap that comes and goes, a worker that dies, one that does not end, and the end.
+    # A tap comes and goes, a worker dies, another does not end, and the daemon ends.
     stage.scene.lab.make_tap("vnet2")
     eventually(lambda: "tap_in" in stage.scene.filters("vnet2"), 5)
     stage.scene.lab.delete_tap("vnet2")
@@ -173,13 +173,13 @@ def _answered(stage: Stage) -> bool:
 
 
 FAILS_TO_START = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN")
-"""Without it there is no steering."""
+"""Without one of these there is no steering."""
 
 WORKER_FAILS = ("CAP_SYS_CHROOT", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
-"""Without it a worker cannot be confined, and then does not serve."""
+"""Without one of these a worker cannot be confined, and then does not serve."""
 
 OTHERWISE = {"CAP_NET_RAW", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_KILL"}
-"""Each has its own test below."""
+"""Each of these has its own test below."""
 
 
 def test_no_capability_is_superfluous() -> None:
@@ -198,7 +198,7 @@ def test_without_the_capability_the_daemon_reports_that_it_cannot_start(stage: S
 
 @pytest.mark.parametrize("capability", [None, *WORKER_FAILS])
 def test_without_the_capability_a_worker_cannot_be_confined(capability: str | None, tmp_path: Path) -> None:
-    """A worker's first deed; test_worker.py shows that it serves nobody before."""
+    """A worker first confines itself; test_worker.py shows that it serves nobody before."""
     confine = (
         f"from eve_meta.web.confine import confine; from pathlib import Path; confine(Path({str(tmp_path)!r}), 9, 9)"
     )
@@ -227,7 +227,7 @@ def test_without_the_capability_the_qemu_behind_a_tap_is_not_found(stage: Stage,
     if capability == "CAP_SYS_PTRACE":
         stage.scene.wait_until_known(vnet0=0)
     else:
-        eventually(lambda: "user_data_file" in stage.log(), 5)  # nor is a file read that is another user's
+        eventually(lambda: "user_data_file" in stage.log(), 5)  # nor can it read a file of another user
     time.sleep(1)  # a scan takes milliseconds
     assert stage.scene.domain_is("vnet1", None)
     stage.stop()
@@ -258,7 +258,7 @@ MOUNT_NAMESPACE = frozenset(
     | {"ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths", "ExecPaths", "NoExecPaths", "TemporaryFileSystem"}
     | {"BindPaths", "BindReadOnlyPaths", "ExtensionImages", "ExtensionDirectories", "PrivateUsers", "ProtectHostname"}
 )
-"""What systemd.exec(5) says gives a service a mount namespace of its own, or does in some version."""
+"""The settings that give a service a mount namespace of its own, by systemd.exec(5) or in some version."""
 
 
 def test_the_unit_gives_the_daemon_no_mount_namespace() -> None:
@@ -266,13 +266,13 @@ def test_the_unit_gives_the_daemon_no_mount_namespace() -> None:
 
 
 def test_in_a_mount_namespace_of_its_own_the_host_would_not_see_its_network_namespace(stage: Stage) -> None:
-    """Why the unit has none: as systemd makes it, mounts go in and none come out."""
+    """The reason why the unit has none: systemd makes it so that mounts go in and none come out."""
     stage.start(prefix=("unshare", "--mount", "--propagation", "slave"))
-    assert (RUN_NETNS / NAME).exists()  # and ip netns lists it
+    assert (RUN_NETNS / NAME).exists()  # ip netns lists it, too
     assert Namespace(NAME).run("true", check=False).returncode != 0
     with contextlib.suppress(AssertionError):
         stage.stop()
-    (RUN_NETNS / NAME).unlink(missing_ok=True)  # all that is left, of what never was a namespace to us
+    (RUN_NETNS / NAME).unlink(missing_ok=True)  # all that is left; seen from here it never was a namespace
 
 
 def test_the_hosts_tools_see_everything_of_a_daemon_started_as_by_the_unit(stage: Stage) -> None:
@@ -288,12 +288,12 @@ def test_the_hosts_tools_see_everything_of_a_daemon_started_as_by_the_unit(stage
     stage.stop()
 
 
-# -- what it says --
+# -- what the daemon reports --
 
 
 @pytest.fixture
 def manager(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """The service manager's socket."""
+    """The socket of the service manager."""
     path = stage.scene.daemon.directory / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
@@ -316,15 +316,18 @@ def test_the_daemon_reports_ready_when_guests_are_answered_and_that_its_reactor_
         assert heard == ["STATUS=compiling the programs and making the path for guests"]
         while "READY=1" not in heard[-1]:
             heard.append(manager.recv(4096).decode())
-        assert stage.scene.lab.guests["vm0"].get(META_DATA).status in (200, 503)  # 503: whose tap it is comes next
+        assert stage.scene.lab.guests["vm0"].get(META_DATA).status in (
+            200,
+            503,
+        )  # 503: its domain is not known yet
         stage.scene.wait_until_known(vnet0=0, vnet1=1)
         _forget(manager)
         beats, until = [], time.monotonic() + 2.2
         while time.monotonic() < until:
             beats.append(manager.recv(4096).decode())
-        assert 3 <= len(beats) <= 6  # one each half second; the last may have come after that time
+        assert 3 <= len(beats) <= 6  # one every half second; the last may have come after that time
         assert beats[-1] == "WATCHDOG=1\nSTATUS=taps: 2, of a known domain: 2; workers: 1, that accept: 1"
-        # One that does not turn is silent, and what systemd then does is its WatchdogSec=.
+        # A reactor that does not turn sends nothing; WatchdogSec= sets what systemd does then.
         process.send_signal(signal.SIGSTOP)
         time.sleep(0.1)
         _forget(manager)
@@ -345,7 +348,7 @@ def test_the_daemon_reports_ready_when_guests_are_answered_and_that_its_reactor_
 
 
 def _forget(manager: socket.socket) -> None:
-    """What was said until now."""
+    """Discard what the daemon has reported so far."""
     patience = manager.gettimeout()
     manager.setblocking(False)
     with contextlib.suppress(BlockingIOError):
@@ -354,12 +357,12 @@ def _forget(manager: socket.socket) -> None:
     manager.settimeout(patience)
 
 
-# -- what systemd says --
+# -- what systemd finds --
 
 
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
-    """The unit as it is installed."""
+    """Return the unit as it is installed."""
     assert shutil.which("systemd-analyze"), "systemd-analyze is missing: install the package systemd"
     unit = tmp_path / "eve-meta.service"
     unit.write_text(UNIT.read_text().replace("@BINDIR@", str(ROOT / ".venv/bin")))
@@ -372,7 +375,7 @@ def test_systemd_understands_every_line(unit: Path) -> None:
 
 
 def test_the_units_exposure_does_not_grow(unit: Path) -> None:
-    """Of ten, by systemd's count; a unit that says nothing has 9.6. Most of what is left is the mount namespace."""
+    """systemd counts up to ten; an empty unit has 9.6. Most of what remains is due to the mount namespace."""
     command: list[str | Path] = ["systemd-analyze", "security", "--offline=true", "--threshold=55", unit]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr

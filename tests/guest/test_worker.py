@@ -1,4 +1,4 @@
-"""The worker: what it may do, which is next to nothing, and what its death means to guests."""
+"""The worker: what it may do, which is next to nothing, and what its death means for guests."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ LARGE = 9
 MIB = 1024 * 1024
 
 BACK_OFF = 5.0
-"""Seconds more, at most, where others died before it: tests that follow each other are deaths in a row."""
+"""Further seconds, at most, if other workers died shortly before: tests that follow each other cause that."""
 
 COUNT = 8
 
 RESTART_TIME = 2.0
-"""Seconds within which a guest whose worker died is answered again."""
+"""Seconds within which a guest is answered again after its worker died."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def stage() -> Iterator[Scene]:
 
 
 def worker(stage: Scene) -> int:
-    """The worker's process."""
+    """Return the process id of the worker."""
 
     def pid() -> int:
         return int(stage.daemon.status()["workers"][0]["pid"] or 0)
@@ -85,7 +85,7 @@ def test_a_worker_killed_mid_answer_cuts_it_and_a_retry_succeeds(stage: Scene) -
         assert f"Content-Length: {MIB}\r\n".encode() in came
         os.kill(before["pid"], signal.SIGKILL)
         killed = time.monotonic()
-        # Before anything else could be: a connection made now waits for the next worker.
+        # At once: a connection made now waits for the next worker.
         assert len(reader.get(USER_DATA, timeout=RESTART_TIME).body) == MIB
         again = time.monotonic() - killed
         came += connection.rest()
@@ -98,7 +98,7 @@ def test_a_worker_killed_mid_answer_cuts_it_and_a_retry_succeeds(stage: Scene) -
 
 def test_requests_while_a_worker_starts_are_queued_not_refused(stage: Scene) -> None:
     pid = worker(stage)
-    os.kill(pid, signal.SIGSTOP)  # else it might answer some before it dies
+    os.kill(pid, signal.SIGSTOP)  # otherwise it might answer some before it dies
     os.kill(pid, signal.SIGKILL)
     connections = {number: KeepAlive(guest(stage, number)) for number in range(COUNT)}
     for connection in connections.values():
@@ -110,7 +110,7 @@ def test_requests_while_a_worker_starts_are_queued_not_refused(stage: Scene) -> 
 
 
 def test_a_worker_that_hangs_up_on_its_supervisor_is_replaced(stage: Scene) -> None:
-    """What the supervisor tells it at its own end, and nobody but root can."""
+    """SIGHUP is what the supervisor's end means to a worker; only root can send it."""
     pid = worker(stage)
     os.kill(pid, signal.SIGHUP)
     eventually(lambda: not is_alive(pid), RESTART_TIME)
@@ -119,13 +119,13 @@ def test_a_worker_that_hangs_up_on_its_supervisor_is_replaced(stage: Scene) -> N
 
 
 def test_counts_survive_the_worker(stage: Scene) -> None:
-    before = stage.status_of("vnet2")["requests"]["200"]  # and so told to the supervisor
+    before = stage.status_of("vnet2")["requests"]["200"]  # so the supervisor has the worker's counts
     os.kill(worker(stage), signal.SIGKILL)
     guest(stage, 2).get(META_DATA)
     assert stage.status_of("vnet2")["requests"]["200"] == before + 1
 
 
-# -- its revenge, when a guest has taken it over --
+# -- what a compromised worker tries --
 
 
 def test_a_listening_socket_that_a_worker_shut_down_is_made_anew(stage: Scene) -> None:
@@ -159,7 +159,7 @@ def test_a_worker_that_floods_the_log_adds_little_to_it(stage: Scene) -> None:
     assert b"worker 0: \\x1b[31mflood\n" in grown
     assert b"\x1b" not in grown
     assert len(grown) < 10_000
-    # The pipe is full, and whoever dies with a full pipe is missed.
+    # The pipe is full, and the death of a worker with a full pipe must be noticed.
     assert Identity.asked_by(guest(stage, 1)) == Identity.of(1)
     pid = worker(stage)
     os.kill(pid, signal.SIGKILL)
@@ -223,10 +223,10 @@ def test_a_worker_holds_no_file_but_its_sockets_and_a_pipe_for_the_log(stage: Sc
     kinds = sorted(name.partition("[")[0] for name in names.values() if not name.startswith("socket:"))
     assert kinds == [
         "anon_inode:",  # epoll
-        "pipe:",  # the two ends of what the reactor wakes itself by
+        "pipe:",  # both ends of the pipe by which the reactor wakes itself
         "pipe:",
     ]
-    # TCP that listens, in the network namespace that is the worker's, and one unix socket: the supervisor.
+    # TCP sockets that listen in the worker's network namespace, and one unix socket, to the supervisor.
     listening = {
         fields[9]
         for table in ("tcp", "tcp6")
@@ -290,7 +290,7 @@ print(repr({
 
 
 def test_what_a_worker_gives_up_is_gone_for_good(tmp_path: Path) -> None:
-    """The same confinement in a process that then tries: what a guest could do that took a worker over."""
+    """A process with the same confinement tries what a guest could do that has compromised a worker."""
     user = pwd.getpwnam("eve-meta")
     tmp_path.chmod(0o755)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Several workers: each has guests of its own, and what holds for one worker's guests holds for all of them."""
+"""Several workers: each has guests of its own, and all guests are served as with one worker."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def stage() -> Iterator[Scene]:
 
 
 def pids(stage: Scene) -> list[int]:
-    """The workers' processes, all of which are there."""
+    """Wait until all workers run, and return their process ids."""
 
     def found() -> list[int]:
         of_all = [worker["pid"] for worker in stage.daemon.status()["workers"]]
@@ -58,7 +58,7 @@ def pids(stage: Scene) -> list[int]:
 
 
 def worker_of(stage: Scene, number: int) -> int:
-    """Which worker answers guest *number*."""
+    """Return the number of the worker that answers guest *number*."""
     return worker_of_tag(stage.status_of(f"vnet{number}")["tag"], WORKERS)
 
 
@@ -87,7 +87,7 @@ def test_every_worker_answers_guests_and_only_its_own(stage: Scene) -> None:
         events = map(json.loads, output.splitlines())
         return {event["tap"]: event["worker"] for event in events if event["event"] == "first-fetch"}
 
-    eventually(lambda: fetched() == owners, RESTORE_TIME)  # workers tell within a second
+    eventually(lambda: fetched() == owners, RESTORE_TIME)  # workers send their counts within a second
 
 
 def test_the_limit_of_connections_is_the_same_as_with_one_worker(stage: Scene) -> None:
@@ -95,7 +95,7 @@ def test_the_limit_of_connections_is_the_same_as_with_one_worker(stage: Scene) -
     with contextlib.ExitStack() as stack:
         for _ in range(DEFAULT_MAX_CONNECTIONS):
             assert stack.enter_context(KeepAlive(guest)).get(META_DATA).status == 200
-        with pytest.raises(OSError):  # ended, by whichever error
+        with pytest.raises(OSError):  # the connection ended; the error does not matter
             KeepAlive(guest).get(META_DATA)
 
 
@@ -123,7 +123,7 @@ def test_the_guests_of_other_workers_do_not_notice_when_a_worker_dies(stage: Sce
 
 
 def test_a_change_is_never_taken_back(stage: Scene) -> None:
-    """Whoever serves it: after a guest was told the new name, the old one is told no more."""
+    """Whichever worker answers: after a guest has read the new name, it never reads the old one again."""
     guest = stage.lab.guests["vm3"]
     changes, seen, ended = 30, list[list[int]](), threading.Event()
 
@@ -155,8 +155,8 @@ def test_a_change_is_never_taken_back(stage: Scene) -> None:
 
 
 def test_a_compromised_worker_that_mixes_up_the_guests_shows_none_the_data_of_another(stage: Scene) -> None:
-    """It can take away what the kernel chooses by. Then connections come to any worker; none but the right one knows
-    their guests, and the first that is asked by another's shows it."""
+    """It can detach the program by which the kernel chooses the worker. Then a connection may reach any worker. Only
+    the right one knows its guest, and the first other worker that such a connection reaches reports it."""
     before = pids(stage)
     for copy in duplicated_sockets(before[0]):
         if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -175,16 +175,16 @@ def test_a_compromised_worker_that_mixes_up_the_guests_shows_none_the_data_of_an
     eventually(mixed_up, RESTORE_TIME)
     eventually(lambda: not set(before) & set(pids(stage)), RESTORE_TIME)
     eventually(lambda: all_answered(stage), RESTORE_TIME)
-    # And the kernel chooses by the tag again.
+    # The kernel chooses by the tag again.
     restarts = [worker["restarts"] for worker in stage.daemon.status()["workers"]]
     for _ in range(5):
         assert all_answered(stage)
-    time.sleep(1.5)  # the workers tell within a second
+    time.sleep(1.5)  # the workers send their counts within a second
     assert [worker["restarts"] for worker in stage.daemon.status()["workers"]] == restarts
 
 
 def test_a_worker_that_is_compromised_again_and_again_disturbs_the_guests_of_others_little(stage: Scene) -> None:
-    """It says that it was asked by another's guest, so that all start anew; and as often as it can, to fill the log."""
+    """It claims that another worker's guest asked it, so that all restart; as often as it can, to fill the log."""
     number = next(number for number in range(COUNT) if worker_of(stage, number) != worker_of(stage, 0))
     compromised, tag = worker_of(stage, 0), stage.status_of(f"vnet{number}")["tag"]
     reported = stage.daemon.log.read_text().count("which is another's")

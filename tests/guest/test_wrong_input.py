@@ -1,7 +1,7 @@
-"""``eve-meta serve`` where something is wrong: one line that says what to do, and a host that is as it was.
+"""``eve-meta serve`` with a fault prints one line that tells what to do, and leaves the host as it was.
 
-Each case is run as a person would run it, and what is wrong is really so: programs are hidden by PATH, files by mounts
-in a mount namespace of their own.
+Each case runs the command as a person would, with a real fault: programs are hidden by PATH, files by mounts in a mount
+namespace of their own.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ START_TIME = 30.0
 def stage() -> Iterator[Scene]:
     with scene(NAME, {"vm1": domain(1, "vnet0")}, started=False) as stage:
         stage.lab.guest("vm1", tap="vnet0", bridge="br0")
-        # The bridge is up a moment after its port, and the comparisons begin.
+        # The bridge comes up a moment after its port, and only then may the comparisons begin.
         eventually(lambda: "state UP" in stage.lab.host.run("ip", "link", "show", "dev", "br0").stdout, 2)
         yield stage
 
 
 def with_mounts(*commands: str) -> list[str]:
-    """What runs a program in a mount namespace in which *commands* of the shell were run first."""
+    """Return the prefix that runs a program in a mount namespace of its own, after the shell's *commands*."""
     return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", "; ".join((*commands, 'exec "$@"')), "sh"]
 
 
 def hide(*folders: str | Path) -> str:
-    """A command that hides *folders* below empty ones."""
+    """Return a command that mounts an empty folder over each of *folders*."""
     return "; ".join(f"mount -t tmpfs none {shlex.quote(str(folder))}" for folder in folders if Path(folder).is_dir())
 
 
 def tools_without(folder: Path, *missing: str) -> Path:
-    """A folder of links to all system programs but *missing*."""
+    """Make a folder of links to all system programs but *missing*."""
     folder.mkdir()
     for directory in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"):
         for program in Path(directory).iterdir():
@@ -60,9 +60,9 @@ def tools_without(folder: Path, *missing: str) -> Path:
 
 @frozen
 class Wrong:
-    """A way to start the daemon that must fail.
+    """A start of the daemon that must fail.
 
-    :ivar says: what the line must hold.
+    :ivar says: what the line on standard error must contain.
     """
 
     says: Sequence[str]
@@ -73,7 +73,7 @@ class Wrong:
 
 
 def no_root(_stage: Scene, _tmp: Path) -> Wrong:
-    # Another user with the right to read everything: what it lacks is not the way to a file.
+    # A user that may read everything: so the daemon does not fail for lack of access to a file.
     right = "+dac_override"
     user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
     return Wrong(["serve needs root", "sudo"], [*user, f"--inh-caps={right}", f"--ambient-caps={right}"])
@@ -168,19 +168,19 @@ def start(stage: Scene, wrong: Wrong) -> subprocess.CompletedProcess[str]:
     config = wrong.config or stage.daemon.config
     environment = {"PATH": os.environ["PATH"], **wrong.environment}
     command = [*wrong.prefix, EVE_META, "serve", "--config", config]
-    # Not env=, by which nsenter would be looked up as well.
+    # Not env=: nsenter would be looked up by that PATH as well.
     variables = [f"{name}={value}" for name, value in environment.items()]
     return stage.lab.host.run(shutil.which("env") or "env", "-i", *variables, *command, check=False, timeout=START_TIME)
 
 
 def left(stage: Scene) -> list[Path]:
-    """The daemon's files, but for those that are to outlive it."""
+    """Return the daemon's files, except those that must outlive it."""
     directory = stage.daemon.directory
     return [path for path in sorted(directory.rglob("*")) if not path.is_relative_to(directory / "state")]
 
 
 def refuses(stage: Scene, wrong: Wrong) -> None:
-    """The daemon says what is wrong and leaves nothing."""
+    """Assert that the daemon reports the fault and leaves nothing behind."""
     before = Hosts.read(stage.lab)
     files = left(stage)
     done = start(stage, wrong)
@@ -199,7 +199,7 @@ def test_serve_refuses_with_one_line_and_leaves_nothing(stage: Scene, tmp_path: 
     refuses(stage, WAYS[way](stage, tmp_path))
 
 
-# -- somebody else's things of the same name, which must stay --
+# -- things of the same name that belong to other programs and must stay --
 
 
 @contextlib.contextmanager
@@ -223,7 +223,7 @@ def foreign_link(stage: Scene) -> Iterator[None]:
 
 @contextlib.contextmanager
 def foreign_file_in_the_root(stage: Scene) -> Iterator[None]:
-    """In what is to be all that workers see."""
+    """Put a file into the folder that is to be the workers' empty file system."""
     root = stage.daemon.directory / "run" / "root"
     root.mkdir(parents=True)
     (root / "secret").write_text("of somebody")
@@ -247,11 +247,11 @@ def test_what_belongs_to_another_program_is_named_and_left_alone(stage: Scene, t
         refuses(stage, Wrong(says))
 
 
-# -- what must not stop it --
+# -- what must not stop the daemon --
 
 
 def serves(stage: Scene, prefix: Sequence[str | Path] = ()) -> None:
-    """The daemon starts, answers its guest, and leaves nothing."""
+    """Assert that the daemon starts, answers its guest, and leaves nothing behind."""
     before = Hosts.read(stage.lab)
     stage.daemon.start(prefix)
     try:
@@ -263,12 +263,12 @@ def serves(stage: Scene, prefix: Sequence[str | Path] = ()) -> None:
 
 
 def test_the_daemon_starts_without_a_mounted_bpf_file_system(stage: Scene) -> None:
-    # In a mount namespace of its own, where it can mount one without this machine's seeing it.
+    # In a mount namespace of its own, so that the mount is not visible to this machine.
     serves(stage, with_mounts(f"umount {BPFFS}" if BPFFS.is_mount() else ":"))
 
 
 def test_the_daemon_starts_in_a_directory_that_a_guest_could_have_filled(stage: Scene, tmp_path: Path) -> None:
-    """Modules in the current directory are not root's to import."""
+    """The daemon, as root, imports no module from the current directory."""
     for name in ("eve_meta", "twisted", "attrs", "json", "bcc", "pyroute2"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current directory')")
     serves(stage, ["env", "-C", tmp_path])
@@ -276,7 +276,7 @@ def test_the_daemon_starts_in_a_directory_that_a_guest_could_have_filled(stage: 
 
 @pytest.mark.parametrize("kind", ["missing", "a loop"])
 def test_a_domain_directory_that_cannot_be_read_is_a_problem_until_it_can(stage: Scene, kind: str) -> None:
-    """The daemon is up before what fills the directory: it says so, and serves what comes."""
+    """The daemon starts before the directory is ready: it reports that, and serves the files as they appear."""
     domains = stage.daemon.domains
     aside = domains.rename(domains.with_name("aside"))
     try:
