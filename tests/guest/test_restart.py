@@ -147,9 +147,7 @@ def test_the_tag_of_a_tap_that_went_while_no_daemon_ran_is_not_reused(stage: Sta
 def test_a_guest_that_asks_while_the_supervisor_is_dead_is_answered_by_the_next(stage: Stage) -> None:
     stage.kill()
     guest = stage.scene.lab.guests["vm0"]
-    with pytest.raises(
-        ConnectionRefusedError
-    ):  # at once, so that the guest retries; never another's answer
+    with pytest.raises(ConnectionRefusedError):  # at once, so that the guest retries; never another's answer
         guest.get(META_DATA)
     stage.scene.daemon.start()
     stage.all_answered()

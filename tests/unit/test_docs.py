@@ -153,7 +153,9 @@ def test_status_codes_are_the_closed_set() -> None:
     responses = [
         value for module in (answer, session) for value in vars(module).values() if isinstance(value, Response)
     ]
-    given = {response.status for response in [*responses, *answer.STORED.values(), *answer.REFUSED.values()]}
+    for table in (answer.NOT_ALLOWED, answer.STORED, answer.REFUSED):
+        responses += table.values()
+    given = {response.status for response in responses}
     given |= {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED}  # which are made for each document
     given |= {HTTPStatus(value.status) for value in vars(eve).values() if isinstance(value, Document)}
     assert [int(code) for code, _ in texts.table(GUESTS, "code", "when")] == sorted(given)

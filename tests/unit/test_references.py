@@ -40,9 +40,6 @@ FOREIGN_FOLDERS = (
 FOREIGN_FILES = {"cc_phone_home.py", "dmi-id.c", "eve-meta.service", "eve-meta.toml"}
 """Single files of other projects, and the names under which files of ours are installed on a host."""
 
-COMING = {"eve_meta.documents.paths"}
-"""Modules that the next commits add."""
-
 FOREIGN_MODULES = {*sys.stdlib_module_names, "attrs", "bcc", "cattrs", "docutils", "libvirt", "pyroute2", "twisted"}
 """Top-level modules of others. What is in them is not looked up."""
 
@@ -50,6 +47,7 @@ _PATH = re.compile(
     r"(?<![\w./<*{-])((?:/|\.?[\w-]+/)*[\w.-]+\.(?:py|c|h|sh|rst|toml|service|cfg))\b(?::(\d+))?(?![\w*])"
 )
 _FOLDER_PATH = re.compile(r"(?<![\w./-])((?:scripts|bpf|eve_meta|tests|vagrant)/[\w./-]*[\w/])")
+_SUBFOLDER = re.compile(r"``([\w/]+)/``")
 _DOTTED = re.compile(r"(?<![\w./])((?:eve_meta|tests)(?:\.\w+)+)")
 _ROLE = re.compile(r":(?:mod|class|func|data|meth|attr|exc|obj):`([^`]*)`")
 _RAISES = re.compile(r":raises ([\w., ]+):")
@@ -191,8 +189,6 @@ def _has_in_base(path: Path, scope: tuple[str, ...], base: str, parts: list[str]
 
 def _is_absolute(parts: list[str]) -> bool:
     """Whether *parts* name a module and, after it, something that the module defines."""
-    if ".".join(parts) in COMING:
-        return True
     for length in range(len(parts), 0, -1):
         module = ".".join(parts[:length])
         if module in modules():
@@ -282,6 +278,7 @@ def is_foreign(name: str) -> bool:
 def file_of(name: str, text: Text) -> Path | None:
     """The project's file *name*, sought from where *text* stands, in eve_meta/, at the top, and in folders it names."""
     folders = [text.path.parent, Path("eve_meta"), Path(), *map(Path, _FOLDER_PATH.findall(text.prose))]
+    folders += [text.path.parent / folder for folder in _SUBFOLDER.findall(text.prose)]
     if "/" in name:
         folders.append(text.path.parent.parent)
     for folder in folders:
