@@ -62,7 +62,10 @@ class Inventory:
         self._concerned: set[str] | None = set()
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Begin to read and to watch; call *changed* when a source has been read first, and after every change."""
+        """Begin to read and to watch.
+
+        :param changed: called when a source has been read for the first time, and after every change.
+        """
         self._changed = changed
         for source in self._sources:
             source.start(self._on_source_changed)
@@ -118,8 +121,8 @@ class Inventory:
         """
         if not self.is_settled(tap):
             return None
-        found = self._update().get(tap)
-        return None if found is None else found[1]
+        merged_and_domain = self._update().get(tap)
+        return None if merged_and_domain is None else merged_and_domain[1]
 
     def take_concerned(self) -> Collection[str] | None:
         """Return the taps whose :meth:`domain_of` may have changed since the last call; None means any tap."""
@@ -131,7 +134,11 @@ class Inventory:
         return concerned
 
     def is_settled(self, tap: str) -> bool:
-        """Return whether the files, the tap's process and all hypervisors have been heard about *tap*."""
+        """Return whether the domain of *tap* depends on nothing that is pending.
+
+        Then the files have been read, the tap's process has been looked for, and each hypervisor has answered or is
+        away.
+        """
         if self._awaited_scans.get(tap, 0) > self._files.scanned:
             return False
         if self._owners is not None and tap not in self._owners.looked():

@@ -170,8 +170,8 @@ def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int]
             groups[index].append((rank, origin, domain))
             if domain.name is not None and index not in by_name.setdefault(domain.name, []):
                 by_name[domain.name].append(index)
-    # After all descriptions with a uuid: only now it is known which domain has a name. All sources but files state
-    # uuids.
+    # After all descriptions with a uuid: only now it is known which domain has a name. Descriptions without one are
+    # files.
     for rank, origin, domain in alone:
         named = by_name.setdefault(str(domain.name), [])
         taken = [other for index in named for each, other, _ in groups[index] if each == rank]
@@ -258,8 +258,11 @@ def _listed(upper: list[_Tree], lower: list[_Tree], rules: Sequence[_Rule]) -> l
     for same in rules:
         for index, one in enumerate(upper):
             free = (at for at in range(len(lower)) if at not in partners.values())
-            if index not in partners and (found := next((at for at in free if same(one, lower[at])), None)) is not None:
-                partners[index] = found
+            if index in partners:
+                continue
+            partner = next((at for at in free if same(one, lower[at])), None)
+            if partner is not None:
+                partners[index] = partner
     both = [_over(one, lower[partners[index]]) if index in partners else one for index, one in enumerate(upper)]
     return both + [other for at, other in enumerate(lower) if at not in partners.values()]
 

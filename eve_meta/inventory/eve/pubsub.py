@@ -134,8 +134,8 @@ class Fields:
 
     def addresses(self, name: str) -> tuple[Address, ...]:
         """Return a ``[]net.IP``."""
-        found = (self._address(name, item) for item in self.items(name))
-        return tuple(address for address in found if address is not None)
+        addresses = (self._address(name, item) for item in self.items(name))
+        return tuple(address for address in addresses if address is not None)
 
     def _address(self, name: str, text: Any) -> Address | None:
         if text in ("", None):

@@ -10,11 +10,11 @@ def options(value: str, implied: str = "") -> dict[str, str]:
 
     :param implied: the key of the first part, if that has none.
     """
-    found = {}
+    values: dict[str, str] = {}
     for index, part in enumerate(value.replace(",,", "\0").split(",")):
         key, equals, text = part.replace("\0", ",").partition("=")
         if equals:
-            found[key] = text
+            values[key] = text
         elif index == 0 and implied:
-            found[implied] = key
-    return found
+            values[implied] = key
+    return values

@@ -50,7 +50,7 @@ _log = Logger()
 
 @implementer(IReadDescriptor)
 class ProcessWatch:
-    """A watch on the process *owner*. It calls *gone* once, when the process has ended, soon if it ended before.
+    """A watch on the process *owner*. It calls *gone* once: when the process ends, or soon where it has ended already.
 
     :raises OSError: when the process cannot be watched: no file descriptor left (EMFILE).
     """

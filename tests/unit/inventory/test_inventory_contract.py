@@ -61,7 +61,7 @@ class Real:
             write(self.domains / f"{tap}.yaml", f"name: {name}\nnics: [{{tap: {tap}}}]\n")
 
     def withhold(self, tap: str) -> None:
-        # libvirtd holds the tap, and nothing tells which QEMU will get it.
+        # libvirtd holds the tap, and nobody knows yet which QEMU will get it.
         self.proc.add(os.getpid(), "libvirtd", taps=[tap], exe="/usr/sbin/libvirtd")
         self.inventory.holder_may_have_changed(tap)
 
