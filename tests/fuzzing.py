@@ -1,7 +1,7 @@
-"""A fuzz run: how many inputs, from which seed, in how many processes; and what to say when one of them fails.
+"""A fuzz run: its inputs, its seed, its processes, and the report of the first input that fails.
 
-Input number n of seed S is input 0 of seed S + n, so that each can be tried again alone. That is also why no input may
-depend on one before.
+Input number n of seed S is input 0 of seed S + n, so that each input can be repeated alone. Therefore no input may
+depend on the ones before it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from random import Random
 DEFAULT_INPUTS = 1_000_000
 
 Input = Callable[[Random], str]
-"""Tries one input made out of that randomness, and raises when something is wrong with what came of it.
+"""Try one input made from that source of randomness, and raise an exception if its result is wrong.
 
-Returns what came of it, in a word: so that a run shows that it tried more than one thing.
+Return the result in a word, so that a run can show that its inputs had more than one result.
 """
 
 
 def run(one_input: Input, seed: int, inputs: int, *, first: int = 0, step: int = 1) -> Counter[str]:
-    """Tries the inputs *first*, *first* + *step*, … below *inputs* of *seed*; counts what came of them.
+    """Try the inputs *first*, *first* + *step*, … below *inputs* of *seed*, and count their results.
 
-    :raises AssertionError: at the first that fails; it names the seed.
+    :raises AssertionError: at the first input that fails, with the seed that repeats it.
     """
     seen: Counter[str] = Counter()
     for number in range(first, inputs, step):
@@ -42,7 +42,10 @@ def run(one_input: Input, seed: int, inputs: int, *, first: int = 0, step: int =
 
 
 def main(name: str, prepare: Callable[[], contextlib.AbstractContextManager[Input]]) -> int:
-    """Runs ``scripts/fuzz NAME``: *prepare*, in each process, gives what tries an input."""
+    """Run ``scripts/fuzz NAME``. *prepare* is called in each process, and its value tries one input.
+
+    Return the exit status.
+    """
     parser = argparse.ArgumentParser(prog=f"scripts/fuzz {name}")
     parser.add_argument("--inputs", type=int, default=DEFAULT_INPUTS)
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))

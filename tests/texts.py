@@ -1,4 +1,4 @@
-"""README.rst and eve_meta/docs as docutils reads them, for the tests that hold them to what they say."""
+"""README.rst and eve_meta/docs as docutils reads them, for the tests that check their claims."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ WARNING = 2
 
 
 def read(path: Path) -> nodes.document:
-    """The text at *path*.
+    """Return the document at *path*.
 
-    :raises docutils.utils.SystemMessage: when it is not good reStructuredText.
+    :raises docutils.utils.SystemMessage: when it is not valid reStructuredText.
     """
     quiet = {"halt_level": WARNING, "report_level": WARNING, "warning_stream": False}
     return publish_doctree(path.read_text(encoding="utf-8"), source_path=str(path), settings_overrides=quiet)
 
 
 def literals(text: nodes.document) -> list[str]:
-    """All that is between double backquotes."""
+    """Return the texts between double backquotes."""
     return [node.astext() for node in text.findall(nodes.literal)]
 
 
 def blocks(text: nodes.document) -> list[str]:
-    """All that is below a double colon."""
+    """Return the blocks below a double colon."""
     return [node.astext() for node in text.findall(nodes.literal_block)]
 
 
 def in_the_guest(text: nodes.document) -> Iterator[str]:
-    """The blocks that are commands for the guest's shell."""
+    """Yield the blocks that are commands for the guest's shell."""
     for node in text.findall(nodes.literal_block):
         before = node.parent[node.parent.index(node) - 1]
         if before.astext().endswith("In the guest:"):
@@ -46,7 +46,7 @@ def in_the_guest(text: nodes.document) -> Iterator[str]:
 
 
 def table(text: nodes.document, *header: str) -> list[list[str]]:
-    """The rows of the table with *header*, one line a cell."""
+    """Return the rows of the table with *header*, each cell as one line."""
     for node in text.findall(nodes.table):
         rows = [
             [" ".join(cell.astext().split()) for cell in row.findall(nodes.entry)] for row in node.findall(nodes.row)

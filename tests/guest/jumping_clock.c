@@ -1,6 +1,6 @@
-/* A wall clock that jumps, for one process: loaded before libc, it adds as many seconds to CLOCK_REALTIME as CLOCK_FILE
- * holds. The file is mapped when the process starts, so that it is there in one that has no files any more. Not
- * libfaketime: its settings are environment variables and files, and a worker has neither.
+/* A wall clock that jumps, for one process: a library that is loaded before libc and adds the number of seconds in
+ * CLOCK_FILE to CLOCK_REALTIME. It maps the file when the process starts, so that a process without files keeps it.
+ * libfaketime would not do: its settings are environment variables and files, and a worker has neither.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

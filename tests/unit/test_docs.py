@@ -1,4 +1,4 @@
-"""README.rst and eve_meta/docs say what is so: the numbers, names, paths and commands in them."""
+"""The numbers, names, paths and commands in README.rst and eve_meta/docs are right."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def prose(text: nodes.document) -> str:
 
 
 @TEXTS
-def test_it_is_good_restructuredtext(path: Path) -> None:
+def test_each_document_is_valid_restructuredtext(path: Path) -> None:
     texts.read(path)
 
 
-def test_readme_leads_to_each_longer_text() -> None:
+def test_readme_names_each_longer_document() -> None:
     longer = {str(path.relative_to(texts.ROOT)) for path in texts.ALL} - {"README.rst"}
     assert longer <= set(texts.literals(README))
 
@@ -59,20 +59,20 @@ def test_the_change_log_has_this_version() -> None:
 
 
 @TEXTS
-def test_files_that_are_named_are_there(path: Path) -> None:
+def test_files_that_are_named_exist(path: Path) -> None:
     ours = re.compile(r"(?<![\w/])(?:scripts|bpf|eve_meta|tests)/[\w./-]+")
     text = texts.read(path)
-    named = {name for said in texts.literals(text) + texts.blocks(text) for name in ours.findall(said)}
+    named = {name for piece in texts.literals(text) + texts.blocks(text) for name in ours.findall(piece)}
     assert {name for name in named if not (texts.ROOT / name).exists()} == set()
 
 
 @TEXTS
-def test_commands_are_those_that_there_are(path: Path) -> None:
+def test_commands_and_options_that_are_named_exist(path: Path) -> None:
     text = texts.read(path)
-    said = [" ".join(each.split()) for each in texts.literals(text)]
-    said += [line for each in texts.blocks(text) for line in each.splitlines()]
+    lines = [" ".join(literal.split()) for literal in texts.literals(text)]
+    lines += [line for block in texts.blocks(text) for line in block.splitlines()]
     context = click.Context(cli)
-    for name, arguments in re.findall(r"^(?:.*[ /])?eve-meta ([a-z]+\b)([^#\n]*)", "\n".join(said), re.MULTILINE):
+    for name, arguments in re.findall(r"^(?:.*[ /])?eve-meta ([a-z]+\b)([^#\n]*)", "\n".join(lines), re.MULTILINE):
         command = cli.get_command(context, name)
         assert command is not None, name
         options = {option for parameter in command.params for option in parameter.opts}
@@ -82,7 +82,7 @@ def test_commands_are_those_that_there_are(path: Path) -> None:
 # -- the configuration and the domain file --
 
 
-def test_readmes_domain_file_is_good_and_names_every_key(tmp_path: Path) -> None:
+def test_readmes_domain_file_is_valid_and_names_every_key(tmp_path: Path) -> None:
     (written,) = (block for block in texts.blocks(README) if block.startswith("uuid:"))
     (tmp_path / "web1.yaml").write_text(written, encoding="utf-8")
     assert read_domain_file(str(tmp_path / "web1.yaml")).problems == ()
@@ -100,17 +100,17 @@ def urls(text: nodes.document) -> set[str]:
     return set(re.findall(r"http://[^\s'\"<>,)]+", "\n".join(texts.literals(text) + texts.blocks(text))))
 
 
-def test_paths_are_those_that_are_served() -> None:
-    said = {urlsplit(url).path for text in (README, GUESTS) for url in urls(text)}
-    said |= {path for path in texts.literals(GUESTS) if path.startswith("/") and "<" not in path}
-    said |= {path.split()[-1] for path in texts.literals(GUESTS) if "render" in path}
-    said -= {"/latest/api/token", ""}
-    assert "/openstack/latest/password" in said
-    # What is served once something is in it.
-    said = {"/openstack/content/0000" if path == "/openstack/content" else path for path in said}
-    # /eve is an application's, on a node of EVE-OS.
+def test_paths_that_are_named_are_served() -> None:
+    paths = {urlsplit(url).path for text in (README, GUESTS) for url in urls(text)}
+    paths |= {path for path in texts.literals(GUESTS) if path.startswith("/") and "<" not in path}
+    paths |= {path.split()[-1] for path in texts.literals(GUESTS) if "render" in path}
+    paths -= {"/latest/api/token", ""}
+    assert "/openstack/latest/password" in paths
+    # A folder that is served once there is something in it.
+    paths = {"/openstack/content/0000" if path == "/openstack/content" else path for path in paths}
+    # Only an application on a node of EVE-OS has /eve.
     domain = attrs.evolve(FULL, eve=Application(openstack=True))
-    assert {path for path in said if find(domain, path) is None} == set()
+    assert {path for path in paths if find(domain, path) is None} == set()
     relative = [path.replace("<mac>", "fa:16:3e:00:00:01") for path in texts.literals(GUESTS) if "data/" in path]
     assert len(relative) > 5
     in_a_zone = attrs.evolve(FULL, availability_zone="eu-west-1a")
@@ -118,7 +118,7 @@ def test_paths_are_those_that_are_served() -> None:
     assert find(FULL, "/latest/dynamic/instance-identity/document") is not None
 
 
-def test_the_leaves_of_each_tree() -> None:
+def test_the_documents_of_each_tree_are_listed() -> None:
     rows = {row[0]: row[1] for row in texts.table(GUESTS, "below", "what")}
     for tree, at in (("/openstack", "/openstack/latest"), ("/nocloud", "/nocloud")):
         listing = find(FULL, at)
@@ -127,41 +127,41 @@ def test_the_leaves_of_each_tree() -> None:
         assert {leaf for leaf in leaves if leaf not in rows[tree]} == set()
 
 
-def test_the_versions() -> None:
+def test_the_versions_are_those_that_are_served() -> None:
     rows = {row[0]: row[1] for row in texts.table(GUESTS, "below", "what")}
     version = re.compile(r"\d{4}-\d\d-\d\d|\b1\.0\b")
     assert tuple(version.findall(rows["/openstack"])) == OPENSTACK_VERSIONS
     assert tuple(version.findall(rows["/, /ec2"])) == EC2_VERSIONS + AWS_VERSIONS
 
 
-def test_header_fields() -> None:
+def test_header_fields_are_those_that_are_read() -> None:
     known = {*session.TOKEN_FIELDS, *session.TTL_FIELDS, b"x-forwarded-for"}
     for text in (README, GUESTS):
-        said = re.findall(r"\bX-[A-Za-z0-9-]+", "\n".join(texts.literals(text) + texts.blocks(text)))
-        assert {name.lower().encode() for name in said} <= known
+        names = re.findall(r"\bX-[A-Za-z0-9-]+", "\n".join(texts.literals(text) + texts.blocks(text)))
+        assert {name.lower().encode() for name in names} <= known
     assert {name.lower().encode() for name in re.findall(r"\bX-[A-Za-z0-9-]+", GUESTS.astext())} == known
 
 
-def test_counters() -> None:
+def test_counters_are_those_that_exist() -> None:
     shown = {reason.label.removeprefix("drop_") for reason in Reason if reason.label.startswith("drop_")}
     counted = re.findall(r"counted as (\w+)", prose(GUESTS))
     assert set(counted) <= NAMES | shown
     assert set(texts.literals(GUESTS)) >= NAMES | {"connection_rate", "packet_rate"}
 
 
-def test_status_codes_are_the_closed_set() -> None:
+def test_status_codes_are_those_that_are_given() -> None:
     responses = [
         value for module in (answer, session) for value in vars(module).values() if isinstance(value, Response)
     ]
     for table in (answer.NOT_ALLOWED, answer.STORED, answer.REFUSED):
         responses += table.values()
     given = {response.status for response in responses}
-    given |= {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED}  # which are made for each document
+    given |= {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED}  # made for each document
     given |= {HTTPStatus(value.status) for value in vars(eve).values() if isinstance(value, Document)}
     assert [int(code) for code, _ in texts.table(GUESTS, "code", "when")] == sorted(given)
 
 
-def test_limits_are_the_limits() -> None:
+def test_limits_are_those_in_force() -> None:
     limits = Limits()
     in_words = {
         "request line": f"{limits.max_request_line // 1024} KiB",
@@ -191,7 +191,7 @@ def test_limits_are_the_limits() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sentence",
     [
         f"User data have at most {MAX_USER_DATA // 1024 // 1024} MiB.",
         f"at most {MAX_PASSWORD} bytes of UTF-8",
@@ -199,14 +199,14 @@ def test_limits_are_the_limits() -> None:
         f"hop_limit, {Config().web.hop_limit} unless configured",
     ],
 )
-def test_numbers_in_the_prose(said: str) -> None:
-    assert said in prose(GUESTS)
+def test_numbers_in_the_prose(sentence: str) -> None:
+    assert sentence in prose(GUESTS)
 
 
 # -- SMBIOS --
 
 
-def test_the_serial_number_of_nocloud_is_one_that_cloud_init_reads() -> None:
+def test_cloud_init_reads_the_serial_number_for_nocloud() -> None:
     nocloud = pytest.importorskip("cloudinit.sources.DataSourceNoCloud", reason="cloud-init is not installed")
     for text in (README, GUESTS):
         qemu = [block for block in texts.blocks(text) if block.startswith("-smbios type=1,serial")]
@@ -220,19 +220,19 @@ def test_the_serial_number_of_nocloud_is_one_that_cloud_init_reads() -> None:
     assert read["seedfrom"] == f"{SERVICE}nocloud/"
 
 
-def test_the_product_is_one_that_cloud_init_looks_for() -> None:
+def test_cloud_init_looks_for_the_product() -> None:
     openstack = pytest.importorskip("cloudinit.sources.DataSourceOpenStack", reason="cloud-init is not installed")
     (block,) = (block for block in texts.blocks(README) if "sysinfo" in block)
-    said = re.findall(r"product='([^']+)'|<entry name='product'>([^<]+)<", block)
-    assert len(said) == 2
-    assert {"".join(pair) for pair in said} <= set(openstack.VALID_DMI_PRODUCT_NAMES)
+    names = re.findall(r"product='([^']+)'|<entry name='product'>([^<]+)<", block)
+    assert len(names) == 2
+    assert {"".join(pair) for pair in names} <= set(openstack.VALID_DMI_PRODUCT_NAMES)
     assert 'SMBIOS product "OpenStack Nova"' in prose(GUESTS)
 
 
 # -- security --
 
 
-def test_each_test_that_security_names_is_there() -> None:
+def test_each_test_that_security_names_exists() -> None:
     named = {literal for literal in texts.literals(SECURITY) if literal.startswith("test_")}
     there = {
         name
@@ -241,7 +241,7 @@ def test_each_test_that_security_names_is_there() -> None:
     }
     assert len(named) > 30
     assert named - there == set()
-    # No sentence of what a guest or a worker cannot do is without one.
+    # Each sentence that states what a guest or a worker cannot do names a test.
     for item in SECURITY.findall(nodes.list_item):
         section = item.parent.parent.next_node(nodes.title)
         if section is not None and "cannot" in section.astext():
