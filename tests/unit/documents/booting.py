@@ -15,7 +15,7 @@ url_helper = pytest.importorskip("cloudinit.url_helper", reason="cloud-init is n
 
 
 class Wire:
-    """What cloud-init takes for the network: the documents of *domain*.
+    """A replacement of cloud-init's network: the documents of *domain*.
 
     :ivar asked: the paths that were asked for, in order.
     """
@@ -35,7 +35,7 @@ class Wire:
 
 
 def plug_in(monkeypatch: pytest.MonkeyPatch, domain: Domain) -> Wire:
-    """The wire of *domain*, to which all of cloud-init's requests go from now on."""
+    """Make the wire of *domain*, to which all of cloud-init's requests go from now on."""
     wire = Wire(domain)
     monkeypatch.setattr(url_helper, "readurl", wire.readurl)
     return wire

@@ -1,4 +1,4 @@
-"""What nova promises of ``network_data.json`` (``doc/api_schemas/network_data.json``), as a check."""
+"""A check of ``network_data.json`` by nova's schema (``doc/api_schemas/network_data.json``)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 LINK_TYPES = {"bridge", "dvs", "hw_veb", "hyperv", "ovs", "tap", "vhostuser", "vif", "phy"}
 NETWORK_TYPES = {
     4: {"ipv4", "ipv4_dhcp"},
-    # The last two are not in the schema, but nova tells them all the same.
+    # The last two are not in the schema, but nova has them all the same.
     6: {"ipv6", "ipv6_dhcp", "ipv6_slaac", "ipv6_dhcpv6-stateful", "ipv6_dhcpv6-stateless"},
 }
 MAC = re.compile(r"([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}")
 
 
-def check(told: Any) -> None:
-    """Fail where *told*, the JSON of a document, is not as the schema wants it."""
-    _keys(told, required=("links", "networks", "services"))
-    for link in _list(told["links"]):
+def check(content: Any) -> None:
+    """Fail where *content*, the JSON of a document, does not follow the schema."""
+    _keys(content, required=("links", "networks", "services"))
+    for link in _list(content["links"]):
         _check_link(link)
-    for network in _list(told["networks"]):
+    for network in _list(content["networks"]):
         _check_network(network)
-    for service in _list(told["services"]):
+    for service in _list(content["services"]):
         _check_service(service)
 
 

@@ -1,4 +1,4 @@
-"""How the tests read: a path as a guest writes it, and a domain that has everything."""
+"""Helpers to read documents by the paths that guests write, and a domain that has everything."""
 
 from __future__ import annotations
 
@@ -81,19 +81,19 @@ BARE = Domain(uuid=UUID("1a831fa7-c50b-4693-a16e-fb8171f1b69e"))
 def find(
     source: Domain | Tree, path: str, *, peer: str = "198.51.100.9", today: datetime.date = TODAY
 ) -> Document | None:
-    """The document at *path*, which is cut up as the web side does it."""
+    """Return the document at *path*, which is normalised as a worker does it."""
     tree = source if isinstance(source, Tree) else Tree(source)
     return tree.find(tuple(segment for segment in path.split("/") if segment), peer=peer, today=today)
 
 
 def read(source: Domain | Tree, path: str, *, peer: str = "198.51.100.9", today: datetime.date = TODAY) -> str | None:
-    """The body at *path* as text, None for a 404."""
+    """Return the body at *path* as text, None for a 404."""
     document = find(source, path, peer=peer, today=today)
     return None if document is None else document.render(SEED).decode()
 
 
 def crawl(tree: Tree, path: str) -> Iterator[str]:
-    """The leaves below the directory *path*, found as a guest finds them: by listings."""
+    """Return the leaves below the directory *path*, found by listings, as a guest finds them."""
     listing = read(tree, path)
     assert listing is not None, path
     for line in listing.splitlines():
@@ -107,29 +107,29 @@ def crawl(tree: Tree, path: str) -> Iterator[str]:
 
 
 def load(source: Domain | Tree, path: str) -> Any:
-    """The JSON at *path*."""
+    """Return the JSON at *path*."""
     text = read(source, path)
     assert text is not None
     return json.loads(text)
 
 
 def network_data_of(*nics: Nic) -> Any:
-    """``network_data.json`` of a domain with *nics*."""
+    """Return the ``network_data.json`` of a domain with *nics*."""
     return load(Domain(name="vm", nics=nics), "/openstack/latest/network_data.json")
 
 
 def static(address: str, **more: Any) -> Subnet:
-    """A static subnet of whichever IP version *address* has."""
+    """Make a static subnet of the IP version of *address*."""
     interface = ip_interface(address)
     kind = SubnetType.IPV4 if interface.version == 4 else SubnetType.IPV6
     return Subnet(type=kind, address=interface, **more)
 
 
 def nic(*subnets: Subnet, **more: Any) -> Nic:
-    """A NIC with a tap and a MAC address."""
+    """Make a NIC with a tap and a MAC address."""
     return Nic(**{"tap": "vnet0", "mac": "fa:16:3e:00:00:01", "subnets": subnets, **more})
 
 
 def routes(pairs: Iterable[tuple[str, str]]) -> tuple[Route, ...]:
-    """Routes from (network, router) texts."""
+    """Make routes from pairs of texts, (network, router)."""
     return tuple(Route(to=ip_network(to), via=ip_address(via)) for to, via in pairs)

@@ -1,4 +1,4 @@
-"""What cloud-init itself, as Debian 12 packages it, makes of the documents."""
+"""cloud-init itself, as Debian 12 packages it, reads the documents."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Boot:
             self.results: Any = reader.read_v2()
 
 
-def test_one_boot_of_a_domain_with_everything() -> None:
+def test_cloud_init_boots_a_domain_with_everything() -> None:
     boot = Boot(FULL)
     # On the wire there are 35: the datasource asks for /openstack once more before, to see whether anybody answers.
     assert boot.asked[:9] == [
@@ -89,7 +89,7 @@ def test_one_boot_of_a_domain_with_everything() -> None:
     assert results["ec2-metadata"]["security-groups"] == ["default", "web"]
 
 
-def test_one_boot_of_a_domain_of_which_nothing_is_known() -> None:
+def test_cloud_init_boots_a_bare_domain() -> None:
     boot = Boot(BARE)
     assert len(boot.asked) == 25  # and the first, as above
     assert "networkdata" not in boot.results  # so the guest falls back to DHCP
@@ -140,7 +140,7 @@ def netplan_of(*nics: Nic) -> Any:
     return yaml.safe_load(netplan.Renderer()._render_content(state_of(*nics)))["network"]
 
 
-def test_static_addresses_arrive() -> None:
+def test_static_addresses_are_configured() -> None:
     plan = netplan_of(
         nic(
             static("10.0.0.5/24", gateway=ip_address("10.0.0.1"), dns=(ip_address("10.0.0.2"),)),
@@ -169,20 +169,20 @@ def test_static_addresses_arrive() -> None:
         (SubnetType.IPV6_DHCPV6_STATELESS, "dhcp6"),
     ],
 )
-def test_dynamic_addresses_arrive_as_such(kind: SubnetType, key: str) -> None:
+def test_dynamic_addresses_are_configured_as_dynamic(kind: SubnetType, key: str) -> None:
     interface = netplan_of(nic(Subnet(type=kind)))["ethernets"]["eth0"]
     assert interface[key] is True
     assert "addresses" not in interface
 
 
-def test_slaac_is_told_from_dhcpv6() -> None:
+def test_slaac_and_dhcpv6_are_distinguished() -> None:
     text = eni.Renderer()._render_interfaces(state_of(nic(Subnet(type=SubnetType.IPV6_SLAAC))))
     assert "iface eth0 inet6 auto\n" in text
     text = eni.Renderer()._render_interfaces(state_of(nic(Subnet(type=SubnetType.IPV6_DHCPV6_STATEFUL))))
     assert "iface eth0 inet6 dhcp\n" in text
 
 
-def test_a_vlan_becomes_a_device_that_tags() -> None:
+def test_a_vlan_becomes_a_device_that_tags_frames() -> None:
     plan = netplan_of(nic(static("10.0.0.5/24"), vlan=7, mtu=1450))
     assert plan["ethernets"]["eth0"] == {
         "match": {"macaddress": "fa:16:3e:00:00:01"},
@@ -211,11 +211,11 @@ def test_two_nics_that_share_a_link_name_keep_their_own_addresses() -> None:
     }
 
 
-def test_a_nic_of_which_nothing_was_said_uses_dhcp() -> None:
+def test_a_nic_without_subnets_uses_dhcp() -> None:
     plan = netplan_of(nic(), nic(static("10.0.1.5/24"), tap="vnet1", mac="fa:16:3e:00:00:02"))
     assert plan["ethernets"]["eth0"]["dhcp4"] is True
 
 
-def test_a_nic_without_a_mac_does_not_cost_the_others_their_network() -> None:
+def test_a_nic_without_a_mac_does_not_break_the_network_of_the_others() -> None:
     plan = netplan_of(evolve(nic(DHCP), mac=None, tap="vnet9"), nic(static("10.0.1.5/24")))
     assert plan["ethernets"]["eth1"]["addresses"] == ["10.0.1.5/24"]

@@ -1,4 +1,4 @@
-"""What cloud-init's Ec2 datasource makes of the newer trees."""
+"""cloud-init's Ec2 datasource reads the newer trees."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TREE = "/2021-03-23"
 def boot(
     monkeypatch: pytest.MonkeyPatch, domain: Domain, cloud_name: str = "unknown", *, version: str | None = None
 ) -> tuple[Any, list[str]]:
-    """The datasource after it has read all, and the paths that it asked for.
+    """Return the datasource after it has read everything, and the paths that it asked for.
 
     :param version: the only one that it knows, in place of those that it has.
     """
@@ -43,7 +43,7 @@ def boot(
     return datasource, wire.asked
 
 
-def test_one_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cloud_init_boots(monkeypatch: pytest.MonkeyPatch) -> None:
     datasource, asked = boot(monkeypatch, FULL)
     # It looks for the newest tree first, and stays with it.
     assert asked[:3] == [f"{TREE}/meta-data/instance-id", f"{TREE}/user-data", f"{TREE}/meta-data/"]
@@ -60,14 +60,14 @@ def test_one_boot(monkeypatch: pytest.MonkeyPatch) -> None:
     assert datasource.device_name_to_device("ebs0") == "/dev/vdb"
 
 
-def test_one_boot_of_a_domain_of_which_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cloud_init_boots_a_bare_domain(monkeypatch: pytest.MonkeyPatch) -> None:
     datasource, _ = boot(monkeypatch, BARE)
     assert "network" not in datasource.metadata
     assert datasource.network_config is None  # so the guest falls back to DHCP
     assert "tags" not in datasource.metadata
 
 
-def test_one_boot_of_a_guest_that_looks_like_one_of_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cloud_init_boots_a_guest_that_looks_like_one_of_aws(monkeypatch: pytest.MonkeyPatch) -> None:
     datasource, asked = boot(monkeypatch, evolve(FULL, availability_zone="eu-west-1a"), "aws")
     assert asked[-2:] == [f"{TREE}/dynamic/instance-identity", f"{TREE}/dynamic/instance-identity/document"]
     assert datasource.identity["instanceId"] == datasource.get_instance_id() == "i-0000002a"
@@ -112,8 +112,8 @@ def test_any_domain_boots(domain: Domain) -> None:
         monkeypatch.setattr(net, "get_interfaces_by_mac", lambda: known)
         datasource._fallback_interface = "eth0"
         assert datasource.get_instance_id().startswith("i-")
-        told = datasource.metadata.get("tags", {}).get("instance", {})
-        assert set(told) <= set(domain.meta)
+        tags = datasource.metadata.get("tags", {}).get("instance", {})
+        assert set(tags) <= set(domain.meta)
         if known:
             config = datasource.network_config
             assert set(config["ethernets"]) == set(known.values())

@@ -1,4 +1,4 @@
-"""What cloud-init's NoCloud datasource makes of ``/nocloud``: over HTTP, and as the files of a seed.
+"""cloud-init's NoCloud datasource reads ``/nocloud``: over HTTP, and as the files of a seed.
 
 Debian 12's cloud-init reads no ``network-config`` over HTTP, as newer ones do, but from a seed's files; what it makes
 of it then is the same.
@@ -38,7 +38,7 @@ FILES = ("meta-data", "user-data", "vendor-data", "network-config")
 def boot(
     monkeypatch: pytest.MonkeyPatch, domain: Domain, kind: str, *, serial: str, seed: str = "/nonexistent"
 ) -> tuple[Any, list[str]]:
-    """The datasource *kind* after it has read all, and the paths that it asked for."""
+    """Return the datasource *kind* after it has read everything, and the paths that it asked for."""
     wire = plug_in(monkeypatch, domain)
     monkeypatch.setattr("cloudinit.dmi.read_dmi_data", lambda key: serial)
     monkeypatch.setattr(util, "get_cmdline", lambda: "")
@@ -54,7 +54,7 @@ def boot_over_http(monkeypatch: pytest.MonkeyPatch, domain: Domain) -> tuple[Any
     return boot(monkeypatch, domain, "DataSourceNoCloudNet", serial=SERIAL)
 
 
-def test_one_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cloud_init_boots(monkeypatch: pytest.MonkeyPatch) -> None:
     datasource, asked = boot_over_http(monkeypatch, FULL)
     assert asked == ["/nocloud/meta-data", "/nocloud/user-data", "/nocloud/vendor-data"]
     assert datasource.get_instance_id() == "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
@@ -66,7 +66,7 @@ def test_one_boot(monkeypatch: pytest.MonkeyPatch) -> None:
     assert datasource.network_config is None
 
 
-def test_one_boot_of_a_domain_of_which_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cloud_init_boots_a_bare_domain(monkeypatch: pytest.MonkeyPatch) -> None:
     datasource, _ = boot_over_http(monkeypatch, BARE)
     assert (datasource.userdata_raw, datasource.vendordata_raw) == (b"", b"")
     assert datasource.get_public_ssh_keys() == []
@@ -84,7 +84,7 @@ def test_all_parts_of_vendor_data_are_understood(monkeypatch: pytest.MonkeyPatch
 
 
 def seeded(tmp_path: Path, domain: Domain) -> Any:
-    """The datasource after it has read all from files."""
+    """Return the datasource after it has read everything from files."""
     (tmp_path / "nocloud").mkdir()
     for name in FILES:
         document = find(domain, f"/nocloud/{name}")
@@ -94,13 +94,13 @@ def seeded(tmp_path: Path, domain: Domain) -> Any:
         return boot(monkeypatch, domain, "DataSourceNoCloud", serial="", seed=str(tmp_path))[0]
 
 
-def test_a_seed_of_files(tmp_path: Path) -> None:
+def test_cloud_init_reads_the_same_from_a_seed_of_files(tmp_path: Path) -> None:
     datasource = seeded(tmp_path, FULL)
     assert datasource.get_instance_id() == "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
     assert datasource.network_config["ethernets"]["nic0"]["addresses"] == ["10.1.2.10/24"]
 
 
-def test_no_network_is_no_configuration(tmp_path: Path) -> None:
+def test_an_empty_network_config_is_no_configuration(tmp_path: Path) -> None:
     # stages._find_networking_config() takes the fallback, DHCP, when this is not true.
     assert not seeded(tmp_path, BARE).network_config
 
@@ -136,7 +136,7 @@ STATIC = nic(
 )
 
 
-def test_netplan_gets_it_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_netplan_gets_the_configuration_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Guest(monkeypatch, STATIC).netplan() == {
         "version": 2,
         "ethernets": {
@@ -175,12 +175,12 @@ def test_a_vlan_is_on_the_nic_that_its_link_names(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SubnetType if not kind.static])
-def test_dynamic_addresses_arrive_as_such(kind: SubnetType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dynamic_addresses_are_configured_as_dynamic(kind: SubnetType, monkeypatch: pytest.MonkeyPatch) -> None:
     guest = Guest(monkeypatch, nic(Subnet(type=kind)))
     assert f"iface eth0 inet{'6' if kind.version == 6 else ''} dhcp\n" in guest.interfaces()
 
 
-def test_routes_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routes_are_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     given = routes([("192.168.50.0/24", "10.0.0.254"), ("10.9.0.0/16", "10.0.0.254")])
     text = Guest(monkeypatch, nic(static("10.0.0.5/24", routes=given))).interfaces()
     assert "post-up route add -net 192.168.50.0/24 gw 10.0.0.254" in text

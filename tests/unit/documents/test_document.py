@@ -10,7 +10,7 @@ from eve_meta.documents.document import Document
 SEED = bytes(range(256)) * 2
 
 
-def test_the_seed_is_filled_in_where_its_place_is() -> None:
+def test_the_seed_is_filled_in_at_its_place() -> None:
     document = Document(b'{"seed": "", "x": 1}', "application/json", 10)
     assert document.render(SEED) == b'{"seed": "' + base64.b64encode(SEED) + b'", "x": 1}'
 
@@ -20,16 +20,16 @@ def test_each_answer_has_its_own_seed() -> None:
     assert document.render(SEED) != document.render(SEED[::-1])
 
 
-def test_a_document_without_a_place_is_sent_as_it_is() -> None:
+def test_a_document_without_a_place_for_a_seed_is_sent_unchanged() -> None:
     body = b"\x1f\x8b\xff\0"
     assert Document(body).render(SEED) is body
 
 
-def test_a_log_does_not_tell_what_a_guest_reads() -> None:
+def test_the_body_is_not_in_the_repr() -> None:
     assert "secret" not in repr(Document(b"secret"))
 
 
-def test_an_entity_tag_is_of_the_bytes_alone() -> None:
+def test_an_entity_tag_depends_on_the_bytes_alone() -> None:
     body = b"\x1f\x8b\xff\0"
     assert Document(body).etag == '"cc76de631259a9ca014571c0a26ab069"'
     assert Document(body, "application/json").etag == Document(body).etag
@@ -37,7 +37,7 @@ def test_an_entity_tag_is_of_the_bytes_alone() -> None:
     assert len(tags) == 6
 
 
-def test_an_entity_tag_is_as_the_header_field_has_it() -> None:
+def test_an_entity_tag_has_the_form_of_the_header_field() -> None:
     assert re.fullmatch('"[0-9a-f]{32}"', str(Document(b"").etag))
 
 
@@ -49,7 +49,7 @@ def test_an_entity_tag_is_computed_once() -> None:
 
 
 def test_a_document_with_a_seed_has_no_entity_tag() -> None:
-    """Two answers differ, and who is told "not modified" would use one seed twice."""
+    """Two answers differ, and a client that gets a 304 would use one seed twice."""
     assert Document(b'""', "application/json", 1).etag is None
 
 

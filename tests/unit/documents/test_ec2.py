@@ -1,4 +1,4 @@
-"""The EC2-compatible tree: the keys of each version, and what each says."""
+"""The EC2-compatible tree: the keys of each version, and their documents."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ VERSIONS = "1.0\n2007-01-19\n2007-03-01\n2007-08-29\n2007-10-10\n2007-12-15\n200
 
 
 @pytest.mark.parametrize("path", ["/", "/ec2"])
-def test_the_versions_in_order(path: str) -> None:
+def test_versions_are_listed_in_order(path: str) -> None:
     assert read(FULL, path) == VERSIONS
 
 
 @pytest.mark.parametrize("version", VERSIONS.splitlines())
-def test_the_root_of_a_version(version: str) -> None:
+def test_each_version_lists_its_root(version: str) -> None:
     assert read(FULL, f"/{version}") == "meta-data/\nuser-data"
     assert read(BARE, f"/{version}") == "meta-data/"
 
@@ -56,7 +56,7 @@ OPTIONAL = ("kernel-id", "ramdisk-id", "public-keys/")
 
 
 @pytest.mark.parametrize("version", EC2_VERSIONS)
-def test_the_keys_of_a_version(version: str) -> None:
+def test_each_version_lists_its_keys(version: str) -> None:
     keys = [key for key, since in FIRST_SEEN.items() if version >= since]
     assert read(FULL, f"/{version}/meta-data") == "\n".join(keys)
     assert read(BARE, f"/{version}/meta-data") == "\n".join(key for key in keys if key not in OPTIONAL)
@@ -98,7 +98,7 @@ def test_a_key_is_served_from_its_version_on(key: str, version: str) -> None:
         ("security-groups", "default\nweb"),
     ],
 )
-def test_what_a_key_says(path: str, body: str) -> None:
+def test_a_key_has_its_document(path: str, body: str) -> None:
     for prefix in ("/latest", "/2009-04-04", "/ec2/latest", "/ec2/2009-04-04"):
         assert read(FULL, f"{prefix}/meta-data/{path}") == body
 
@@ -117,12 +117,12 @@ def test_what_a_key_says(path: str, body: str) -> None:
         ("hostname", "1a831fa7-c50b-4693-a16e-fb8171f1b69e"),
     ],
 )
-def test_what_a_key_says_when_nobody_did(path: str, body: str) -> None:
+def test_a_key_of_a_bare_domain_has_its_default(path: str, body: str) -> None:
     assert read(BARE, f"/latest/meta-data/{path}") == body
 
 
 @pytest.mark.parametrize(("key", "prefix"), [("instance-id", "i"), ("ami-id", "ami"), ("reservation-id", "r")])
-def test_made_ids_stay_and_differ(key: str, prefix: str) -> None:
+def test_invented_ids_are_stable_and_differ_between_domains(key: str, prefix: str) -> None:
     path = f"/latest/meta-data/{key}"
     made = read(BARE, path)
     assert re.fullmatch(prefix + "-[0-9a-f]{8}", str(made))
@@ -132,7 +132,7 @@ def test_made_ids_stay_and_differ(key: str, prefix: str) -> None:
     assert len({read(domain, path) for domain in v7}) == 2
 
 
-def test_all_keys_of_a_domain_in_their_order() -> None:
+def test_all_public_keys_are_listed_in_their_order() -> None:
     domain = Domain(name="vm", public_keys={f"key {n}": f"ssh-rsa {n}" for n in reversed(range(12))})
     listing = read(domain, "/latest/meta-data/public-keys")
     assert str(listing).splitlines() == [f"{index}=key {11 - index}" for index in range(12)]
@@ -164,12 +164,12 @@ def test_all_keys_of_a_domain_in_their_order() -> None:
         "iam/security-credentials",
     ],
 )
-def test_no_such_key(path: str) -> None:
+def test_a_public_key_that_does_not_exist_is_404(path: str) -> None:
     assert find(FULL, f"/latest/meta-data/{path}") is None
     assert find(BARE, f"/latest/meta-data/{path}") is None
 
 
-def test_no_key_is_404_and_not_listed() -> None:
+def test_without_public_keys_the_directory_is_404_and_not_listed() -> None:
     assert find(BARE, "/latest/meta-data/public-keys") is None
     assert "public-keys" not in str(read(BARE, "/latest/meta-data"))
 
@@ -193,7 +193,7 @@ def test_everything_else_is_404(path: str) -> None:
     assert find(FULL, path) is None
 
 
-def test_the_address_that_asks_is_told_when_no_other_is_known() -> None:
+def test_local_ipv4_is_the_peers_address_where_no_other_is_known() -> None:
     path = "/latest/meta-data/local-ipv4"
     dhcp = Domain(name="vm", nics=(nic(Subnet(type=SubnetType.IPV4_DHCP), static("2001:db8::5/64")),))
     for domain in (BARE, dhcp):
@@ -203,7 +203,7 @@ def test_the_address_that_asks_is_told_when_no_other_is_known() -> None:
     assert read(dhcp, "/latest/meta-data/hostname", peer="10.0.0.7") == "vm"
 
 
-def test_the_address_that_asks_says_nothing_else() -> None:
+def test_the_peers_address_decides_nothing_else() -> None:
     tree = Tree(BARE)
     before = {path: read(tree, path) for path in ("/latest/meta-data", "/latest/meta-data/instance-id")}
     for peer in ("10.0.0.7", "10.0.0.8"):
@@ -213,13 +213,13 @@ def test_the_address_that_asks_says_nothing_else() -> None:
     assert read(FULL, "/latest/meta-data/local-ipv4", peer="10.0.0.7") == "10.1.2.10"
 
 
-def test_the_first_fixed_ipv4_address_of_any_subnet() -> None:
+def test_local_ipv4_is_the_first_ipv4_address_of_any_subnet() -> None:
     known = Subnet(type=SubnetType.IPV4_DHCP, address=ip_interface("10.0.0.9/24"))
     domain = Domain(name="vm", nics=(nic(static("2001:db8::5/64"), known), nic(static("10.0.0.1/24"), tap="vnet1")))
     assert read(domain, "/latest/meta-data/local-ipv4") == "10.0.0.9"
 
 
-def test_the_public_address() -> None:
+def test_public_ipv4_is_given_or_floating() -> None:
     floating = static("10.0.0.1/24", floating=(ip_address("2001:db8::1"), ip_address("203.0.113.7")))
     domain = Domain(name="vm", nics=(nic(floating),))
     assert read(domain, "/latest/meta-data/public-ipv4") == "203.0.113.7"
@@ -227,7 +227,7 @@ def test_the_public_address() -> None:
     assert read(given, "/latest/meta-data/public-ipv4") == "203.0.113.8"
 
 
-def test_what_was_rendered_is_kept() -> None:
+def test_documents_are_made_once() -> None:
     tree = Tree(FULL)
     for path in ("/", "/latest/user-data", "/latest/meta-data/ami-id", "/latest/meta-data/public-keys/0/openssh-key"):
         assert find(tree, path) is find(tree, path)
@@ -235,22 +235,22 @@ def test_what_was_rendered_is_kept() -> None:
 
 
 @pytest.mark.parametrize("name", ["alice/", "alice/ ", "0=alice"])
-def test_key_names_that_would_break_a_listing_are_no_part_of_a_domain(name: str) -> None:
+def test_a_domain_refuses_key_names_that_would_break_a_listing(name: str) -> None:
     with pytest.raises(BadValue, match="expected a key name without"):
         Domain(name="vm", public_keys={name: "ssh-rsa A"})
 
 
 @pytest.mark.parametrize("name", ["0=alice", "ebs/0", "..", "ebs 0", "0", "ebs0\n"])
-def test_block_devices_that_would_break_a_listing_are_no_part_of_a_domain(name: str) -> None:
+def test_a_domain_refuses_block_devices_that_would_break_a_listing(name: str) -> None:
     with pytest.raises(BadValue, match="expected"):
         Ec2(block_device_mapping={name: "/dev/vdb"})
 
 
-def test_security_groups_that_would_be_two_lines_are_no_part_of_a_domain() -> None:
+def test_a_domain_refuses_security_groups_of_two_lines() -> None:
     with pytest.raises(BadValue, match="expected names of printable characters"):
         Ec2(security_groups=("web\nadmin",))
 
 
-def test_half_characters_are_no_part_of_a_domain() -> None:
+def test_a_domain_refuses_lone_surrogates() -> None:
     with pytest.raises(BadValue, match="expected whole characters for 'alice'"):
         Domain(name="vm", public_keys={"alice": "ssh-rsa A \ud800"})

@@ -1,4 +1,4 @@
-"""EVE-OS's own endpoints: what msrv's handlers say, to the application behind the tap."""
+"""EVE-OS's own endpoints answer the application behind the tap as msrv's handlers do."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ DOMAIN = Domain(uuid=UUID(int=1), name="app1", eve=APPLICATION)
 
 
 def find(path: str, tap: str = "nbu1x1", domain: Domain = DOMAIN, **asking: Any) -> Document | None:
-    """What is at *path* below ``/eve/v1``, asked through *tap*."""
+    """Return the document at *path* below ``/eve/v1`` for a request from *tap*."""
     today = datetime.date(2026, 1, 1)
     asking = {"peer": "10.1.0.2", "port": 40000, **asking}
     return Tree(domain, tap=tap).find(("eve", "v1", *path.split("/")), today=today, **asking)
@@ -86,7 +86,7 @@ def test_an_ipv6_caller_is_written_as_go_does() -> None:
     assert json.loads(body("network.json", peer="fe80::1"))["caller-ip"] == "[fe80::1]:40000"
 
 
-def test_external_addresses_are_lines() -> None:
+def test_external_addresses_are_one_a_line() -> None:
     document = find("external_ipv4")
     assert document == Document(b"192.0.2.10\n192.0.2.11\n", "text/plain; charset=UTF-8")
 
@@ -96,16 +96,16 @@ def test_the_host_name_is_the_uuid() -> None:
 
 
 @pytest.mark.parametrize("path", ["network.json", "external_ipv4"])
-def test_the_status_is_that_of_the_external_addresses(path: str) -> None:
+def test_the_status_depends_on_the_external_addresses(path: str) -> None:
     assert [status(path, tap) for tap in ("nbu1x1", "nbu2x1", "nbu3x1", "nbu9x9")] == [200, 204, 404, 404]
 
 
-def test_a_node_that_is_unknown_is_no_failure() -> None:
+def test_an_unknown_node_is_no_failure() -> None:
     domain = attrs.evolve(DOMAIN, eve=attrs.evolve(APPLICATION, device=None))
     assert (status("network.json", "nbu1x1", domain), status("external_ipv4", "nbu1x1", domain)) == (204, 200)
 
 
-def test_who_may_discover_learns_of_the_others() -> None:
+def test_an_application_that_may_discover_gets_the_others_addresses() -> None:
     assert json.loads(body("discover-network.json", "nbu2x1")) == {
         OTHER: [
             {"port": "nbu1x2", "network-address": "10.1.0.3"},
@@ -116,7 +116,7 @@ def test_who_may_discover_learns_of_the_others() -> None:
 
 
 @pytest.mark.parametrize("tap", ["nbu1x1", "nbu3x1", "nbu9x9"])
-def test_who_may_not_discover_learns_nothing_by_another_of_its_adapters(tap: str) -> None:
+def test_discovery_is_allowed_by_adapter(tap: str) -> None:
     document = find("discover-network.json", tap)
     assert document is not None
     assert document.status == 403
@@ -127,17 +127,17 @@ def test_who_may_not_discover_learns_nothing_by_another_of_its_adapters(tap: str
     ("path", "field"),
     [("location.json", "location"), ("wwan/status.json", "wwan_status"), ("wwan/metrics.json", "wwan_metrics")],
 )
-def test_what_the_node_says_is_passed_on(path: str, field: str) -> None:
+def test_published_json_of_the_node_is_passed_on(path: str, field: str) -> None:
     assert find(path, node=Node(**{field: b'{"a":1}'})) == Document(b'{"a":1}', "application/json")
     document = find(path)
     assert document == Document(b"", status=204)
 
 
 @pytest.mark.parametrize("path", ["", "x", "hostname/x", "wwan", "kubeconfig", "tpm/signer", "app/info.json", "diag"])
-def test_nothing_else_is_there(path: str) -> None:
+def test_other_paths_are_404(path: str) -> None:
     assert find(path) is None
 
 
-def test_who_is_no_application_of_eve_finds_nothing() -> None:
+def test_a_domain_that_eve_does_not_run_finds_nothing() -> None:
     for path in ("network.json", "hostname", "location.json", "discover-network.json"):
         assert find(path, domain=Domain(name="web1"), node=Node(location=b"{}")) is None

@@ -29,7 +29,7 @@ FIRST_SEEN = {
     "devices": "2016-06-30",
     "dedicated_cpus": "2020-10-14",
 }
-"""In nova's order."""
+"""The keys of each version, in nova's order."""
 
 OPTIONAL = ("meta", "files", "public_keys", "keys")
 
@@ -39,13 +39,13 @@ def meta_data(domain: Domain, version: str = "latest") -> Any:
 
 
 @pytest.mark.parametrize("version", OPENSTACK_VERSIONS)
-def test_the_keys_of_a_version_in_order(version: str) -> None:
+def test_each_version_has_its_keys_in_order(version: str) -> None:
     expected = [key for key, since in FIRST_SEEN.items() if version >= since]
     assert list(meta_data(FULL, version)) == expected
     assert list(meta_data(BARE, version)) == [key for key in expected if key not in OPTIONAL]
 
 
-def test_latest_is_the_newest() -> None:
+def test_latest_is_the_newest_version() -> None:
     assert read(FULL, "/openstack/latest/meta_data.json") == read(FULL, "/openstack/2025-04-04/meta_data.json")
 
 
@@ -87,12 +87,12 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("version", GOLDEN)
-def test_the_bytes_of_a_version(version: str) -> None:
+def test_each_version_has_novas_bytes(version: str) -> None:
     tagged = evolve(FULL, nics=(evolve(FULL.nics[0], vlan=7),))
     assert read(tagged, f"/openstack/{version}/meta_data.json") == GOLDEN[version]
 
 
-def test_what_nobody_said() -> None:
+def test_a_bare_domain_has_defaults() -> None:
     assert meta_data(BARE) == {
         "uuid": "1a831fa7-c50b-4693-a16e-fb8171f1b69e",
         "hostname": "1a831fa7-c50b-4693-a16e-fb8171f1b69e",
@@ -106,11 +106,11 @@ def test_what_nobody_said() -> None:
     }
 
 
-def test_all_keys_of_a_domain_are_told() -> None:
+def test_all_public_keys_are_included() -> None:
     certificate = "\n-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-    told = meta_data(Domain(name="vm", public_keys={"b": "ssh-rsa B\n", "a": "ssh-rsa A", "win": certificate}))
-    assert told["public_keys"] == {"b": "ssh-rsa B\n", "a": "ssh-rsa A", "win": certificate}
-    assert told["keys"] == [
+    content = meta_data(Domain(name="vm", public_keys={"b": "ssh-rsa B\n", "a": "ssh-rsa A", "win": certificate}))
+    assert content["public_keys"] == {"b": "ssh-rsa B\n", "a": "ssh-rsa A", "win": certificate}
+    assert content["keys"] == [
         {"name": "b", "type": "ssh", "data": "ssh-rsa B\n"},
         {"name": "a", "type": "ssh", "data": "ssh-rsa A"},
         {"name": "win", "type": "x509", "data": certificate},
@@ -118,7 +118,7 @@ def test_all_keys_of_a_domain_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nic", "told"),
+    ("nic", "since"),
     [
         (Nic(mac="fa:16:3e:00:00:01"), "2018-08-27"),
         (Nic(mac="fa:16:3e:00:00:01", vlan=7), "2017-02-22"),
@@ -127,29 +127,29 @@ def test_all_keys_of_a_domain_are_told() -> None:
     ids=["plain", "vlan", "tagged"],
 )
 @pytest.mark.parametrize("version", [v for v in OPENSTACK_VERSIONS if v >= "2016-06-30"])
-def test_a_nic_is_told_when_there_is_something_to_say(nic: Nic, told: str, version: str) -> None:
+def test_a_nic_is_included_from_the_version_on_that_has_a_key_for_it(nic: Nic, since: str, version: str) -> None:
     devices = meta_data(Domain(name="vm", nics=(nic,)), version)["devices"]
-    assert [device["mac"] for device in devices] == ([nic.mac] if version >= told else [])
+    assert [device["mac"] for device in devices] == ([nic.mac] if version >= since else [])
 
 
-def test_a_trusted_nic() -> None:
+def test_a_trusted_nic_is_marked_as_trusted() -> None:
     domain = Domain(name="vm", nics=(Nic(mac="fa:16:3e:00:00:01", trusted=True),))
     assert meta_data(domain)["devices"] == [
         {"vf_trusted": True, "type": "nic", "mac": "fa:16:3e:00:00:01", "bus": "none", "address": "none"}
     ]
 
 
-def test_a_nic_that_no_guest_could_find_is_not_told() -> None:
+def test_a_nic_without_a_mac_is_left_out() -> None:
     assert meta_data(Domain(name="vm", nics=(Nic(tap="vnet0", tags=("a",)),)))["devices"] == []
 
 
-def test_a_disk_is_told_without_tags_too() -> None:
+def test_a_disk_is_included_without_tags_too() -> None:
     assert meta_data(Domain(name="vm", disks=(Disk(),)), "2016-06-30")["devices"] == [
         {"type": "disk", "bus": "none", "address": "none"}
     ]
 
 
-def test_no_share_before_its_version() -> None:
+def test_shares_are_included_from_their_version_on() -> None:
     kinds = [device["type"] for device in meta_data(FULL, "2020-10-14")["devices"]]
     assert kinds == ["nic", "disk"]
     kinds = [device["type"] for device in meta_data(FULL, "2025-04-04")["devices"]]
@@ -157,16 +157,16 @@ def test_no_share_before_its_version() -> None:
 
 
 @pytest.mark.parametrize("forged", ['"random_seed": ""', '", "random_seed": "", "x": "', '"}', "\\"])
-def test_a_forged_seed_does_not_move_the_place(forged: str) -> None:
+def test_a_forged_seed_does_not_move_the_place_of_the_seed(forged: str) -> None:
     domain = Domain(name=forged, meta={forged: forged}, project_id=forged)
     for version in OPENSTACK_VERSIONS[1:]:
-        told = meta_data(domain, version)
-        assert told["random_seed"] == base64.b64encode(SEED).decode()
-        assert told["meta"] == {forged: forged}
-        assert told["name"] == forged
+        content = meta_data(domain, version)
+        assert content["random_seed"] == base64.b64encode(SEED).decode()
+        assert content["meta"] == {forged: forged}
+        assert content["name"] == forged
 
 
-def test_the_body_without_its_seed_is_json_too() -> None:
+def test_the_body_without_a_seed_is_json_too() -> None:
     document = find(FULL, "/openstack/latest/meta_data.json")
     assert document is not None
     assert json.loads(document.body)["random_seed"] == ""

@@ -1,4 +1,4 @@
-"""NoCloud's ``network-config``: its form. What cloud-init makes of it is in test_cloud_init_nocloud.py."""
+"""NoCloud's ``network-config``: its content. test_cloud_init_nocloud.py has cloud-init read it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ GOLDEN = (
 )
 
 
-def test_the_bytes() -> None:
+def test_the_document_is_yaml_in_one_line() -> None:
     assert read(FULL, "/nocloud/network-config") == GOLDEN
 
 
-def told(*nics: Nic) -> Any:
+def config_of(*nics: Nic) -> Any:
     return load(Domain(name="vm", nics=nics), "/nocloud/network-config")
 
 
 def ethernet(*subnets: Subnet, **more: Any) -> Any:
-    """What is told of a domain's only NIC, but for how it is found."""
-    config = told(nic(*subnets, **more))["ethernets"]["nic0"]
+    """Return the configuration of a domain's only NIC, without the match."""
+    config = config_of(nic(*subnets, **more))["ethernets"]["nic0"]
     assert config.pop("match") == MATCH["match"]
     return config
 
@@ -42,19 +42,19 @@ def ethernet(*subnets: Subnet, **more: Any) -> Any:
     [(), (nic(),), (nic(static("10.0.0.5/24"), mac=None),), (nic(DHCP, mac=None), nic(tap="vnet1"))],
     ids=["no nic", "no subnet", "no mac", "none with both"],
 )
-def test_nothing_to_say_is_an_empty_mapping(nics: tuple[Nic, ...]) -> None:
-    assert told(*nics) == {}
+def test_without_subnets_the_configuration_is_an_empty_mapping(nics: tuple[Nic, ...]) -> None:
+    assert config_of(*nics) == {}
 
 
 def test_a_nic_without_subnets_beside_one_with_some_uses_dhcp() -> None:
     second = nic(static("10.0.0.5/24"), tap="vnet1", mac="fa:16:3e:00:00:02")
-    assert told(nic(), second)["ethernets"] == {
+    assert config_of(nic(), second)["ethernets"] == {
         "nic0": {**MATCH, "dhcp4": True},
         "nic1": {"match": {"macaddress": "fa:16:3e:00:00:02"}, "addresses": ["10.0.0.5/24"]},
     }
 
 
-def test_dhcp_tells_no_address_and_no_route() -> None:
+def test_dhcp_has_no_address_and_no_route() -> None:
     subnet = Subnet(
         type=SubnetType.IPV4_DHCP,
         address=ip_interface("10.0.0.5/24"),
@@ -74,16 +74,16 @@ def test_dhcp_tells_no_address_and_no_route() -> None:
         SubnetType.IPV6_DHCPV6_STATELESS,
     ],
 )
-def test_a_router_says_how_to_get_an_ipv6_address(kind: SubnetType) -> None:
+def test_dynamic_ipv6_follows_router_advertisements(kind: SubnetType) -> None:
     assert ethernet(Subnet(type=kind, address=ip_interface("2001:db8::5/64"))) == {"dhcp6": True, "accept-ra": True}
 
 
-def test_the_gateway_of_an_ipv6_network_that_the_owner_gave_is_told() -> None:
+def test_a_given_ipv6_gateway_is_a_route() -> None:
     subnet = Subnet(type=SubnetType.IPV6_SLAAC, gateway=ip_address("fe80::1"))
     assert ethernet(subnet)["routes"] == [{"to": "::/0", "via": "fe80::1"}]
 
 
-def test_static_ipv6_needs_no_router_to_speak() -> None:
+def test_static_ipv6_ignores_router_advertisements() -> None:
     subnet = static("2001:db8::5/64", gateway=ip_address("fe80::1"))
     assert ethernet(subnet) == {
         "accept-ra": False,
@@ -93,11 +93,11 @@ def test_static_ipv6_needs_no_router_to_speak() -> None:
     assert ethernet(subnet, Subnet(type=SubnetType.IPV6_SLAAC))["accept-ra"] is True
 
 
-def test_nothing_of_ipv6_is_said_where_there_is_none() -> None:
+def test_without_ipv6_subnets_there_are_no_ipv6_keys() -> None:
     assert set(ethernet(static("10.0.0.5/24"))) == {"addresses"}
 
 
-def test_all_subnets_of_a_nic_are_told_once() -> None:
+def test_all_subnets_of_a_nic_are_included_once() -> None:
     one, two = ip_address("10.0.0.2"), ip_address("2001:db8::53")
     gateway = ip_address("10.0.0.1")
     config = ethernet(
@@ -136,8 +136,8 @@ def test_the_zone_of_an_address_stays_on_the_host() -> None:
     assert config["addresses"] == ["fe80::5/64"]
 
 
-def test_a_vlan_is_a_device_of_its_own_with_all_that_is_told() -> None:
-    config = told(nic(static("10.0.0.5/24"), DHCP, vlan=7, mtu=1450, link="a-long-name-of-it", tap="vnet0"))
+def test_a_vlan_is_a_device_of_its_own_with_the_whole_configuration() -> None:
+    config = config_of(nic(static("10.0.0.5/24"), DHCP, vlan=7, mtu=1450, link="a-long-name-of-it", tap="vnet0"))
     assert config == {
         "version": 2,
         "ethernets": {"nic0": {**MATCH, "mtu": 1450, "set-name": "nic0"}},
@@ -145,5 +145,5 @@ def test_a_vlan_is_a_device_of_its_own_with_all_that_is_told() -> None:
     }
 
 
-def test_a_vlan_that_the_hardware_tags_is_not_told() -> None:
-    assert "vlans" not in told(nic(DHCP, type="hw_veb", vlan=7))
+def test_a_vlan_that_the_hardware_tags_is_left_out() -> None:
+    assert "vlans" not in config_of(nic(DHCP, type="hw_veb", vlan=7))

@@ -1,4 +1,4 @@
-"""``network_data.json``: its form, and what goes beyond nova. What cloud-init makes of it is in test_cloud_init.py."""
+"""``network_data.json``: its content, beyond nova's too. test_cloud_init.py has cloud-init read it."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def test_the_bytes_are_the_same_in_every_version(version: str) -> None:
     [(), (nic(),), (nic(static("10.0.0.5/24"), mac=None),), (nic(DHCP, mac=None), nic(tap="vnet1"))],
     ids=["no nic", "no subnet", "no mac", "none with both"],
 )
-def test_nothing_to_say_is_404_and_not_listed(nics: tuple[Nic, ...]) -> None:
+def test_without_subnets_the_file_is_404_and_not_listed(nics: tuple[Nic, ...]) -> None:
     domain = Domain(name="vm", nics=nics)
     for version in (*OPENSTACK_VERSIONS, "latest"):
         assert find(domain, f"/openstack/{version}/network_data.json") is None
         assert "network_data.json" not in str(read(domain, f"/openstack/{version}"))
 
 
-def test_static_ipv6() -> None:
-    told = network_data_of(
+def test_a_static_ipv6_subnet_has_its_address_and_routes() -> None:
+    content = network_data_of(
         nic(static("2001:db8::5/64", gateway=ip_address("fe80::1"), dns=(ip_address("2001:db8::53"),)))
     )
-    [network] = told["networks"]
+    [network] = content["networks"]
     del network["network_id"]
     assert network == {
         "id": "network0",
@@ -61,7 +61,7 @@ def test_static_ipv6() -> None:
 
 
 @pytest.mark.parametrize("kind", [SubnetType.IPV4_DHCP, SubnetType.IPV6_DHCP])
-def test_dhcp_tells_only_its_type(kind: SubnetType) -> None:
+def test_dhcp_has_only_its_type(kind: SubnetType) -> None:
     v4 = kind is SubnetType.IPV4_DHCP
     subnet = Subnet(
         type=kind,
@@ -70,18 +70,18 @@ def test_dhcp_tells_only_its_type(kind: SubnetType) -> None:
         dns=(ip_address("10.0.0.2"),),
         routes=routes([("10.9.0.0/16", "10.0.0.9") if v4 else ("2001:db8:9::/48", "fe80::9")]),
     )
-    told = network_data_of(nic(subnet))
-    [network] = told["networks"]
+    content = network_data_of(nic(subnet))
+    [network] = content["networks"]
     assert list(network) == ["id", "type", "link", "network_id"]
     assert network["type"] == kind.value
-    # The name servers are told for the guest as a whole, as nova does.
-    assert told["services"] == [{"type": "dns", "address": "10.0.0.2"}]
+    # The name servers are listed for the guest as a whole, as nova does.
+    assert content["services"] == [{"type": "dns", "address": "10.0.0.2"}]
 
 
 @pytest.mark.parametrize(
     "kind", [SubnetType.IPV6_SLAAC, SubnetType.IPV6_DHCPV6_STATEFUL, SubnetType.IPV6_DHCPV6_STATELESS]
 )
-def test_the_other_ways_to_an_ipv6_address(kind: SubnetType) -> None:
+def test_other_dynamic_ipv6_types_keep_address_and_routes(kind: SubnetType) -> None:
     known = Subnet(type=kind, address=ip_interface("2001:db8::5/64"), gateway=ip_address("fe80::1"))
     first, second = network_data_of(nic(known, Subnet(type=kind)))["networks"]
     keys = ["id", "type", "link", "ip_address", "netmask", "routes", "network_id", "services"]
@@ -92,12 +92,12 @@ def test_the_other_ways_to_an_ipv6_address(kind: SubnetType) -> None:
     assert second["routes"] == []
 
 
-def test_all_subnets_of_all_nics_are_told_and_counted_through() -> None:
-    told = network_data_of(
+def test_all_subnets_of_all_nics_are_included_and_numbered() -> None:
+    content = network_data_of(
         nic(static("10.0.0.5/24"), static("10.0.1.5/24"), static("2001:db8::5/64"), static("2001:db8:1::5/64")),
         nic(DHCP, tap="vnet1", mac="fa:16:3e:00:00:02"),
     )
-    assert [(n["id"], n["link"], n.get("ip_address")) for n in told["networks"]] == [
+    assert [(n["id"], n["link"], n.get("ip_address")) for n in content["networks"]] == [
         ("network0", "vnet0", "10.0.0.5"),
         ("network1", "vnet0", "10.0.1.5"),
         ("network2", "vnet0", "2001:db8::5"),
@@ -107,14 +107,14 @@ def test_all_subnets_of_all_nics_are_told_and_counted_through() -> None:
 
 
 def test_a_nic_without_subnets_beside_one_with_some_uses_dhcp() -> None:
-    told = network_data_of(nic(), nic(static("10.0.0.5/24"), tap="vnet1", mac="fa:16:3e:00:00:02"))
-    assert [(n["type"], n["link"]) for n in told["networks"]] == [("ipv4_dhcp", "vnet0"), ("ipv4", "vnet1")]
+    content = network_data_of(nic(), nic(static("10.0.0.5/24"), tap="vnet1", mac="fa:16:3e:00:00:02"))
+    assert [(n["type"], n["link"]) for n in content["networks"]] == [("ipv4_dhcp", "vnet0"), ("ipv4", "vnet1")]
 
 
-def test_a_nic_that_no_guest_could_find_is_left_out() -> None:
-    told = network_data_of(nic(DHCP, mac=None), nic(DHCP, tap="vnet1"))
-    assert [link["id"] for link in told["links"]] == ["vnet1"]
-    assert [network["link"] for network in told["networks"]] == ["vnet1"]
+def test_a_nic_without_a_mac_is_left_out() -> None:
+    content = network_data_of(nic(DHCP, mac=None), nic(DHCP, tap="vnet1"))
+    assert [link["id"] for link in content["links"]] == ["vnet1"]
+    assert [network["link"] for network in content["networks"]] == ["vnet1"]
 
 
 def test_the_default_route_comes_first_and_no_route_twice() -> None:
@@ -124,15 +124,15 @@ def test_the_default_route_comes_first_and_no_route_twice() -> None:
         {"network": "192.168.50.0", "netmask": "255.255.255.0", "gateway": "10.0.0.9"},
     ]
     for gateway in (None, ip_address("10.0.0.1")):
-        told = network_data_of(nic(static("10.0.0.5/24", routes=given, gateway=gateway)))
-        assert told["networks"][0]["routes"] == expected
+        content = network_data_of(nic(static("10.0.0.5/24", routes=given, gateway=gateway)))
+        assert content["networks"][0]["routes"] == expected
 
 
 def test_the_gateway_goes_before_another_default_route() -> None:
-    told = network_data_of(
+    content = network_data_of(
         nic(static("10.0.0.5/24", routes=routes([("0.0.0.0/0", "10.0.0.254")]), gateway=ip_address("10.0.0.1")))
     )
-    assert [route["gateway"] for route in told["networks"][0]["routes"]] == ["10.0.0.1", "10.0.0.254"]
+    assert [route["gateway"] for route in content["networks"][0]["routes"]] == ["10.0.0.1", "10.0.0.254"]
 
 
 @pytest.mark.parametrize(
@@ -144,22 +144,22 @@ def test_the_gateway_goes_before_another_default_route() -> None:
         ("2001:db8::5/48", "ffff:ffff:ffff::"),
     ],
 )
-def test_netmasks(address: str, netmask: str) -> None:
+def test_a_netmask_is_written_in_full(address: str, netmask: str) -> None:
     assert network_data_of(nic(static(address)))["networks"][0]["netmask"] == netmask
 
 
 def test_no_name_server_twice() -> None:
     one, two = ip_address("10.0.0.2"), ip_address("2001:db8::53")
-    told = network_data_of(nic(static("10.0.0.5/24", dns=(one, one, two)), evolve(DHCP, dns=(two, one))))
-    assert told["services"] == [{"type": "dns", "address": "10.0.0.2"}, {"type": "dns", "address": "2001:db8::53"}]
+    content = network_data_of(nic(static("10.0.0.5/24", dns=(one, one, two)), evolve(DHCP, dns=(two, one))))
+    assert content["services"] == [{"type": "dns", "address": "10.0.0.2"}, {"type": "dns", "address": "2001:db8::53"}]
 
 
 def test_the_zone_of_an_address_stays_on_the_host() -> None:
-    told = network_data_of(
+    content = network_data_of(
         nic(static("fe80::5%eth0/64", gateway=ip_address("fe80::1%eth0"), dns=(ip_address("fe80::53%eth0"),)))
     )
-    assert "%" not in str(told)
-    assert told["networks"][0]["ip_address"] == "fe80::5"
+    assert "%" not in str(content)
+    assert content["networks"][0]["ip_address"] == "fe80::5"
 
 
 @pytest.mark.parametrize("kind", ["bridge", "dvs", "hw_veb", "hyperv", "ovs", "tap", "vhostuser", "vif"])
@@ -172,7 +172,7 @@ def test_any_other_link_type_is_phy(kind: str) -> None:
     assert network_data_of(nic(DHCP, type=kind))["links"][0]["type"] == "phy"
 
 
-def test_an_mtu_that_was_given_is_told_beside_dhcp() -> None:
+def test_a_given_mtu_is_included_beside_dhcp() -> None:
     assert network_data_of(nic(DHCP, mtu=1450))["links"][0]["mtu"] == 1450
     assert network_data_of(nic(DHCP))["links"][0]["mtu"] is None
 
@@ -198,8 +198,8 @@ def test_no_two_links_have_one_id(nics: list[dict[str, Any]], ids: list[str]) ->
 
 def test_a_vlan_is_a_link_of_its_own_with_all_networks_on_it() -> None:
     vif = UUID("b0000000-0000-4000-8000-000000000000")
-    told = network_data_of(nic(static("10.0.0.5/24"), DHCP, id=vif, vlan=7, mtu=1450))
-    assert told["links"] == [
+    content = network_data_of(nic(static("10.0.0.5/24"), DHCP, id=vif, vlan=7, mtu=1450))
+    assert content["links"] == [
         {"id": "vnet0", "vif_id": str(vif), "type": "tap", "mtu": 1450, "ethernet_mac_address": "fa:16:3e:00:00:01"},
         {
             "id": "vnet0.7",
@@ -211,21 +211,21 @@ def test_a_vlan_is_a_link_of_its_own_with_all_networks_on_it() -> None:
             "vlan_mac_address": "fa:16:3e:00:00:01",
         },
     ]
-    assert [network["link"] for network in told["networks"]] == ["vnet0.7", "vnet0.7"]
+    assert [network["link"] for network in content["networks"]] == ["vnet0.7", "vnet0.7"]
 
 
-def test_a_vlan_that_the_hardware_tags_is_not_told_here() -> None:
+def test_a_vlan_that_the_hardware_tags_is_left_out() -> None:
     domain = Domain(name="vm", nics=(nic(DHCP, type="hw_veb", vlan=7),))
-    told = load(domain, "/openstack/latest/network_data.json")
-    assert [link["type"] for link in told["links"]] == ["hw_veb"]
+    content = load(domain, "/openstack/latest/network_data.json")
+    assert [link["type"] for link in content["links"]] == ["hw_veb"]
     assert load(domain, "/openstack/latest/meta_data.json")["devices"][0]["vlan"] == 7
 
 
-def test_ids_that_nobody_gave_are_made_once_and_for_all() -> None:
+def test_invented_ids_are_stable() -> None:
     two = (nic(DHCP), nic(DHCP, tap="vnet1", mac="fa:16:3e:00:00:02"))
-    told = network_data_of(*two)
-    assert told == network_data_of(*two)
-    ids = [link["vif_id"] for link in told["links"]] + [network["network_id"] for network in told["networks"]]
+    content = network_data_of(*two)
+    assert content == network_data_of(*two)
+    ids = [link["vif_id"] for link in content["links"]] + [network["network_id"] for network in content["networks"]]
     assert len({UUID(made) for made in ids}) == 4
     other = load(Domain(name="other", nics=two), "/openstack/latest/network_data.json")
-    assert other["links"][0]["vif_id"] != told["links"][0]["vif_id"]
+    assert other["links"][0]["vif_id"] != content["links"][0]["vif_id"]

@@ -1,4 +1,4 @@
-"""Below ``/nocloud``: the four files. What cloud-init makes of them is in test_cloud_init_nocloud.py."""
+"""The four files below ``/nocloud``. test_cloud_init_nocloud.py has cloud-init read them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.documents.reading import BARE, FULL, find, read
 
 
 @pytest.mark.parametrize("domain", [FULL, BARE], ids=["full", "bare"])
-def test_the_listing(domain: Domain) -> None:
+def test_the_four_files_are_listed(domain: Domain) -> None:
     assert read(domain, "/nocloud") == "meta-data\nuser-data\nvendor-data\nnetwork-config"
 
 
@@ -30,7 +30,7 @@ BARE_META_DATA = (
 
 
 @pytest.mark.parametrize(("name", "body"), [("meta-data", META_DATA), ("user-data", "#cloud-config\n")])
-def test_what_a_file_says(name: str, body: str) -> None:
+def test_a_file_has_its_content(name: str, body: str) -> None:
     assert read(FULL, f"/nocloud/{name}") == body
 
 
@@ -43,8 +43,8 @@ def test_what_a_file_says(name: str, body: str) -> None:
         ("network-config", "{}"),
     ],
 )
-def test_what_a_file_says_when_nobody_did(name: str, body: str) -> None:
-    """None of them is 404, over which cloud-init spends 10 s."""
+def test_a_file_of_a_bare_domain_has_its_default(name: str, body: str) -> None:
+    """None of them is a 404, for which cloud-init would try again for 10 s."""
     assert read(BARE, f"/nocloud/{name}") == body
 
 
@@ -70,7 +70,7 @@ TWO = "#!/bin/sh\nls\n"
     ("vendor_data", "vendor_data2"),
     [({"cloud-init": ONE}, {}), ({}, {"cloud-init": ONE}), ({"cloud-init": [ONE]}, {"cloud-init": ""})],
 )
-def test_one_part_of_vendor_data_is_told_as_it_is(vendor_data: Any, vendor_data2: Any) -> None:
+def test_one_part_of_vendor_data_is_passed_unchanged(vendor_data: Any, vendor_data2: Any) -> None:
     domain = evolve(BARE, vendor_data=vendor_data, vendor_data2=vendor_data2)
     assert read(domain, "/nocloud/vendor-data") == ONE
 
@@ -94,7 +94,7 @@ def test_vendor_data_that_is_not_for_cloud_init_is_left_out(value: Any) -> None:
     assert read(evolve(BARE, vendor_data=value), "/nocloud/vendor-data") == ""
 
 
-def test_half_characters_of_vendor_data_do_not_break_it() -> None:
+def test_lone_surrogates_in_vendor_data_are_replaced() -> None:
     assert read(evolve(BARE, vendor_data={"cloud-init": "#\ud800"}), "/nocloud/vendor-data") == "#?"
 
 
@@ -119,6 +119,6 @@ def test_json_and_yaml_read_the_same(text: str) -> None:
     assert json.loads(body)["public-keys"] == domain.public_keys
 
 
-def test_the_longest_name_of_a_key_is_within_what_yaml_takes_for_one() -> None:
+def test_the_longest_name_of_a_key_is_short_enough_for_yaml() -> None:
     domain = Domain(name="vm", public_keys={"\U0001f600\\" * 127: "ssh-rsa A"})
     assert yaml.safe_load(str(read(domain, "/nocloud/meta-data")))["public-keys"] == domain.public_keys

@@ -1,4 +1,4 @@
-"""Below ``/openstack``: what each version lists and serves."""
+"""The tree below ``/openstack``: the documents that each version lists and serves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXT = "text/plain; charset=UTF-8"
 JSON = "application/json"
 
 
-def test_the_versions_in_order() -> None:
+def test_versions_are_listed_in_order() -> None:
     assert read(FULL, "/openstack") == "\n".join([*VERSIONS, "latest"])
 
 
@@ -43,7 +43,7 @@ def test_versions_of_the_future_are_not_listed(today: str, newest: str) -> None:
     assert listed.splitlines()[-2:] == [newest, "latest"]
 
 
-def test_before_all_versions_there_is_latest() -> None:
+def test_before_the_first_version_latest_alone_is_listed() -> None:
     assert read(FULL, "/openstack", today=datetime.date(2000, 1, 1)) == "latest"
 
 
@@ -67,12 +67,12 @@ LISTINGS = {
 
 
 @pytest.mark.parametrize("version", LISTINGS)
-def test_the_listing_of_a_version(version: str) -> None:
+def test_each_version_lists_its_files(version: str) -> None:
     assert read(FULL, f"/openstack/{version}") == LISTINGS[version].replace(" ", "\n")
 
 
 @pytest.mark.parametrize("version", LISTINGS)
-def test_the_listing_without_user_data_and_network(version: str) -> None:
+def test_missing_user_data_and_network_are_not_listed(version: str) -> None:
     expected = [name for name in LISTINGS[version].split() if name not in ("user_data", "network_data.json")]
     assert read(BARE, f"/openstack/{version}") == "\n".join(expected)
 
@@ -113,7 +113,7 @@ def test_a_file_is_served_from_its_version_on(name: str, version: str) -> None:
         ("/latest/meta-data/instance-id", TEXT),
     ],
 )
-def test_content_types(path: str, content_type: str) -> None:
+def test_each_document_has_its_content_type(path: str, content_type: str) -> None:
     document = find(FULL, path)
     assert document is not None
     assert document.content_type == content_type
@@ -163,13 +163,13 @@ def test_a_file_has_one_name(number: str) -> None:
     assert find(FULL, f"/openstack/content/{number}") is None
 
 
-def test_more_files_than_four_digits_count() -> None:
+def test_more_files_than_four_digits_can_number() -> None:
     domain = evolve(BARE, files=tuple(File(path="/x", content=str(n).encode()) for n in range(10001)))
     assert load(domain, "/openstack/latest/meta_data.json")["files"][-1]["content_path"] == "/content/10000"
     assert read(domain, "/openstack/content/10000") == "10000"
 
 
-def test_vendor_data_is_what_the_domain_says() -> None:
+def test_vendor_data_is_the_domains() -> None:
     assert read(FULL, "/openstack/latest/vendor_data.json") == '{"cloud-init": "#cloud-config\\n{}"}'
     assert load(FULL, "/openstack/latest/vendor_data2.json") == FULL.vendor_data2
 
@@ -179,17 +179,17 @@ def test_no_vendor_data_is_an_empty_mapping(name: str) -> None:
     assert read(BARE, f"/openstack/latest/{name}") == "{}"
 
 
-def test_vendor_data_escapes_what_is_not_ascii() -> None:
+def test_vendor_data_escapes_characters_beyond_ascii() -> None:
     assert read(Domain(name="vm", vendor_data={"ü": "\u2028"}), "/openstack/latest/vendor_data.json") == (
         '{"\\u00fc": "\\u2028"}'
     )
 
 
-def test_a_password_that_nobody_posted_is_empty() -> None:
+def test_a_password_that_is_not_set_is_empty() -> None:
     assert read(FULL, "/openstack/2013-04-04/password") == ""
 
 
-def test_a_password_that_was_posted() -> None:
+def test_a_posted_password_is_served() -> None:
     tree = Tree(FULL, password="b64+text/==")
     assert read(tree, "/openstack/latest/password") == "b64+text/=="
     assert find(tree, "/openstack/2012-08-10/password") is None
@@ -220,7 +220,7 @@ def test_everything_else_is_404(path: str) -> None:
     assert find(FULL, path) is None
 
 
-def test_what_was_rendered_is_kept_and_shared() -> None:
+def test_documents_are_made_once_and_shared() -> None:
     tree = Tree(FULL)
     for name in ("meta_data.json", "network_data.json", "vendor_data.json", "password"):
         path = f"/openstack/2018-08-27/{name}"

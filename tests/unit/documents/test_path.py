@@ -67,7 +67,7 @@ def test_dots_are_not_decoded_twice() -> None:
         b"/%%41",
     ],
 )
-def test_a_path_that_could_mean_two_things_means_none(path: bytes) -> None:
+def test_an_ambiguous_path_is_refused(path: bytes) -> None:
     with pytest.raises(BadPath):
         normalise(path)
 
@@ -77,7 +77,7 @@ def test_a_path_that_could_mean_two_things_means_none(path: bytes) -> None:
     | st.binary()
 )
 @example(b"/%2e%2e%2f")
-def test_no_bytes_give_a_segment_that_could_be_read_again(path: bytes) -> None:
+def test_no_bytes_give_a_segment_that_could_be_decoded_again(path: bytes) -> None:
     try:
         segments = normalise(path)
     except BadPath:

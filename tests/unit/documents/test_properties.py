@@ -1,4 +1,4 @@
-"""What holds for any domain."""
+"""Properties of every domain's documents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.strategies import domains
 
 
 @given(domains())
-def test_whatever_is_listed_is_answered(domain: Domain) -> None:
+def test_every_listed_path_is_answered(domain: Domain) -> None:
     tree = Tree(domain)
     for version in (*EC2_VERSIONS, *AWS_VERSIONS, "latest"):
         leaves = list(crawl(tree, f"/{version}"))
@@ -43,7 +43,7 @@ def test_latest_lists_as_nova_and_serves_as_aws(domain: Domain) -> None:
 
 
 @given(domains())
-def test_whoever_asks_twice_gets_the_same_entity_tag(domain: Domain) -> None:
+def test_two_requests_get_the_same_entity_tag(domain: Domain) -> None:
     one, other = Tree(domain), Tree(domain)
     leaves = [*crawl(one, "/2021-03-23"), *crawl(one, "/openstack/latest"), *crawl(one, "/nocloud"), "/", "/latest"]
     for leaf in leaves:
@@ -69,19 +69,19 @@ def test_meta_data_obeys_the_table_in_every_version(domain: Domain) -> None:
         body = document.render(SEED)
         assert body.isascii()
         assert b"\n" not in body
-        told = json.loads(body)
-        assert list(told) == [
+        content = json.loads(body)
+        assert list(content) == [
             key for key, since in test_meta_data.FIRST_SEEN.items() if version >= since and given_keys.get(key, True)
         ]
-        assert told.get("meta", {}) == domain.meta
-        for file, wanted in zip(told.get("files", ()), domain.files, strict=True):
+        assert content.get("meta", {}) == domain.meta
+        for file, wanted in zip(content.get("files", ()), domain.files, strict=True):
             content = find(tree, f"/openstack{file['content_path']}")
             assert content is not None
             assert (file["path"], content.body) == (wanted.path, wanted.content)
 
 
 @given(domains())
-def test_everything_that_claims_to_be_json_is(domain: Domain) -> None:
+def test_every_document_of_type_json_is_json(domain: Domain) -> None:
     tree = Tree(domain)
     for version in OPENSTACK_VERSIONS:
         for name in str(read(tree, f"/openstack/{version}")).splitlines():
@@ -101,20 +101,22 @@ def test_network_data_obeys_novas_rules_in_every_version(domain: Domain) -> None
 
 
 @given(domains())
-def test_network_data_holds_together(domain: Domain) -> None:
+def test_references_within_network_data_resolve(domain: Domain) -> None:
     text = read(domain, "/openstack/latest/network_data.json")
     if text is None:
         assert not any(nic.mac and nic.subnets for nic in domain.nics)
         return
-    told = json.loads(text)
-    assert list(told) == ["links", "networks", "services"]
-    ids = [link["id"] for link in told["links"]]
+    content = json.loads(text)
+    assert list(content) == ["links", "networks", "services"]
+    ids = [link["id"] for link in content["links"]]
     assert len(ids) == len(set(ids))
-    assert [network["id"] for network in told["networks"]] == [f"network{n}" for n in range(len(told["networks"]))]
-    assert {network["link"] for network in told["networks"]} <= set(ids)
-    parents = {link["vlan_link"] for link in told["links"] if link["type"] == "vlan"}
+    assert [network["id"] for network in content["networks"]] == [
+        f"network{n}" for n in range(len(content["networks"]))
+    ]
+    assert {network["link"] for network in content["networks"]} <= set(ids)
+    parents = {link["vlan_link"] for link in content["links"] if link["type"] == "vlan"}
     # Every link is used: by a network, or by the VLAN on top of it.
-    assert set(ids) == {network["link"] for network in told["networks"]} | parents
-    assert {link.get("ethernet_mac_address", link.get("vlan_mac_address")) for link in told["links"]} == {
+    assert set(ids) == {network["link"] for network in content["networks"]} | parents
+    assert {link.get("ethernet_mac_address", link.get("vlan_mac_address")) for link in content["links"]} == {
         nic.mac for nic in domain.nics if nic.mac
     }

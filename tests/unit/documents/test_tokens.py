@@ -1,4 +1,4 @@
-"""A token that was forged, bent, borrowed or kept too long."""
+"""Tokens that are forged, altered, another guest's or expired."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ EXPIRY = 100_000.25
 TOKEN = seal(KEY, EXPIRY, NONCE).encode()
 
 
-def test_a_token_is_what_a_header_and_a_shell_can_hold() -> None:
+def test_a_token_fits_a_header_and_a_shell_word() -> None:
     assert len(TOKEN) == TOKEN_LENGTH == 48
     assert TOKEN.replace(b"-", b"").replace(b"_", b"").isalnum()
 
 
-def test_a_token_lasts_until_its_end_and_not_a_moment_longer() -> None:
+def test_a_token_is_valid_until_its_expiry() -> None:
     for now in (0.0, EXPIRY - MAX_TTL, EXPIRY - 0.001):
         assert is_valid(KEY, TOKEN, now)
     for now in (EXPIRY, EXPIRY + 1, 1e12):
         assert not is_valid(KEY, TOKEN, now)
 
 
-def test_what_one_worker_sealed_another_accepts() -> None:
+def test_a_token_that_one_worker_sealed_is_valid_for_another() -> None:
     assert is_valid(bytes(KEY), seal(KEY, EXPIRY, bytes(NONCE_BYTES)).encode(), 0)
 
 
@@ -37,7 +37,7 @@ def test_another_guests_token_is_worthless(key: bytes) -> None:
     assert not is_valid(key, TOKEN, 0)
 
 
-def test_every_bit_counts() -> None:
+def test_a_token_with_one_bit_changed_is_invalid() -> None:
     sealed = base64.urlsafe_b64decode(TOKEN)
     for bit in range(len(sealed) * 8):
         bent = bytearray(sealed)
@@ -63,7 +63,7 @@ def test_every_bit_counts() -> None:
         b"A" * 16_000,
     ],
 )
-def test_a_token_has_one_way_to_be_written(bent: bytes) -> None:
+def test_a_token_has_one_spelling(bent: bytes) -> None:
     assert not is_valid(KEY, bent, 0)
 
 
@@ -75,5 +75,5 @@ def test_base64_of_the_other_alphabet_is_no_token() -> None:
 
 
 @given(st.binary(max_size=80) | st.binary(min_size=36, max_size=36).map(base64.urlsafe_b64encode))
-def test_no_bytes_at_all_are_a_token_by_chance(token: bytes) -> None:
+def test_no_other_bytes_are_a_token(token: bytes) -> None:
     assert not is_valid(KEY, token, 0)

@@ -1,4 +1,4 @@
-"""Paths that no client of good will asks for."""
+"""Paths that only a hostile guest asks for, and the memory that a tree takes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SEGMENTS = [
 
 @pytest.mark.parametrize("root", ROOTS, ids="/".join)
 @pytest.mark.parametrize("segment", SEGMENTS, ids=lambda segment: ascii(segment[:20]))
-def test_segments_that_are_no_name(root: tuple[str, ...], segment: str) -> None:
+def test_segments_that_are_no_name_are_404(root: tuple[str, ...], segment: str) -> None:
     tree = Tree(FULL)
     assert tree.find((*root, segment), peer="10.0.0.5", today=TODAY) is None
     assert tree.find((segment, *root), peer="10.0.0.5", today=TODAY) is None
@@ -63,13 +63,13 @@ def test_segments_that_are_no_name(root: tuple[str, ...], segment: str) -> None:
 
 @pytest.mark.parametrize("root", ROOTS, ids="/".join)
 @pytest.mark.parametrize("segment", ["x", "0", "latest", "openstack", "ec2", "public-keys", "content", "nocloud"])
-def test_paths_deeper_than_any_stack(root: tuple[str, ...], segment: str) -> None:
+def test_paths_deeper_than_any_stack_are_404(root: tuple[str, ...], segment: str) -> None:
     deep = root + (segment,) * (sys.getrecursionlimit() + 100)
     assert Tree(FULL).find(deep, peer="10.0.0.5", today=TODAY) is None
 
 
 @pytest.mark.parametrize("domain", [FULL, BARE], ids=["full", "bare"])
-def test_what_a_guest_makes_up_is_not_remembered(domain: Domain) -> None:
+def test_invented_paths_take_no_memory(domain: Domain) -> None:
     tree = Tree(domain)
     local_ipv4 = ("latest", "meta-data", "local-ipv4")
     for root in ROOTS:
@@ -85,7 +85,7 @@ def test_what_a_guest_makes_up_is_not_remembered(domain: Domain) -> None:
 
 
 def test_a_tree_that_nobody_reads_is_small() -> None:
-    """A worker keeps many, and each guest reads a part of its own."""
+    """A worker keeps many trees, and each guest reads a small part of its own."""
     domain = evolve(
         FULL,
         nics=tuple(evolve(FULL.nics[0], tap=f"vnet{n}") for n in range(100)),
@@ -96,7 +96,7 @@ def test_a_tree_that_nobody_reads_is_small() -> None:
 
 
 def _size(tree: Tree) -> int:
-    """The number of objects that *tree* holds, itself too."""
+    """Return the number of objects that *tree* holds, itself included."""
     seen: dict[int, object] = {}
     rest: list[object] = [tree]
     while rest:
@@ -117,7 +117,7 @@ def _size(tree: Tree) -> int:
     return len(seen)
 
 
-def test_a_tree_that_nobody_holds_is_gone_at_once() -> None:
+def test_a_tree_without_references_is_freed_at_once() -> None:
     """Trees come and go with their guests; one that refers to itself would stay until the garbage collector runs."""
     tree = Tree(FULL)
     for path in ROOTS:
