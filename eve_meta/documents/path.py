@@ -1,10 +1,10 @@
-"""The one normalisation of a path: whatever a guest writes, it names a place below the root of its own tree or nothing.
+"""The one normalisation of a path: whatever a guest writes names a place below the root of its own tree, or nothing.
 
 In this order, each step once: the query is cut off, the path is split at "/", each segment is percent-decoded, then
-empty segments and "." vanish and ".." takes the segment before it away, if there is one. The result cannot be taken
-for another path by whoever reads it next: no segment is empty, is "." or "..", or holds "/" or NUL.
+empty segments and "." vanish and ".." removes the segment before it, if there is one. No second reader can take the
+result for another path: no segment is empty, is "." or "..", or holds "/" or NUL.
 
-nova normalises in the same way, but for "%2F", which to nova is a "/".
+nova normalises alike, but for "%2F", which to nova is a "/".
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 
 
 class BadPath(ValueError):
-    """A path that no document can have and no client of ours sends: the answer is 400."""
+    """A path that no document can have and no known client sends: the answer is 400."""
 
 
 def normalise(path: bytes) -> tuple[str, ...]:
-    """The segments that *path*, the path and query of a request target, names. ``()`` is the root.
+    """Return the segments that *path*, the path and query of a request target, names; ``()`` is the root.
 
     :raises BadPath: when a "%" is not followed by two hexadecimal digits (RFC 3986 section 2.1), when a decoded segment
         is not UTF-8, or when it holds a NUL or a "/": a second reader might take such a segment for two.
@@ -37,7 +37,7 @@ def normalise(path: bytes) -> tuple[str, ...]:
 
 def _decoded(path: bytes) -> list[str]:
     try:
-        # All paths that clients of ours ask for have nothing to decode.
+        # No path that a known client asks for has anything to decode.
         segments = [_unescape(raw).decode() for raw in path.split(b"/")] if b"%" in path else path.decode().split("/")
     except UnicodeDecodeError:
         raise BadPath("not UTF-8") from None

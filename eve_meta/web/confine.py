@@ -1,8 +1,9 @@
-"""What a worker gives up before it reads a guest's first byte.
+"""What a worker gives up before it reads a guest's first byte: the child's half of its confinement.
 
-The parent starts it within the private network namespace. Here it loses the file system (chroot into an empty folder),
-its user, every capability and the way back to any (no_new_privs, an empty bounding set), and may start no process. It
-has imported all it needs by then: nothing can be imported afterwards.
+The parent starts the worker within the private network namespace (:mod:`eve_meta.supervisor.worker_home`). Here the
+worker loses the file system (chroot into an empty folder), its user, every capability and each means of regaining one
+(no_new_privs, an empty bounding set), and the right to start a process. It has imported all that it needs by then:
+nothing can be imported afterwards.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ MAX_OPEN_FILES = 65536
 
 
 def confine(root: Path, uid: int, gid: int) -> None:
-    """Gives everything up; there is no way back.
+    """Give up the file system, the user, all capabilities and children, for good.
 
     :param root: see :func:`eve_meta.supervisor.worker_home.workers_root`.
-    :raises Problem: when the kernel refuses any of it.
+    :raises Problem: when the kernel refuses a step.
     """
     try:
         # Lowering needs no capability; raising does, and a container's root may lack CAP_SYS_RESOURCE.
@@ -50,7 +51,7 @@ def confine(root: Path, uid: int, gid: int) -> None:
 
 
 def _capabilities() -> Iterator[int]:
-    """Every capability that this kernel knows; prctl(2) refuses the first that it does not."""
+    """Yield every capability that this kernel knows; prctl(2) refuses the first number that it does not know."""
     for capability in range(64):
         if _LIBC.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) < 0:
             return

@@ -1,12 +1,12 @@
 """Bytes in, requests out: what a guest sends is read here and nowhere else, without I/O and without a clock.
 
-A request is given out whole or refused with the status to answer, and a refusal is the last word on its connection:
-after it nobody can say where the next request would begin. What is decided depends on the bytes alone, never on how
-they were cut into pieces on their way.
+A request is returned whole, or refused with the status to answer. A refusal ends its connection: after it nobody can
+know where the next request would begin. The decision depends on the bytes alone, never on how they were cut into pieces
+on their path.
 
 llhttp (by httptools) reads method and header fields, strictly. Before it sees anything, the head is found and checked
-here, because what llhttp lets pass differs by version and two readers of one request must never differ (RFC 9112
-section 11.2). As of httptools 0.6.1, it takes folded lines, "Name : value", names that hold spaces or nothing, raw
+here, because what llhttp accepts differs by version and two readers of one request must never differ (RFC 9112 section
+11.2). As of httptools 0.6.1, it takes folded lines, "Name : value", names that hold spaces or nothing, raw
 bytes over 127 and control characters in targets, and a lone LF that ends the head; 0.9.0 still takes HTTP/0.9,
 HTTP/2.0, RTSP and ICE request lines, several spaces between their parts, "#" in targets, and turns into a tunnel after
 an Upgrade or a CONNECT.
@@ -40,21 +40,21 @@ _ABSOLUTE_FORM = re.compile(rb"http://([^/?@]+)([/?].*)?", re.IGNORECASE)
 # RFC 9112 section 5 without obs-fold. Bytes over 127 (obs-text) are opaque and harmless.
 _FIELDS = re.compile(rb"(?:" + _TOKEN + rb":[\t -~\x80-\xff]*\r\n)*\r\n")
 
-# Where a careless reader would see the end of a head. What we take ends with CRLF CRLF, by _FIELDS; but a head that
-# ends otherwise is refused at once, not when its guest has waited for the time limit.
+# Where a careless reader would see the end of a head. A head that is accepted ends with CRLF CRLF, by _FIELDS; but a
+# head that ends otherwise is refused at once, not when its guest has waited for the time limit.
 _END = re.compile(rb"\n\r?\n")
 
 _OWS = b" \t"
 
 MAX_REMEMBERED = 256
-"""Requests in a :class:`Memo`: those of seven cloud-init boots that differ in every byte. Each takes some 2 KB."""
+"""Requests in a :class:`Memo`: those of seven cloud-init boots that share no request. Each takes some 2 KB."""
 
 MAX_REMEMBERED_BYTES = 1024
 """Bytes of a request in a :class:`Memo`. cloud-init's have 200, an AWS SDK's with a token under 400."""
 
 
 class Refusal(Exception):
-    """What the guest sent is no request that we take.
+    """What the guest sent is not accepted as a request.
 
     :ivar status: what to answer before the connection is closed.
     """
@@ -71,20 +71,20 @@ class Need(enum.Enum):
     """More bytes."""
 
     CONTINUE = enum.auto()
-    """A ``100 Continue``, then more bytes: the guest waits for it before it sends its body."""
+    """A ``100 Continue``, for which the guest waits before it sends its body; then more bytes."""
 
 
 @frozen
 class Request:
-    """A request, whole.
+    """A whole request.
 
-    :ivar method: as it was sent; llhttp knows it.
+    :ivar method: the method as it was sent, one that llhttp knows.
     :ivar target: the request target as it was sent.
     :ivar path: the segments that *target* names (:mod:`eve_meta.documents.path`).
     :ivar version: ``b"1.0"`` or ``b"1.1"``.
     :ivar host: the authority of an absolute *target*, else the Host field; None where HTTP/1.0 has neither. It never
         chooses whose data are answered.
-    :ivar headers: header fields by lower-case name; those of one name are joined by ", " (RFC 9110 section 5.2).
+    :ivar headers: header fields by lower-case name; fields of one name are joined by ", " (RFC 9110 section 5.2).
     :ivar keep_alive: whether the guest may send another request on this connection.
     :ivar body: the body, empty where there is none.
     :ivar rule: what holds for *path*.
@@ -125,10 +125,10 @@ class Memo:
     """Requests that were read before, by their bytes.
 
     Images ask with the same bytes again and again, each client with its own. What bytes mean depends on nothing else
-    (see above), so a request that came whole in one piece need not be read a second time: that is half of what an
-    answer costs. A guest that sends ever new bytes makes others' be read again, and that is all.
+    (see above), so a request that came whole in one piece need not be read a second time; to read it is half of what an
+    answer costs. A guest that sends ever new bytes makes the others' requests be read again, and does no other harm.
 
-    :param limits: by which they were read.
+    :param limits: the limits by which the requests were read.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -136,13 +136,13 @@ class Memo:
         self._known: dict[bytes, Request] = {}
 
     def get(self, data: bytes) -> Request | None:
-        """The request that *data* is, if it is known."""
+        """Return the request that *data* is, None where it was not read before or is not remembered."""
         return self._known.get(data)
 
     def put(self, data: bytes, request: Request) -> None:
-        """Keep *request*, which *data* is, the whole of it and nothing more."""
+        """Remember that *data* is *request*, the whole of it and nothing more."""
         if len(self._known) >= MAX_REMEMBERED:
-            # The first that came. Which one matters little, and the order of use would cost at each use.
+            # The oldest. Which one goes matters little, and to keep the order of use would cost at each use.
             del self._known[next(iter(self._known))]
         self._known[data] = request
 
@@ -150,8 +150,9 @@ class Memo:
 class RequestReader:
     """Reads the requests of one connection, one at a time.
 
-    :meth:`receive` takes bytes, :meth:`next` gives what they amount to. What is kept is bounded: whoever is told
-    :attr:`Need.DATA` after each :meth:`receive` never makes it keep more than the largest request and one piece.
+    :meth:`receive` takes bytes, :meth:`next` returns the request in them. What is kept is bounded: a caller that calls
+    :meth:`next` until :attr:`Need.DATA` after each :meth:`receive` never makes the reader keep more than the largest
+    request and one piece.
     """
 
     def __init__(self, memo: Memo) -> None:
@@ -164,7 +165,7 @@ class RequestReader:
 
     @property
     def pending(self) -> bool:
-        """Whether there are bytes that belong to no request given out so far."""
+        """Whether there are bytes that belong to no request returned so far."""
         return bool(self._buffer) or self._head is not None
 
     def receive(self, data: bytes) -> None:
@@ -172,9 +173,10 @@ class RequestReader:
         self._buffer += data
 
     def next(self) -> Request | Need:
-        """The next request, or what is needed for it.
+        """Return the next request, or what is needed before there is one.
 
-        :raises Refusal: the connection is to be closed after this answer; do not call again.
+        :raises Refusal: when the bytes are no acceptable request: the connection is to be closed after the answer, and
+            this not to be called again.
         """
         data = b""
         if self._head is None:
@@ -189,7 +191,7 @@ class RequestReader:
             if self._head is None:
                 return Need.DATA
             if self._head.length and _waits(self._head):
-                # Also when the body is already here, where we need not (RFC 9110 section 10.1.1): what is answered
+                # Also when the body is already here, where no server need do so (RFC 9110 section 10.1.1): the answer
                 # must not depend on how fast the guest's bytes came.
                 return Need.CONTINUE
         (line, headers, length) = self._head
@@ -209,7 +211,7 @@ class RequestReader:
             body,
         )
         if data and not length and not self._buffer:
-            # One with a body is a password, which is not to stay here.
+            # A request with a body may be a password, which is not to be kept here.
             self._memo.put(data, request)
         return request
 
@@ -230,11 +232,11 @@ class RequestReader:
             raise Refusal(HTTPStatus.BAD_REQUEST)
         if head.count(b"\n", start) > limits.max_header_fields + 1:
             raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        found = _parse(self._line, head, limits)
+        parsed = _parse(self._line, head, limits)
         del buffer[: len(head)]
         self._line = None
         self._searched = 0
-        return found
+        return parsed
 
     def _read_line(self) -> _Line | None:
         (buffer, limit) = (self._buffer, self._limits.max_request_line)
@@ -246,10 +248,10 @@ class RequestReader:
         if not end:
             self._searched = len(buffer)
             return None
-        found = _REQUEST_LINE.fullmatch(buffer, start, end)
-        if found is None:
+        match = _REQUEST_LINE.fullmatch(buffer, start, end)
+        if match is None:
             raise Refusal(HTTPStatus.BAD_REQUEST)
-        (method, target, version) = (bytes(part) for part in found.groups())
+        (method, target, version) = (bytes(part) for part in match.groups())
         if version not in (b"1.0", b"1.1"):
             raise Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
         (authority, path) = _split(target)
@@ -262,10 +264,11 @@ class RequestReader:
 
 
 def _split(target: bytes) -> tuple[bytes | None, bytes]:
-    # The authority-form is for CONNECT and the asterisk-form for OPTIONS alone (RFC 9112 section 3.2): nothing here.
+    # The authority-form is for CONNECT and the asterisk-form for OPTIONS alone (RFC 9112 section 3.2): neither leads to
+    # anything here.
     if target.startswith(b"/"):
         return None, target
-    # A server must take the absolute-form, and then that authority in place of the Host field's.
+    # A server must accept the absolute-form, and then use that authority in place of the Host field's.
     absolute = _ABSOLUTE_FORM.fullmatch(target)
     if absolute is None:
         raise Refusal(HTTPStatus.BAD_REQUEST)
@@ -273,10 +276,14 @@ def _split(target: bytes) -> tuple[bytes | None, bytes]:
 
 
 class _Fields:
-    """Takes header fields from llhttp."""
+    """The header fields of one head, as llhttp hands them over.
+
+    :ivar fields: the fields by lower-case name, those of one name joined.
+    :ivar hosts: the number of Host fields.
+    """
 
     def __init__(self) -> None:
-        self.found: dict[bytes, bytes] = {}
+        self.fields: dict[bytes, bytes] = {}
         self.hosts = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -284,8 +291,8 @@ class _Fields:
         value = value.strip(_OWS)
         if name == b"host":
             self.hosts += 1
-        known = self.found.get(name)
-        self.found[name] = value if known is None else known + b", " + value
+        known = self.fields.get(name)
+        self.fields[name] = value if known is None else known + b", " + value
 
 
 def _parse(line: _Line, head: bytes, limits: Limits) -> _Head:
@@ -293,26 +300,26 @@ def _parse(line: _Line, head: bytes, limits: Limits) -> _Head:
     try:
         HttpRequestParser(fields).feed_data(head)
     except HttpParserUpgrade:
-        # An Upgrade is an offer that a server may ignore (RFC 9110 section 7.8): we go on in HTTP/1.1, without that
-        # parser. A CONNECT is a method like any other that we do not have.
+        # An Upgrade is an offer that a server may ignore (RFC 9110 section 7.8): the connection goes on in HTTP/1.1,
+        # with another parser. A CONNECT is a method like any other that no path allows.
         pass
     except HttpParserInvalidMethodError:
         raise Refusal(HTTPStatus.NOT_IMPLEMENTED) from None
     except HttpParserError:
         # Among others: more than one Content-Length, one with Transfer-Encoding, one that is no number or over 2**64.
         raise Refusal(HTTPStatus.BAD_REQUEST) from None
-    headers = fields.found
+    headers = fields.fields
     # RFC 9112 section 3.2: exactly one Host in HTTP/1.1; two are a contradiction in any version.
     if fields.hosts > 1 or (line.version == b"1.1" and not fields.hosts):
         raise Refusal(HTTPStatus.BAD_REQUEST)
     if b"transfer-encoding" in headers:
-        # A server may ask for a length (RFC 9112 section 6.3). No client of ours sends chunks, and what is not read
+        # A server may ask for a length (RFC 9112 section 6.3). No known client sends chunks, and what is not read
         # cannot be read in two ways.
         raise Refusal(HTTPStatus.LENGTH_REQUIRED)
     try:
         length = int(headers.get(b"content-length", b"0"))
     except ValueError:
-        # Digits, says llhttp, but more (leading zeros) than Python reads.
+        # llhttp has found digits only, but they are more (leading zeros) than Python reads.
         raise Refusal(HTTPStatus.BAD_REQUEST) from None
     if length > limits.max_body:
         raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
@@ -331,7 +338,7 @@ def _waits(head: _Head) -> bool:
 
 def _keep_alive(version: bytes, headers: Mapping[bytes, bytes]) -> bool:
     # HTTP/1.0's "Connection: keep-alive" is not honoured, as RFC 9112 section 9.3 allows: clients of HTTP/1.0 here are
-    # shell scripts with nc, which read until we close.
+    # shell scripts with nc, which read until the server closes.
     if version == b"1.0":
         return False
     options = headers.get(b"connection")

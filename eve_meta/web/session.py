@@ -1,8 +1,9 @@
-"""Session tokens over HTTP: who gets one, and which requests need one.
+"""Session tokens over HTTP: which request gets one, and which requests need one.
 
-The rules are those of AWS's IMDSv2 and of Firecracker's MMDS, which has a second name for each header field. What they
-defend against is a program in the guest that can be made to fetch a URL (SSRF), a proxy or a NAT that lets others in:
-such a one can make a GET but no PUT with a header of its own, adds X-Forwarded-For, or is a router too far.
+The rules are those of AWS's IMDSv2 and of Firecracker's MMDS, which has a second name for each header field. They
+defend against a program in the guest that can be made to fetch a URL (SSRF), against a proxy, and against a NAT that
+lets others in. The program can be made to send a GET but no PUT with a header field of its own, the proxy adds
+X-Forwarded-For, and whoever is behind the NAT is a router too far away.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ TTL_FIELDS = {
     b"x-aws-ec2-metadata-token-ttl-seconds": "X-aws-ec2-metadata-token-ttl-seconds",
     b"x-metadata-token-ttl-seconds": "X-metadata-token-ttl-seconds",
 }
-"""Each with its name in the answer."""
+"""The header fields with the seconds that a token is to last, each with its name in the answer."""
 
 _MAX_TTL_DIGITS = len(str(MAX_TTL))
 
@@ -31,7 +32,7 @@ UNAUTHORIZED = refusal(HTTPStatus.UNAUTHORIZED, f"PUT {TOKEN_PATH} first")
 """Without ``WWW-Authenticate``, which RFC 9110 section 11.6.1 wants: no scheme has a name for this, and AWS sends none.
 """
 
-# Each answer to the PUT has the hop limit, and so closes: who is too far away is to learn nothing.
+# Each answer to the PUT has the hop limit, and so closes: a client too far away is to learn nothing.
 FORWARDED = refusal(HTTPStatus.FORBIDDEN, close=True, hop_limited=True)
 BAD_TTL = refusal(
     HTTPStatus.BAD_REQUEST,
@@ -42,7 +43,7 @@ BAD_TTL = refusal(
 
 
 def objection(entry: Entry, request: Request, uptime: float) -> Note | None:
-    """What is to be said against *request* where tokens are required; None when its token is good, or none is needed.
+    """Return what speaks against *request* where tokens are required; None when its token is valid, or none is needed.
 
     :param uptime: seconds of ``CLOCK_BOOTTIME``.
     """
@@ -55,9 +56,10 @@ def objection(entry: Entry, request: Request, uptime: float) -> Note | None:
 
 
 def issue(entry: Entry, request: Request, uptime: float, random: Callable[[int], bytes]) -> Response:
-    """The answer to *request*, which is for :data:`TOKEN_PATH`.
+    """Return the answer to *request*, a PUT to :data:`~eve_meta.documents.paths.TOKEN_PATH`.
 
-    :param random: gives as many random bytes as it is asked for.
+    :param uptime: seconds of ``CLOCK_BOOTTIME``.
+    :param random: returns as many random bytes as it is asked for.
     """
     if b"x-forwarded-for" in request.headers:
         return FORWARDED
@@ -72,7 +74,7 @@ def issue(entry: Entry, request: Request, uptime: float, random: Callable[[int],
 
 
 def _ttl(value: bytes) -> int | None:
-    # Not int() alone, which reads "+1" and "1_0" too.
+    # int() alone would read "+1" and "1_0", too.
     if not value.isdigit() or len(value) > _MAX_TTL_DIGITS:
         return None
     ttl = int(value)

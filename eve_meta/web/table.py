@@ -1,7 +1,7 @@
 """Which tag means which tap, and what its domain may read: pushed by the supervisor, read by every request.
 
-A domain stays the JSON that it came as until its guest asks, and again when it has not asked for long: 1,000 domains
-at rest are some 2 MB. What a tag means is looked up for each request, never remembered by a connection.
+A domain is kept as the JSON in which it came until its guest asks, and again when the guest has not asked for long:
+1,000 domains at rest are some 2 MB. What a tag means is looked up for each request, never remembered by a connection.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from eve_meta.values.domain import Domain, TokenPolicy
 from eve_meta.values.plain import make_converter
 
 MAX_TREES = 2048
-"""Domains that are kept ready for answers. Each takes some 12 KB beside its JSON, so that a boot storm of a thousand
-guests takes 12 MB for as long as it lasts. Without room for all, each of a guest's 35 requests would make its domain
-ready again, which takes 0.2 ms: ten times the answer itself."""
+"""Domains that are kept ready for answers. Each takes some 12 KB beside its JSON, so a boot storm of a thousand guests
+takes 12 MB for as long as it lasts. Without room for all, each of a guest's 35 requests would make its domain ready
+again, which takes 0.2 ms: ten times the answer itself."""
 
 MAX_TREE_BYTES = 64 * 1024 * 1024
-"""Bytes of JSON of the domains that are kept ready, because one user data may have 16 MiB: the trees take three
-quarters of it. The domain that asked last is kept whatever its size."""
+"""Bytes of JSON of the domains that are kept ready, because the user data of one may have 16 MiB: the trees take three
+quarters of that. The domain whose guest asked last is kept whatever its size."""
 
 
 @frozen(kw_only=True)
 class Grants:
-    """What the supervisor knows of a domain behind a tap, beside its documents.
+    """What the supervisor grants the guest of a domain behind a tap, beside the documents.
 
-    :ivar tokens: whether its requests need a session token.
-    :ivar token_key: what its tokens are sealed with (:mod:`eve_meta.documents.tokens`).
-    :ivar password: what its guest posted, or None.
+    :ivar tokens: whether the guest's requests need a session token.
+    :ivar token_key: the key that seals the guest's tokens (:mod:`eve_meta.documents.tokens`).
+    :ivar password: the password that the guest posted, or None.
     """
 
     tokens: TokenPolicy = TokenPolicy.OFF
@@ -41,7 +41,7 @@ class Grants:
 
 
 NO_GRANTS = Grants()
-"""Those of a tap whose domain is unknown."""
+"""The grants of a tap whose domain is unknown."""
 
 
 @define(eq=False)
@@ -50,9 +50,9 @@ class Entry:
 
     :ivar tap: the tap's name.
     :ivar since: when the tap appeared, in seconds of ``time.monotonic()``.
-    :ivar domain: the JSON of its :class:`~eve_meta.values.domain.Domain`, or None while it is unknown.
-    :ivar grants: see :class:`Grants`.
-    :ivar tree: *domain* made ready for answers, or None.
+    :ivar domain: the JSON of the tap's :class:`~eve_meta.values.domain.Domain`, or None while the domain is unknown.
+    :ivar grants: what the domain's guest is granted.
+    :ivar tree: *domain* made ready for answers; None while no guest asked, and while the domain is unknown.
     """
 
     tap: str
@@ -63,7 +63,7 @@ class Entry:
 
 
 class Table:
-    """From tag to :class:`Entry`."""
+    """The entries by tag."""
 
     def __init__(self, *, max_trees: int = MAX_TREES, max_tree_bytes: int = MAX_TREE_BYTES) -> None:
         self._max_trees = max_trees
@@ -77,8 +77,8 @@ class Table:
     def put(self, tag: int, tap: str, since: float, domain: bytes | None, grants: Grants = NO_GRANTS) -> bool:
         """Let *tag* mean *tap* and *domain* from now on.
 
-        :return: whether it meant another tap or domain before, so that no connection may go from the one to the other.
-            A domain that was unknown is no other; one that is no longer known is.
+        :return: whether *tag* meant another tap or domain before, so that no connection may last from the one to the
+            other. That an unknown domain becomes known is no such change; that a known one becomes unknown is.
         """
         old = self._entries.get(tag)
         if old is not None and (old.tap, old.domain, old.grants) == (tap, domain, grants):
@@ -94,7 +94,7 @@ class Table:
         self._entries.pop(tag, None)
 
     def get(self, tag: int) -> Entry | None:
-        """What *tag* means, with its tree where its domain is known; None when it means nothing."""
+        """Return the entry of *tag*, with its tree where the domain is known; None when *tag* means nothing."""
         entry = self._entries.get(tag)
         if entry is None or entry.domain is None:
             return entry
@@ -113,7 +113,7 @@ class Table:
         return entry
 
     def age(self) -> bool:
-        """Forget the trees of domains that have not asked since the last call; say whether there are others."""
+        """Forget the trees of domains whose guests have not asked since the last call; return whether any are left."""
         for tag in tuple(self._unused):
             self._forget_tree(tag)
         self._unused = set(self._ready)
@@ -135,6 +135,6 @@ def _is_other(old: bytes | None, new: bytes | None) -> bool:
 def _uuid(domain: bytes) -> UUID:
     plain = json.loads(domain)
     uuid = plain.get("uuid")
-    # Only these two fields: a reload may change every domain at once, and to structure all of each takes ten times as
+    # These two fields alone: a reload may change every domain at once, and to structure all fields takes ten times as
     # long.
     return Domain(uuid=None if uuid is None else UUID(uuid), name=plain.get("name")).instance_uuid

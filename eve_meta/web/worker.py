@@ -1,8 +1,8 @@
-"""A worker: the process that answers guests. Started by the supervisor within the private network namespace.
+"""A worker: the process that answers guests, started by the supervisor within the private network namespace.
 
-It imports what it needs, gives up every privilege, and only then accepts connections: everything that parses what
-guests send is here. All it knows is what the supervisor tells it of the taps whose guests it answers; all it tells is
-what those asked for and how often, how long that took, and what they post.
+It imports what it needs, gives up every privilege, and only then accepts connections: all that parses what guests send
+runs here. It knows nothing but what the supervisor sends it about the taps whose guests it answers. It sends nothing
+but what those guests asked for and how often, how long the answers took, and what the guests posted.
 """
 
 from __future__ import annotations
@@ -58,33 +58,38 @@ from eve_meta.wire.password import Outcome
 from eve_meta.wire.requests import pack
 
 COUNT_INTERVAL = 1.0
-"""Seconds at most until the supervisor hears of a request; a worker that dies takes this much of the counts along."""
+"""Seconds at most from a request to the message that counts it; a worker that dies takes this much of the counts along.
+"""
 
-PIECE = 32 * 1024
+REPORTS_FRAME = 32 * 1024
 """Bytes of reports in one frame, roughly; in JSON they may take twice as many."""
 
 PASSWORD_RETRY_TIME = 2.0
-"""Seconds after a password could not be kept in which its tap's next fails without the supervisor: by passwords alone
-guests must not make a worker say more than the supervisor suffers
+"""Seconds after a password could not be stored in which the next one of that tap fails without the supervisor: by
+passwords alone guests must not make a worker send more than the supervisor accepts
 (:data:`eve_meta.supervisor.worker_link.INPUT_RATE`)."""
 
 END_TIME = 2.0
-"""Seconds in which guests can read what they asked for, when this worker ends and the way to them stays."""
+"""Seconds in which guests can read what they asked for, when this worker ends and the path to them stays."""
 
 IDLE_TIME = 0.5
-"""Seconds of these in which a request may still come on a connection that is there: a guest that has just connected, or
-has not read yet that it should ask no more."""
+"""Seconds of :data:`END_TIME` in which a request may still come on an open connection: from a guest that has just
+connected, or has not read yet that it should send no more."""
 
 LOOK_EVERY = 0.02
-"""Seconds between two looks at whether all guests are done."""
+"""Seconds between two looks at whether all connections have ended."""
 
 
 class WorkerReactor(IReactorCore, IReactorSocket, IReactorTime):
-    """What a worker needs of the reactor."""
+    """The reactor, as far as a worker needs it."""
 
 
 class Worker:
-    """Joins the site, which guests talk to, and the channel to the supervisor."""
+    """Connects *answering*, which serves guests, with the channel to the supervisor.
+
+    :param listeners: the number of listening sockets, which are the descriptors from
+        :data:`~eve_meta.wire.channel.FIRST_LISTENER_FD` on.
+    """
 
     _log = Logger()
 
@@ -97,14 +102,14 @@ class Worker:
         self._channel = Channel(self._received, self._supervisor_gone, MAX_TO_WORKER)
         self._tally.began = self._tally_began
         answering.store_password = self._store_password
-        self._report_due = False
+        self._tally_due = False
         self._acceptors: list[Acceptor] = []
         self._may_accept = True
         self._passwords: dict[int, Deferred[Outcome]] = {}
-        self._resting: set[int] = set()  # tags whose last password failed
+        self._resting: set[int] = set()  # tags whose last password failed a moment ago
 
     def start(self) -> None:
-        """Takes the channel; connections are accepted when the supervisor says so."""
+        """Take the channel over. Connections are accepted when the supervisor sends :class:`Begin`."""
         self._channel.adopt(self._reactor, CHANNEL_FD)
         os.close(CHANNEL_FD)
 
@@ -124,7 +129,7 @@ class Worker:
             case Drain():
                 self._drain()
             case CountsRequest():
-                self._report(message.number)
+                self._send_tally(message.number)
             case PasswordDone():
                 if message.outcome is Outcome.FAILED:
                     self._resting.add(message.tag)
@@ -140,21 +145,21 @@ class Worker:
         return waiting
 
     def _tally_began(self) -> None:
-        """Something was counted: tell it soon. At rest there is nothing to tell and no timer."""
-        if not self._report_due:
-            self._report_due = True
-            self._reactor.callLater(COUNT_INTERVAL, self._report, 0)
+        """Send the tally soon. While nothing is counted there is no timer."""
+        if not self._tally_due:
+            self._tally_due = True
+            self._reactor.callLater(COUNT_INTERVAL, self._send_tally, 0)
 
-    def _report(self, number: int) -> None:
+    def _send_tally(self, number: int) -> None:
         if number == 0:
-            self._report_due = False
+            self._tally_due = False
         for packed in pack(self._tally.requests.take()):
             self._channel.send(Asked(), packed)
         for packed in pack_times(self._tally.requests.take_times()):
             self._channel.send(Timed(), packed)
-        for reports in _in_pieces(self._tally.reports.take()):
+        for reports in _in_frames(self._tally.reports.take()):
             self._channel.send(BootReports(reports=reports))
-        counts = [(str(tag), of_tag) for tag, of_tag in self._tally.counts.take().items()]
+        counts = [(str(tag), tag_counts) for tag, tag_counts in self._tally.counts.take().items()]
         while len(counts) > MAX_COUNTED_TAGS:
             self._channel.send(Counts(counts=dict(counts[:MAX_COUNTED_TAGS])))
             del counts[:MAX_COUNTED_TAGS]
@@ -182,50 +187,50 @@ class Worker:
         self._when_quiet(partial(self._channel.send, Drained()))
 
     def _end_idle(self) -> None:
-        # Also those whose last answer was begun before it was known to be the last.
+        # Also connections whose last answer began before it was known to be the last.
         self._guests.end_idle()
         self._reactor.callLater(LOOK_EVERY, self._end_idle)
 
     def _supervisor_gone(self) -> None:
-        # It died, and the way to guests stays. But it held what we were told: without it a tap's new domain would never
-        # be heard of, so nobody is answered any more.
+        # The supervisor died, and the path to guests stays. But without the supervisor this worker would never learn
+        # of a tap's new domain, so no further request is answered.
         self._accept_no_more()
         self._guests.finish()
         self._when_quiet(self.end)
 
     def _when_quiet(self, then: Callable[[], None], looks: int = round(END_TIME / LOOK_EVERY)) -> None:
-        """Calls *then* when all guests have read what they were to, or have not within that many *looks*."""
+        """Call *then* when all connections have ended, or after *looks* looks at whether they have."""
         if self._guests.is_quiet or not looks:
             then()
         else:
             self._reactor.callLater(LOOK_EVERY, self._when_quiet, then, looks - 1)
 
     def end(self) -> None:
-        """Ends. Guests that are not done with reading hear of it now: the way to them is taken down afterwards."""
+        """Cut all connections and end. Guests learn of the cut now: the path to them is taken down afterwards."""
         self._guests.cut_all()
-        # Twisted makes the cuts in its next turn.
+        # Twisted sends the resets in its next turn.
         self._reactor.callLater(0, self._stop)
 
     def _stop(self) -> None:
-        with contextlib.suppress(ReactorNotRunning):  # told so twice
+        with contextlib.suppress(ReactorNotRunning):  # it was stopped already
             self._reactor.stop()
 
 
-def _in_pieces(reports: Iterable[TaggedReport]) -> Iterator[tuple[TaggedReport, ...]]:
-    piece: list[TaggedReport] = []
+def _in_frames(reports: Iterable[TaggedReport]) -> Iterator[tuple[TaggedReport, ...]]:
+    frame: list[TaggedReport] = []
     cost = 0
-    for told in reports:
-        piece.append(told)
-        cost += told.report.cost
-        if cost >= PIECE:
-            yield tuple(piece)
-            piece, cost = [], 0
-    if piece:
-        yield tuple(piece)
+    for report in reports:
+        frame.append(report)
+        cost += report.report.cost
+        if cost >= REPORTS_FRAME:
+            yield tuple(frame)
+            frame, cost = [], 0
+    if frame:
+        yield tuple(frame)
 
 
 class _Stderr(io.TextIOBase):
-    """Standard error in which a line that finds no room is lost: no worker waits for whoever reads it."""
+    """Standard error that loses a line that finds no room: no worker waits for whoever reads the log."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
@@ -234,7 +239,10 @@ class _Stderr(io.TextIOBase):
 
 
 def main() -> int:
-    """Runs a worker; the supervisor gives it its arguments."""
+    """Run a worker. The supervisor gives it its arguments.
+
+    :return: the exit status.
+    """
     parser = argparse.ArgumentParser(description="A worker of eve-meta; only its supervisor can start one.")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--uid", type=int, required=True)
@@ -244,10 +252,10 @@ def main() -> int:
     parser.add_argument("--hop-limit", type=int, required=True)
     parser.add_argument("--host", action="append", default=[])
     arguments = parser.parse_args()
-    # Out of the session, and so away from the terminal, where whoever takes this process over could type. And Ctrl-C
-    # there does not come here: ending is the supervisor's to say.
+    # Out of the session, and so away from the terminal, into which whoever compromises this process could type. Nor
+    # does Ctrl-C there reach this process: the supervisor decides when it ends.
     os.setsid()
-    # What the service manager says to all processes at once, each time that the supervisor is to end or has.
+    # What the service manager sends to all processes at once, when the supervisor is to end and when it has ended.
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGABRT):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):
@@ -267,7 +275,7 @@ def main() -> int:
     except Problem as problem:
         print(f"eve-meta: {problem}", file=sys.stderr)
         return 1
-    # What the supervisor says at its own end. Where it only closes the channel, it has died.
+    # The supervisor's signal at its own end. Where the channel closes without one, the supervisor has died.
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(worker.end))
     worker.start()
     reactor.run(installSignalHandlers=False)
