@@ -286,5 +286,5 @@ def test_the_identity_document_of_a_bare_domain_has_nulls() -> None:
         "instanceId": read(BARE, "/latest/meta-data/instance-id"),
         "version": "2017-09-30",
     }
-    # Not who asks: two who ask would read two documents.
+    # Not the peer's address: two peers would read two documents.
     assert identity["privateIp"] is None
