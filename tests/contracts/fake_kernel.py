@@ -70,13 +70,18 @@ def _message(kind: int, body: bytes, sequence: int = 0, port: int = 0) -> bytes:
 
 
 class FakeSocket:
-    """A netlink socket. *dump* returns the messages that answer a request for all links."""
+    """A netlink socket.
+
+    :param dump: returns the messages that answer a request for all links.
+    :ivar full: whether the kernel has to drop messages.
+    """
 
     def __init__(self, number: int, dump: Callable[[], list[bytes]]) -> None:
         self._number = number
         self._dump = dump
         self._messages: deque[bytes] = deque()
         self._overrun = False
+        self._closed = False
         self.full = False
 
     def fileno(self) -> int:
@@ -88,6 +93,8 @@ class FakeSocket:
 
     def deliver(self, message: bytes) -> None:
         """Queue *message*, or drop it when the buffer is full."""
+        if self._closed:
+            return
         if self.full:
             self._overrun = True
         else:
@@ -108,7 +115,7 @@ class FakeSocket:
         return self._messages.popleft()
 
     def close(self) -> None:
-        self.deliver = lambda message: None  # type: ignore[method-assign]
+        self._closed = True
 
 
 class FakeMap:
@@ -239,12 +246,12 @@ class FakeHost:
             each.full = False
 
     def add_tap(self, name: str) -> None:
-        self._add(FakeLink(name))
+        self.add(FakeLink(name))
 
     def add_bridge(self, name: str) -> None:
-        self._add(FakeLink(name, kind="bridge"))
+        self.add(FakeLink(name, kind="bridge"))
 
-    def _add(self, link: FakeLink) -> int:
+    def add(self, link: FakeLink) -> int:
         ifindex = self.next_ifindex
         self.next_ifindex += 1
         self.links[ifindex] = link
@@ -273,16 +280,16 @@ class FakeHost:
 
     def delete_filter(self, name: str) -> None:
         (self.link(name).filters or []).remove("ours")
-        self._report_tc(rtnetlink.RTM_DELTFILTER, self.ifindex(name))
+        self.report_tc(rtnetlink.RTM_DELTFILTER, self.ifindex(name))
 
     def delete_qdisc(self, name: str) -> None:
         self.link(name).filters = None
-        self._report_tc(rtnetlink.RTM_DELQDISC, self.ifindex(name))
+        self.report_tc(rtnetlink.RTM_DELQDISC, self.ifindex(name))
 
     def add_qdisc(self, name: str) -> None:
         assert self.link(name).filters is None, "the qdisc exists"
         self.link(name).filters = []
-        self._report_tc(rtnetlink.RTM_NEWQDISC, self.ifindex(name))
+        self.report_tc(rtnetlink.RTM_NEWQDISC, self.ifindex(name))
 
     def add_foreign_filter(self, name: str) -> None:
         filters = self.link(name).filters
@@ -306,11 +313,11 @@ class FakeHost:
         if piece == "name":
             self.name_owner = ""
         elif piece == "host filter":
-            self._report_tc(rtnetlink.RTM_DELTFILTER, self.ifindex(host_link(NAME)))
+            self.report_tc(rtnetlink.RTM_DELTFILTER, self.ifindex(host_link(NAME)))
         elif piece == "meta0":
             self.delete(host_link(NAME))
         elif piece not in ("sysctl", "pin"):
-            self._report_path()
+            self.report_path()
 
     def missing(self) -> Mapping[str, Sequence[str]]:
         return self.inspect(()).missing()
@@ -379,14 +386,14 @@ class FakeHost:
     def _changed(self, ifindex: int) -> None:
         self._report(self.links[ifindex].message(rtnetlink.RTM_NEWLINK, ifindex))
 
-    def _report_tc(self, kind: int, ifindex: int, port: int = 0) -> None:
+    def report_tc(self, kind: int, ifindex: int, port: int = 0) -> None:
         self._report(_message(kind, struct.pack("=4xi12x", ifindex), port=port))
 
     def _report(self, message: bytes) -> None:
         for each in self.sockets:
             each.deliver(message)
 
-    def _report_path(self) -> None:
+    def report_path(self) -> None:
         for each in self.path_sockets:
             each.deliver(b"changed")
 
@@ -442,9 +449,9 @@ class FakeNamespace:
         self._host.has_path = True
         self._host.name_owner = NAME
         self._host.damaged &= {"pin"}
-        self._host._report_path()
+        self._host.report_path()
         if not any(link.name == self.host_link for link in self._host.links.values()):
-            self._host._add(FakeLink(self.host_link, kind="veth", carrier=True))
+            self._host.add(FakeLink(self.host_link, kind="veth", carrier=True))
         return self._host.ifindex(self.host_link)
 
     def remove(self) -> None:
@@ -495,7 +502,7 @@ class FakeFilter:
         link = self._host.links[ifindex]
         if link.filters is None:
             link.filters = []
-            self._host._report_tc(rtnetlink.RTM_NEWQDISC, ifindex, self.port)
+            self._host.report_tc(rtnetlink.RTM_NEWQDISC, ifindex, self.port)
         if "ours" not in link.filters:
             link.filters.append("ours")
 

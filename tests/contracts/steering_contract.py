@@ -149,7 +149,7 @@ class SteeringContract:
         assert host.filters("other0") == host.filters("vnet9") == []
         assert host.tags() == {}
 
-    def test_a_deleted_tap_is_gone_and_its_tag_rests(self, host: Host) -> None:
+    def test_a_deleted_tap_is_gone_and_its_tag_is_not_given_again(self, host: Host) -> None:
         host.add_tap("vnet0")
         _, recorder = host.start()
         host.delete("vnet0")

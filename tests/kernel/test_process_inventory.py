@@ -30,14 +30,14 @@ from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
 from eve_meta.runtime.reactor import reactor
 
-def say():
+def report():
     domains = {tap: inventory.domain_of(tap) for tap in taps}
     served = {tap: domain and domain.name for tap, domain in domains.items()}
     print(json.dumps({"owners": served, "problems": [str(each) for each in inventory.problems()]}), flush=True)
 
 directory, *taps = sys.argv[1:]
 inventory = Inventory(InventoryConfig(directory=Path(directory)), reactor)
-inventory.start(say)
+inventory.start(report)
 inventory.taps_changed(taps)
 reactor.run()
 """
@@ -70,12 +70,12 @@ import json, sys, time
 from eve_meta.inventory.qemu.owners import ProcessOwners
 from eve_meta.runtime.reactor import reactor
 
-def say(taps):
+def report(taps):
     held = {tap: [str(owner.uuid), owner.name] for tap, owner in owners.owners().items()}
     print(json.dumps({"owners": held, "at": time.time()}), flush=True)
 
 owners = ProcessOwners(reactor)
-owners.start(say)
+owners.start(report)
 owners.taps_changed(sys.argv[1:])
 reactor.run()
 """

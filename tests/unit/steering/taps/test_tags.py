@@ -1,4 +1,4 @@
-"""No tag is anybody's again while something could still hold it."""
+"""No tag is given to another tap while anything could still hold it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_tags_count_up_and_are_not_reused_at_once() -> None:
     assert [first, tags.take(), tags.take()] == [1, 2, 3]
 
 
-def test_a_released_tag_rests_even_when_counting_comes_round() -> None:
+def test_a_released_tag_stays_in_quarantine_even_when_counting_begins_again() -> None:
     clock = Clock()
     tags = TagAllocator(clock, following=MAX_TAG)
     last = tags.take()
@@ -39,14 +39,14 @@ def test_a_released_tag_rests_even_when_counting_comes_round() -> None:
     assert tags.take() == MAX_TAG
 
 
-def test_living_tags_are_passed_over_when_counting_comes_round() -> None:
+def test_tags_in_use_are_skipped_when_counting_begins_again() -> None:
     tags = TagAllocator(Clock(), following=MAX_TAG)
     tags.adopt(1)
     tags.adopt(2)
     assert [tags.take(), tags.take()] == [MAX_TAG, 3]
 
 
-def test_when_all_tags_are_taken_or_rest_it_says_so() -> None:
+def test_it_is_an_error_when_all_tags_are_taken_or_in_quarantine() -> None:
     clock = Clock()
     tags = TagAllocator(clock)
     for _ in range(MIN_TAG, MAX_TAG + 1):
@@ -58,16 +58,16 @@ def test_when_all_tags_are_taken_or_rest_it_says_so() -> None:
 
 
 @pytest.mark.parametrize("following", [0, -1, MAX_TAG + 1])
-def test_a_place_to_go_on_counting_that_makes_no_sense_is_ignored(following: int) -> None:
+def test_a_beginning_that_is_no_tag_is_ignored(following: int) -> None:
     assert TagAllocator(Clock(), following=following).take() == MIN_TAG
 
 
 @pytest.mark.parametrize("mark", [0, 1, MAX_TAG, STEERED, STEERED << 1, (STEERED << 1) | 5])
-def test_a_mark_that_steering_did_not_set_is_no_tag(mark: int) -> None:
+def test_a_mark_that_steering_did_not_set_has_no_tag(mark: int) -> None:
     assert tag_of_mark(mark) is None
 
 
-def test_every_tag_survives_its_way_through_the_mark() -> None:
+def test_every_tag_survives_in_the_mark() -> None:
     assert all(tag_of_mark(mark_of_tag(tag)) == tag for tag in (1, 2, 255, 256, 4711, MAX_TAG))
     for wrong in (0, -1, MAX_TAG + 1):
         with pytest.raises(ValueError, match="expected a tag"):
