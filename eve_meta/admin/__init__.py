@@ -1,1 +1,1 @@
-"""The host's side of the daemon: what is going on, asked over a unix socket that only root can open."""
+"""The daemon as the host's administrators see it: a socket that only root can open, metrics, and the audit."""

@@ -1,10 +1,10 @@
-"""Which VM read what, and when: a line of JSON for the first time that a domain reads a document through a tap.
+"""The audit of which VM read what, and when: a line of JSON for each domain's first read of a document through a tap.
 
-The lines go to a file of their own or into the log. To write is never what anybody waits for, and a disk that is full
-or slow costs lines, not answers; the log says how many.
+The lines go to a file of their own or into the log. Nobody ever waits for a line to be written: a disk that is full or
+slow costs lines, not answers, and the log says how many.
 
-What is written is what a worker tells. One that a guest took over can leave its reads out, or say that another domain
-behind this host's taps read something. It can name no domain, tap or document that there is not.
+The lines rest on what workers report. A compromised worker can omit reads of its guests, or claim that another domain
+behind this host's taps read something. It cannot name a domain, tap or document that does not exist.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from eve_meta.supervisor.events import Event, Events, Kind, rfc3339
 from eve_meta.values.problem import Problem
 
 MAX_FILE = 16 * 1024 * 1024
-"""Bytes of a file, some 60,000 lines; then it is named ``.1`` and another begins."""
+"""Bytes of a file, some 60,000 lines; a full file is renamed to ``.1`` and another begins."""
 
 OLD_FILES = 7
-"""Files that are kept beside the newest, ``.1`` to ``.7``."""
+"""Older files that are kept beside the newest, ``.1`` to ``.7``."""
 
 MAX_WAITING = 10_000
-"""Lines that wait for the disk, 2 MB; what is more is lost, and the log says so."""
+"""Lines that may wait for the disk, 2 MB; further lines are lost, and the log says so."""
 
 LOG_EVERY = 60.0
-"""Seconds between two lines in the log about lines that are lost."""
+"""Seconds between two log lines about lost lines."""
 
 
 def line_of(event: Event) -> str:
-    """The line about *event*, without its end."""
+    """Return the line about *event*, without the line break."""
     return json.dumps({"time": rfc3339(event.at), **event.fields})
 
 
 class AuditFile:
-    """The file at *path* and those before it. All of it blocks.
+    """The file at *path* and its older files. All methods block.
 
-    :raises Problem: when it cannot be written, and then nothing is.
+    :raises Problem: where the file cannot be written.
     """
 
     def __init__(self, path: Path, *, max_file: int = MAX_FILE) -> None:
@@ -56,9 +56,9 @@ class AuditFile:
             raise Problem(f"cannot write the audit file {path}: {error.strerror}") from None
 
     def append(self, lines: list[str]) -> None:
-        """Adds *lines*: all of them or, where that fails, none.
+        """Append *lines*: all of them or, where that fails, none.
 
-        :raises OSError: when that fails.
+        :raises OSError: where that fails.
         """
         data = "".join(f"{line}\n" for line in lines).encode()
         file = self._open()
@@ -71,7 +71,7 @@ class AuditFile:
             try:
                 _write_all(file, data)
             except OSError:
-                # A full disk takes what finds room: the half of a line, to which the next would be added.
+                # A full disk takes a part of a line, to which the next line would be appended.
                 with contextlib.suppress(OSError):
                     os.ftruncate(file, size)
                 raise
@@ -79,7 +79,7 @@ class AuditFile:
             os.close(file)
 
     def _open(self) -> int:
-        # Anew each time: whoever rotates or removes it need not tell us.
+        # Opened anew each time: whoever rotates or removes the file need not notify us.
         return os.open(
             self._path,
             os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK,
@@ -95,11 +95,11 @@ class AuditFile:
 
 
 class Audit:
-    """Writes what *events* tell of first reads.
+    """Writes a line for each first read among *events*.
 
-    :param write: writes lines, and may block; None for the log.
-    :param in_thread: calls a function in a thread; the result comes.
-    :param now: seconds that never jump.
+    :param write: writes lines, and may block; None writes into the log instead.
+    :param in_thread: calls a function in a thread; the result comes later.
+    :param now: returns seconds of a clock that never jumps.
     """
 
     _log = Logger()
@@ -117,7 +117,7 @@ class Audit:
         self._waiting: list[str] = []
         self._writing = False
         self._lost = 0
-        self._said = -LOG_EVERY
+        self._warned = -LOG_EVERY
         events.listen(self._happened)
 
     def _happened(self, event: Event) -> None:
@@ -149,15 +149,15 @@ class Audit:
     def _lose(self, number: int, why: str) -> None:
         self._lost += number
         now = self._now()
-        if now - self._said >= LOG_EVERY:
-            self._said = now
+        if now - self._warned >= LOG_EVERY:
+            self._warned = now
             self._log.warn(
                 "the audit file lacks {number} lines that could not be written: {why}", number=self._lost, why=why
             )
             self._lost = 0
 
     def finish(self) -> None:
-        """Writes what still waits, at once."""
+        """Write the waiting lines at once."""
         lines, self._waiting = self._waiting, []
         if lines and self._write is not None:
             try:

@@ -15,20 +15,19 @@ from eve_meta.values.problem import Problem
 T = TypeVar("T")
 
 TIMEOUT = 10.0
-"""Seconds that the daemon has to answer."""
+"""Seconds in which the daemon must answer."""
 
 
 class NotRunning(Problem):
-    """No daemon is there to be asked."""
+    """No daemon listens on the socket."""
 
 
 def ask(path: Path, question: Question[T], **arguments: str) -> T:
     """Ask the daemon that listens on *path*, and return its answer.
 
-    :param arguments: those of the question's parameters.
-
-    :raises NotRunning: when none listens there.
-    :raises Problem: when this user may not ask, it does not answer, or says that it cannot.
+    :param arguments: one for each of the question's parameters.
+    :raises NotRunning: where no daemon listens there.
+    :raises Problem: where this user may not ask, or the daemon answers with a problem or not at all.
     """
     with _asked(path, question, **arguments) as connection, connection.makefile("rb") as answers:
         line = answers.readline()
@@ -40,26 +39,26 @@ def ask(path: Path, question: Question[T], **arguments: str) -> T:
         raise Problem(answer["problem"])
     if "error" in answer:
         raise Problem(f"the daemon on {path}: {answer['error']}")
-    found: T = answer["answer"]
-    return found
+    result: T = answer["answer"]
+    return result
 
 
 def follow(path: Path) -> Iterator[dict[str, Any]]:
-    """The latest events, and then each as it happens, as :attr:`eve_meta.supervisor.events.Event.plain` has them.
+    """Yield the latest events, then each as it happens, as :attr:`eve_meta.supervisor.events.Event.plain` has them.
 
-    :raises NotRunning: when no daemon listens on *path*.
-    :raises Problem: when this user may not ask, or when the daemon ends or cuts off who reads too slowly.
+    :raises NotRunning: where no daemon listens on *path*.
+    :raises Problem: where this user may not ask; when the daemon ends; when it cuts this reader off for being too slow.
     """
     with _asked(path, FOLLOW) as connection, connection.makefile("rb") as events:
         connection.settimeout(None)
         for line in events:
             yield json.loads(line)
-    raise Problem(f"the daemon on {path} tells no more: it ended, or this was read too slowly")
+    raise Problem(f"the daemon on {path} sends no more events: it ended, or they were read too slowly")
 
 
 @contextlib.contextmanager
 def _asked(path: Path, question: Question[Any], **arguments: str) -> Iterator[socket.socket]:
-    """A connection on which *question* was asked; what goes wrong with it is a :class:`Problem`."""
+    """Ask *question* on a new connection. Within the context, errors of the connection become a :class:`Problem`."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT)
         try:

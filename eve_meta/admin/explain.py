@@ -41,9 +41,9 @@ CONVERTER = make_converter()
 
 
 class Explanation:
-    """Gathers the facts.
+    """Gathers the facts of one report.
 
-    :param in_thread: calls a function that takes its time; the result comes.
+    :param in_thread: calls a function in a thread; the result comes later.
     """
 
     def __init__(
@@ -144,5 +144,5 @@ class Explanation:
 
 
 def _link(inspection: Inspection, name: str) -> LinkFacts | None:
-    place = inspection.links.get(name)
-    return None if place is None else LinkFacts(**asdict(place))
+    state = inspection.links.get(name)
+    return None if state is None else LinkFacts(**asdict(state))

@@ -1,7 +1,7 @@
 """Prometheus metrics over HTTP, on an address of the host. Imported only where the configuration asks for it.
 
-All is made from what the daemon knows at that moment, so that a tap that is gone, or a domain, has no series any more.
-Labels hold names of the host and words of closed sets, never what a guest sent.
+Every answer is made from what the daemon knows at that moment, so that a tap or a domain that is gone has no series any
+more. Labels hold the host's own names and words of closed sets, never what a guest sent.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from eve_meta.wire.counts import Drop, Note
 from eve_meta.wire.latency import BOUNDS
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
-"""Of Prometheus' text format, which every scraper reads."""
+"""The content type of Prometheus' text format, which every scraper reads."""
 
 FRESH_TIME = 1.0
-"""Seconds for which an answer is given again: however many ask, with 4,000 taps one takes a second of a CPU."""
+"""Seconds for which an answer is reused, however many scrapers ask: with 4,000 taps, making one takes a CPU second."""
 
 IDLE_TIME = 60.0
-"""Seconds after which a connection on which nothing is asked is closed."""
+"""Seconds after which an idle connection is closed."""
 
 LIMITS = {
     Drop.REFUSED_CONNECTIONS: "connections",
     Drop.TIMEOUT: "request_time",
     Drop.SLOW_READER: "write_time",
 }
-"""Ends of connections that are a limit's doing, and the limit (:mod:`eve_meta.web.limits`)."""
+"""The ends of connections that a limit causes, each with the limit (:mod:`eve_meta.web.limits`)."""
 
 CUTS = (Drop.MALFORMED, Drop.REVOKED)
 
@@ -61,7 +61,7 @@ LIMIT_REASONS = {Reason.DROP_CONNECTION_RATE: "new_connections", Reason.DROP_PAC
 
 @frozen(kw_only=True)
 class TapNumbers:
-    """One tap's, as they were at one moment. *names* are the values of the labels that all of its series have."""
+    """The numbers of one tap at one moment; *names* are the values of the labels that all of its series have."""
 
     names: tuple[str, str]
     uuid: str
@@ -75,7 +75,7 @@ class TapNumbers:
 
 @frozen(kw_only=True)
 class Numbers:
-    """Everything's."""
+    """All numbers at one moment."""
 
     taps: tuple[TapNumbers, ...]
     namespace: str
@@ -89,7 +89,7 @@ class Numbers:
 
 
 def read_tap(state: TapState, steering: Steering) -> TapNumbers:
-    """Those of one tap."""
+    """Read the numbers of one tap."""
     domain = state.domain
     return TapNumbers(
         names=(state.tap.name, "" if domain is None else domain.display_name),
@@ -104,9 +104,9 @@ def read_tap(state: TapState, steering: Steering) -> TapNumbers:
 
 
 def read(taps: Iterable[TapNumbers], supervisor: Supervisor, steering: Steering, inventory: Inventory) -> Numbers:
-    """All, with those of *taps* that were read before."""
+    """Read the other numbers, and join them with those of *taps*."""
     return Numbers(
-        # Two taps never have one name for long; two series of one name would spoil all.
+        # Two taps never share a name for long, but two equal series would make the whole text invalid.
         taps=tuple({tap.names[0]: tap for tap in taps}.values()),
         namespace=steering.namespace.name,
         domains=sum(1 for _ in inventory.domains()),
@@ -120,7 +120,7 @@ def read(taps: Iterable[TapNumbers], supervisor: Supervisor, steering: Steering,
 
 
 class _Families(Collector):
-    """*numbers* as what ``prometheus_client`` writes."""
+    """*numbers* as the families that ``prometheus_client`` writes."""
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
@@ -220,16 +220,16 @@ def _cumulative(buckets: tuple[int, ...]) -> list[tuple[str, float]]:
 
 
 def text_of(numbers: Numbers) -> bytes:
-    """*numbers* in Prometheus' text format."""
+    """Return *numbers* in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(numbers))
     return generate_latest(registry)
 
 
 class Exposition:
-    """Makes the text: what it takes to read the numbers in many turns of the reactor, the rest in a thread.
+    """Makes the text: it reads the numbers in many turns of the reactor, and formats them in a thread.
 
-    :param in_thread: calls a function in a thread; the result comes.
+    :param in_thread: calls a function in a thread; the result comes later.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class Exposition:
         self._made = -FRESH_TIME
 
     def text(self) -> Deferred[bytes]:
-        """The text, which comes; one of the last :data:`FRESH_TIME` where there is one."""
+        """Return the text, which comes later: one that is not older than :data:`FRESH_TIME`."""
         wanted: Deferred[bytes] = Deferred()
         if self._reactor.seconds() - self._made < FRESH_TIME:
             wanted.callback(self._text)
@@ -292,7 +292,7 @@ class _Metrics(Resource):
         gone: list[Any] = []
         request.notifyFinish().addBoth(gone.append)
 
-        def tell(text: bytes) -> None:
+        def send(text: bytes) -> None:
             if not gone:
                 request.setHeader(b"Content-Type", CONTENT_TYPE)
                 request.write(text)
@@ -304,12 +304,12 @@ class _Metrics(Resource):
                 request.setResponseCode(500)
                 request.finish()
 
-        self._exposition.text().addCallback(tell).addErrback(failed)
+        self._exposition.text().addCallback(send).addErrback(failed)
         return NOT_DONE_YET
 
 
 class MetricsSite(Site):
-    """What listens: ``/metrics`` and nothing else."""
+    """The site that listens: it has ``/metrics`` and nothing else."""
 
     noisy = False
     displayTracebacks = False
@@ -320,4 +320,4 @@ class MetricsSite(Site):
         super().__init__(root, timeout=IDLE_TIME)
 
     def log(self, request: HttpRequest) -> None:
-        """Scrapes are no news."""
+        """Log nothing: a scrape is no news."""

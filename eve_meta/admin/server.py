@@ -1,13 +1,14 @@
-"""The daemon's end of the admin socket: one line of JSON comes, one goes back, and the connection closes.
-
-After ``{"question": "follow"}`` it does not close: the latest events come, a line each, and then each as it happens.
-Whoever reads them too slowly costs nothing but what is kept of events anyway, and is cut off when it missed one.
+"""The daemon's end of the admin socket: it reads one line of JSON, answers with another, and closes the connection.
 
 ``{"question": NAME, "arguments": {NAME: TEXT}}`` is answered with one of ``{"answer": …}``, ``{"problem": TEXT}`` for
-what whoever asks can mend, and ``{"error": TEXT}`` for what nobody who uses our commands sees.
+what whoever asks can fix, and ``{"error": TEXT}`` for what no user of our commands gets to see.
 
-Root alone can open the socket (mode 0600), so this end trusts whoever asks. Not twisted.web: it would cost the
-supervisor another 4 MB of resident memory for what is a few questions.
+After ``{"question": "follow"}`` the connection stays open: the daemon sends the latest events, a line each, and then
+each event as it happens. A slow reader costs no memory beyond the events that are kept anyway; it is cut off once it
+has missed one.
+
+Only root can open the socket (mode 0600), so this end trusts whoever asks. It is not twisted.web, which would cost the
+supervisor another 4 MB of resident memory for a few questions.
 """
 
 from __future__ import annotations
@@ -36,53 +37,53 @@ from eve_meta.values.problem import Problem
 
 @implementer(IPushProducer)
 class Follower:
-    """Sends *events* to *transport* as fast as that is read."""
+    """Sends *events* to *transport* as fast as its reader takes them."""
 
     def __init__(self, events: Events, transport: ITCPTransport) -> None:
         self._events = events
         self._transport = transport
         self._paused = False
-        self._sent = 0
+        self._last_sent = 0
         self._end = events.listen(self._happened)
         cast(IConsumer, transport).registerProducer(self, True)
-        self._send()
+        self._catch_up()
 
     def stop(self) -> None:
-        """The connection is gone."""
+        """End: the connection is gone."""
         self._end()
 
     def pauseProducing(self) -> None:
-        """The transport's buffer is full."""
+        """Wait: the transport's buffer is full."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """The transport's buffer is empty."""
+        """Go on: the transport's buffer is empty."""
         self._paused = False
-        self._send()
+        self._catch_up()
 
     def stopProducing(self) -> None:
-        """The transport is gone; :meth:`stop` follows."""
+        """Do nothing: the transport is gone, and :meth:`stop` follows."""
 
     def _happened(self, event: Event) -> None:
         if not self._paused:
-            self._tell(event)
-        elif event.number - self._sent > KEPT:
+            self._write(event)
+        elif event.number - self._last_sent > KEPT:
             self._transport.abortConnection()
 
-    def _send(self) -> None:
+    def _catch_up(self) -> None:
         for event in self._events.latest:
             if self._paused:
                 break
-            if event.number > self._sent:
-                self._tell(event)
+            if event.number > self._last_sent:
+                self._write(event)
 
-    def _tell(self, event: Event) -> None:
-        self._sent = event.number
+    def _write(self, event: Event) -> None:
+        self._last_sent = event.number
         self._transport.write(json.dumps(event.plain).encode() + b"\n")
 
 
 class AdminProtocol(LineOnlyReceiver):
-    """Answers one question, or follows *events*."""
+    """Answers one question, or sends *events* to whoever follows."""
 
     _log = Logger()
     delimiter = b"\n"

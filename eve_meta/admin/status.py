@@ -1,4 +1,4 @@
-"""What ``eve-meta status`` shows, as plain data."""
+"""The answer to ``eve-meta status``, and what other answers and the metrics share with it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from eve_meta import __version__
+from eve_meta.admin.questions import Status
 from eve_meta.admin.turns import in_turns
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.runtime.clock import Clock
@@ -23,8 +24,8 @@ from eve_meta.wire.counts import Drop, Note
 
 def status(
     reactor: IReactorTime, clock: Clock, supervisor: Supervisor, steering: Steering, inventory: Inventory
-) -> Deferred[dict[str, Any]]:
-    """The state of the daemon, which comes; every value is what JSON can hold."""
+) -> Deferred[Status]:
+    """Answer :data:`~eve_meta.admin.questions.STATUS`; the result comes later."""
     taps = in_turns(reactor, partial(_tap, clock=clock, steering=steering), supervisor.taps)
     return taps.addCallback(
         lambda taps: {
@@ -69,7 +70,7 @@ def _tap(state: TapState, clock: Clock, steering: Steering) -> dict[str, Any]:
 
 
 def asked(clock: Clock, state: TapState) -> list[dict[str, Any]]:
-    """What the guest of a tap asked for, in the order of the first times, which are in seconds since the epoch."""
+    """Return the requests of a tap's guest in the order of their first times, which are seconds since the epoch."""
     return [
         {
             "what": kind.value,
@@ -83,7 +84,10 @@ def asked(clock: Clock, state: TapState) -> list[dict[str, Any]]:
 
 
 def seen(clock: Clock, steering: Steering, state: TapState) -> dict[str, dict[str, Any] | None]:
-    """What the guest of a tap was seen doing (:class:`eve_meta.steering.bpf.maps.Sightings`), as :func:`asked`."""
+    """Return the frames of a tap's guest by kind, as :class:`eve_meta.steering.bpf.maps.Sightings` has them.
+
+    The times are seconds since the epoch; None stands for a kind that was never seen.
+    """
     boot = clock.wall_of_boot(0.0)  # the programs' clock counts from the boot
     return {
         name: None
@@ -103,7 +107,7 @@ def _counts(state: TapState, kind: type[Drop] | type[Note]) -> dict[str, int]:
 
 
 def drops(counters: Mapping[Reason, int]) -> dict[str, int]:
-    """Frames that were dropped, by reason."""
+    """Return the numbers of frames that were dropped, by reason."""
     return {
         reason.label.removeprefix("drop_"): number
         for reason, number in counters.items()

@@ -39,25 +39,25 @@ def timeline(
     if not states:
         what = f"tap {meaning.tap} is not steered" if meaning.tap is not None else f"{name} has no tap that is served"
         raise Problem(f"{what}: 'eve-meta explain {name}' says why")
-    return [_of(clock, state, steering) for state in states]
+    return [_timeline(clock, state, steering) for state in states]
 
 
 def _is_meant(state: TapState, meaning: Meaning) -> bool:
     if meaning.tap is not None:
         return state.tap.name == meaning.tap
-    # Not simply its taps: a tap that a file names but that another process holds is served for nobody.
+    # Not every tap of the meaning: a tap that a file names, but another process holds, is served to nobody.
     domain = state.domain
     return domain is not None and meaning.domain is not None and domain.instance_uuid == meaning.domain.uuid
 
 
-def _of(clock: Clock, state: TapState, steering: Steering) -> Timeline:
+def _timeline(clock: Clock, state: TapState, steering: Steering) -> Timeline:
     domain, since = state.domain, state.tap.since
     return {
         "tap": state.tap.name,
         "uuid": None if domain is None else str(domain.instance_uuid),
         "name": None if domain is None else domain.display_name,
         "since": rfc3339(since_epoch(clock, since)),
-        # In the order of their times; sorted() keeps that of equal ones.
+        # In the order of their times; sorted() keeps the order of equal times.
         "moments": [
             {"what": what, "after": round(at - since, 3)}
             for what, at in sorted(_moments(clock, state, steering), key=lambda moment: moment[1])
@@ -79,7 +79,7 @@ def _of(clock: Clock, state: TapState, steering: Steering) -> Timeline:
 
 
 def _moments(clock: Clock, state: TapState, steering: Steering) -> Iterator[tuple[str, float]]:
-    """What was seen first, and when, in seconds of ``CLOCK_MONOTONIC``."""
+    """Return what the guest did for the first time, and when, in seconds of ``CLOCK_MONOTONIC``."""
     yield "tap up", state.tap.since
     boot = clock.monotonic_of_boot(0.0)  # the programs' clock counts from the boot
     for kind, one in asdict(steering.sightings(state.tap.tag), recurse=False).items():

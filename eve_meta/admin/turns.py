@@ -1,4 +1,4 @@
-"""Doing something for each of thousands of taps without keeping the reactor from its other work."""
+"""Work on each of thousands of taps that leaves the reactor time for its other work."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AT_ONCE = 20
-"""Taps of which one turn of the reactor takes care: a millisecond's worth."""
+"""Taps that one turn of the reactor works on: a millisecond's worth."""
 
 
 def in_turns(reactor: IReactorTime, call: Callable[[T], R], values: Iterable[T]) -> Deferred[list[R]]:
-    """What *call* gives for each of *values*, which it is called with in many turns of the reactor."""
+    """Call *call* with each of *values*, in many turns of the reactor; the list of its results comes later."""
     made: list[R] = []
 
     def steps() -> Iterator[None]:
@@ -27,7 +27,7 @@ def in_turns(reactor: IReactorTime, call: Callable[[T], R], values: Iterable[T])
                 yield
 
     cooperator = Cooperator(
-        # One step a turn. Twisted's own would go on for 10 ms.
+        # One step a turn: Twisted's own predicate would let steps go on for 10 ms.
         terminationPredicateFactory=lambda: lambda: True,
         scheduler=lambda step: reactor.callLater(0, step),
     )

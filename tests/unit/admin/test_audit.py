@@ -1,4 +1,4 @@
-"""The audit: whole lines, files with an end, and a disk that is nobody's problem but the audit's."""
+"""The audit: whole lines, files of bounded size, and a full or slow disk that harms only the audit."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_line_is_added_for_each_first_fetch_and_for_nothing_else(tmp_path: Pat
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_log_can_have_it() -> None:
+def test_the_lines_can_go_to_the_log() -> None:
     with capturedLogs() as logged:
         events, _, _ = auditing(None)
         events.emit(Kind.FIRST_FETCH, **READ)
@@ -62,7 +62,7 @@ def test_the_log_can_have_it() -> None:
     assert json.loads(text.removeprefix("audit: ")) == {"time": "1970-01-01T00:00:00.500Z", **READ}
 
 
-def test_files_have_an_end(tmp_path: Path) -> None:
+def test_files_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "audit"
     file = AuditFile(path, max_file=100)
     for number in range(100):
@@ -74,9 +74,7 @@ def test_files_have_an_end(tmp_path: Path) -> None:
     assert (tmp_path / "audit.1").read_text().splitlines()[-1] == f"{98:030}"
 
 
-def test_a_full_disk_leaves_no_half_line_and_is_a_line_in_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_no_partial_line_and_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "audit"
     events, _, now = auditing(AuditFile(path).append)
     events.emit(Kind.FIRST_FETCH, **READ)
@@ -97,14 +95,14 @@ def test_a_full_disk_leaves_no_half_line_and_is_a_line_in_the_log(
         assert path.read_bytes() == whole
         now[0] += LOG_EVERY
         events.emit(Kind.FIRST_FETCH, **READ)
-    said = [eventAsText(event, includeTimestamp=False, includeSystem=False) for event in logged]
+    lines = [eventAsText(event, includeTimestamp=False, includeSystem=False) for event in logged]
     lacks = "the audit file lacks {} lines that could not be written: No space left on device"
-    assert said == [lacks.format(1), lacks.format(5)]
+    assert lines == [lacks.format(1), lacks.format(5)]
     events.emit(Kind.FIRST_FETCH, **READ)
     assert path.read_bytes() == whole * 2
 
 
-def test_a_slow_disk_makes_nobody_wait_and_has_an_end(tmp_path: Path) -> None:
+def test_a_slow_disk_makes_nobody_wait_and_waiting_lines_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "audit"
     calls: list[tuple[Callable[[], None], Deferred[None]]] = []
 
@@ -127,7 +125,7 @@ def test_a_slow_disk_makes_nobody_wait_and_has_an_end(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == MAX_WAITING + 2
 
 
-def test_a_file_that_cannot_be_written_is_said_before_anything_is_served(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"cannot write the audit file .*: No such file or directory"):
         AuditFile(tmp_path / "missing" / "audit")
     link = tmp_path / "link"

@@ -1,4 +1,4 @@
-"""The metrics as a scraper reads them, and what they cost where nobody wants them."""
+"""The metrics as a scraper reads them, and what they cost a daemon without metrics."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def of(found: dict[tuple[str, tuple[str, ...]], float], name: str) -> dict[tuple
     return {labels: value for (sample, labels), value in found.items() if sample == f"eve_meta_{name}"}
 
 
-def test_a_scraper_reads_all_of_it() -> None:
+def test_a_scraper_reads_every_number() -> None:
     found = samples(text_of(NUMBERS))
     tap = ("vnet1", "web1")
     assert of(found, "tap_info") == {(*tap, WEB.uuid, "7"): 1}
@@ -104,7 +104,7 @@ def test_a_scraper_reads_all_of_it() -> None:
     assert of(found, "netlink_overruns_total") == {(): 4}
 
 
-def test_names_of_the_host_that_look_like_more_series_are_none() -> None:
+def test_a_name_that_looks_like_further_series_makes_none() -> None:
     wild = 'x"} 1\neve_meta_taps 99\n\\'
     found = samples(text_of(evolve(NUMBERS, taps=(evolve(WEB, names=("vnet1", wild)),))))
     assert of(found, "taps") == {(): 1}
@@ -137,7 +137,7 @@ class _Nothing:
         return {}
 
 
-def test_of_two_taps_of_one_name_the_later_is_told() -> None:
+def test_of_two_taps_with_one_name_the_later_is_shown() -> None:
     host: Any = _Nothing()
     inventory: Any = _Nothing()
     host.problems = {}
@@ -161,7 +161,7 @@ def exposition(clock: Clock, host: _Nothing, made: list[bytes]) -> Exposition:
     return Exposition(cast(Any, clock), cast(Any, host), steering, inventory, in_thread)
 
 
-def test_however_many_ask_it_is_made_once_a_second(host: _Nothing) -> None:
+def test_the_text_is_made_once_a_second_however_many_scrapers_ask(host: _Nothing) -> None:
     clock, made = Clock(), cast(list[bytes], [])
     clock.advance(100)
     texts = exposition(clock, host, made)
@@ -179,7 +179,7 @@ def test_however_many_ask_it_is_made_once_a_second(host: _Nothing) -> None:
     assert len(host.asked) == 2
 
 
-def test_it_is_there_and_nothing_else_is(host: _Nothing) -> None:
+def test_the_site_has_metrics_and_nothing_else(host: _Nothing) -> None:
     clock = Clock()
     clock.advance(100)
     site = MetricsSite(exposition(clock, host, []))
@@ -192,7 +192,7 @@ def test_it_is_there_and_nothing_else_is(host: _Nothing) -> None:
     assert cast(Any, site.resource).getChildWithDefault(b"", request).__class__.__name__ != "_Metrics"
 
 
-def test_one_who_goes_before_the_text_comes_harms_nobody(host: _Nothing) -> None:
+def test_a_scraper_that_leaves_before_the_text_comes_harms_no_other(host: _Nothing) -> None:
     clock = Clock()
     clock.advance(100)
     site = MetricsSite(exposition(clock, host, []))
@@ -205,7 +205,7 @@ def test_one_who_goes_before_the_text_comes_harms_nobody(host: _Nothing) -> None
     assert (gone.written, bool(stays.written)) == ([], True)
 
 
-def test_a_daemon_without_metrics_imports_nothing_of_them() -> None:
+def test_a_daemon_without_metrics_imports_no_module_for_them() -> None:
     code = (
         "import sys, eve_meta.daemon.main; "
         "print([m for m in sys.modules if m.startswith(('prometheus', 'twisted.web'))])"

@@ -1,4 +1,4 @@
-"""Questions on the admin socket: those that exist, with what they need, and what whoever asks is told otherwise."""
+"""The admin socket: questions and their arguments, the answers to anything else, and events for whoever follows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ANSWERS: dict[Question[Any], Any] = {
 
 
 def ask(line: bytes) -> Any:
-    """What is answered by now."""
+    """The answer so far, None where none has come."""
     protocol = AdminFactory(ANSWERS, Events(Clock())).buildProtocol(None)
     transport = StringTransport()
     protocol.makeConnection(transport)
@@ -76,18 +76,18 @@ def test_an_answer_may_come_later() -> None:
         b"[" * 16000,
     ],
 )
-def test_what_is_no_question(line: bytes) -> None:
+def test_a_line_that_is_no_question_is_an_error(line: bytes) -> None:
     assert ask(line)["error"].startswith("expected one of the questions status(), password(name), later(), ")
 
 
-def test_what_whoever_asks_can_mend_is_told_and_not_logged() -> None:
+def test_a_problem_is_answered_and_not_logged() -> None:
     with capturedLogs() as logged:
         assert ask(b'{"question": "wrong"}') == {"problem": "no domain 'x'"}
     assert not logged
 
 
 @pytest.mark.parametrize("question", [b"defect", b"no json"])
-def test_a_defect_is_logged_and_its_text_not_told(question: bytes) -> None:
+def test_a_defect_is_logged_and_its_text_is_not_answered(question: bytes) -> None:
     with capturedLogs() as logged:
         assert ask(b'{"question": "%s"}' % question) == {"error": "the daemon failed to answer; its log says why"}
     assert len(logged) == 1
@@ -97,7 +97,7 @@ def test_a_defect_is_logged_and_its_text_not_told(question: bytes) -> None:
 
 
 class Reader(StringTransport):
-    """One who follows, and reads or does not."""
+    """The connection of a follower, who reads or does not."""
 
     aborted = False
 
@@ -115,7 +115,7 @@ def following(events: Events) -> tuple[Any, Reader]:
     return protocol, reader
 
 
-def test_who_follows_gets_the_latest_and_what_comes() -> None:
+def test_a_follower_gets_the_latest_events_and_each_further_one() -> None:
     events = Events(Clock())
     events.emit(Kind.RESTORED, name="0")
     protocol, reader = following(events)
@@ -126,7 +126,7 @@ def test_who_follows_gets_the_latest_and_what_comes() -> None:
     assert reader.events() == ["0", "1"]
 
 
-def test_who_reads_slowly_misses_none_or_is_cut_off() -> None:
+def test_a_slow_follower_misses_no_event_or_is_cut_off() -> None:
     events = Events(Clock())
     slow, gone = following(events)[1], following(events)[1]
     for reader in (slow, gone):

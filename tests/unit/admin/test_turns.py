@@ -9,7 +9,7 @@ from eve_meta.admin.turns import AT_ONCE, in_turns
 
 
 class Turns:
-    """A reactor of which the test makes each turn."""
+    """A reactor whose turns the test makes."""
 
     def __init__(self) -> None:
         self._calls: list[Callable[[], None]] = []
@@ -24,7 +24,7 @@ class Turns:
             call()
 
 
-def test_each_turn_takes_care_of_a_few() -> None:
+def test_each_turn_works_on_a_few() -> None:
     reactor, got = Turns(), cast(list[list[int]], [])
     called: list[int] = []
 
@@ -40,7 +40,7 @@ def test_each_turn_takes_care_of_a_few() -> None:
     assert got == [[value * 2 for value in range(3 * AT_ONCE + 1)]]
 
 
-def test_of_nothing_nothing_comes() -> None:
+def test_no_values_give_no_results() -> None:
     reactor, got = Turns(), cast(list[list[int]], [])
     in_turns(cast(Any, reactor), int, []).addCallback(got.append)
     reactor.turn()
