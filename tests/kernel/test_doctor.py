@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,17 @@ def mounted(script: str) -> list[str]:
     return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{script}\nexec "$@"', "sh"]
 
 
+def as_nobody(script: str = "") -> list[str]:
+    """A prefix: as an unprivileged user, with mounts of its own, made by *script*.
+
+    The user can enter the checkout, also where it lies in a home of mode 0700.
+    """
+    closed = next((parent for parent in reversed(ROOT.parents) if not parent.stat().st_mode & stat.S_IXOTH), None)
+    enter = f"mount --bind {ROOT} /mnt; mount -t tmpfs -o mode=755 tmpfs {closed}; umask 022; mkdir -p {ROOT}"
+    opened = [] if closed is None else [f"{enter}; mount --move /mnt {ROOT}"]
+    return [*mounted("; ".join([*opened, script])), "setpriv", "--reuid=nobody", "--clear-groups"]
+
+
 def fake(directory: Path, tool: str, script: str) -> dict[str, str]:
     """Return an environment in which the program *tool* is the shell script *script*."""
     (directory / tool).write_text(f"#!/bin/sh\n{script}\n")
@@ -87,7 +99,7 @@ def test_a_host_in_order_is_all_ok_and_is_not_changed(bpffs: Path) -> None:
 
 def test_the_report_for_people() -> None:
     done = subprocess.run(
-        ["setpriv", "--reuid=nobody", "--clear-groups", EVE_META, "doctor", "--config", "/dev/null"],
+        [*as_nobody(), EVE_META, "doctor", "--config", "/dev/null"],
         capture_output=True,
         text=True,
         check=False,
@@ -231,7 +243,7 @@ def readable() -> Iterator[Path]:
 def test_no_user_and_a_configuration_that_is_wrong(readable: Path) -> None:
     (readable / "bad.toml").write_text("[steering]\ntap = []\n")
     without = f"grep -v ^eve-meta: /etc/passwd > {readable}/passwd; mount --bind {readable}/passwd /etc/passwd"
-    found = examine(*mounted(without), "setpriv", "--reuid=nobody", "--clear-groups", config=readable / "bad.toml")
+    found = examine(*as_nobody(without), config=readable / "bad.toml")
     assert bad(found) == {"configuration": "wrong", "user": "wrong", "root": "wrong"}
     assert found["configuration"]["mend"] == f"eve-meta check --config {readable}/bad.toml"
     assert "unknown key" in found["configuration"]["text"]

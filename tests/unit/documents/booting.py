@@ -1,7 +1,8 @@
-"""cloud-init's datasources, as Debian 12 packages them, with a tree in place of the network."""
+"""cloud-init's datasources, as this Debian packages them, with a tree in place of the network."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +13,9 @@ from eve_meta.values.domain import Domain
 from tests.unit.documents.reading import SEED, find
 
 url_helper = pytest.importorskip("cloudinit.url_helper", reason="cloud-init is not installed")
+
+TAKES_URL = "url" in inspect.signature(url_helper.StringResponse).parameters
+"""Whether this cloud-init's responses know their URL: Debian 13's (25.1.4) do, Debian 12's (22.4.2) do not."""
 
 
 class Wire:
@@ -31,7 +35,7 @@ class Wire:
         document = find(self._tree, path)
         if document is None:
             raise url_helper.UrlError(OSError("404"), code=404, url=url)
-        return url_helper.StringResponse(document.render(SEED), code=200)
+        return url_helper.StringResponse(document.render(SEED), code=200, **({"url": url} if TAKES_URL else {}))
 
 
 def plug_in(monkeypatch: pytest.MonkeyPatch, domain: Domain) -> Wire:

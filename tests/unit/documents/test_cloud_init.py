@@ -1,4 +1,4 @@
-"""cloud-init itself, as Debian 12 packages it, reads the documents."""
+"""cloud-init itself, as this Debian packages it, reads the documents."""
 
 from __future__ import annotations
 
@@ -148,13 +148,15 @@ def test_static_addresses_are_configured() -> None:
             mtu=1450,
         )
     )
+    # Debian 12's cloud-init (22.4.2) writes an empty list of search domains, Debian 13's (25.1.4) none.
+    assert plan["ethernets"]["eth0"]["nameservers"].pop("search", []) == []
     assert plan["ethernets"]["eth0"] == {
         "match": {"macaddress": "fa:16:3e:00:00:01"},
         "set-name": "eth0",
         "mtu": 1450,
         "accept-ra": False,
         "addresses": ["10.0.0.5/24", "2001:db8::5/64"],
-        "nameservers": {"addresses": ["10.0.0.2"], "search": []},
+        "nameservers": {"addresses": ["10.0.0.2"]},
         "routes": [{"to": "0.0.0.0/0", "via": "10.0.0.1"}, {"to": "::/0", "via": "fe80::1"}],
     }
 

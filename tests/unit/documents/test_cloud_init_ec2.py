@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,7 +32,10 @@ def boot(
     :param version: the only one that it knows, in place of those that it has.
     """
     wire = plug_in(monkeypatch, domain)
-    datasource = source.DataSourceEc2({}, None, helpers.Paths({}))
+    # Debian 13's cloud-init (25.1.4) asks the distro for the NIC to fall back to, Debian 12's (22.4.2) the datasource.
+    distro = SimpleNamespace(fallback_interface="eth0", network_renderer=None)
+    datasource = source.DataSourceEc2({}, distro, helpers.Paths({}))
+    datasource._fallback_interface = distro.fallback_interface
     datasource.metadata_address = "http://169.254.169.254"
     datasource.wait_for_metadata_service = lambda: True
     datasource._cloud_name = cloud_name
@@ -85,7 +89,6 @@ def test_all_nics_and_their_second_addresses_come_up(monkeypatch: pytest.MonkeyP
         ),
     )
     datasource, _ = boot(monkeypatch, domain)
-    datasource._fallback_interface = "eth0"
     monkeypatch.setattr(
         net, "get_interfaces_by_mac", lambda: {"fa:16:3e:00:00:01": "eth0", "fa:16:3e:00:00:02": "eth1"}
     )
@@ -110,7 +113,6 @@ def test_any_domain_boots(domain: Domain) -> None:
         datasource, _ = boot(monkeypatch, domain, "aws")
         known = {nic.mac: f"eth{n}" for n, nic in enumerate(domain.nics) if nic.mac}
         monkeypatch.setattr(net, "get_interfaces_by_mac", lambda: known)
-        datasource._fallback_interface = "eth0"
         assert datasource.get_instance_id().startswith("i-")
         tags = datasource.metadata.get("tags", {}).get("instance", {})
         assert set(tags) <= set(domain.meta)
@@ -133,6 +135,5 @@ def test_any_domain_boots_by_every_version(domain: Domain) -> None:
             assert len(datasource.metadata.get("public-keys", {})) == len({name.strip() for name in domain.public_keys})
             if version in AWS_VERSIONS and known:
                 monkeypatch.setattr(net, "get_interfaces_by_mac", lambda: known)
-                datasource._fallback_interface = "eth0"
                 config = datasource.network_config
                 network_state.NetworkStateInterpreter(version=2, config=config).parse_config(skip_broken=False)
