@@ -1,4 +1,4 @@
-"""What EVE-OS knows of an application and of the node beyond the values of a domain: the data of EVE's own endpoints.
+"""The data of EVE's own endpoints: an application of EVE-OS, and the node on which it runs.
 
 An EVE-OS node runs an agent that answers its applications at 169.254.169.254 below ``/eve/v1``
 (``pkg/pillar/cmd/msrv`` of lf-edge/eve). :mod:`eve_meta.documents.eve` answers some of the agent's endpoints from these
@@ -67,7 +67,7 @@ class Application:
 
 @frozen(kw_only=True)
 class Node:
-    """What all applications of the node read alike: each field is the JSON to answer, None while it is unknown.
+    """The data that all applications of the node read alike, each the JSON to answer, None while it is unknown.
 
     It is no part of a domain: a modem's counters and position change all the time, and a domain that changes is sent to
     the workers again as a whole, with its user data.

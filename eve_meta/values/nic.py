@@ -26,7 +26,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
 
 class SubnetType(str, enum.Enum):
-    """How a guest gets its address: the ``type`` of a network in nova's ``network_data.json``."""
+    """The method by which a guest gets its address: the ``type`` of a network in nova's ``network_data.json``."""
 
     IPV4 = "ipv4"
     IPV4_DHCP = "ipv4_dhcp"

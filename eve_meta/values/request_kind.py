@@ -1,6 +1,6 @@
-"""What a guest's request asks for, as a closed set: the kinds by which requests are counted, shown and audited.
+"""The kinds of requests, a closed set by which requests are counted, shown and audited.
 
-No kind holds a byte that a guest sent. :mod:`eve_meta.documents.paths` says which path is of which kind, and
+No kind holds a byte that a guest sent. :mod:`eve_meta.documents.paths` has the kind of each path, and
 :mod:`eve_meta.wire.requests` carries kinds from the workers to the supervisor: neither room may import the other, so
 the kinds are values.
 """
@@ -11,7 +11,7 @@ import enum
 
 
 class RequestKind(str, enum.Enum):
-    """What a guest's request asks for; the value is the name in metrics and in the audit."""
+    """The kind of a guest's request; the value is its name in metrics and in the audit."""
 
     # Enum's own hash is a Python function, which would run for each answer.
     __hash__ = str.__hash__

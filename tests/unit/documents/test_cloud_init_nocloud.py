@@ -125,15 +125,15 @@ class Guest:
         self.state = convert_network.parse_net_config_data(config, skip_broken=False)
 
     def netplan(self) -> Any:
-        """What the netplan renderer writes."""
+        """Return the file that the netplan renderer writes."""
         return yaml.safe_load(netplan.Renderer()._render_content(self.state))["network"]
 
     def interfaces(self) -> str:
-        """What the renderer of ``/etc/network/interfaces`` writes."""
+        """Return the file that the renderer of ``/etc/network/interfaces`` writes."""
         return str(eni.Renderer()._render_interfaces(self.state))
 
     def networkd(self) -> dict[str, str]:
-        """What the systemd-networkd renderer writes, by name."""
+        """Return the files that the systemd-networkd renderer writes, by name."""
         return dict(networkd.Renderer({})._render_content(self.state))
 
 

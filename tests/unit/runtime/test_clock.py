@@ -1,4 +1,4 @@
-"""How a time of one clock of the host is shown by another."""
+"""Times of one clock of the host, converted to another clock."""
 
 from __future__ import annotations
 
