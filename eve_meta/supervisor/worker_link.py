@@ -21,16 +21,16 @@ from eve_meta.wire import password
 from eve_meta.wire.channel import MAX_TO_SUPERVISOR, Channel
 from eve_meta.wire.latency import unpack_times
 from eve_meta.wire.messages import (
-    Asked,
     Begin,
     BootReports,
     Counts,
     CountsRequest,
     Drain,
     Drained,
+    LatencyRows,
     PasswordDone,
+    RequestRows,
     SetPassword,
-    Timed,
     ToSupervisor,
     ToWorker,
 )
@@ -141,9 +141,9 @@ class WorkerLink:
             case Counts():
                 self._events.counted(message)
                 self._counts_came(message.number)
-            case Asked():
+            case RequestRows():
                 self._decode(unpack, payload, self._events.asked)
-            case Timed():
+            case LatencyRows():
                 self._decode(unpack_times, payload, self._events.timed)
             case BootReports():
                 self._events.reported(message)

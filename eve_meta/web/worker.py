@@ -38,19 +38,19 @@ from eve_meta.wire.channel import CHANNEL_FD, FIRST_LISTENER_FD, MAX_TO_WORKER, 
 from eve_meta.wire.latency import pack_times
 from eve_meta.wire.messages import (
     MAX_COUNTED_TAGS,
-    Asked,
     Begin,
     BootReports,
     Counts,
     CountsRequest,
     Drain,
     Drained,
+    LatencyRows,
     PasswordDone,
     PutNode,
     PutTap,
     RemoveTap,
+    RequestRows,
     SetPassword,
-    Timed,
     ToSupervisor,
     ToWorker,
 )
@@ -154,9 +154,9 @@ class Worker:
         if number == 0:
             self._tally_due = False
         for packed in pack(self._tally.requests.take()):
-            self._channel.send(Asked(), packed)
+            self._channel.send(RequestRows(), packed)
         for packed in pack_times(self._tally.requests.take_times()):
-            self._channel.send(Timed(), packed)
+            self._channel.send(LatencyRows(), packed)
         for reports in _in_frames(self._tally.reports.take()):
             self._channel.send(BootReports(reports=reports))
         counts = [(str(tag), tag_counts) for tag, tag_counts in self._tally.counts.take().items()]

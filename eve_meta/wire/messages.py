@@ -81,12 +81,12 @@ class Counts:
 
 
 @frozen(kw_only=True)
-class Asked:
+class RequestRows:
     """The requests since the last such message; the payload has rows of :mod:`eve_meta.wire.requests`."""
 
 
 @frozen(kw_only=True)
-class Timed:
+class LatencyRows:
     """The durations of answers since the last such message; the payload has rows of :mod:`eve_meta.wire.latency`."""
 
 
@@ -115,4 +115,4 @@ class BootReports:
     reports: tuple[TaggedReport, ...]
 
 
-ToSupervisor = Counts | Asked | Timed | BootReports | SetPassword | Drained
+ToSupervisor = Counts | RequestRows | LatencyRows | BootReports | SetPassword | Drained

@@ -155,9 +155,9 @@ def test_the_owner_learns_when_the_process_is_drained(scene: Scene) -> None:
 def test_rows_of_requests_come_unchanged_and_broken_ones_are_distrusted(scene: Scene) -> None:
     rows = [Row(7, RequestKind.TOKEN, 200, 3, 1.5, 2.5), Row(0, RequestKind.UNREAD, 403, 1, 0.0, 0.0)]
     for packed in pack(rows):
-        scene.send("Asked", packed)
+        scene.send("RequestRows", packed)
     assert (scene.rows, scene.distrusted) == ([rows], [])
-    scene.send("Asked", b"x" * 7)
+    scene.send("RequestRows", b"x" * 7)
     assert (scene.rows, scene.distrusted) == ([rows], ["what no sound worker sends"])
 
 
@@ -166,9 +166,9 @@ def test_rows_of_latencies_come_unchanged_and_broken_ones_are_distrusted(scene: 
     histogram.add(0.0002)
     times = [histogram.times(7, 0)]
     for packed in pack_times(times):
-        scene.send("Timed", packed)
+        scene.send("LatencyRows", packed)
     assert (scene.times, scene.distrusted) == ([times], [])
-    scene.send("Timed", b"x" * 7)
+    scene.send("LatencyRows", b"x" * 7)
     assert (scene.times, scene.distrusted) == ([times], ["what no sound worker sends"])
 
 

@@ -322,7 +322,7 @@ def test_what_a_process_that_is_gone_sent_does_not_end_the_next(scene: Scene, ho
     killed = scene.reactor.killed
     scene.worker.processEnded(Failure(RuntimeError()))
     scene.reactor.advance(0)
-    scene.reactor.channels[0].stringReceived(b'{"message": "Asked"}\nno rows')
+    scene.reactor.channels[0].stringReceived(b'{"message": "RequestRows"}\nno rows')
     assert (scene.starts, scene.reactor.killed) == (2, killed)
 
 
