@@ -245,7 +245,7 @@ class Connection(TwistedProtocol):
         if self._blocked:
             self._await(_Wait.READER, limits.write_time)
         elif answered or self._wait is not _Wait.REQUEST:
-            # Otherwise some bytes of a request came, and the request has its deadline already.
+            # In the remaining case more bytes of an incomplete request came, and it keeps the deadline that it has.
             if self._reader.pending:
                 self._await(_Wait.REQUEST, limits.request_time)
             else:
@@ -254,12 +254,12 @@ class Connection(TwistedProtocol):
     def _wait_for(self, response: Deferred[Response], request: Request) -> None:
         self._asked = request
         self._await(_Wait.ANSWER, self._answering.limits.answer_time)
-        # Otherwise the guest could make the worker keep all that it sends meanwhile.
+        # Nothing is read meanwhile, or the guest could make the worker keep all that it sends.
         self._wire.pauseProducing()
         response.addCallback(self._answer_came, request)
 
     def _answer_came(self, response: Response, request: Request | None) -> None:
-        # Otherwise it came too late: the guest has gone, or the deadline has passed.
+        # An answer that comes too late is dropped: its guest has gone, or its deadline has passed.
         if self._allowance is not None and request is not None and request is self._asked:
             self._asked = None
             self._send(self._allowance, response, request)

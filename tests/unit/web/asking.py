@@ -1,4 +1,4 @@
-"""What the worker makes of one request, without a connection and without a clock."""
+"""The worker's answer to one request, without a connection and without a clock."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NODE = Node(location=b'{"Latitude":49.84}')
 
 
 def known(tokens: TokenPolicy = TokenPolicy.OFF, *, password: str | None = None) -> Entry:
-    """What a tag means whose domain is known."""
+    """Return the entry of a tag whose domain is known."""
     domain = Domain(name="web1", user_data=b"\x1f\x8b\0\xff")
     return Entry(
         "vnet0", SINCE, b"", Grants(tokens=tokens, token_key=KEY, password=password), Tree(domain, password=password)
@@ -40,20 +40,20 @@ def known(tokens: TokenPolicy = TokenPolicy.OFF, *, password: str | None = None)
 
 
 @frozen
-class Told:
-    """A response, and what was noted."""
+class Reply:
+    """A response, and the objection that is counted."""
 
     response: Response | StorePassword | BootReport
     note: Note | None
 
 
-def tell(entry: Entry | None, data: bytes, *, now: float = SINCE) -> Told:
-    """What comes of the request *data*."""
+def reply_to(entry: Entry | None, data: bytes, *, now: float = SINCE) -> Reply:
+    """Return the reply to the request *data*."""
     reader = RequestReader(Memo(Limits()))
     reader.receive(data)
     request = reader.next()
     assert isinstance(request, Request)
-    asking = RequestContext(
+    context = RequestContext(
         peer="10.0.0.5",
         port=40000,
         now=now,
@@ -64,12 +64,12 @@ def tell(entry: Entry | None, data: bytes, *, now: float = SINCE) -> Told:
         hosts=Hosts(["metadata.example.org"]),
         node=NODE,
     )
-    note = objection(entry, request, asking)
-    return Told(answer(entry, request, asking, note), note)
+    note = objection(entry, request, context)
+    return Reply(answer(entry, request, context, note), note)
 
 
 def ask(entry: Entry | None, path: str, *fields: str, method: str = "GET", now: float = SINCE) -> Response:
-    """The answer to a request for *path*."""
-    told = tell(entry, get(path, *fields, method=method), now=now)
-    assert isinstance(told.response, Response)
-    return told.response
+    """Return the answer to a request for *path*."""
+    reply = reply_to(entry, get(path, *fields, method=method), now=now)
+    assert isinstance(reply.response, Response)
+    return reply.response

@@ -1,6 +1,6 @@
 """Fuzz of the HTTP side: guests of several taps that send, in any pieces and at any pace, what is nearly right.
 
-Each of them is answered out of the closed set or cut off; none is told anything of another's domain; what is held for
+Each of them gets answers of the closed set or is cut off; none reads anything of another's domain; what is held for
 it is bounded; and when all are gone and time has passed, nothing of them is left. ``scripts/fuzz http`` runs it.
 """
 
@@ -86,7 +86,7 @@ class Visitor:
         self._ahead.reverse()
 
     def step(self, random: Random) -> None:
-        """Does one thing."""
+        """Do one thing."""
         wire = self.guest.wire
         match random.randrange(12):
             case 0:
@@ -102,7 +102,7 @@ class Visitor:
         self.guest.read()
 
     def check_held(self) -> None:
-        """What is held for the guest is bounded, whatever it did."""
+        """Check that what is held for the guest is bounded, whatever it did."""
         wire = self.guest.wire
         if not wire.ended:
             connection = cast(Connection, wire.protocol)
@@ -110,7 +110,7 @@ class Visitor:
             assert len(wire.buffer) <= BUFFER + SLICE + HEADS, "too much kept of what it is to read"
 
     def check_read(self) -> str:
-        """What the guest has read is its own, and of the closed set; says what came first."""
+        """Check that what the guest has read is its own, and of the closed set; return the first status."""
         read = bytes(self.guest.wire.received)
         assert set(MARK.findall(read)) <= self.marks, "another's data"
         statuses = self._statuses(read)
@@ -167,19 +167,19 @@ class Bench:
         self._asked.append(waiting)
         return waiting
 
-    def _put(self, tap: Tap, whose: Tap) -> None:
+    def _put(self, tap: Tap, owner: Tap) -> None:
         assert tap.tag is not None
-        assert whose.tag is not None
+        assert owner.tag is not None
         self._answering.guests.put(
             tap.tag,
             tap.name,
             self._clock.seconds(),
-            self._json[whose.tag] if whose.known else None,
+            self._json[owner.tag] if owner.known else None,
             Grants(tokens=tap.tokens, token_key=tap.key),
         )
 
     def try_one(self, random: Random) -> str:
-        """Tries one input; says what came of it."""
+        """Try one input; return its result."""
         for tap in MANY_KINDS:
             self._put(tap, tap)
         requests = Requests(random, self._clock.seconds())
@@ -190,7 +190,7 @@ class Bench:
             tap = random.choice((*MANY_KINDS, *MANY_KINDS, NO_TAP, NOT_YET))
             if not data or random.randrange(3):
                 data = requests.stream()
-            # Or the very same bytes as another tap's: what they mean is remembered, but not whose they were.
+            # Or the very same bytes as another tap's: their reading is remembered, but not their sender.
             visitors.append(Visitor(self._answering, tap, data, random))
         for _ in range(random.randrange(4, 30)):
             visitor = random.choice(visitors)
@@ -209,7 +209,7 @@ class Bench:
                 if self._asked:
                     self._asked.pop().callback(random.choice(list(Outcome)))
             case 3:
-                # The tap changes hands: who is connected never hears of it, but for the close.
+                # The tap changes hands: connected guests notice nothing but the close.
                 tap = random.choice(MANY_KINDS)
                 self._put(tap, NEW_OWNER)
                 for visitor in visitors:
@@ -234,8 +234,8 @@ class Bench:
         assert all(visitor.guest.wire.ended for visitor in visitors), "a connection that never ends"
         assert not self._answering.guests._allowances, "something of a tap without connections is kept"
         assert not self._clock.getDelayedCalls(), "a timer without connections"
-        for of_tag in self._answering.guests.tally.counts.take().values():
-            assert set(of_tag) <= counts.NAMES, of_tag
+        for names in self._answering.guests.tally.counts.take().values():
+            assert set(names) <= counts.NAMES, names
         self._asked.clear()
 
 

@@ -29,7 +29,7 @@ TODAY = 1_780_000_000.0
 """2026-05-28: seconds since the epoch at which the tests' clock stands."""
 
 BUFFER = 64 * 1024
-"""Bytes beyond which Twisted tells a producer to pause (``FileDescriptor.bufferSize``)."""
+"""Bytes beyond which Twisted pauses a producer (``FileDescriptor.bufferSize``)."""
 
 
 def domain(uuid: str = UUID, **fields: Any) -> bytes:
@@ -44,7 +44,7 @@ def get(path: str, *fields: str, method: str = "GET", version: str = "1.1") -> b
 
 
 def counted(answering: Answering, tag: int = TAG) -> dict[str, int]:
-    """What the guest of *tag* did since the last call: answers by status, and what else is counted."""
+    """Return what the guest of *tag* did since the last call: answers by status, and the other counters."""
     counts = Counter(answering.guests.tally.counts.take().get(tag, {}))
     for row in answering.guests.tally.requests.take():
         if row.tag == tag:
@@ -146,7 +146,7 @@ class FakeWire:
         self._end("aborted", ConnectionAborted())
 
     def turn(self) -> bool:
-        """Let the guest take what there is; whether anything happened."""
+        """Let the guest read what there is; return whether anything happened."""
         if self.ended or not self.takes:
             return False
         moved = bool(self.buffer)
@@ -181,7 +181,7 @@ class Guest:
         self.read()
 
     def send(self, *pieces: bytes) -> list[Answer]:
-        """Send *pieces* one after the other; what was answered to all so far."""
+        """Send *pieces* one after the other; return all answers so far."""
         for piece in pieces:
             self.send_blindly(piece)
         return self.answers
@@ -193,24 +193,24 @@ class Guest:
         self.read()
 
     def shut(self) -> None:
-        """Say that no more will be sent."""
+        """Close the guest's half: no more will be sent."""
         if not self.wire.ended:
             self.wire.protocol.readConnectionLost()
             self.read()
 
     def read(self) -> None:
-        """Read all that there is to read."""
+        """Read all that has been sent."""
         while self.wire.turn():
             pass
 
     @property
     def answers(self) -> list[Answer]:
-        """What the guest has read so far."""
+        """The answers that the guest has read so far."""
         return answers(bytes(self.wire.received))
 
     @property
     def statuses(self) -> list[int]:
-        """The status codes of it."""
+        """The status codes of those answers."""
         return [answer.status for answer in self.answers]
 
     @property

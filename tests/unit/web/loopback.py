@@ -47,7 +47,7 @@ class Server:
         return guest
 
     def call(self, function: Callable[[], T]) -> T:
-        """What *function* gives in the reactor's thread."""
+        """Return the result of *function*, called in the reactor's thread."""
         found: list[T] = []
         done = threading.Event()
 
@@ -60,12 +60,12 @@ class Server:
         return found[0]
 
     def counted(self) -> dict[str, int]:
-        """What guests did since the last call."""
+        """Return what guests did since the last call."""
         return self.call(lambda: counted(self.answering))
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """The reactor stands still meanwhile: what guests do has been done when their connections are accepted."""
+        """Stop the reactor meanwhile: what guests do in it is done before their connections are accepted."""
         stands, go_on = threading.Event(), threading.Event()
 
         def stand() -> None:
@@ -84,7 +84,7 @@ class Server:
         return self.call(lambda: sum(len(tap.connections) for tap in self.answering.guests._allowances.values()))
 
     def put(self, data: bytes) -> None:
-        """Let the domain be another one of the same tap."""
+        """Assign the domain *data* to the tap."""
         self.call(lambda: self.answering.guests.put(TAG, TAP, time.monotonic(), data))
 
 

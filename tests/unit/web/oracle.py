@@ -1,4 +1,4 @@
-"""What we read in a guest's bytes, compared with what h11 reads in them.
+"""The worker's reading of a guest's bytes, compared with that of h11.
 
 h11 is written from the same RFCs by other people, in another language than llhttp. Wherever both take a request they
 must agree on every part of it and on where it ends: two readers that do not are what request smuggling is made of. We
@@ -54,7 +54,7 @@ Outcome = Taken | Refused | Unfinished
 
 
 def ours(data: bytes) -> Outcome:
-    """What our reader makes of *data*."""
+    """Return what the worker's reader makes of *data*."""
     reader = RequestReader(Memo(Limits()))
     reader.receive(data)
     try:
@@ -76,7 +76,7 @@ def ours(data: bytes) -> Outcome:
 
 
 def theirs(data: bytes) -> Outcome:
-    """What h11 makes of *data*."""
+    """Return what h11 makes of *data*."""
     reader = h11.Connection(h11.SERVER, max_incomplete_event_size=ANY_SIZE)
     reader.receive_data(data)
     head: h11.Request | None = None
@@ -180,12 +180,12 @@ EXPLAINED = (
         b"GET / HTTP/1.1\nHost: a\r\n\r\n",
     ),
     Explanation(
-        "h11 joins folded lines (obs-fold, RFC 9112 section 5.2, which tells a server to refuse or to join)",
+        "h11 joins folded lines (obs-fold, RFC 9112 section 5.2, by which a server refuses or joins them)",
         lambda case: case.refused(BAD) and case.has(rb"\n[ \t]"),
         b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
     ),
     Explanation(
-        "h11 takes control characters in values (RFC 9110 section 5.5 says they are invalid)",
+        "h11 takes control characters in values (by RFC 9110 section 5.5 they are invalid)",
         lambda case: case.refused(BAD) and case.has(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]"),
         b"GET / HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n",
     ),
@@ -195,7 +195,7 @@ EXPLAINED = (
         b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
     ),
     Explanation(
-        "h11 takes every version of the right form; RFC 9110 section 2.5 says what a 2.0 in this syntax is: an error",
+        "h11 takes every version of the right form; by RFC 9110 section 2.5 a 2.0 in this syntax is an error",
         lambda case: case.refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
         b"GET / HTTP/2.0\r\n\r\n",
     ),
@@ -210,7 +210,7 @@ EXPLAINED = (
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ),
     Explanation(
-        "h11 takes one length said twice (RFC 9110 section 8.6 lets it)",
+        "h11 takes one length given twice (RFC 9110 section 8.6 lets it)",
         lambda case: case.refused(BAD) and case.has(rb"\ncontent-length:(.*,|[^\0]*\ncontent-length:)"),
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
     ),

@@ -1,4 +1,4 @@
-"""Connections whose request is there before they are accepted, and what becomes of those that outlive that turn."""
+"""Connections whose request arrived before they are accepted, and those that outlive the turn that accepts them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESET = struct.pack("ii", 1, 0)
 
 
 class CountingReactor(Clock):
-    """A reactor that only notes who is to be read."""
+    """A reactor that only notes which descriptors are to be read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class CountingReactor(Clock):
 
 
 class OneTurn:
-    """An acceptor of which each turn is called by hand."""
+    """An acceptor whose turns the test calls itself."""
 
     def __init__(self) -> None:
         self.reactor = CountingReactor()
@@ -72,7 +72,7 @@ def test_one_request_costs_the_reactor_nothing(turn: OneTurn) -> None:
         assert counted(turn.answering) == {"200": 1}
 
 
-def test_the_guests_that_wait_are_all_answered_in_one_turn(turn: OneTurn) -> None:
+def test_all_waiting_guests_are_answered_in_one_turn(turn: OneTurn) -> None:
     with turn.listener:
         guests = [turn.guest() for _ in range(accept.BATCH)]
         for guest in guests:
@@ -83,7 +83,7 @@ def test_the_guests_that_wait_are_all_answered_in_one_turn(turn: OneTurn) -> Non
                 assert statuses(rest(guest)) == [200]
 
 
-def test_others_get_their_turn_in_a_storm(turn: OneTurn) -> None:
+def test_a_turn_accepts_a_limited_number_of_guests(turn: OneTurn) -> None:
     with turn.listener:
         guests = [turn.guest() for _ in range(accept.BATCH + 1)]
         for guest in guests:
@@ -154,9 +154,7 @@ def test_no_descriptors_left(turn: OneTurn, monkeypatch: pytest.MonkeyPatch) -> 
         assert statuses(rest(guest)) == [200]
 
 
-def test_an_acceptor_that_was_stopped_leaves_who_connects_to_others(
-    turn: OneTurn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_acceptor_leaves_guests_to_other_processes(turn: OneTurn, monkeypatch: pytest.MonkeyPatch) -> None:
     with turn.listener.dup() as other, turn.guest() as guest:
         guest.sendall(get("/openstack", "Connection: close"))
         with monkeypatch.context() as full:
@@ -194,7 +192,7 @@ def _fail(*_: object) -> None:
     raise RuntimeError("secret")
 
 
-def test_nothing_connects_and_the_turn_ends(turn: OneTurn) -> None:
+def test_a_turn_without_a_connection_ends(turn: OneTurn) -> None:
     with turn.listener:
         turn.acceptor.doRead()
         assert turn.reactor.readers == [turn.acceptor]
@@ -297,5 +295,5 @@ def test_a_password_waits_for_the_supervisor(server: Server) -> None:
         fields = (f"Content-Length: {len(body)}", "Connection: close")
         guest.sendall(get("/openstack/latest/password", *fields, method="POST") + body)
     with guest:
-        # Nobody keeps passwords here.
+        # No supervisor stores passwords here.
         assert statuses(rest(guest)) == [503]

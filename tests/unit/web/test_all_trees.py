@@ -1,4 +1,4 @@
-"""What holds wherever a guest asks: in each tree, for each version, for each listing and each leaf."""
+"""What holds at every path: in each tree, for each version, for each listing and each document."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LISTINGS = ["/", "/openstack", "/ec2", *ROOTS, *sorted({leaf.rpartition("/")[0] 
 PLACES = [*LISTINGS, *LEAVES]
 
 CHANGING = "/meta_data.json"
-"""What ends so has other random bytes each time."""
+"""Paths with this end have other random bytes in each answer."""
 
 OTHER_METHODS = ("POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
 
@@ -64,8 +64,8 @@ def ask() -> Ask:
     return asking(TokenPolicy.OFF)
 
 
-def told(fields: Message) -> dict[str, str]:
-    """The header fields of an answer, whatever else is the length's name."""
+def header_fields(fields: Message) -> dict[str, str]:
+    """Return the header fields of an answer, with the length under its own name."""
     return {name.replace("X-Length", "Content-Length"): value for name, value in fields.items()}
 
 
@@ -92,8 +92,8 @@ def test_head_is_get_without_its_body(ask: Ask) -> None:
     for place in (*PLACES, "/nothing", "/latest/nothing"):
         whole, head = ask(place), ask(place, method="HEAD")
         assert head.body == b""
-        assert (head.status, told(head.fields)) == (whole.status, told(whole.fields)), place
-        assert int(told(head.fields)["Content-Length"]) == len(whole.body)
+        assert (head.status, header_fields(head.fields)) == (whole.status, header_fields(whole.fields)), place
+        assert int(header_fields(head.fields)["Content-Length"]) == len(whole.body)
 
 
 def test_what_a_guest_has_already_is_not_sent_again(ask: Ask) -> None:
@@ -121,7 +121,7 @@ def test_other_methods_get_405_with_the_allowed_ones(ask: Ask) -> None:
                 assert (answer.status, answer.fields["Allow"]) == (405, allowed), (method, place)
 
 
-def test_where_tokens_are_required_nothing_is_told_without() -> None:
+def test_where_tokens_are_required_nothing_is_answered_without_one() -> None:
     ask = asking(TokenPolicy.REQUIRED)
     for method in ("GET", "HEAD", *OTHER_METHODS):
         assert {ask(place, "Content-Length: 0", method=method).status for place in PLACES} == {401}

@@ -1,4 +1,4 @@
-"""What a guest is told, and that it is told nothing else."""
+"""What a guest is answered, and that it learns nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eve_meta.web.answer import StorePassword
 from eve_meta.web.table import Entry, Grants
 from eve_meta.wire.counts import Note
 from eve_meta.wire.password import MAX_PASSWORD
-from tests.unit.web.asking import NODE, SINCE, UNKNOWN, WAIT, ask, known, tell
+from tests.unit.web.asking import NODE, SINCE, UNKNOWN, WAIT, ask, known, reply_to
 from tests.unit.web.guest import get
 
 KNOWN = known()
@@ -40,18 +40,18 @@ def test_a_tag_that_the_table_does_not_have_yet(path: str, method: str) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_a_guest_whose_domain_may_still_come_is_told_to_retry(path: str, method: str) -> None:
+def test_a_guest_whose_domain_may_still_become_known_retries(path: str, method: str) -> None:
     for now in (SINCE, SINCE + WAIT - 0.1):
         assert ask(UNKNOWN, path, method=method, now=now) is answers.UNKNOWN_DOMAIN
     assert "Retry-After: 1\r\n" in answers.UNKNOWN_DOMAIN.extra
 
 
-def test_a_guest_that_wants_a_token_before_its_domain_is_known_is_not_told_that_there_are_none() -> None:
+def test_a_guest_that_wants_a_token_before_its_domain_is_known_retries() -> None:
     assert ask(UNKNOWN, "/latest/api/token", method="PUT") is answers.UNKNOWN_DOMAIN
     assert ask(UNKNOWN, "/latest/api/token", method="PUT", now=SINCE + WAIT) is answers.NOT_FOUND
 
 
-def test_a_guest_whose_domain_did_not_come_is_told_to_go_on() -> None:
+def test_a_guest_whose_domain_stays_unknown_gets_404_in_the_end() -> None:
     assert ask(UNKNOWN, "/openstack", now=SINCE + WAIT) is answers.NOT_FOUND
 
 
@@ -71,7 +71,7 @@ def test_a_document_is_sent_as_it_is(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH"])
-def test_another_method_finds_what_is_there_but_does_nothing(method: str) -> None:
+def test_another_method_than_get_and_head_gets_405_where_a_document_is(method: str) -> None:
     found = ask(KNOWN, "/openstack/latest/user_data", method=method)
     assert found is answers.NOT_ALLOWED[READ]
     assert found.extra == "Allow: GET, HEAD\r\n"
@@ -82,7 +82,7 @@ def test_randomness_is_asked_for_only_where_a_document_needs_it() -> None:
     assert b'"random_seed": "AAAA' in ask(KNOWN, "/openstack/latest/meta_data.json").body
 
 
-def test_a_head_says_what_the_body_is() -> None:
+def test_the_header_fields_of_a_document() -> None:
     answer = ask(KNOWN, "/openstack/latest/user_data")
     assert answer.head(date="Thu, 01 Jan 2026 00:00:00 GMT", close=True) == (
         b"HTTP/1.1 200 OK\r\n"
@@ -95,7 +95,7 @@ def test_a_head_says_what_the_body_is() -> None:
     )
 
 
-def test_every_refusal_ends_the_connection_and_says_little() -> None:
+def test_every_refusal_ends_the_connection_and_has_its_status_for_a_body() -> None:
     for status, refusal in answers.REFUSED.items():
         assert refusal.status is status
         assert refusal.close
@@ -110,7 +110,7 @@ PASSWORD = "/openstack/latest/password"
 
 
 def etag_of(path: str) -> str:
-    """The entity tag that the document at *path* is sent with."""
+    """Return the entity tag of the document at *path*."""
     found = ask(KNOWN, path)
     assert found.extra.startswith('ETag: "')
     return found.extra.removeprefix("ETag: ").rstrip()
@@ -157,7 +157,7 @@ def test_a_condition_on_what_is_not_there_or_not_allowed() -> None:
 
 
 def eve_entry(openstack: bool) -> Entry:
-    """A tag whose domain is an application of EVE, on a network instance without ports."""
+    """Return the entry of a tag whose domain is an application of EVE, on a network instance without ports."""
     adapter = Adapter(taps=("nbu1x1",), external_ipv4=())
     domain = Domain(name="app1", eve=Application(openstack=openstack, adapters=(adapter,)), user_data=b"secret")
     return Entry("nbu1x1", SINCE, b"", tree=Tree(domain, tap="nbu1x1"))
@@ -173,7 +173,7 @@ def test_what_is_unknown_has_no_content_at_all() -> None:
         assert b"\r\nContent-" not in found.head(date="Thu, 01 Jan 2026 00:00:00 GMT", close=False)
 
 
-def test_who_may_not_discover_is_refused() -> None:
+def test_an_application_that_may_not_discover_others_is_refused() -> None:
     found = ask(eve_entry(True), f"{EVE}/discover-network.json")
     assert (found.status, found.close) == (HTTPStatus.FORBIDDEN, False)
     assert found.body.startswith(b"403 Forbidden")
@@ -185,7 +185,7 @@ def test_eves_endpoints_are_read_only(method: str) -> None:
     assert ask(eve_entry(True), f"{EVE}/kubeconfig", method=method) is answers.NOT_FOUND
 
 
-def test_what_the_node_says_is_for_its_applications_alone() -> None:
+def test_what_eve_publishes_of_its_node_is_for_its_applications_alone() -> None:
     path = f"{EVE}/location.json"
     found = ask(eve_entry(False), path)
     assert (found.status, found.body, found.content_type) == (HTTPStatus.OK, NODE.location, "application/json")
@@ -211,9 +211,9 @@ def test_eves_endpoints_need_a_token_where_one_is_required() -> None:
 
 
 def post(body: bytes, *, password: str | None = None, path: str = PASSWORD) -> object:
-    """What becomes of a POST of *body*."""
+    """Return the response to a POST of *body*."""
     request = get(path, f"Content-Length: {len(body)}", method="POST") + body
-    return tell(known(password=password), request).response
+    return reply_to(known(password=password), request).response
 
 
 def test_a_password_is_stored_before_it_is_answered() -> None:
@@ -222,14 +222,14 @@ def test_a_password_is_stored_before_it_is_answered() -> None:
 
 
 @pytest.mark.parametrize("body", [b"x" * (MAX_PASSWORD + 1), "ä".encode() * 511, b"\xff", b"\xed\xa0\x80", b"a\xc3"])
-def test_what_is_no_password_is_a_mistake_and_not_our_failure(body: bytes) -> None:
+def test_what_is_no_password_gets_400_and_not_500(body: bytes) -> None:
     assert post(body) is answers.PASSWORD_REFUSED
     assert answers.PASSWORD_REFUSED.status is HTTPStatus.BAD_REQUEST
 
 
 def test_no_password_at_all_leaves_it_unset() -> None:
     assert post(b"") is answers.PASSWORD_KEPT
-    no_length = tell(known(), get(PASSWORD, method="POST"))
+    no_length = reply_to(known(), get(PASSWORD, method="POST"))
     assert no_length.response is answers.PASSWORD_KEPT
     assert (answers.PASSWORD_KEPT.body, answers.PASSWORD_KEPT.content_type) == (b"", "text/html; charset=UTF-8")
 
@@ -262,5 +262,5 @@ def test_other_methods_on_a_password(method: str) -> None:
 
 
 def test_without_a_token_where_one_is_required_no_password_is_set() -> None:
-    told = tell(known(TokenPolicy.REQUIRED), get(PASSWORD, "Content-Length: 1", method="POST") + b"x")
-    assert (told.response.status, told.note) == (HTTPStatus.UNAUTHORIZED, Note.NO_TOKEN)  # type: ignore[union-attr]
+    reply = reply_to(known(TokenPolicy.REQUIRED), get(PASSWORD, "Content-Length: 1", method="POST") + b"x")
+    assert (reply.response.status, reply.note) == (HTTPStatus.UNAUTHORIZED, Note.NO_TOKEN)  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""A guest that makes us fail, or log, or count; thousands that end at once."""
+"""Guests that make an answer fail, the log grow or counters move; thousands that end at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.web.guest import TAG, Guest, counted, get, make_answering
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock at 0, where every "not within the last minute" must hold too."""
+    """A clock at 0, where "not within the last minute" must hold, too."""
     return Clock()
 
 
@@ -27,7 +27,7 @@ def answering(clock: Clock) -> Answering:
     return make_answering(clock)
 
 
-def test_a_defect_is_one_guests_trouble_and_one_line_a_minute(clock: Clock, answering: Answering) -> None:
+def test_a_defect_harms_one_guest_and_logs_one_line_a_minute(clock: Clock, answering: Answering) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("quotes GET /secret")
 
@@ -47,14 +47,14 @@ def test_a_defect_is_one_guests_trouble_and_one_line_a_minute(clock: Clock, answ
     assert "secret" not in str({**logged[0], "log_logger": None})
 
 
-def test_counters_are_of_a_closed_set_whatever_guests_send(answering: Answering) -> None:
+def test_counters_have_names_of_a_closed_set_whatever_guests_send(answering: Answering) -> None:
     for data in (get("/a", method="BREW"), b"\0\n", get("/b"), get("/openstack", "X: " + "a" * 20_000)):
         Guest(answering).send(data)
     assert counted(answering) == {"501": 1, "malformed": 3, "400": 1, "404": 1, "431": 1}
     assert counted(answering) == {}
 
 
-def test_what_was_asked_for_is_kept_with_its_times(answering: Answering, clock: Clock) -> None:
+def test_requests_are_counted_with_their_times(answering: Answering, clock: Clock) -> None:
     clock.advance(10)
     guest = Guest(answering)
     for path in ("/openstack/latest/meta_data.json", "/openstack/2018-08-27/meta_data.json", "/openstack/x/user_data"):
@@ -69,19 +69,19 @@ def test_what_was_asked_for_is_kept_with_its_times(answering: Answering, clock: 
     assert answering.guests.tally.requests.take() == []
 
 
-def test_the_worker_hears_once_that_there_is_something_to_take(answering: Answering) -> None:
-    heard: list[dict[int, dict[str, int]]] = []
-    answering.guests.tally.began = lambda: heard.append({})
+def test_the_worker_is_called_once_when_there_is_something_to_take(answering: Answering) -> None:
+    calls: list[dict[int, dict[str, int]]] = []
+    answering.guests.tally.began = lambda: calls.append({})
     for _ in range(3):
         Guest(answering).send(get("/openstack"))
-    assert len(heard) == 1
+    assert len(calls) == 1
     assert counted(answering) == {"200": 3}
-    assert len(heard) == 1
+    assert len(calls) == 1
     Guest(answering).send(get("/openstack"))
-    assert len(heard) == 2
+    assert len(calls) == 2
 
 
-def test_the_date_goes_on(answering: Answering, clock: Clock) -> None:
+def test_the_date_follows_the_wall_clock(answering: Answering, clock: Clock) -> None:
     first = answering.now()
     clock.advance(0.25)
     assert answering.now() is first

@@ -57,7 +57,7 @@ def with_user_data(clock: Clock, data: bytes) -> Answering:
 
 
 def wait(clock: Clock, seconds: float) -> None:
-    """Let time pass, and the sweeps within it happen."""
+    """Let time pass, with the sweeps in it."""
     for _ in range(int(seconds / SWEEP_EVERY)):
         clock.advance(SWEEP_EVERY)
 
@@ -120,7 +120,7 @@ def test_a_guest_that_shuts_its_half_still_gets_its_answers(answering: Answering
     assert guest.ended == "closed"
 
 
-def test_a_guest_that_shuts_its_half_without_a_word(answering: Answering) -> None:
+def test_a_guest_that_shuts_its_half_and_sends_nothing(answering: Answering) -> None:
     guest = Guest(answering)
     guest.shut()
     assert (guest.statuses, guest.ended) == ([], "closed")
@@ -189,8 +189,8 @@ def test_a_request_behind_the_one_for_a_token_is_not_answered(clock: Clock) -> N
 # -- answers that take their time --
 
 
-class Keeper:
-    """Keeps passwords when it is told to."""
+class PasswordStore:
+    """The supervisor's side of passwords: stores them when the test decides the outcome."""
 
     def __init__(self, answering: Answering) -> None:
         self.asked: list[tuple[int, str]] = []
@@ -202,7 +202,7 @@ class Keeper:
         self.waiting.append(Deferred())
         return self.waiting[-1]
 
-    def say(self, outcome: Outcome) -> None:
+    def decide(self, outcome: Outcome) -> None:
         self.waiting.pop(0).callback(outcome)
 
 
@@ -216,31 +216,31 @@ def post(body: str, *fields: str) -> bytes:
 def test_a_password_is_answered_when_it_is_kept_and_in_order(
     answering: Answering, outcome: Outcome, status: int
 ) -> None:
-    keeper = Keeper(answering)
+    store = PasswordStore(answering)
     guest = Guest(answering)
     guest.send(get("/openstack") + post("secret") + get("/openstack"))
-    assert (guest.statuses, keeper.asked) == ([200], [(TAG, "secret")])
-    keeper.say(outcome)
+    assert (guest.statuses, store.asked) == ([200], [(TAG, "secret")])
+    store.decide(outcome)
     guest.read()
     assert guest.statuses == [200, status, 200]
     guest.send(get("/openstack", "Connection: close"))
     assert (guest.statuses[3:], guest.ended) == ([200], "closed")
 
 
-def test_nothing_is_read_while_a_password_is_being_kept(clock: Clock) -> None:
+def test_nothing_is_read_while_a_password_is_being_stored(clock: Clock) -> None:
     answering = with_user_data(clock, MIB)
-    keeper = Keeper(answering)
+    store = PasswordStore(answering)
     guest = Guest(answering)
     guest.send(get(USER_DATA) + post("secret"))  # of which the first filled the buffer
-    assert keeper.waiting
+    assert store.waiting
     assert not guest.wire.reading
-    keeper.say(Outcome.STORED)
+    store.decide(Outcome.STORED)
     assert guest.wire.reading
     assert guest.send(get("/openstack"))[-1].status == 200
 
 
 def test_a_password_that_takes_too_long(answering: Answering, clock: Clock) -> None:
-    keeper = Keeper(answering)
+    store = PasswordStore(answering)
     guest = Guest(answering)
     guest.send(post("secret"))
     wait(clock, DEFAULT_ANSWER_TIME - 1)
@@ -249,38 +249,38 @@ def test_a_password_that_takes_too_long(answering: Answering, clock: Clock) -> N
     guest.read()
     assert guest.statuses == [503]
     guest.send(post("again"))
-    keeper.say(Outcome.STORED)  # of the first, too late; the second one's answer is its own
+    store.decide(Outcome.STORED)  # for the first, too late; the second has an answer of its own
     guest.read()
     assert guest.statuses == [503]
-    keeper.say(Outcome.ALREADY_SET)
+    store.decide(Outcome.ALREADY_SET)
     guest.read()
     assert guest.statuses == [503, 409]
 
 
-def test_a_guest_that_goes_while_its_password_is_being_kept(answering: Answering) -> None:
-    keeper = Keeper(answering)
+def test_a_guest_that_leaves_while_its_password_is_being_stored(answering: Answering) -> None:
+    store = PasswordStore(answering)
     (first, second) = (Guest(answering), Guest(answering))
     first.send(post("secret"))
     first.wire.abortConnection()
     second.send(post("secret", "Connection: close"))
     second.shut()
-    keeper.say(Outcome.STORED)
-    keeper.say(Outcome.STORED)
+    store.decide(Outcome.STORED)
+    store.decide(Outcome.STORED)
     second.read()
     assert (first.statuses, second.statuses, second.ended) == ([], [200], "closed")
 
 
 def test_a_password_whose_tap_goes_is_not_answered(answering: Answering) -> None:
-    keeper = Keeper(answering)
+    store = PasswordStore(answering)
     guest = Guest(answering)
     guest.send(post("secret"))
     answering.guests.remove(TAG)
-    keeper.say(Outcome.STORED)
+    store.decide(Outcome.STORED)
     guest.read()
     assert (guest.statuses, guest.ended) == ([], "aborted")
 
 
-# -- whose answers --
+# -- the right domain's answers --
 
 
 def test_a_request_from_no_tap_gets_403_before_it_is_read(answering: Answering) -> None:
@@ -355,7 +355,7 @@ def test_connections_from_no_tap_are_limited_too(answering: Answering) -> None:
     assert guests[-1].ended == "aborted"
 
 
-def test_a_flood_of_requests_is_told_to_wait(clock: Clock) -> None:
+def test_a_flood_of_requests_gets_429(clock: Clock) -> None:
     answering = make_answering(clock, limits=Limits(rate=1.0, burst=5.0))
     guest = Guest(answering)
     guest.send(get("/openstack") * 100)
@@ -373,7 +373,7 @@ def test_a_flood_of_requests_is_told_to_wait(clock: Clock) -> None:
 # -- holding time --
 
 
-def test_a_guest_that_connects_and_says_nothing(answering: Answering, clock: Clock) -> None:
+def test_a_guest_that_connects_and_sends_nothing(answering: Answering, clock: Clock) -> None:
     guest = Guest(answering)
     wait(clock, DEFAULT_REQUEST_TIME - 1)
     assert guest.ended == ""
@@ -402,7 +402,7 @@ def test_slowloris(answering: Answering, clock: Clock, first: bytes) -> None:
     assert counted(answering)["timeout"] == 1
 
 
-def test_empty_lines_are_no_sign_of_life(answering: Answering, clock: Clock) -> None:
+def test_empty_lines_do_not_keep_a_connection_alive(answering: Answering, clock: Clock) -> None:
     guest = Guest(answering)
     guest.send(get("/openstack"))
     for byte in b"\r\n\r\n":
@@ -453,7 +453,7 @@ def test_what_is_sent_after_a_refusal_is_thrown_away_for_a_while(answering: Answ
     assert counted(answering) == {"400": 1, "malformed": 1}
 
 
-def test_no_timer_runs_when_nobody_is_there(answering: Answering, clock: Clock) -> None:
+def test_no_timer_runs_without_a_connection(answering: Answering, clock: Clock) -> None:
     guest = Guest(answering)
     assert len(clock.getDelayedCalls()) == 1
     guest.send(get("/openstack", "Connection: close"))
@@ -483,7 +483,7 @@ def test_an_answer_of_about_one_piece_arrives_whole(clock: Clock, size: int) -> 
     assert guest.ended == "closed"
 
 
-def test_a_guest_that_does_not_read_makes_us_keep_little(clock: Clock) -> None:
+def test_a_guest_that_does_not_read_makes_the_worker_keep_little(clock: Clock) -> None:
     answering = with_user_data(clock, MIB)
     guest = Guest(answering)
     guest.wire.takes = False
@@ -521,7 +521,7 @@ def test_a_guest_that_reads_slowly_but_reads_gets_all(clock: Clock) -> None:
 # -- the worker ends --
 
 
-def test_who_asks_while_it_drains_is_answered_once_more(answering: Answering) -> None:
+def test_a_guest_that_asks_while_the_worker_drains_is_answered_once_more(answering: Answering) -> None:
     idle, silent, half = (Guest(answering) for _ in range(3))
     idle.send(get("/openstack"))
     half.send(b"GET /openstack HTTP/1.1\r\n")
@@ -533,14 +533,14 @@ def test_who_asks_while_it_drains_is_answered_once_more(answering: Answering) ->
     assert [guest.ended for guest in (idle, silent, half)] == ["closed", "closed", "half-closed"]
 
 
-def test_who_does_not_ask_is_let_go_and_who_is_about_to_is_not(clock: Clock) -> None:
+def test_idle_connections_end_and_those_with_a_request_do_not(clock: Clock) -> None:
     answering = with_user_data(clock, MIB)
     idle, silent, half, slow = (Guest(answering) for _ in range(4))
     idle.send(get("/openstack"))
     half.send(b"GET /open")
     slow.wire.takes = False
     slow.send(get(USER_DATA))
-    keeper = Keeper(answering)
+    store = PasswordStore(answering)
     poster = Guest(answering)
     poster.send(post("secret"))
     answering.draining = True
@@ -549,10 +549,10 @@ def test_who_does_not_ask_is_let_go_and_who_is_about_to_is_not(clock: Clock) -> 
         guest.read()
     assert [guest.ended for guest in (idle, silent, half, slow, poster)] == ["closed", "closed", "", "", ""]
     half.send(b"stack HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n")
-    keeper.say(Outcome.STORED)
+    store.decide(Outcome.STORED)
     slow.wire.takes = True
     slow.read()
-    answering.guests.end_idle()  # again: this answer did not say that it is the last
+    answering.guests.end_idle()  # again, for the answer that began before it was known to be the last
     for guest in (half, slow, poster):
         guest.read()
         assert (guest.statuses, guest.ended) == ([200], "closed")
@@ -560,9 +560,9 @@ def test_who_does_not_ask_is_let_go_and_who_is_about_to_is_not(clock: Clock) -> 
     assert answering.guests.is_quiet
 
 
-def test_an_answer_that_was_begun_is_the_last_when_nobody_knows_any_more_whose_it_is(clock: Clock) -> None:
+def test_a_begun_answer_is_the_last_when_the_supervisor_is_gone(clock: Clock) -> None:
     answering = with_user_data(clock, MIB)
-    keeper = Keeper(answering)
+    store = PasswordStore(answering)
     idle, silent, half, unread, slow, poster = (Guest(answering) for _ in range(6))
     idle.send(get("/openstack"))
     half.send(b"GET /open")
@@ -572,7 +572,7 @@ def test_an_answer_that_was_begun_is_the_last_when_nobody_knows_any_more_whose_i
     slow.send(get(USER_DATA) + get("/openstack"))
     poster.send(post("secret"))
     answering.guests.finish()
-    keeper.say(Outcome.STORED)
+    store.decide(Outcome.STORED)
     for guest in (unread, slow):
         guest.wire.takes = True
     for guest in (idle, silent, half, unread, slow, poster):

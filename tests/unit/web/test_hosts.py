@@ -1,4 +1,4 @@
-"""A page in a guest's browser that calls us by its own name, and everything that clients rightly call us."""
+"""The names in Host: those of a page in a guest's browser that attacks by DNS rebinding, and those of real clients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from eve_meta.web import answer as answers
 from eve_meta.web.hosts import Hosts
 from eve_meta.wire.counts import Note
-from tests.unit.web.asking import UNKNOWN, known, tell
+from tests.unit.web.asking import UNKNOWN, known, reply_to
 
 HOSTS = Hosts(["Metadata.example.org", "instance-data"])
 
@@ -39,7 +39,7 @@ def request(host: str | None, *, target: str = "/openstack", version: str = "1.1
         None,
     ],
 )
-def test_what_clients_call_us(host: str | None) -> None:
+def test_the_names_that_clients_use(host: str | None) -> None:
     assert HOSTS.known(None if host is None else host.encode())
 
 
@@ -82,7 +82,7 @@ ATTACKERS = [
 
 @pytest.mark.parametrize("host", ATTACKERS)
 def test_dns_rebinding(host: str) -> None:
-    """The browser believes that it asks the attacker's server, and says so."""
+    """The browser believes that it asks the attacker's server, and sends that name."""
     assert not HOSTS.known(host.encode("latin-1"))
 
 
@@ -90,24 +90,24 @@ def test_dns_rebinding(host: str) -> None:
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_a_rebound_page_reads_nothing_and_learns_nothing(host: str, version: str) -> None:
     for entry in (known(), UNKNOWN, None):
-        told = tell(entry, request(host, version=version))
-        assert (told.response, told.note) == (answers.WRONG_HOST, Note.WRONG_HOST)
+        reply = reply_to(entry, request(host, version=version))
+        assert (reply.response, reply.note) == (answers.WRONG_HOST, Note.WRONG_HOST)
     assert answers.WRONG_HOST.close
     assert b"example" not in answers.WRONG_HOST.body
 
 
-def test_an_absolute_target_says_whom_it_means() -> None:
+def test_the_host_of_an_absolute_target_counts() -> None:
     ours, theirs = "http://169.254.169.254/openstack", "http://rebound.example/openstack"
-    assert tell(known(), request("169.254.169.254", target=theirs)).response is answers.WRONG_HOST
-    assert tell(known(), request(None, target=theirs, version="1.0")).response is answers.WRONG_HOST
+    assert reply_to(known(), request("169.254.169.254", target=theirs)).response is answers.WRONG_HOST
+    assert reply_to(known(), request(None, target=theirs, version="1.0")).response is answers.WRONG_HOST
     # RFC 9112 section 3.2.2: then the Host field is ignored.
-    assert tell(known(), request("169.254.169.254", target=ours)).note is None
+    assert reply_to(known(), request("169.254.169.254", target=ours)).note is None
 
 
-def test_http_1_0_names_nobody() -> None:
-    assert tell(known(), request(None, version="1.0")).note is None
+def test_a_request_of_http_1_0_without_host_is_accepted() -> None:
+    assert reply_to(known(), request(None, version="1.0")).note is None
 
 
 @given(st.binary(max_size=60) | st.text("0123456789abcdef:.%[]x", max_size=40).map(str.encode))
-def test_any_bytes_at_all_are_a_host_of_ours_or_not(host: bytes) -> None:
+def test_any_bytes_are_a_known_host_or_not(host: bytes) -> None:
     assert Hosts().known(host) in (True, False)

@@ -1,4 +1,4 @@
-"""Whose connection it is, as the kernel says."""
+"""The tag of a connection, from the mark that the kernel gave its socket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Marked:
 @pytest.mark.parametrize(
     ("mark", "tag"), [(mark_of_tag(1), 1), (mark_of_tag(0xFFFF), 0xFFFF), (7, None), (0x10000, None)]
 )
-def test_the_mark_says_whose_it_is(mark: int, tag: int | None) -> None:
+def test_the_tag_is_in_the_mark(mark: int, tag: int | None) -> None:
     assert tag_of_socket(cast(socket.socket, Marked(mark))) == tag
 
 

@@ -1,4 +1,4 @@
-"""What a guest's connection inherits."""
+"""What an accepted connection inherits from the listener."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_an_accepted_socket_holds_little_and_delays_nothing() -> None:
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
-def test_a_guest_that_says_nothing_is_heard_of_after_a_while_only() -> None:
+def test_a_silent_guest_is_accepted_only_after_a_while() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         prepare(listener)
         with socket.create_connection(listener.getsockname()):

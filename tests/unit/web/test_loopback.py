@@ -1,4 +1,4 @@
-"""The same attacks over real sockets and a real reactor, where the kernel has its say in resets and half-closes."""
+"""The same attacks over real sockets and a real reactor, where resets and half-closes are the kernel's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.unit.web.loopback import LIMITS, MIB, PATIENCE, USER_DATA, Server, as
 )
 def test_each_answer_arrives_although_the_guest_sends_on(server: Server, data: bytes, status: int) -> None:
     with server.connect() as guest:
-        # Refused half-way, we may be gone before all is sent; the answer must have come all the same.
+        # After a refusal the worker may close before all is sent; the answer must have arrived all the same.
         with contextlib.suppress(ConnectionError):
             guest.sendall(data)
         assert statuses(rest(guest)) == [status]

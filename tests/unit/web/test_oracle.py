@@ -33,7 +33,7 @@ def test_each_explanation_explains_something_that_no_other_does(each: Explanatio
 
 
 def test_no_explanation_excuses_two_readings_of_one_request() -> None:
-    """Where both take it, they agree: of that there is no exception."""
+    """Where both readers take a request, they agree, without exception."""
     random = Random(1)
     taken = 0
     for _ in range(20_000):
@@ -47,4 +47,4 @@ def test_no_explanation_excuses_two_readings_of_one_request() -> None:
             assert data.startswith(b"\r\n")
             assert isinstance(theirs, Refused)
             assert oracle.theirs(data[2:]) == ours
-    assert taken > 1000  # else this says little
+    assert taken > 1000  # otherwise the test proves little

@@ -22,7 +22,7 @@ from eve_meta.web.response import Response
 from eve_meta.web.table import Entry, Grants
 from eve_meta.wire.boot_reports import BootReport
 from tests.unit.documents.reading import FULL, crawl
-from tests.unit.web.asking import KEY, SINCE, UNKNOWN, WAIT, tell
+from tests.unit.web.asking import KEY, SINCE, UNKNOWN, WAIT, reply_to
 from tests.unit.web.guest import get
 from tests.unit.web.path_oracle import Expected, expected
 
@@ -33,7 +33,7 @@ ADAPTER = Adapter(taps=(TAP,), external_ipv4=(IPv4Address("203.0.113.7"),), may_
 
 
 def entry(tokens: TokenPolicy = TokenPolicy.OFF, *, openstack: bool = True, domain: Domain = FULL) -> Entry:
-    """What the tag of a tap means whose domain has all that *domain* has, and EVE-OS's endpoints."""
+    """Return the entry of a tag whose domain has all that *domain* has, and EVE-OS's endpoints."""
     application = Application(openstack=openstack, adapters=(ADAPTER,), device=Device(name="node"))
     tree = Tree(attrs.evolve(domain, eve=application), tap=TAP)
     return Entry(TAP, SINCE, b"", Grants(tokens=tokens, token_key=KEY), tree)
@@ -69,15 +69,15 @@ def examples(rule: PathRule) -> list[str]:
 def answered(entry: Entry, path: str, method: str, *, now: float = SINCE) -> Expected:
     """Return what the guest of *entry* is answered; the status 0 stands for what an action decides."""
     request = get(path, method=method)
-    told = tell(entry, request, now=now).response
+    reply = reply_to(entry, request, now=now).response
     rule = read(request).rule
     acts = rule.action is not None and method not in ("GET", "HEAD") and method.encode() in rule.methods
-    if isinstance(told, (StorePassword, BootReport)):
+    if isinstance(reply, (StorePassword, BootReport)):
         return Expected(0, None, rule.kind)
-    assert isinstance(told, Response)
-    allow = re.search(r"Allow: ([^\r]*)\r\n", told.extra)
-    decided = acts and told.status not in (401, 404, 405, 503)
-    return Expected(0 if decided else int(told.status), allow and allow[1], rule.kind)
+    assert isinstance(reply, Response)
+    allow = re.search(r"Allow: ([^\r]*)\r\n", reply.extra)
+    decided = acts and reply.status not in (401, 404, 405, 503)
+    return Expected(0 if decided else int(reply.status), allow and allow[1], rule.kind)
 
 
 def read(data: bytes) -> Request:
@@ -147,7 +147,7 @@ def listed(path: str) -> list[str]:
 
 def versions(root: str) -> list[str]:
     """Return the paths of the versions that the listing at *root* names."""
-    found = tell(ALL, get(root)).response
+    found = reply_to(ALL, get(root)).response
     assert isinstance(found, Response)
     return [f"{root.rstrip('/')}/{line}" for line in found.body.decode().splitlines()]
 

@@ -1,4 +1,4 @@
-"""A tag that means one domain now and another one later."""
+"""A tag that means one domain now and another later."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_removed_tag_means_nothing_even_when_its_tree_was_ready() -> None:
 
 
 def ready(table: Table, tags: range) -> list[int]:
-    """The tags of *tags* whose tree is there."""
+    """Return the tags among *tags* whose domain is ready."""
     return [tag for tag in tags if table._entries[tag].tree is not None]
 
 
@@ -121,7 +121,7 @@ def test_large_domains_are_not_all_kept_ready() -> None:
     assert ready(table, range(2, 4)) == [2]
 
 
-def test_a_domain_is_told_by_its_uuid_written_in_any_way() -> None:
+def test_a_domain_is_recognised_by_its_uuid_in_any_spelling() -> None:
     table = Table()
     table.put(1, "vnet0", 0.0, DOMAIN)
     assert not table.put(1, "vnet0", 0.0, domain(UUID.upper()))

@@ -21,10 +21,10 @@ EXTERNAL = (IPv4Address("203.0.113.7"),)
 
 @frozen
 class Tap:
-    """A tap whose domain bears marks that no other's has.
+    """A tap whose domain has marks that no other domain has.
 
-    :ivar tag: its tag, None for whoever comes through no tap.
-    :ivar openstack: whether it is told more than EVE's own endpoints.
+    :ivar tag: its tag; None stands for no tap.
+    :ivar openstack: whether its guest can read more than EVE's own endpoints.
     :ivar size: bytes of its user data, roughly.
     """
 
@@ -84,10 +84,10 @@ MANY_KINDS = (
     Tap(6, openstack=False),
 )
 NEW_OWNER = Tap(7)
-"""Whose domain a tap gets that changes hands."""
+"""The tap whose domain another tap gets when it changes hands."""
 
 NO_TAP, NOT_YET = Tap(None), Tap(99)
-"""Who comes through no tap, and through one that the table does not have."""
+"""No tap, and a tap that the table does not have."""
 
 LARGE, PASSWORD, TOKEN = "/openstack/latest/user_data", "/openstack/latest/password", "/latest/api/token"
 TREE = Tree(FULL)

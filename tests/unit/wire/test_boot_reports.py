@@ -24,7 +24,7 @@ from eve_meta.wire.boot_reports import (
     read_phone_home,
     read_report,
 )
-from tests.unit.web.asking import UNKNOWN, known, tell
+from tests.unit.web.asking import UNKNOWN, known, reply_to
 from tests.unit.web.guest import Guest, make_answering
 
 REPORT = "/eve-meta/v1/report"
@@ -116,7 +116,7 @@ def post(path: str, body: bytes, *, method: str = "POST", entry: Any = None) -> 
     request = (
         f"{method} {path} HTTP/1.1\r\nHost: 169.254.169.254\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     )
-    return tell(known() if entry is None else entry, request).response
+    return reply_to(known() if entry is None else entry, request).response
 
 
 def test_reports_are_posted_to_their_paths() -> None:
