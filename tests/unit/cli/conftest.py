@@ -1,4 +1,4 @@
-"""How the tests run a command: as its user does, in a process of its own."""
+"""The tests run a command as its user does: in a process of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAIN = "from eve_meta.cli import main; main()"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Runs eve-meta with these arguments, in a directory of the test's own; gives its output and exit status."""
+    """Run eve-meta with arguments in a directory of the test's own; return its output and exit status."""
 
     def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def domains(tmp_path: Path) -> Path:
-    """A directory with two good domains."""
+    """Make a directory with two good domain files."""
     path = tmp_path / "domains.d"
     path.mkdir(0o700)
     for name in ("web1", "db1"):

@@ -14,12 +14,12 @@ CONFLICT = "expected a name that no other file has"
 WORLD = "every user of this host can read it, with the secrets that it may hold: chmod o= it"
 
 
-def test_all_is_good(run: Run, domains: Path) -> None:
+def test_good_files(run: Run, domains: Path) -> None:
     done = run("check", "domains.d")
     assert (done.returncode, done.stdout, done.stderr) == (0, "2 files, 2 good, 0 problems\n", "")
 
 
-def test_all_that_is_wrong_in_all_files(run: Run, domains: Path) -> None:
+def test_every_error_in_every_file(run: Run, domains: Path) -> None:
     (domains / "db1.yaml").write_text("name: db1\nhostnam: x\nlaunch_index: -1\n")
     (domains / "web2.yaml").touch(0o600)
     (domains / "web2.yaml").write_text("name: web1\n")
@@ -33,7 +33,7 @@ def test_all_that_is_wrong_in_all_files(run: Run, domains: Path) -> None:
     ]
 
 
-def test_warnings_are_no_problems(run: Run, domains: Path) -> None:
+def test_warnings_leave_the_exit_status_0(run: Run, domains: Path) -> None:
     domains.chmod(0o755)
     (domains / "web1.yaml").chmod(0o644)
     done = run("check", "domains.d")
@@ -64,7 +64,7 @@ def test_json(run: Run, domains: Path) -> None:
     }
 
 
-def test_the_configuration_says_where_and_is_checked_too(run: Run, domains: Path, tmp_path: Path) -> None:
+def test_the_configuration_names_the_directory_and_is_checked_too(run: Run, domains: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(f'[inventory]\ndirectory = "{domains}"\n')
     assert run("check", "--config", "c.toml").stdout == "2 files, 2 good, 0 problems\n"
     (tmp_path / "c.toml").write_text('[steering]\ntap = ["x"]\n')
@@ -76,7 +76,7 @@ def test_the_configuration_says_where_and_is_checked_too(run: Run, domains: Path
     ]
 
 
-def test_a_directory_that_is_not_there(run: Run) -> None:
+def test_a_missing_directory(run: Run) -> None:
     done = run("check", "missing")
     assert done.returncode == 1
     assert done.stderr == (
@@ -84,14 +84,14 @@ def test_a_directory_that_is_not_there(run: Run) -> None:
     )
 
 
-def test_a_file_is_no_directory(run: Run, domains: Path) -> None:
+def test_a_file_in_place_of_the_directory(run: Run, domains: Path) -> None:
     done = run("check", "domains.d/web1.yaml")
     assert done.returncode == 1
     assert done.stderr == "eve-meta: cannot read the directory domains.d/web1.yaml: Not a directory\n"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_directory_that_may_not_be_read(run: Run, domains: Path) -> None:
+def test_an_unreadable_directory(run: Run, domains: Path) -> None:
     domains.chmod(0)
     done = run("check", "domains.d")
     domains.chmod(0o700)

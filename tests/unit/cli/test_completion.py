@@ -1,4 +1,4 @@
-"""``eve-meta completion``: what the shell then completes."""
+"""``eve-meta completion``: the scripts, and what a shell then offers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.cli.conftest import Run
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_is_one_that_the_shell_takes(run: Run, shell: str) -> None:
+def test_the_shell_accepts_the_script(run: Run, shell: str) -> None:
     done = run("completion", shell)
     assert (done.returncode, done.stderr) == (0, "")
     assert "_EVE_META_COMPLETE" in done.stdout
@@ -21,7 +21,7 @@ def test_the_script_is_one_that_the_shell_takes(run: Run, shell: str) -> None:
 
 
 def complete(run: Run, words: str) -> list[str]:
-    """What bash would offer for the last of *words*."""
+    """Return what bash would offer for the last of *words*."""
     last = len(words.split(" ")) - 1
     done = run(_EVE_META_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(last))
     assert done.stderr == ""
@@ -38,5 +38,5 @@ def test_domains(run: Run, domains: Path) -> None:
     assert complete(run, "eve-meta render --domains domains.d w") == ["web1"]
 
 
-def test_without_domains_it_is_quiet(run: Run) -> None:
+def test_a_missing_directory_completes_nothing_quietly(run: Run) -> None:
     assert complete(run, "eve-meta render --domains missing w") == []

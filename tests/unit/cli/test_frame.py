@@ -77,7 +77,7 @@ def imported_by(code: str) -> set[str]:
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
-def test_a_reader_that_goes_away_is_no_error(domains: Path) -> None:
+def test_a_reader_that_closes_the_output_is_no_error(domains: Path) -> None:
     (domains / "big.yaml").write_text("name: big\nuser_data: |\n" + "  hello\n" * 100_000)
     command = [sys.executable, "-c", MAIN, "render", "--domains", str(domains), "big", "/openstack/latest/user_data"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -94,7 +94,7 @@ def test_control_c_is_quiet(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "c.toml")
     command = [sys.executable, "-c", MAIN, "check", "--config", str(tmp_path / "c.toml")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    # It opens the FIFO, and waits for us to write.
+    # The command opens the FIFO, and waits for the test to write.
     with (tmp_path / "c.toml").open("w"):
         process.send_signal(signal.SIGINT)
         # click ends the line in which the terminal shows "^C".

@@ -1,4 +1,4 @@
-"""The manual page: all that --help says is in it, and roff has nothing against it."""
+"""The manual page: it contains everything that --help shows, and roff accepts it without a warning."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def page(tmp_path: Path) -> Path:
 
 
 def words(text: str) -> str:
-    """*text* with all white space one blank: where lines break is not its content."""
+    """Return *text* with each run of white space as one blank: where its lines break does not matter."""
     return " ".join(text.split())
 
 
@@ -36,12 +36,12 @@ def shown(page: Path) -> str:
     return words(re.sub(".\b", "", done.stdout))
 
 
-def test_roff_warns_of_nothing(page: Path) -> None:
+def test_roff_has_no_warning(page: Path) -> None:
     command = ["groff", "-ww", "-man", "-Kutf8", "-Tutf8", "-z", str(page)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == ""
 
 
-def test_every_command_option_and_example_is_in_it(page: Path) -> None:
+def test_the_page_has_every_command_option_and_example(page: Path) -> None:
     text = shown(page)
     root = click.Context(cli, info_name="eve-meta")
     for name in COMMANDS:
@@ -57,6 +57,6 @@ def test_every_command_option_and_example_is_in_it(page: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [".so /etc/passwd", "'tis", "a\\fB", "--no-x"])
-def test_what_looks_like_roff_is_text(text: str, tmp_path: Path) -> None:
+def test_text_that_looks_like_roff_is_shown_as_text(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.8").write_text(f"{manpage.HEAD}\n.SH NAME\nx\n.PP\n{manpage._text(text)}\n")
     assert text in shown(tmp_path / "x.8").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")

@@ -1,4 +1,4 @@
-"""``eve-meta new``: a file to begin with, which is right as it is."""
+"""``eve-meta new``: a domain file to begin with, which is correct as it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.cli.conftest import Run
 
 
 @pytest.mark.parametrize("name", ["web9", "007", "yes", "1e3", "2024-01-01", "a.b_c-d"])
-def test_what_it_writes_is_right(run: Run, domains: Path, name: str) -> None:
+def test_the_new_file_is_correct(run: Run, domains: Path, name: str) -> None:
     done = run("new", "--domains", "domains.d", name)
     path = domains / f"{name}.yaml"
     assert (done.returncode, done.stderr) == (0, "")
@@ -23,13 +23,13 @@ def test_what_it_writes_is_right(run: Run, domains: Path, name: str) -> None:
     assert run("render", "--domains", "domains.d", name, "/openstack").returncode == 0
 
 
-def test_all_that_is_commented_out_is_right_too(run: Run, domains: Path) -> None:
+def test_the_keys_in_comments_are_correct_too(run: Run, domains: Path) -> None:
     run("new", "--domains", "domains.d", "web9")
     path = domains / "web9.yaml"
     lines = path.read_text().splitlines()
-    # What can be taken from its comment has no blank after the "#".
+    # A key in a comment has no blank after its "#".
     text = "\n".join(line[1:] if line[:1] == "#" and line[1:2] not in ("", " ") else line for line in lines)
-    # In a block that is commented out, the blanks are the indentation.
+    # Within a block in comments, the blanks are the indentation.
     text = text.replace("\n#  ", "\n  ")
     assert set(yaml.safe_load(text)) == {
         "uuid", "name", "hostname", "availability_zone", "public_keys", "user_data", "meta", "nics",
@@ -38,14 +38,14 @@ def test_all_that_is_commented_out_is_right_too(run: Run, domains: Path) -> None
     assert run("check", "domains.d").stdout == "3 files, 3 good, 0 problems\n"
 
 
-def test_two_have_two_uuids(run: Run, domains: Path) -> None:
+def test_two_new_files_have_different_uuids(run: Run, domains: Path) -> None:
     run("new", "--domains", "domains.d", "a")
     run("new", "--domains", "domains.d", "b")
     uuids = {yaml.safe_load((domains / f"{name}.yaml").read_text())["uuid"] for name in "ab"}
     assert len(uuids) == 2
 
 
-def test_what_is_there_stays(run: Run, domains: Path) -> None:
+def test_an_existing_file_stays(run: Run, domains: Path) -> None:
     (domains / "old.yaml").write_text("name: [broken\n")
     done = run("new", "--domains", "domains.d", "old")
     assert done.returncode == 1
@@ -63,7 +63,7 @@ def test_a_name_that_another_file_has(run: Run, domains: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../web9", "a/b", ".hidden", "", "a b", "a\n", "é", "a" * 201])
-def test_a_name_that_is_no_file_name(run: Run, domains: Path, name: str) -> None:
+def test_a_name_that_cannot_be_a_file_name(run: Run, domains: Path, name: str) -> None:
     done = run("new", "--domains", "domains.d", "--", name)
     assert done.returncode == 1
     assert done.stderr.startswith("eve-meta: expected a name of letters, digits, '.', '_' and '-'")

@@ -1,4 +1,4 @@
-"""``eve-meta password``: what a hostile guest's password does to a terminal, and what the daemon is asked."""
+"""``eve-meta password``: what the daemon is asked, and a hostile guest's password on root's terminal."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class FakeDaemon:
     answer: Any = None
     asked: list[Any] = field(factory=list)
 
-    def says(self, password: str | None) -> None:
+    def answers_password(self, password: str | None) -> None:
         self.answer = {"answer": {"uuid": UUID, "password": password}}
 
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
-    """A daemon that listens in the test's directory."""
+    """A fake daemon that listens in the test's directory."""
     (tmp_path / "c.toml").write_text(f'[admin]\nsocket = "{tmp_path}/s"\n')
     fake = FakeDaemon("c.toml")
     with socket.socket(socket.AF_UNIX) as listener:
@@ -59,38 +59,38 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
         thread.join(5)
 
 
-def test_an_encrypted_password_is_shown_as_it_is(run: Run, daemon: FakeDaemon) -> None:
-    daemon.says("aGVsbG8=")
+def test_an_encrypted_password_is_printed_unchanged(run: Run, daemon: FakeDaemon) -> None:
+    daemon.answers_password("aGVsbG8=")
     done = run("password", "win1", "--config", daemon.config)
     assert (done.returncode, done.stdout, done.stderr) == (0, "aGVsbG8=\n", "")
     assert daemon.asked == [{"question": "password", "arguments": {"name": "win1"}}]
 
 
 def test_json(run: Run, daemon: FakeDaemon) -> None:
-    daemon.says("a\x1b\n")
+    daemon.answers_password("a\x1b\n")
     assert json.loads(run("password", UUID, "--json", "--config", daemon.config).stdout) == {
         "uuid": UUID,
         "password": "a\x1b\n",
     }
-    daemon.says(None)
+    daemon.answers_password(None)
     assert json.loads(run("password", UUID, "--json", "--config", daemon.config).stdout)["password"] is None
 
 
 def test_no_password_is_an_error(run: Run, daemon: FakeDaemon) -> None:
-    daemon.says(None)
+    daemon.answers_password(None)
     done = run("password", "win1", "--config", daemon.config)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "eve-meta: the guest of win1 has posted no password\n"
 
 
-def test_clear_says_nothing(run: Run, daemon: FakeDaemon) -> None:
+def test_clear_prints_nothing(run: Run, daemon: FakeDaemon) -> None:
     daemon.answer = {"answer": None}
     done = run("password", "win1", "--clear", "--config", daemon.config)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert daemon.asked == [{"question": "clear_password", "arguments": {"name": "win1"}}]
 
 
-def test_what_the_daemon_says_against_it(run: Run, daemon: FakeDaemon) -> None:
+def test_a_problem_of_the_daemon_is_an_error(run: Run, daemon: FakeDaemon) -> None:
     daemon.answer = {"problem": "no domain 'win2'"}
     for options in ([], ["--clear"]):
         done = run("password", "win2", *options, "--config", daemon.config)
@@ -106,7 +106,7 @@ def test_without_a_daemon(run: Run, tmp_path: Path) -> None:
 
 def test_a_guest_that_writes_to_roots_terminal(daemon: FakeDaemon, tmp_path: Path) -> None:
     """Escape sequences can retitle, recolour, and on some terminals answer as if root had typed."""
-    daemon.says("a\x1b]0;owned\x07\x9b31m\rb\u202ec\nd")
+    daemon.answers_password("a\x1b]0;owned\x07\x9b31m\rb\u202ec\nd")
     (ours, theirs) = pty.openpty()
     command = [sys.executable, "-c", MAIN, "password", "win1", "--config", daemon.config]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONIOENCODING": "utf-8"}

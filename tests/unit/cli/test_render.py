@@ -1,4 +1,4 @@
-"""``eve-meta render``: what the guest would read, byte for byte."""
+"""``eve-meta render``: what a guest would read, byte for byte."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_document_by_name_and_by_uuid(run: Run, domains: Path) -> None:
     assert by_uuid.stdout == "#cloud-config of web1\n"
 
 
-def test_bytes_are_not_altered(domains: Path) -> None:
+def test_bytes_are_unchanged(domains: Path) -> None:
     blob = bytes(range(256))
     (domains / "blob.yaml").write_text(f"name: blob\nuser_data_base64: {base64.b64encode(blob).decode()}\n")
     command = [sys.executable, "-c", MAIN, "render", "--domains", str(domains), "blob", "/latest/user-data"]
@@ -58,7 +58,7 @@ def test_an_unknown_domain_whose_file_may_be_broken(run: Run, domains: Path) -> 
         ("/favicon.ico", "a guest begins at /openstack or /latest\n"),
     ],
 )
-def test_a_path_with_nothing(run: Run, domains: Path, path: str, hint: str) -> None:
+def test_a_path_without_a_document(run: Run, domains: Path, path: str, hint: str) -> None:
     done = run("render", "--domains", "domains.d", "web1", path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"eve-meta: web1 has nothing at {path} (404); {hint}")
@@ -71,16 +71,16 @@ def test_a_path_where_nothing_is_read(run: Run, domains: Path, path: str, method
     assert done.stderr == f"eve-meta: web1 reads nothing at {path}, which is for {method} (405)\n"
 
 
-def test_a_path_that_is_none(run: Run, domains: Path) -> None:
+def test_a_malformed_path(run: Run, domains: Path) -> None:
     done = run("render", "--domains", "domains.d", "web1", "/%zz")
     assert done.stderr == "eve-meta: '/%zz' is not a path: it has a '%' without two hexadecimal digits\n"
 
 
-def test_an_address_that_nobody_said(run: Run, domains: Path) -> None:
+def test_an_unknown_address(run: Run, domains: Path) -> None:
     assert run("render", "--domains", "domains.d", "web1", "/latest/meta-data/local-ipv4").stdout == "0.0.0.0"
 
 
-def test_where_each_field_comes_from(run: Run, domains: Path) -> None:
+def test_the_source_of_each_field(run: Run, domains: Path) -> None:
     (domains / "web1.yaml").write_text(
         "name: web1\nec2:\n  region: r\nuser_data_base64: AAE=\nnics:\n- mac: fa:16:3e:00:00:01\n  tap: vnet0\n"
     )
@@ -124,14 +124,14 @@ def answering(tmp_path: Path) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def config(tmp_path: Path, domains: Path) -> Path:
-    """A configuration in which that daemon is the one."""
+    """A configuration whose socket is that daemon's."""
     path = tmp_path / "eve-meta.toml"
     text = f'[inventory]\ndirectory = "{domains}"\nlibvirt = "qemu:///system"\n'
     path.write_text(f'{text}[admin]\nsocket = "{tmp_path / "daemon.sock"}"\n')
     return path
 
 
-def test_a_daemon_that_runs_is_asked(run: Run, config: Path, domains: Path, answering: dict[str, Any]) -> None:
+def test_a_running_daemon_is_asked(run: Run, config: Path, domains: Path, answering: dict[str, Any]) -> None:
     answering["list_domains"] = [
         {"name": "web1", "uuid": UUID1, "taps": []},
         {"name": "virt", "uuid": UUID2, "taps": ["vnet0"]},
@@ -164,7 +164,7 @@ def test_files_alone_are_not_what_libvirts_guests_read(run: Run, config: Path) -
     assert done.stdout == "#cloud-config of web1\n"
 
 
-def test_a_new_file_has_the_uuid_of_the_domain_that_the_daemon_knows(
+def test_a_new_file_has_the_uuid_that_the_daemon_knows(
     run: Run, config: Path, domains: Path, answering: dict[str, Any]
 ) -> None:
     answering["list_domains"] = [{"name": "virt", "uuid": UUID1, "taps": []}]

@@ -20,12 +20,12 @@ DOMAIN = "<domain type='test'><name>{name}</name><memory>8192</memory><os><type>
 
 @pytest.fixture
 def connection() -> Iterator[Any]:
-    """The test driver; it forgets everything when the last connection to it is closed."""
+    """Connect to the test driver, which forgets everything when the last connection to it closes."""
     libvirt.registerErrorHandler(lambda *_: None, None)
     connection = libvirt.open("test:///default")
     pristine = connection.lookupByName("test").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     yield connection
-    # Where an exception still holds a domain, the driver does not forget.
+    # The driver does not forget while an exception still holds a domain.
     connection.defineXML(pristine)
     connection.close()
 
@@ -46,32 +46,32 @@ def product(connection: Any, name: str = "test") -> bool:
     return "<entry name='product'>OpenStack Nova</entry>" in xml
 
 
-def test_what_to_write_is_said_without_libvirt(tmp_path: Path) -> None:
-    said = CliRunner().invoke(smbios, ["web 1", "--datasource", "nocloud"]).output
-    assert "<entry name='serial'>ds=nocloud;s=http://169.254.169.254/nocloud/</entry>" in said
-    assert "-smbios 'type=1,serial=ds=nocloud;s=http://169.254.169.254/nocloud/'" in said
-    assert "eve-meta smbios 'web 1' --datasource nocloud --apply" in said
+def test_the_settings_are_printed_without_libvirt(tmp_path: Path) -> None:
+    result = CliRunner().invoke(smbios, ["web 1", "--datasource", "nocloud"]).output
+    assert "<entry name='serial'>ds=nocloud;s=http://169.254.169.254/nocloud/</entry>" in result
+    assert "-smbios 'type=1,serial=ds=nocloud;s=http://169.254.169.254/nocloud/'" in result
+    assert "eve-meta smbios 'web 1' --datasource nocloud --apply" in result
     assert "type=1,product=OpenStack Nova" in CliRunner().invoke(smbios, ["web1"]).output
 
 
-def test_the_difference_is_shown_and_asked_about(connection: Any, config: Path) -> None:
-    said = run(config, "test", "--apply", typed="n\n")
-    assert isinstance(said.exception, Problem)
-    assert str(said.exception) == "nothing was changed"
-    assert "+      <entry name='product'>OpenStack Nova</entry>" in said.output
+def test_the_change_is_shown_and_must_be_confirmed(connection: Any, config: Path) -> None:
+    result = run(config, "test", "--apply", typed="n\n")
+    assert isinstance(result.exception, Problem)
+    assert str(result.exception) == "nothing was changed"
+    assert "+      <entry name='product'>OpenStack Nova</entry>" in result.output
     assert not product(connection)
-    said = run(config, "test", "--apply", typed="y\n")
-    assert said.exit_code == 0
+    result = run(config, "test", "--apply", typed="y\n")
+    assert result.exit_code == 0
     assert product(connection)
     # The test driver's domain runs.
-    assert "virsh shutdown test" in said.output
+    assert "virsh shutdown test" in result.output
 
 
 def test_a_second_time_changes_nothing(connection: Any, config: Path) -> None:
     assert run(config, "test", "--apply", "--yes").exit_code == 0
     before = connection.lookupByName("test").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-    said = run(config, connection.lookupByName("test").UUIDString(), "--apply", "--yes")
-    assert (said.exit_code, said.output.splitlines()[0]) == (0, "test already has it: product is 'OpenStack Nova'")
+    result = run(config, connection.lookupByName("test").UUIDString(), "--apply", "--yes")
+    assert (result.exit_code, result.output.splitlines()[0]) == (0, "test already has it: product is 'OpenStack Nova'")
     assert connection.lookupByName("test").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) == before
 
 
@@ -83,10 +83,10 @@ def test_a_second_time_changes_nothing(connection: Any, config: Path) -> None:
         (UUID, f"no domain or tap '{UUID}': the domains are test"),
     ],
 )
-def test_a_domain_that_is_not_there(connection: Any, config: Path, name: str, error: str) -> None:
-    said = run(config, name, "--apply", "--yes")
-    assert isinstance(said.exception, Problem)
-    assert str(said.exception) == error
+def test_an_unknown_domain(connection: Any, config: Path, name: str, error: str) -> None:
+    result = run(config, name, "--apply", "--yes")
+    assert isinstance(result.exception, Problem)
+    assert str(result.exception) == error
 
 
 @pytest.mark.parametrize("name", ["web1", "WEB1", UUID, UUID.upper(), "emtap9", "EMTAP9"])
@@ -104,29 +104,29 @@ def test_every_form_of_a_name(connection: Any, config: Path, name: str) -> None:
         domain.undefine()
 
 
-def test_a_libvirt_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_libvirt(tmp_path: Path) -> None:
     config = tmp_path / "eve-meta.toml"
     config.write_text(f'[inventory]\nlibvirt = "qemu+unix:///system?socket={tmp_path}/none"\n')
-    said = run(config, "web1", "--apply", "--yes")
-    assert isinstance(said.exception, Problem)
-    assert "No such file or directory" in str(said.exception)
+    result = run(config, "web1", "--apply", "--yes")
+    assert isinstance(result.exception, Problem)
+    assert "No such file or directory" in str(result.exception)
 
 
-def test_a_domain_of_which_libvirt_keeps_nothing(connection: Any, config: Path) -> None:
+def test_a_transient_domain(connection: Any, config: Path) -> None:
     connection.createXML(DOMAIN.format(name="short", smbios=""))
-    said = run(config, "short", "--apply", "--yes")
-    assert isinstance(said.exception, Problem)
-    assert "transient" in str(said.exception)
+    result = run(config, "short", "--apply", "--yes")
+    assert isinstance(result.exception, Problem)
+    assert "transient" in str(result.exception)
 
 
-def test_one_that_shows_the_hosts_own(connection: Any, config: Path) -> None:
+def test_a_domain_that_shows_the_smbios_of_the_host(connection: Any, config: Path) -> None:
     connection.defineXML(DOMAIN.format(name="host", smbios="<smbios mode='host'/>"))
-    said = run(config, "host", "--apply", "--yes")
-    assert isinstance(said.exception, Problem)
-    assert str(said.exception).startswith("host: its guest is shown the host's own SMBIOS")
+    result = run(config, "host", "--apply", "--yes")
+    assert isinstance(result.exception, Problem)
+    assert str(result.exception).startswith("host: its guest is shown the host's own SMBIOS")
 
 
-def test_one_that_is_changed_while_the_question_stands(
+def test_a_domain_that_changes_before_the_confirmation(
     connection: Any, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def confirm(_: str) -> bool:
@@ -136,11 +136,11 @@ def test_one_that_is_changed_while_the_question_stands(
         return True
 
     monkeypatch.setattr("click.confirm", confirm)
-    said = run(config, "test", "--apply")
-    assert isinstance(said.exception, Problem)
-    assert "somebody else has changed test" in str(said.exception)
+    result = run(config, "test", "--apply")
+    assert isinstance(result.exception, Problem)
+    assert "somebody else has changed test" in str(result.exception)
     assert not product(connection)
 
 
-def test_yes_to_nothing_is_a_mistake(config: Path) -> None:
+def test_yes_without_apply_is_a_usage_error(config: Path) -> None:
     assert run(config, "web1", "--yes").exit_code == 2

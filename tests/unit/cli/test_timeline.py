@@ -1,4 +1,4 @@
-"""The picture of a boot."""
+"""``eve-meta timeline``: the picture of a boot."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TIMELINE: Timeline = {
 }
 
 
-def test_bars_are_where_their_times_are() -> None:
+def test_each_bar_is_where_its_times_are() -> None:
     picture = draw(TIMELINE, 76)
     assert picture.splitlines() == [
         "web1 (1a831fa7) on vnet0, up since 2026-01-01T00:00:00.000Z",
@@ -47,7 +47,7 @@ def test_bars_are_where_their_times_are() -> None:
     ]
 
 
-def test_a_guest_of_which_only_the_tap_is_known() -> None:
+def test_a_guest_with_only_a_tap() -> None:
     bare: Timeline = {
         **TIMELINE,
         "name": None,
