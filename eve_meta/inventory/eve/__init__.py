@@ -1,1 +1,1 @@
-"""An EVE-OS node's applications as domains, from the files that EVE's agents publish."""
+"""EVE-OS's applications as domains, from the files that its agents publish."""

@@ -1,1 +1,1 @@
-"""Domains from domain files, which are watched and checked."""
+"""Domain files: read, checked against each other, and kept up to date."""

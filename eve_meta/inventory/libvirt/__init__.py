@@ -1,1 +1,1 @@
-"""Domains and the owners of taps from libvirt."""
+"""libvirt's domains, and the domain of each tap, asked of libvirtd."""

@@ -1,1 +1,1 @@
-"""The QEMU process that holds a tap, and the domain that it runs."""
+"""The QEMU process behind each tap, found in /proc and kept up to date."""
