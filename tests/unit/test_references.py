@@ -35,7 +35,7 @@ FOREIGN_FOLDERS = (
     # Files on a host or in a guest
     *("/",),
 )
-"""How the paths begin that belong to other projects and are named for what they define."""
+"""The beginnings of paths in other projects, which prose names as a source."""
 
 FOREIGN_FILES = {"cc_phone_home.py", "dmi-id.c", "eve-meta.service", "eve-meta.toml"}
 """Single files of other projects, and the names under which files of ours are installed on a host."""
@@ -71,7 +71,7 @@ class Text:
 
 @cache
 def files() -> tuple[Path, ...]:
-    """All text files of the project, relative to its top folder."""
+    """Return the project's text files, relative to its top folder."""
     found = [path for path in texts.ROOT.iterdir() if path.is_file() and path.suffix in {".rst", ".cfg", ".toml"}]
     for folder in FOLDERS:
         found += [path for path in (texts.ROOT / folder).rglob("*") if path.is_file()]
@@ -83,6 +83,11 @@ def source(path: Path) -> str:
     return (texts.ROOT / path).read_text(encoding="utf-8")
 
 
+def is_python(path: Path) -> bool:
+    """Whether the file is a module, or a command written in Python."""
+    return path.suffix == ".py" or re.match(r"#!.*\bpython", source(path)) is not None
+
+
 @cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(source(path))
@@ -90,7 +95,7 @@ def tree(path: Path) -> ast.Module:
 
 @cache
 def modules() -> dict[str, Path]:
-    """The project's modules by their dotted names; those of scripts/ are top-level ones."""
+    """Return the project's modules by their dotted names; those of scripts/ are top-level modules."""
     found = {}
     for path in files():
         if path.suffix == ".py":
@@ -102,7 +107,7 @@ def modules() -> dict[str, Path]:
 
 @cache
 def classes() -> frozenset[str]:
-    """The names of all classes of the project's modules."""
+    """Return the names of the classes that the project's modules define."""
     return frozenset(
         node.name for path in modules().values() for node in tree(path).body if isinstance(node, ast.ClassDef)
     )
@@ -113,7 +118,10 @@ def classes() -> frozenset[str]:
 
 @cache
 def names(path: Path, *scope: str) -> dict[str, ast.AST | str]:
-    """What the module at *path*, or the class *scope* in it, defines: nodes, and dotted names of what it imports."""
+    """Return what the module at *path*, or the class *scope* in it, defines or imports.
+
+    By name: the node of a definition, or the dotted name of an import.
+    """
     body: list[ast.stmt] = tree(path).body
     for name in scope:
         (body,) = (node.body for node in body if isinstance(node, ast.ClassDef) and node.name == name)
@@ -154,7 +162,7 @@ def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def is_defined(name: str, path: Path, scope: tuple[str, ...] = ()) -> bool:
-    """Whether *name*, dotted or not, means something in the class *scope* of the module at *path*, or everywhere."""
+    """Whether *name*, dotted or not, is defined in the class *scope* of the module at *path*, or everywhere."""
     parts = name.split(".")
     for depth in range(len(scope), -1, -1):
         if parts[0] in names(path, *scope[:depth]):
@@ -173,7 +181,7 @@ def _has(path: Path, scope: tuple[str, ...], parts: list[str]) -> bool:
         return _is_absolute([*definition.split("."), *rest])
     if not rest:
         return True
-    # An attribute of a value whose type is not known here is taken for granted.
+    # The type of a value is not known here, so its attributes are not looked up.
     return not isinstance(definition, ast.ClassDef) or _has(path, (*scope, first), rest)
 
 
@@ -201,11 +209,11 @@ def _is_absolute(parts: list[str]) -> bool:
 
 
 def prose() -> Iterator[Text]:
-    """Every comment, docstring and document."""
+    """Yield every comment, docstring and paragraph."""
     for path in files():
         if path.name == Path(__file__).name:
             continue
-        if path.suffix == ".py":
+        if is_python(path):
             yield from _docstrings(path, tree(path).body)
             yield from _comments(path)
         elif path.suffix in {".rst", ".cfg"}:
@@ -243,7 +251,7 @@ def _comments(path: Path) -> Iterator[Text]:
 
 
 def broken(text: Text) -> Iterator[str]:
-    """What *text* names and does not exist."""
+    """Yield each name in *text* of something that does not exist."""
     for found in _PATH.finditer(text.prose):
         (name, number) = found.groups()
         if is_foreign(name):
@@ -259,7 +267,7 @@ def broken(text: Text) -> Iterator[str]:
     for name in _DOTTED.findall(text.prose):
         if not _is_absolute(name.split(".")):
             yield name
-    if text.path.suffix == ".py":
+    if is_python(text.path):
         for role in _ROLE.findall(text.prose):
             name = " ".join(role.split()).removeprefix("~")
             if not is_defined(name, text.path, text.scope):
@@ -276,7 +284,9 @@ def is_foreign(name: str) -> bool:
 
 
 def file_of(name: str, text: Text) -> Path | None:
-    """The project's file *name*, sought from where *text* stands, in eve_meta/, at the top, and in folders it names."""
+    """Return the project's file *name*, relative to the folder of *text*, to eve_meta/, to the top, or to a folder that
+    *text* names; None if there is none.
+    """
     folders = [text.path.parent, Path("eve_meta"), Path(), *map(Path, _FOLDER_PATH.findall(text.prose))]
     folders += [text.path.parent / folder for folder in _SUBFOLDER.findall(text.prose)]
     if "/" in name:
@@ -321,7 +331,7 @@ def test_modules_that_are_started_by_their_name_exist() -> None:
         ":raises Nowhere: always",
     ],
 )
-def test_a_name_that_means_nothing_is_found(stale: str) -> None:
+def test_a_stale_name_is_found(stale: str) -> None:
     assert list(broken(Text(Path("eve_meta/config.py"), 1, f"This is in {stale}.", ("Config",)))) != []
 
 
@@ -346,5 +356,5 @@ def test_a_name_that_means_nothing_is_found(stale: str) -> None:
         ":raises ValueError: never",
     ],
 )
-def test_a_name_that_means_something_is_good(good: str) -> None:
+def test_a_name_of_something_that_exists_is_accepted(good: str) -> None:
     assert list(broken(Text(Path("eve_meta/config.py"), 1, f"This is in {good}.", ("Config",)))) == []

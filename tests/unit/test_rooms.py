@@ -1,4 +1,4 @@
-"""README.rst's map of the code is made of the rooms' own first sentences."""
+"""README.rst's map of the code consists of the rooms' own first sentences."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import pytest
 from tests import texts
 
 COLUMN = 28
-"""Where the sentences begin."""
+"""The column at which the sentences begin."""
 
 WIDTH = 116
-"""That of a line, without the block's indentation."""
+"""The width of a line without the block's indentation."""
 
 
 def rooms() -> list[Path]:
-    """bpf/ and each Python package, but for those in tests/unit, which mirror those of eve_meta."""
-    packages = [path.parent.relative_to(texts.ROOT) for path in texts.ROOT.glob("[!.]*/**/__init__.py")]
-    hidden = {Path("eve_meta"), Path("tests")}
-    return sorted(
-        [Path("bpf"), *(path for path in packages if path not in hidden and Path("tests/unit") not in path.parents)],
-        key=lambda path: (["eve_meta", "bpf", "scripts", "tests"].index(path.parts[0]), path),
-    )
+    """Return bpf/ and the Python packages, except those in tests/unit, which mirror the packages of eve_meta."""
+    found = []
+    for top in ("eve_meta", "bpf", "scripts", "tests"):
+        inits = sorted((texts.ROOT / top).rglob("__init__.py"))
+        packages = [path.parent.relative_to(texts.ROOT) for path in inits] if top != "bpf" else [Path("bpf")]
+        found += [path for path in packages if path.parts != (top,) or top == "bpf"]
+    return [path for path in found if Path("tests/unit") not in path.parents]
 
 
 def first_sentence(room: Path) -> str:
-    """The first sentence of the room's docstring; of bpf/, that of its README.rst."""
+    """Return the first sentence of the room's docstring; for bpf/, that of its README.rst."""
     if room == Path("bpf"):
         text = (texts.ROOT / "bpf/README.rst").read_text(encoding="utf-8").split("\n\n")[1]
     else:
@@ -37,6 +37,7 @@ def first_sentence(room: Path) -> str:
 
 
 def code_map() -> str:
+    """Return the map, a line or more for each room."""
     lines = []
     for room in rooms():
         sentence = textwrap.wrap(first_sentence(room), WIDTH - COLUMN, break_on_hyphens=False, break_long_words=False)
@@ -50,7 +51,7 @@ def test_each_room_says_what_belongs_there(room: Path) -> None:
 
 
 def test_readme_has_the_map() -> None:
-    """Print what README.rst is to have by ``.venv/bin/python -m tests.unit.test_rooms``."""
+    """When this fails, ``.venv/bin/python -m tests.unit.test_rooms`` prints the map for README.rst."""
     assert [block for block in texts.blocks(texts.read(texts.README)) if "eve_meta/values/" in block] == [code_map()]
 
 
