@@ -7,8 +7,8 @@ nothing is, that rule says 404 and gives a kind all the same.
 
 A pattern's segments are literal, ``<name>`` for any one segment, or, at the end, ``**`` for any number of segments,
 none among them. At the first segment in which two patterns differ, a literal one is more specific than ``<name>`` and
-``<name>`` than ``**``. Whether a path that a pattern matches leads to a document depends on the domain (and on the
-segment that ``<name>`` stands for): the pattern is where a document may be, not a promise of one.
+``<name>`` than ``**``. Whether there is a document at a path that a pattern matches depends on the domain and on
+the segment that ``<name>`` stands for: a pattern tells where a document may be, not that there is one.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ PATHS: tuple[PathRule, ...] = (
         kind=RequestKind.TOKEN,
         action=Action.ISSUE_TOKEN,
         methods=(b"PUT",),
-        # A 404 is final as well: to the AWS SDKs it says that this service has no tokens, and they go on without.
+        # A 404 is final as well: to the AWS SDKs it means that this service has no tokens, and they go on without.
         while_unknown=WhileUnknown.RETRY_ALLOWED,
         needs_token=False,
         listed=False,

@@ -1,7 +1,8 @@
 """What a guest is answered: one of a closed set of answers, chosen by what its tag means and what it asks for.
 
 Nothing of a request is ever quoted back, and nothing but the path and the method chooses between the documents of the
-one domain that the tag means. What is at which path is :mod:`eve_meta.documents.paths`' to say.
+one domain that the tag means. Which document or action is at which path is in the table of
+:mod:`eve_meta.documents.paths`.
 """
 
 from __future__ import annotations

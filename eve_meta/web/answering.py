@@ -166,7 +166,7 @@ class Answering:
                 return REPORT_TAKEN if kept else TOO_MANY
             return self.store_password(tag, decided.password).addCallback(STORED.__getitem__)
         except Exception as error:
-            # A defect of ours, which one guest's documents may trigger; the others are served all the same.
+            # A defect of ours, which one guest's documents may trigger; the other guests are served all the same.
             self.failed(tag, error)
             return DEFECT
 

@@ -1,6 +1,6 @@
-"""One connection of a guest: whose it is, what it may hold, and when it ends.
+"""One connection of a guest: which tap it came through, what it may hold, and when it ends.
 
-The kernel says whose it is, once, before a byte is read. Requests are answered one at a time and in order. The guest
+The kernel names the tap, once, before a byte is read. Requests are answered one at a time and in order. The guest
 decides how fast it sends and reads; the worker decides how long that may take and how much of it is kept: one piece of
 what the guest sends beyond its request, and of the answers what fits the transport's buffer. While that is full nothing
 is read, so a guest that sends and never reads stops itself.
@@ -119,7 +119,7 @@ class Connection(TwistedProtocol):
     # -- called by the transport --
 
     def connectionMade(self) -> None:
-        """Find out whose connection it is; refuse one too many."""
+        """Find out through which tap the connection came; refuse one too many."""
         self._wire = cast(Wire, self.transport)
         allowance = self._answering.guests.admit(self, self._wire.getHandle())
         if allowance is None:
@@ -153,7 +153,7 @@ class Connection(TwistedProtocol):
             self._advance(self._allowance)
 
     def writeConnectionLost(self) -> None:
-        """Nothing is to be done: the worker's half is closed, as :data:`_Wait.LINGER` wants it."""
+        """Do nothing: the worker's half is closed, as :data:`_Wait.LINGER` wants it."""
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Let go of the allowance: the connection is gone, whoever ended it."""
@@ -174,7 +174,7 @@ class Connection(TwistedProtocol):
         self._read_on()
 
     def stopProducing(self) -> None:
-        """Nothing is to be done: the transport is gone, and :meth:`connectionLost` follows."""
+        """Do nothing: the transport is gone, and :meth:`connectionLost` follows."""
 
     # -- called by the guests' bookkeeping (OpenConnection) --
 

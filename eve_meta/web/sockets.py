@@ -1,11 +1,11 @@
-"""A worker's sockets: what a connection inherits from its listener, whose it is, and how far its answers may travel.
+"""A worker's sockets: what a connection inherits from its listener, its tap's tag, and how far its answers may travel.
 
-*Inherited options.* What every accepted socket takes over from the listening one costs no connection a call of its own.
+*Inherited options*: what every accepted socket takes over from the listening one costs no connection a call of its own.
 
-*Whose connection it is.* The tag of the tap comes from the kernel, as the mark of the socket, and from nothing that the
+*The tag of the tap* comes from the kernel, as the mark of the socket, and from nothing that the
 guest sends.
 
-*How far an answer may travel.* A session token must not leave its guest: where a guest routes for others (containers, a
+*The hop limit*: a session token must not leave its guest: where a guest routes for others (containers, a
 careless NAT), the answer dies at that router, as AWS has it (``HttpPutResponseHopLimit``). On its path to the guest an
 answer is routed only by the private namespace that it leaves from, which takes nothing off the hop limit.
 """
@@ -44,7 +44,7 @@ def tag_of_socket(connection: socket.socket) -> int | None:
 
     The kernel gave the mark of the first packet to the socket (``net.ipv4.tcp_fwmark_accept``, see
     ``inet_request_mark()`` in ``net/inet_sock.h``). To read it takes no privilege, to change it does, and no later
-    packet can change it: whose connection it is is decided once, when it is made.
+    packet can change it: the tap of a connection is decided once, when the connection is made.
     """
     return tag_of_mark(connection.getsockopt(socket.SOL_SOCKET, socket.SO_MARK))
 

@@ -23,7 +23,7 @@ MAX_TAP_BYTES = 16 * 1024
 
 
 class Tally:
-    """The parts of what a worker tells the supervisor of its guests.
+    """What a worker's guests did, in three parts.
 
     :ivar counts: counters by tag and name.
     :ivar requests: requests by tag, kind and status, and how long their answers took.

@@ -106,7 +106,7 @@ class Worker:
         self._acceptors: list[Acceptor] = []
         self._may_accept = True
         self._passwords: dict[int, Deferred[Outcome]] = {}
-        self._resting: set[int] = set()  # tags whose last password failed a moment ago
+        self._resting: set[int] = set()  # tags whose last password could not be stored a moment ago
 
     def start(self) -> None:
         """Take the channel over. Connections are accepted when the supervisor sends :class:`Begin`."""
