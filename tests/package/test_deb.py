@@ -129,7 +129,7 @@ def test_the_doctor_finds_nothing_also_while_it_runs(machine: Machine) -> None:
 
 def test_the_manual_page_and_the_change_log_are_there(machine: Machine) -> None:
     assert machine.run("test", "-s", "/usr/share/man/man8/eve-meta.8.gz").returncode == 0
-    assert "/usr/share/doc/eve-meta/CHANGELOG.rst" in machine.run("dpkg-query", "--listfiles", "eve-meta").stdout
+    assert "/usr/share/doc/eve-meta/changelog.gz" in machine.run("dpkg-query", "--listfiles", "eve-meta").stdout
 
 
 def test_the_journal_knows_what_is_bad(machine: Machine) -> None:
