@@ -106,7 +106,10 @@ def _metrics(ipr: IPRoute, config: SteeringConfig, metrics: str) -> Finding:
 
 
 def _guest_networks(ipr: IPRoute, config: SteeringConfig) -> dict[int, str]:
-    """Return the links by which guests reach the host: taps, their bridges, and links stacked on either; by ifindex."""
+    """Return the names, by ifindex, of the links by which guests reach the host.
+
+    These are the taps, their bridges, and the links that are stacked on either.
+    """
     links = list(ipr.get_links())
     taps = [message for message in links if is_tap(link_of(message), config)]
     indices = {message["index"] for message in taps}
