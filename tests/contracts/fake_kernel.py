@@ -180,6 +180,7 @@ class FakeHost:
     """A host; the steering on it works on the pieces that :meth:`kernel` returns.
 
     :ivar refused: the kernel's error number for attaching a filter to the link with an ifindex.
+    :ivar iptables_fail: whether no rules can be loaded.
     :ivar out_of_sockets: whether no more netlink sockets can be opened for links.
     :ivar damaged: the pieces of the path that are missing, while there is a path.
     """
@@ -188,6 +189,7 @@ class FakeHost:
     links: dict[int, FakeLink] = field(factory=lambda: {1: FakeLink("lo", "loopback", carrier=True)})
     maps: dict[str, dict[bytes, bytes]] = field(factory=dict)
     refused: dict[int, int] = field(factory=dict)
+    iptables_fail: bool = False
     out_of_sockets: bool = False
     damaged: set[str] = field(factory=set)
     reactor: FakeReactor = field(factory=FakeReactor)
@@ -314,6 +316,8 @@ class FakeHost:
             self.name_owner = ""
         elif piece == "host filter":
             self.report_tc(rtnetlink.RTM_DELTFILTER, self.ifindex(host_link(NAME)))
+        elif piece == "host end":
+            self.release(host_link(NAME))
         elif piece == "meta0":
             self.delete(host_link(NAME))
         elif piece not in ("sysctl", "pin"):
@@ -444,6 +448,8 @@ class FakeNamespace:
         return contextlib.nullcontext()
 
     def ensure(self) -> int:
+        if self._host.iptables_fail:
+            raise Problem("iptables-restore refused the rules")
         if self._host.name_owner == OTHER:
             raise Problem(f"somebody deleted the name of network namespace {NAME!r} and gave it to another namespace")
         self._host.has_path = True
@@ -452,6 +458,7 @@ class FakeNamespace:
         self._host.report_path()
         if not any(link.name == self.host_link for link in self._host.links.values()):
             self._host.add(FakeLink(self.host_link, kind="veth", carrier=True))
+        self._host.hold(self.host_link)
         return self._host.ifindex(self.host_link)
 
     def remove(self) -> None:

@@ -17,6 +17,7 @@ DAMAGES = {
     "policy rule": "routes",
     "sysctl": "namespace",
     "meta0": "namespace",
+    "host end": "namespace",
     "name": "namespace",
     "pin": "programs",
     "namespace filter": "programs",

@@ -221,6 +221,8 @@ class RealHost:
             (self._directory / "host_in").unlink()
         elif piece == "name":
             ip_batch([f"netns delete {NAME}"])
+        elif piece == "host end":
+            ip_batch([f"link set {host_link(NAME)} down"])
         elif piece == "host filter":
             _run(f"tc filter del dev {host_link(NAME)} ingress")
         else:

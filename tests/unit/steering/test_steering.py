@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 
 from eve_meta.steering.path.guard import PERIOD
+from eve_meta.steering.steering import RESTORE_DELAY
 from eve_meta.steering.taps.tags import QUARANTINE
 from eve_meta.values.problem import Problem
 from tests.contracts.fake_kernel import FakeHost
@@ -60,6 +61,40 @@ def test_a_filter_that_cannot_be_restored_is_tried_again(host: FakeHost) -> None
     host.run(PERIOD + 1)
     assert (steering.problems, host.filters("vnet0")) == ({}, ["ours"])
     assert recorder.of("restored") == [("filter", "vnet0")]
+
+
+def test_a_lost_filter_returns_only_after_the_time_that_libvirt_needs_for_its_qdisc(host: FakeHost) -> None:
+    host.add_tap("vnet0")
+    host.start()
+    host.delete_qdisc("vnet0")
+    host.run(RESTORE_DELAY / 2)
+    assert host.qdiscs("vnet0") == []
+    host.add_qdisc("vnet0")
+    host.run(0.05)
+    assert host.filters("vnet0") == ["ours"]
+
+
+def test_tags_of_adopted_taps_are_not_given_again(host: FakeHost) -> None:
+    with mock.patch("eve_meta.steering.taps.tags.MAX_TAG", 2):
+        for name in ("vnet0", "vnet1"):
+            host.add_tap(name)
+        host.start()
+        host.crash()
+        host.add_tap("vnet2")
+        steering, _ = host.start()
+        assert host.tags() == {"vnet0": 1, "vnet1": 2}
+        assert "no tag is free" in steering.problems["vnet2"]
+
+
+def test_a_restoration_that_fails_is_tried_again_though_nothing_changes(host: FakeHost) -> None:
+    steering, _ = host.start()
+    host.iptables_fail = True
+    host.damage("rules")
+    host.until(lambda: steering.path_problem == "iptables-restore refused the rules")
+    host.run(PERIOD * 2)
+    host.iptables_fail = False
+    host.until(lambda: steering.path_problem is None)
+    assert host.missing() == {}
 
 
 def test_a_tap_that_went_before_its_message_is_read_gets_no_tag(host: FakeHost) -> None:
