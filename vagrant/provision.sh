@@ -1,5 +1,5 @@
 #!/bin/bash
-# Make this machine, a clean Debian, one on which the lab and the tests run. The Vagrantfile calls it, within the VM.
+# Prepare this machine, a clean Debian, for the lab and the tests. The Vagrantfile runs this within the VM.
 set -euo pipefail
 umask 022
 export PATH="/usr/sbin:/usr/bin:/sbin:/bin"
@@ -15,7 +15,7 @@ else
 fi
 cat <<TEXT
 provision: ready. Within the VM ("vagrant ssh"):
-  sudo $checkout/scripts/lab demo    eve-meta and three guests
+  sudo $checkout/scripts/lab demo    eve-meta and five guests
   sudo $checkout/scripts/test        every test
   sudo $checkout/scripts/install     eve-meta as a service of this host
 TEXT

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmark import cost, http, observing, scale, storm
 from eve_meta import __version__
-from harness.tell import columns
+from harness.output import columns
 
 KINDS: Mapping[str, tuple[Callable[[int], list[dict[str, Any]]], str]] = {
     "http": (

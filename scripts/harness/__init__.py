@@ -1,4 +1,4 @@
-"""The lab and what the tests share with it: guests, VMs, daemons and hosts that are made, watched and removed again."""
+"""The lab, and what the tests share with it: guests, VMs, daemons and hosts, each made for a purpose and removed."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""A clean root file system of this machine's distribution, with systemd and what a package depends on, and no more.
+"""A clean root file system of this machine's distribution, with systemd and a package's dependencies, and no more.
 
-Nobody writes to it: whoever uses it lays an overlay upon it (``machine.py``).
+The file system is shared and never written to: its users lay an overlay over it (``machine.py``).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from harness.mmdebstrap import built_once, install, own_distribution, release
 
 
 def clean_root(depends: str) -> Path:
-    """One in which *depends*, as a package's Depends field says it, is installed.
+    """Return a root file system in which *depends*, in the syntax of a package's Depends field, is installed.
 
-    :raises LabError: when it cannot be built.
+    :raises LabError: when the root file system cannot be built.
     """
     distribution = own_distribution()
     satisfy = f'chroot "$1" apt-get --yes --no-install-recommends satisfy "{depends}"'

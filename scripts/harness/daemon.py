@@ -1,4 +1,4 @@
-"""``eve-meta serve`` on a lab's host, with a configuration and domain files of its own."""
+"""``eve-meta serve`` on a lab's host, with its own configuration and domain files."""
 
 from __future__ import annotations
 
@@ -26,14 +26,18 @@ POLL = 0.05
 
 
 class Daemon:
-    """The daemon of *lab*; a context manager that starts it and ends it.
+    """The daemon of *lab*; a context manager that starts and ends the daemon.
 
-    Its namespace is the lab's name, its files are below *directory*. :attr:`process` may be killed and :meth:`start`
-    called again.
+    The daemon's namespace has the lab's name, its files are below :attr:`directory`. After :attr:`process` was killed,
+    :meth:`start` may be called again.
     """
 
     def __init__(self, lab: Lab, *, taps: Iterable[str] = ("vnet*",), inventory: str = "", settings: str = "") -> None:
-        """*inventory* are further lines of that table, *settings* of TOML, tables and all."""
+        """Write the configuration.
+
+        :param inventory: further lines of the table ``[inventory]``.
+        :param settings: further TOML, whole tables.
+        """
         self.lab = lab
         self.directory = lab.directory / "eve-meta"
         self.domains = self.directory / "domains.d"
@@ -64,12 +68,14 @@ class Daemon:
         self.stop()
 
     def start(self, prefix: Sequence[str | Path] = (), pass_fds: Sequence[int] = ()) -> None:
-        """Start it and wait until it answers; *prefix* is a program, with arguments, that becomes the daemon.
+        """Start the daemon and wait until it answers.
 
-        That one has *pass_fds*, too.
+        :param prefix: a program, with its arguments, that executes the daemon.
+        :param pass_fds: file descriptors that the program inherits.
+        :raises LabError: when the daemon does not answer within :data:`START_TIME`.
         """
         with self.log.open("ab") as log:
-            # Its own session: Ctrl-C in a terminal is for the lab, which then ends the daemon itself.
+            # A session of its own: Ctrl-C in a terminal interrupts the lab, which then ends the daemon.
             self.process = self.lab.host.popen(
                 *prefix,
                 *self.command("serve"),
@@ -87,7 +93,10 @@ class Daemon:
         raise LabError(f"eve-meta serve did not start; the end of its log:\n{self.log_tail()}")
 
     def stop(self) -> None:
-        """End it as a service manager does, and wait until it has removed everything."""
+        """End the daemon as a service manager does, and wait until it has removed everything.
+
+        :raises LabError: when it does not end within :data:`STOP_TIME`.
+        """
         if self.process is None:
             return
         self.process.terminate()
@@ -101,21 +110,24 @@ class Daemon:
             self.process = None
 
     def hand_over(self) -> None:
-        """Have it leave everything to the next one, as a service manager does that restarts it."""
+        """Make the daemon leave everything to its successor, as a service manager does for a restart."""
         assert self.process is not None
         self.process.send_signal(signal.SIGUSR1)
         self.process.wait(STOP_TIME)
 
     def set_admin(self, lines: str) -> None:
-        """From the next start on, have *lines* in the table ``[admin]``, beside the socket."""
+        """Add *lines* to the table ``[admin]``, beside the socket, from the next start on."""
         self.config.write_text(self._config.replace("[admin]\n", f"[admin]\n{lines}"))
 
     def command(self, *arguments: str) -> list[str]:
-        """``eve-meta ARGUMENTS`` with this daemon's configuration."""
+        """Return the command ``eve-meta ARGUMENTS`` with this daemon's configuration."""
         return [str(EVE_META), *arguments, "--config", str(self.config)]
 
     def status(self) -> dict[str, Any]:
-        """What ``eve-meta status --json`` says."""
+        """Return the output of ``eve-meta status --json``.
+
+        :raises LabError: when the daemon does not answer.
+        """
         if (status := self._ask()) is None:
             raise LabError(f"eve-meta does not answer; the end of its log:\n{self.log_tail()}")
         return status
@@ -127,13 +139,13 @@ class Daemon:
     def write_domain(self, name: str, domain: Mapping[str, Any]) -> Path:
         """Write a domain file; YAML reads JSON."""
         path = self.domains / f"{name}.yaml"
-        # Written beside it and renamed, so that the daemon never sees half of it.
+        # A new file, renamed when it is whole, so that the daemon never reads half of it.
         whole = path.with_suffix(".new")
         whole.write_text(json.dumps(domain, indent=1))
         whole.rename(path)
         return path
 
     def log_tail(self, lines: int = 30) -> str:
-        """The end of the daemon's log."""
+        """Return the last *lines* lines of the daemon's log."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])

@@ -1,7 +1,8 @@
-"""Run within a guest: one of cloud-init's own datasources against the service, and what it found as JSON.
+"""Run within a guest: let one of cloud-init's datasources ask the service, and print what it found as JSON.
 
-cloud-init's code is in .venv, where scripts/bootstrap unpacked it. This machine's own cloud-init, if there is one, is
-neither read nor written. What cloud-init imports is the distribution's, as in a guest that has its package.
+cloud-init's code is in .venv, where scripts/bootstrap unpacked it. An installed cloud-init of this
+machine is neither read nor written. The modules that cloud-init imports are the distribution's, as in a guest that has
+the distribution's package.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-import cloudinit  # while .venv comes first: from here on it is known where the rest of it is
+import cloudinit  # while .venv comes first: the package's other modules then come from there, too
 
-# Requests in .venv, say, is newer than any distribution's.
+# After that the distribution's modules come first: .venv has a newer Requests than any distribution, for example.
 VENV = sysconfig.get_path("purelib")
 sys.path.remove(VENV)
 sys.path.append(VENV)
@@ -31,24 +32,25 @@ from cloudinit.sources.DataSourceOpenStack import DMI_PRODUCT_NOVA, DataSourceOp
 AWS_UUID = "ec2e1916-9099-7caf-fd21-012345abcdef"
 
 OPENSTACK: Mapping[str, str] = {"system-product-name": DMI_PRODUCT_NOVA}
-"""SMBIOS as OpenStack's: without it the OpenStack datasource does not look."""
+"""The SMBIOS of an OpenStack VM: without it the OpenStack datasource asks for nothing."""
 
 AWS: Mapping[str, str] = {"system-uuid": AWS_UUID, "system-serial-number": AWS_UUID}
-"""SMBIOS as AWS's: with it the Ec2 datasource insists on a session token, elsewhere it knows of none."""
+"""The SMBIOS of an AWS VM: with it the Ec2 datasource insists on a session token, without it
+the datasource asks for none."""
 
-# These, not their "Local" siblings, which bring the NIC up by DHCP first: the guest's is configured.
+# Not their "Local" siblings, which bring the NIC up by DHCP first: the guest's NIC is configured already.
 DATASOURCES = {"OpenStack": (DataSourceOpenStack, OPENSTACK), "Ec2": (DataSourceEc2, AWS)}
 
 
 def datasource(kind: str, folder: str, smbios: Mapping[str, str] | None = None, **settings: Any) -> Any:
-    """cloud-init's datasource *kind*, which has not looked yet.
+    """Return cloud-init's datasource *kind*, which has not asked for anything yet.
 
-    :param folder: stands for the guest's /var/lib/cloud and /run/cloud-init.
-    :param smbios: what the guest's says, by cloud-init's names; None for what makes the datasource look.
-    :param settings: its section of cloud-init's configuration, beside a time limit for each request.
+    :param folder: the folder that stands for the guest's /var/lib/cloud and /run/cloud-init.
+    :param smbios: the guest's SMBIOS values by cloud-init's names; None for those that make the datasource ask.
+    :param settings: the datasource's section of cloud-init's configuration, beside a time limit for each request.
     """
     source, usual = DATASOURCES[kind]
-    # A VM has its SMBIOS from its hypervisor; a guest that is only a namespace sees that of the machine.
+    # A hypervisor gives a VM its SMBIOS; a guest that is only a namespace would read the machine's.
     dmi.read_dmi_data = (usual if smbios is None else smbios).get
     paths = helpers.Paths({"cloud_dir": f"{folder}/cloud", "run_dir": f"{folder}/run"})
     config = {"datasource_list": [kind], "datasource": {kind: {"timeout": 5, **settings}}}
@@ -56,29 +58,29 @@ def datasource(kind: str, folder: str, smbios: Mapping[str, str] | None = None, 
 
 
 def link_local_urls(nic: str) -> list[str]:
-    """The service's address on the link of *nic*, for cloud-init's setting ``metadata_urls``, which it tries in order.
+    """Return the service's URLs on the link of *nic*, for cloud-init's setting ``metadata_urls``, tried in order.
 
-    By the NIC's name as people write it; and by its index, because requests 2.32 quotes the "%" before a name once more
-    and looks for a NIC called "25eth0" (psf/requests#6735).
+    The first names the NIC, as people write it; the second has the NIC's index, because requests 2.32 quotes the "%"
+    before a name a second time and then looks for a NIC called "25eth0" (psf/requests#6735).
     """
     return [f"http://[fe80::a9fe:a9fe%{zone}]" for zone in (nic, socket.if_nametoindex(nic))]
 
 
 def hostname(source: Any) -> str:
-    """The host name that *source* found."""
-    found = source.get_hostname(fqdn=True)
-    # A tuple of the name and whether it is a default since cloud-init 23.1.
-    return found if isinstance(found, str) else str(found.hostname)
+    """Return the host name that *source* found."""
+    name = source.get_hostname(fqdn=True)
+    # Since cloud-init 23.1 it is a tuple of the name and whether the name is a default.
+    return name if isinstance(name, str) else str(name.hostname)
 
 
 def find(source: Any) -> dict[str, Any]:
-    """What *source* finds."""
+    """Let *source* ask the service, and return what it found."""
     if not source.get_data():
         return {"datasource": None}
     return {
         "datasource": source.dsname,
         "metadata_address": source.metadata_address,
-        # The Ec2 datasource keeps it here, and has no other way to tell whether it has one.
+        # The Ec2 datasource keeps its token here; no public attribute tells whether it has one.
         "token": getattr(source, "_api_token", None) is not None,
         "instance_id": source.get_instance_id(),
         "hostname": hostname(source),
@@ -90,7 +92,7 @@ def find(source: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print what was found."""
+    """Print what the datasource found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datasource", choices=DATASOURCES, default="OpenStack")
     parser.add_argument("--link-local", metavar="NIC", help="ask by IPv6 on this NIC, not where cloud-init would")

@@ -1,4 +1,4 @@
-"""Run within a guest: cloud-init's own webhook reporting and phone_home to 169.254.169.254.
+"""Run within a guest: let cloud-init's webhook reporting and phone_home post to 169.254.169.254.
 
 cloud-init's code is in .venv, where scripts/bootstrap unpacked it.
 """
@@ -17,7 +17,7 @@ PHONE_HOME = {"url": f"{SERVICE}/phone-home", "post": ["instance_id", "hostname"
 
 
 def main() -> None:
-    """Report a stage that succeeds with one within it that fails."""
+    """Report a stage that succeeds and has a nested stage that fails; then phone home."""
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     hook = handlers.WebHookHandler(f"{SERVICE}/report", timeout=5)
     hook.publish_event(events.ReportingEvent("start", "init-network", "searching for network datasources"))
@@ -25,12 +25,12 @@ def main() -> None:
     hook.publish_event(events.FinishReportingEvent("init-network/\x1b[2Jconfig", "ran", events.status.FAIL))
     hook.publish_event(events.FinishReportingEvent("init-network", "found", events.status.SUCCESS))
     hook.flush()
-    # What is not there, as this guest's host keys are not, it says on a level that nobody asked for.
+    # phone_home logs what is missing, such as this guest's host keys, below the level configured above.
     cc_phone_home.handle("phone_home", {"phone_home": PHONE_HOME}, _cloud(), logging.getLogger("phone_home"), [])
 
 
 def _cloud() -> SimpleNamespace:
-    """As much of cloud-init's Cloud as phone_home asks."""
+    """Return the part of cloud-init's Cloud that phone_home uses."""
     return SimpleNamespace(
         paths=helpers.Paths({}),
         get_instance_id=lambda: "i-1",

@@ -1,11 +1,11 @@
 """Guests without a hypervisor: network namespaces behind real tap devices.
 
 A *lab* is a network namespace that plays the hypervisor ("the host"), with bridges and taps in it, and one namespace
-for each guest. A guest's ``eth0`` is a tap too, and :mod:`harness.pump` carries the frames between the two; the host's
-kernel cannot tell a guest from a VM. Nothing is made in the machine's own network namespace, so the lab meets none of
-its links, rules and addresses, and all guests may have the same IP and MAC address.
+for each guest. A guest's ``eth0`` is a tap too, and :mod:`harness.pump` carries the frames between it and the host's
+tap; the host's kernel cannot distinguish a guest from a VM. The lab makes nothing in the machine's network namespace
+and so never conflicts with the machine's links, rules and addresses; all guests may have the same IP and MAC address.
 
-Everything bears the lab's name, by which the next lab knows and removes what a killed one left (:func:`clean`)::
+Everything bears the lab's name, by which the next lab recognises and removes what a killed lab left (:func:`clean`)::
 
     with Lab("demo") as lab:
         lab.bridge("br0", "10.0.0.1/24")
@@ -36,13 +36,13 @@ from harness.namespace import Namespace, inodes_of, ip_batch, names, processes_i
 from harness.pump import MAX_MESSAGE
 
 ZEROCONF = "169.254.0.0/16"
-"""The route that CentOS and its kin give every interface: 169.254.169.254 is a neighbour there, found by ARP."""
+"""The route that CentOS and its kin give every interface: there a guest finds 169.254.169.254 on its link, by ARP."""
 
 BPFFS = Path("/sys/fs/bpf")
 
 
 class LabError(Exception):
-    """A lab that cannot be made; one line that says why and what to do."""
+    """A lab cannot be made; the message is one line with the reason and the remedy."""
 
 
 class Response(NamedTuple):
@@ -54,7 +54,10 @@ class Response(NamedTuple):
 
 
 class Guest(Namespace):
-    """A guest: its namespace, and *tap*, the host's end of its NIC (None while it is unplugged)."""
+    """A guest, which is a namespace.
+
+    :ivar tap: the name of the host's end of the guest's NIC; None while the NIC is unplugged.
+    """
 
     def __init__(self, lab: Lab, name: str, bridge: str | None) -> None:
         super().__init__(f"{lab.name}-{name}")
@@ -66,12 +69,12 @@ class Guest(Namespace):
         return guest_command(self.name, arguments)
 
     def plug(self, tap: str) -> None:
-        """Give the guest's NIC a new tap on the host, as a VM has that starts or gets its NIC back."""
+        """Give the guest's NIC a new tap on the host, as when a VM starts or its NIC is plugged in again."""
         self._lab.make_tap(tap, bridge=self._bridge, guest=self.name)
         self.tap = tap
 
     def unplug(self) -> None:
-        """Delete the host's tap; the guest keeps its NIC and its connections, as one whose cable is out."""
+        """Delete the host's tap; the guest keeps its NIC and its connections, as when a cable is pulled."""
         if self.tap is not None:
             self._lab.delete_tap(self.tap)
             self.tap = None
@@ -87,7 +90,7 @@ class Guest(Namespace):
         source_port: int = 0,
         timeout: float = 10,
     ) -> Response:
-        """Ask *host* for *path* on a new connection."""
+        """Request *path* from *host* on a new connection."""
         connection = http.client.HTTPConnection(host, timeout=timeout)
         connection.sock = self.connect(host, source_port=source_port, timeout=timeout)
         with contextlib.closing(connection):
@@ -100,7 +103,7 @@ class Lab:
     """A hypervisor's network and its guests; a context manager that leaves nothing behind.
 
     :ivar host: the namespace that plays the hypervisor.
-    :ivar directory: a folder of root's for files of the lab, removed with it.
+    :ivar directory: a folder for the lab's files that only root can enter; it is removed with the lab.
     """
 
     def __init__(self, name: str) -> None:
@@ -131,7 +134,7 @@ class Lab:
         self.close()
 
     def close(self) -> None:
-        """Remove everything; also after a failure half-way."""
+        """Remove everything, also after a failure half-way."""
         self._stop_pump()
         self.guests.clear()
         clean(self.name)
@@ -141,7 +144,7 @@ class Lab:
 
     def bridge(self, name: str, address: str | None = None) -> None:
         """Make a bridge on the host; *address* makes the host a neighbour of its guests (their gateway, say)."""
-        # forward_delay 0: a bridge forwards nothing of a new port for 15 s otherwise, although it runs no STP.
+        # Without forward_delay 0 a bridge forwards nothing from a new port for 15 s, although it runs no STP.
         self.host.ip(f"link add {name} type bridge forward_delay 0", f"link set {name} up")
         if address is not None:
             self.host.ip(f"address add {address} dev {name}")
@@ -156,11 +159,12 @@ class Lab:
         gateway: str | None = None,
         mac: str | None = None,
     ) -> Guest:
-        """Make a guest whose NIC is behind *tap*, on *bridge* or, without one, on a routed tap, or is unplugged.
+        """Make a guest whose NIC is behind *tap*, which is a port of *bridge* or, without a bridge, routed.
 
-        With a *gateway* the guest has a default route, and asks by ARP for the gateway; without, it has the zeroconf
-        route and asks by ARP for 169.254.169.254 itself. On a routed tap nobody answers for a gateway. Without an
-        *address* it has IPv6 only: the link-local address that the kernel gives its NIC, and no route but that link's.
+        Without a *tap* the NIC is unplugged. With a *gateway* the guest has a default route and sends ARP requests for
+        the gateway; without one it has the zeroconf route and sends ARP requests for 169.254.169.254 itself. On a
+        routed tap nobody answers for a gateway. Without an *address* the guest has IPv6 only: the link-local address
+        that the kernel gives its NIC, and no route but that link's.
         """
         guest = Guest(self, name, bridge)
         ip_batch([f"netns add {guest.name}"])
@@ -185,7 +189,7 @@ class Lab:
         return guest
 
     def make_tap(self, tap: str, *, bridge: str | None = None, guest: str | None = None) -> None:
-        """Make a tap on the host and lead a cable to the namespace *guest*'s eth0."""
+        """Make a tap on the host, and connect it by a cable to eth0 of the namespace *guest*."""
         self._ask("make", namespace=self.host.name, name=tap)
         if guest is not None:
             self._ask("connect", one=[self.host.name, tap], other=[guest, "eth0"])
@@ -193,13 +197,13 @@ class Lab:
         self.host.ip(*master, f"link set {tap} up")
 
     def share_tap(self, tap: str, pid: int, guest: Guest) -> None:
-        """Lead a cable from *guest* to a tap of the host that a QEMU holds, the process *pid* with a halted CPU."""
+        """Connect *guest* by a cable to a tap of the host that a QEMU holds, the process *pid*, whose CPU is halted."""
         self._ask("share", namespace=self.host.name, name=tap, pid=pid)
         self._ask("connect", one=[self.host.name, tap], other=[guest.name, "eth0"])
         guest.tap = tap
 
     def delete_tap(self, tap: str) -> None:
-        """Delete a tap of the host."""
+        """Delete a tap on the host."""
         self._ask("delete", namespace=self.host.name, name=tap)
 
     def remove(self, guest: Guest) -> None:
@@ -219,7 +223,7 @@ class Lab:
             )
 
     def _stop_pump(self) -> None:
-        # Before the namespaces: an open tap descriptor keeps its namespace alive after its name is gone.
+        # Before the namespaces go: an open tap descriptor keeps its namespace alive after the name is gone.
         if self._control is not None:
             with contextlib.suppress(LabError):
                 self._ask("release")
@@ -242,22 +246,22 @@ class Lab:
 
 
 def guest_command(namespace: str, arguments: Sequence[str | Path]) -> list[str]:
-    """*arguments* so that they run as in a guest: with its network, its /sys/class/net, and no name server.
+    """Return the command that runs *arguments* as in a guest: with its network, its /sys/class/net, and no name server.
 
-    The machine's name servers cannot be reached from there, and programs would wait for them: cloud-init half a minute.
+    A guest cannot reach the machine's name servers, and programs would wait for them: cloud-init half a minute.
     """
-    # "ip netns exec" makes a mount namespace from which nothing comes back; the empty file is there and nowhere else.
+    # "ip netns exec" makes a private mount namespace: only the command in it sees the empty file.
     alone = 'test ! -e /etc/resolv.conf || mount --bind /dev/null /etc/resolv.conf; exec "$@"'
     return ["ip", "netns", "exec", namespace, "sh", "-c", alone, "sh", *map(str, arguments)]
 
 
 def directory_of(name: str) -> Path:
-    """Where a lab keeps its files."""
+    """Return the folder in which the lab *name* keeps its files."""
     return Path("/run") / name
 
 
 def lock(name: str) -> socket.socket:
-    """Take the name of a lab for this process; whoever holds it may make and remove what bears it.
+    """Reserve the name of a lab for this process, which may then make and remove whatever bears the name.
 
     :raises LabError: when another process holds it.
     """
@@ -267,12 +271,12 @@ def lock(name: str) -> socket.socket:
     except OSError:
         holder.close()
         raise LabError(f"a lab {name!r} is up already; end it with: scripts/lab down") from None
-    holder.listen()  # so that holder_of() can ask whose it is
+    holder.listen()  # so that holder_of() can ask who holds the name
     return holder
 
 
 def holder_of(name: str) -> int | None:
-    """The process that holds a lab's :func:`lock`."""
+    """Return the id of the process that holds a lab's :func:`lock`; None when none does."""
     with socket.socket(socket.AF_UNIX) as asking:
         try:
             asking.connect(_lock_address(name))
@@ -283,21 +287,24 @@ def holder_of(name: str) -> int | None:
 
 
 def _lock_address(name: str) -> str:
-    # An abstract address: the kernel gives it back with the process, and no file stays.
+    # An abstract address: the kernel frees it when the process ends, and no file stays.
     return f"\0eve-meta-lab-{name}"
 
 
 def leftovers(name: str) -> list[str]:
-    """What there is of a lab, for people."""
+    """List what exists of a lab, in words for people."""
     found = [f"network namespace {other}" for other in sorted(_namespaces(name))]
     found += [str(path) for path in (directory_of(name), BPFFS / name) if path.exists()]
     return found
 
 
 def clean(name: str) -> None:
-    """Remove all that bears the lab's name, and end what still runs in it. The caller holds the lab's :func:`lock`."""
+    """Remove everything that bears the lab's name, and end the processes in it.
+
+    The caller holds the lab's :func:`lock`.
+    """
     _end_processes(inodes_of(_namespaces(name)))
-    # Only now, because a daemon that was ended removes its own.
+    # After the processes: a daemon that is ended removes its own namespace.
     if found := _namespaces(name):
         ip_batch([f"netns delete {other}" for other in sorted(found)])
     # The daemon's pinned programs and maps, when it was killed.
@@ -306,7 +313,7 @@ def clean(name: str) -> None:
 
 
 def _namespaces(name: str) -> set[str]:
-    """The lab's namespaces: the daemon's private one has the lab's name itself."""
+    """Return the names of the lab's namespaces: the daemon's private namespace has the lab's name itself."""
     return {other for other in names() if other == name or other.startswith(f"{name}-")}
 
 

@@ -1,4 +1,4 @@
-"""What a host's network is made of, as its own tools print it, to compare before with after.
+"""The state of a host's network, as the host's tools print it, to compare before with after.
 
 ::
 
@@ -25,19 +25,20 @@ _VOLATILE_KEYS = frozenset(
     {"valid_life_time", "preferred_life_time", "expires", "used", "age", "packets", "bytes", "tentative"}
     | {"gc_timer", "hello_timer", "tcn_timer", "topology_change_timer", "fdb_n_learned"}
 )
-"""What ip and tc say of a thing that changes by itself: ages, counters, a bridge's timers and learnt addresses."""
+"""Keys in the output of ip and tc whose values change by themselves: ages, counters, a bridge's timers and learnt
+addresses."""
 
 _VOLATILE_SYSCTLS = re.compile(
     r"net\.netfilter\.nf_conntrack_count"  # grows with each connection
-    r"|net\.core\.netdev_rss_key"  # drawn when the first device asks for it
+    r"|net\.core\.netdev_rss_key"  # chosen at random when the first device needs it
 )
 
 _MODULE_SYSCTLS = re.compile(r"net\.(netfilter|bridge|nf_conntrack_max)\b")
-"""They appear in *every* namespace when any of them makes the kernel load a module (conntrack, br_netfilter)."""
+"""Keys that appear in *every* namespace when any namespace makes the kernel load a module (conntrack, br_netfilter)."""
 
 
 class Change(NamedTuple):
-    """A line of a section that is there now and was not before, or the other way round."""
+    """A line of a section that has appeared (sign "+") or gone (sign "-")."""
 
     section: str
     sign: str
@@ -64,7 +65,10 @@ class HostState(NamedTuple):
         return cls(namespace, {name: frozenset(section(run)) for name, section in SECTIONS.items()})
 
     def changes(self, *, patience: float = 0) -> list[Change]:
-        """What is different now, or still is after *patience* seconds: the kernel ends namespaces in the background."""
+        """Return what differs from this state, once nothing does or after *patience* seconds.
+
+        The kernel ends namespaces in the background.
+        """
         deadline = time.monotonic() + patience
         while True:
             now = HostState.read(self.namespace)
@@ -106,7 +110,7 @@ def _listed(*command: str) -> Callable[[_Run], Iterator[str]]:
 
 
 def _devices(*command: str) -> Callable[[_Run], Iterator[str]]:
-    # A line for each property: a device has sixty, and a change is to name the one that changed.
+    # A line for each property: a device has sixty, and a change should name the property that changed.
     def section(run: _Run) -> Iterator[str]:
         for device in json.loads(run(*command)):
             for key, value in _steady(device).items():

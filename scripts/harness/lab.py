@@ -1,7 +1,7 @@
 """A hypervisor with five guests and eve-meta, all in network namespaces of this machine.
 
-Four guests are on a bridge, one is behind a routed tap. Four have the same IP address, and one of these must show
-session tokens; the fifth has IPv6 only. Each has a domain file of its own, and is to get its own metadata and nobody
+Four guests are on a bridge, one is behind a routed tap. Four have the same IP address, and one of these must send
+session tokens; the fifth has IPv6 only. Each has a domain file of its own, and should get its own metadata and nobody
 else's.
 """
 
@@ -20,14 +20,14 @@ from harness.guests import LabError, clean, directory_of, guest_command, holder_
 from harness.lab_demo import differences, look, table
 from harness.lab_guests import NAME, PLANS, WHO, Plan, running
 from harness.namespace import IpError, Namespace, names
-from harness.tell import say
+from harness.output import say
 
 DOWN_TIME = 40.0
-"""Seconds that ``down`` gives the process that holds the lab; the daemon may take half of it."""
+"""Seconds in which the process that holds the lab must end after ``down``; its daemon may take half of them."""
 
 
 def demo() -> int:
-    """Run cloud-init in each guest; 0 when each found its own."""
+    """Run cloud-init in each guest; return 0 when each found its own metadata."""
     with running() as (daemon, guests):
         say(f"eve-meta runs on a host of its own, with {WHO}")
         say("running cloud-init in each guest, all at once:")
@@ -47,11 +47,11 @@ def demo() -> int:
 
 
 def how(plan: Plan) -> str:
-    """How cloud-init looks for its metadata in the guest of *plan*."""
+    """Describe how cloud-init searches for its metadata in the guest of *plan*."""
     if plan.needs_token:
-        return "the Ec2 datasource, since SMBIOS says AWS; eve-meta wants a session token of it (tokens: required)"
+        return "the Ec2 datasource, since SMBIOS says AWS; eve-meta requires a session token of it (tokens: required)"
     if not plan.ipv4:
-        # Debian 12's tries 169.254.169.254 only.
+        # Debian 12's cloud-init tries 169.254.169.254 only.
         return (
             "the OpenStack datasource; only a link-local address, no router. Its setting metadata_urls names our IPv6\n"
             "    address, because not every cloud-init tries that by itself"
@@ -80,11 +80,14 @@ def up() -> int:
 
 
 def hold(report: int) -> None:
-    """Keep the lab until SIGTERM; *report* closes when it is up, after the problem if there was one."""
+    """Keep the lab until SIGTERM.
+
+    :param report: a pipe that is closed when the lab is up; when it cannot be made, the reason is written to it first.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     nothing = os.open(os.devnull, os.O_RDWR)
     try:
-        # Before anything is started: "scripts/lab up | less" ends when nobody holds its standard output any more.
+        # Before any program starts: "scripts/lab up | less" ends only when nobody holds its standard output any more.
         for descriptor in (0, 1, 2):
             os.dup2(nothing, descriptor)
         with running():
@@ -98,7 +101,7 @@ def hold(report: int) -> None:
 
 
 def how_to_look() -> str:
-    """The commands to look around with."""
+    """Return the commands to look around with, for people."""
     files = directory_of(NAME) / "eve-meta"
     inspect = f"scripts/inspect-steering --namespace {NAME}"
     return f"""\
@@ -113,7 +116,7 @@ def how_to_look() -> str:
 
 
 def status() -> int:
-    """Say what is up."""
+    """Print whether the lab is up, and the daemon's status."""
     pid = holder_of(NAME)
     if pid is None:
         left = leftovers(NAME)
@@ -128,7 +131,7 @@ def status() -> int:
 
 
 def shell(name: str) -> int:
-    """Become a shell in a guest, or on the host."""
+    """Replace this process by a shell in a guest, or on the host."""
     namespace = f"{NAME}-{name}"
     if namespace not in names():
         raise LabError(
@@ -142,7 +145,7 @@ def shell(name: str) -> int:
 
 
 def down() -> int:
-    """Remove everything of the lab, its VMs too, whatever became of who made it."""
+    """Remove everything of the lab and of its VMs, also what a killed process left."""
     left = [*leftovers(NAME), *leftovers(vm.NAME)]
     for name in (NAME, vm.NAME):
         remove(name)
@@ -151,7 +154,7 @@ def down() -> int:
 
 
 def remove(name: str) -> None:
-    """End the process that holds the lab *name*, and remove what is left of it."""
+    """End the process that holds the lab *name*, and remove what the process leaves."""
     pid = holder_of(name)
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
@@ -179,7 +182,7 @@ def main(arguments: Sequence[str]) -> int:
     command(
         "vm", vm.demo, "boot Debian VMs under QEMU and libvirt, let their cloud-init find its metadata, remove them"
     )
-    command("status", status, "say what is up")
+    command("status", status, "show whether the lab is up, and its taps")
     command("shell", shell, "a shell in a guest, or on the host").add_argument("name", metavar="NAME")
     command("down", down, "remove the lab, also what a killed one left")
     options = vars(parser.parse_args(arguments))

@@ -1,4 +1,4 @@
-"""What cloud-init finds in each guest of the lab, and how that differs from what it should find."""
+"""The results of cloud-init in each guest of the lab, and how they differ from the expected ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness import ROOT, SCRIPTS
 from harness.daemon import Daemon
 from harness.guests import Guest
 from harness.lab_guests import Plan
-from harness.tell import columns
+from harness.output import columns
 
 PYTHON = ROOT / ".venv/bin/python"
 
@@ -24,14 +24,14 @@ UNAUTHORIZED = 401
 
 @frozen
 class Seen:
-    """What was seen of one guest.
+    """The observations of one guest.
 
-    :ivar found: what its cloud-init found; ``error`` when that failed.
-    :ivar tap: its tap, as the daemon's status has it after cloud-init was done; None where it knows of none.
+    :ivar found: the results of its cloud-init; ``error`` when cloud-init failed.
+    :ivar tap: its tap in the daemon's status after cloud-init's end; None where the daemon has no such tap.
     :ivar ipv4: the IPv4 addresses of its NIC.
     :ivar ipv6: the IPv6 addresses of its NIC.
     :ivar routers: its default routes.
-    :ivar without_token: the status of a request without a session token; None where none was made.
+    :ivar without_token: the HTTP status of a request without a session token; None where no such request was made.
     """
 
     found: dict[str, Any]
@@ -43,7 +43,7 @@ class Seen:
 
 
 def look(daemon: Daemon, guests: Mapping[Plan, Guest]) -> dict[Plan, Seen]:
-    """Run cloud-init in all guests at once, and look at the guests and the daemon afterwards."""
+    """Run cloud-init in all guests at once, then observe the guests and the daemon."""
     asked = {plan: ask_cloud_init(plan, guest) for plan, guest in guests.items()}
     found = {plan: finish_cloud_init(process) for plan, process in asked.items()}
     taps = {tap["tap"]: tap for tap in daemon.status()["taps"]}
@@ -66,7 +66,7 @@ def ask_cloud_init(plan: Plan, guest: Guest) -> subprocess.Popen[str]:
 
 
 def finish_cloud_init(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What it found; ``error`` when it failed."""
+    """Wait for cloud-init and return what it found; ``error`` when it failed."""
     output, errors = process.communicate()
     if process.returncode == 0:
         return dict(json.loads(output), warnings=errors)
@@ -93,7 +93,7 @@ def _see(plan: Plan, guest: Guest, found: dict[str, Any], tap: dict[str, Any] | 
 
 
 def differences(plan: Plan, seen: Seen) -> list[str]:
-    """How what was seen of a guest differs from its plan; nothing when all is right."""
+    """List how the observations of a guest differ from its plan; empty when all is right."""
     found, tap, domain = seen.found, seen.tap, plan.domain
     if found["datasource"] is None:
         wrong = [found.get("error") or found.get("warnings") or "cloud-init found no datasource"]
@@ -122,7 +122,7 @@ def differences(plan: Plan, seen: Seen) -> list[str]:
 
 def _token_differences(plan: Plan, seen: Seen) -> list[str]:
     wrong = []
-    # The daemon's word for it, beside cloud-init's.
+    # The daemon counts such requests, beside what cloud-init reports of itself.
     if bare := (seen.tap or {}).get("notes", {}).get("no_token"):
         wrong.append(f"eve-meta status: expected no request without a token through {plan.tap}, got {bare}")
     if seen.without_token != UNAUTHORIZED:
@@ -143,7 +143,7 @@ def _ipv6_differences(seen: Seen) -> list[str]:
 
 
 def table(seen: Mapping[Plan, Seen], wrong: Mapping[Plan, Sequence[str]]) -> str:
-    """A line for each guest, and below it what was wrong."""
+    """Return a table with a line for each guest, and below it each difference."""
     rows = [("GUEST", "ADDRESS", "TAP", "TAG", "DOMAIN", "DATASOURCE", "HOSTNAME", "KEYS", "VERDICT")]
     for plan, what in seen.items():
         tap = what.tap or {"tag": "-", "domain": None}

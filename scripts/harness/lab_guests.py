@@ -1,4 +1,4 @@
-"""The lab's hypervisor: eve-meta, five guests, and what each is to be told."""
+"""The lab's hypervisor: eve-meta, five guests, and the metadata of each."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ROUTER = "10.0.0.1"
 
 
 class Plan(NamedTuple):
-    """A guest of the lab: its tap, its way to the service, its image's datasource, and what its domain file says.
+    """A guest of the lab: its tap, its path to the service, its image's datasource, and its domain file.
 
     :ivar bridge: None for a routed tap.
-    :ivar gateway: None for a guest that has the link-local network on its NIC instead.
-    :ivar ipv4: whether it has the IPv4 address that all the others have; without, IPv6 is all that it has.
-    :ivar datasource: cloud-init's. "Ec2" asks for a session token first, and the domain requires one.
+    :ivar gateway: None for a guest that has a route to the link-local network on its NIC instead.
+    :ivar ipv4: whether it has the IPv4 address that all the others have; if not, it has IPv6 only.
+    :ivar datasource: cloud-init's datasource. "Ec2" asks for a session token first, and the domain requires one.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Plan(NamedTuple):
 
     @property
     def instance_id(self) -> str:
-        """What cloud-init is to take for the instance's id."""
+        """The instance id that cloud-init should find."""
         domain = self.domain
         return str(domain["ec2"]["instance_id"] if self.datasource == "Ec2" else domain["uuid"])
 
     @property
     def domain(self) -> dict[str, Any]:
-        """The domain file."""
+        """The content of the domain file."""
         subnet = {"type": "ipv4", "address": f"{ADDRESS}/24"}
         if not self.ipv4:
             subnet = {"type": "ipv6", "address": f"2001:db8::{self.number}/64"}
@@ -89,7 +89,7 @@ WHO = (
 
 @contextmanager
 def running() -> Iterator[tuple[Daemon, dict[Plan, Guest]]]:
-    """The lab with its daemon and guests."""
+    """Make the lab with its daemon and guests; remove them at the end."""
     with Lab(NAME) as lab:
         lab.bridge("br0", f"{ROUTER}/24")
         daemon = Daemon(lab)

@@ -1,8 +1,9 @@
 """A real libvirtd, with virtlogd, that plays the hypervisor of a lab.
 
-They are the distribution's, and meet nothing of this machine's own libvirt: they run in the host's network namespace,
-so that the taps that libvirtd makes are there, and in mount namespaces where every folder that libvirt uses is one of
-the lab's. Nor do they find a system bus, by which libvirtd would have this machine's systemd keep its domains.
+Both are the distribution's programs, and both are separated from this machine's own libvirt. They run in the host's
+network namespace, so that libvirtd makes its taps there, and in mount namespaces where every folder that libvirt uses
+is one of the lab's. They find no system bus, over which libvirtd would register its domains with this machine's
+systemd.
 """
 
 from __future__ import annotations
@@ -25,33 +26,33 @@ from harness.guests import Lab, LabError
 Self = TypeVar("Self", bound="Libvirtd")  # typing has none before Python 3.11
 
 START_TIME = 60.0
-"""Seconds until libvirtd answers; a fifth of one, and many times that on a busy machine."""
+"""Seconds until libvirtd answers; it takes a fifth of a second, and many times that on a busy machine."""
 
 STOP_TIME = 20.0
-"""Seconds until it has ended; its domains go on."""
+"""Seconds until libvirtd has ended; its domains go on."""
 
 CALL_TIME = 120.0
-"""Seconds for a command of virsh. The first domain makes libvirtd ask QEMU what it can, some 10 s on two cores."""
+"""Seconds for a command of virsh. The first domain makes libvirtd ask QEMU for its capabilities: 10 s on two cores."""
 
 POLL = 0.05
 
-# libvirt's folders are compiled in. $1 is our folder, in which each of them is; $2 the lab's, which is below /run.
+# libvirt's folders are compiled in. $1 is our folder, which has a counterpart of each; $2 is the lab's, below /run.
 PLACES = r"""
 set -e
 layers=$(mktemp --directory "$1/layers.XXXXXX")
 for folder in /etc /var/lib /var/log /var/cache; do
-    # In an overlay, because this machine may have no libvirt folder there, and is not to get one.
+    # In an overlay, because this machine may have no libvirt folder there and must not get one.
     mkdir -p "$1$folder" "$layers$folder/upper" "$layers$folder/work"
     mount -t overlay -o "lowerdir=$folder,upperdir=$layers$folder/upper,workdir=$layers$folder/work" overlay $folder
     mkdir -p $folder/libvirt
     mount --bind "$1$folder" $folder/libvirt
 done
-# In the overlay, too. libvirtd looks for them when it starts, though QEMU runs as root here; Debian makes them only
-# where libvirt runs as a service.
+# In the overlay, too. libvirtd looks the user and group up when it starts, though QEMU runs as root here; Debian makes
+# them only where libvirt runs as a service.
 getent passwd libvirt-qemu >/dev/null || echo "libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin" >>/etc/passwd
 getent group libvirt-qemu >/dev/null || echo "libvirt-qemu:x:64055:" >>/etc/group
 
-# A /run with nothing in it but the lab and libvirt.
+# A /run that holds the lab and libvirt only.
 mkdir -p "$1/run" "$layers/run"
 mount -t tmpfs tmpfs "$layers/run"
 mkdir "$layers/run/libvirt" "$layers/run/${2##*/}"
@@ -63,7 +64,7 @@ shift 2
 exec "$@"
 """
 
-# The lab is root's own, and so is what its domains run. There may be neither AppArmor nor cgroups.
+# The lab belongs to root, and its QEMUs run as root. There may be neither AppArmor nor cgroups.
 QEMU_CONF = """\
 user = "root"
 group = "root"
@@ -89,15 +90,15 @@ while True:
     except ChildProcessError:
         break
 """
-"""The init of libvirtd: QEMUs become its children, and libvirtd waits until one that ended is gone."""
+"""The init of libvirtd: QEMUs become its children, and it reaps them, for which libvirtd waits."""
 
 
 class Libvirtd:
-    """The libvirtd of *lab*; a context manager that starts it and ends it, with all domains.
+    """The libvirtd of *lab*; a context manager that starts it, and ends it with all domains.
 
-    It may be stopped and started again: its domains go on.
+    libvirtd may be stopped and started again meanwhile: its domains go on.
 
-    :ivar uri: where it listens, for every libvirt client on this machine.
+    :ivar uri: the URI of libvirtd, for any libvirt client on this machine.
     """
 
     def __init__(self, lab: Lab) -> None:
@@ -112,7 +113,7 @@ class Libvirtd:
 
     def __enter__(self: Self) -> Self:
         try:
-            # It writes what the domains' serial ports say, and goes on while libvirtd is away.
+            # virtlogd writes the output of the domains' serial ports, and goes on while libvirtd is away.
             self._begin("virtlogd")
             self.start()
         except BaseException:
@@ -126,22 +127,22 @@ class Libvirtd:
         self._end()
 
     def _end(self) -> None:
-        with contextlib.suppress(LabError, subprocess.TimeoutExpired):  # it is away or hangs
+        with contextlib.suppress(LabError, subprocess.TimeoutExpired):  # libvirtd is away or hangs
             self.clear()
         for daemon in ("libvirtd", "virtlogd"):
-            with contextlib.suppress(LabError, OSError):  # it does not end, or is not there
+            with contextlib.suppress(LabError, OSError):  # the daemon does not end, or is not there
                 self._stop(daemon, signal.SIGTERM)
         for init in self._inits:
             try:
                 init.wait(STOP_TIME)
             except subprocess.TimeoutExpired:
-                init.kill()  # what it kept ends with the lab's host
+                init.kill()  # its children end with the lab's host
                 init.wait()
 
     def start(self) -> None:
-        """Start it and wait until it answers.
+        """Start libvirtd and wait until it answers.
 
-        :raises LabError: when it does not.
+        :raises LabError: when it does not answer within :data:`START_TIME`.
         """
         self.begin()
         deadline = time.monotonic() + START_TIME
@@ -151,7 +152,7 @@ class Libvirtd:
             time.sleep(POLL)
 
     def begin(self) -> None:
-        """Start it."""
+        """Start libvirtd, and do not wait for it."""
         self._begin("libvirtd")
 
     def _begin(self, daemon: str) -> None:
@@ -169,7 +170,7 @@ class Libvirtd:
 
     @property
     def running(self) -> int:
-        """Its process."""
+        """The process id of libvirtd."""
         return self._pid("libvirtd")
 
     def _pid(self, daemon: str) -> int:
@@ -188,7 +189,7 @@ class Libvirtd:
 
     @contextlib.contextmanager
     def hanging(self) -> Iterator[None]:
-        """libvirtd neither answers nor ends meanwhile."""
+        """Stop libvirtd by SIGSTOP while the context lasts: it neither answers nor ends."""
         os.kill(self.running, signal.SIGSTOP)
         try:
             yield
@@ -196,9 +197,9 @@ class Libvirtd:
             os.kill(self.running, signal.SIGCONT)
 
     def virsh(self, *arguments: str | Path) -> str:
-        """What ``virsh ARGUMENTS`` prints.
+        """Run ``virsh ARGUMENTS`` and return what it prints.
 
-        :raises LabError: when it fails.
+        :raises LabError: when virsh fails.
         """
         done = self._virsh(*arguments)
         if done.returncode != 0:
@@ -219,20 +220,21 @@ class Libvirtd:
                 raise LabError(f"{names} do not go; the end of libvirtd's log:\n{self.log_tail()}")
             for command in ("destroy", "undefine"):
                 for name in names:
-                    # One that does not run cannot be ended; and a libvirtd that has just started finds its QEMUs first.
+                    # Failures do not matter: a domain may have ended; a libvirtd that has just started finds its QEMUs
+                    # first.
                     self._virsh(command, name)
 
     def taps(self, name: str) -> list[str]:
-        """The taps of a domain that runs."""
+        """Return the names of the taps of a running domain."""
         targets = ElementTree.fromstring(self.virsh("dumpxml", name)).iterfind("devices/interface/target")
         return [target.attrib["dev"] for target in targets]
 
     def pid(self, name: str) -> int:
-        """The QEMU process of a domain."""
+        """Return the process id of a domain's QEMU."""
         return self._pid(f"qemu/{name}")
 
     def log_tail(self, lines: int = 15) -> str:
-        """The end of its log."""
+        """Return the last *lines* lines of libvirtd's log."""
         log = self.directory / "libvirtd.log"
         text = log.read_text(errors="replace") if log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])

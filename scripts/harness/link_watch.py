@@ -1,4 +1,4 @@
-"""What the kernel tells of links and filters, with the time at which it did."""
+"""The kernel's notifications of links and filters, with their times."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ from harness.namespace import Namespace
 
 @frozen
 class Watch:
-    """When the kernel told of each link, and of the first filter on it, in seconds of the monotonic clock."""
+    """When the kernel first announced each link, and the first filter on it.
+
+    :ivar links: seconds of the monotonic clock by the link's index.
+    :ivar filters: the same for the filters.
+    """
 
     links: dict[int, float] = field(factory=dict)
     filters: dict[int, float] = field(factory=dict)
@@ -38,13 +42,13 @@ class Watch:
                 if kind in (RTM_NEWLINK, RTM_NEWTFILTER):
                     seen = self.links if kind == RTM_NEWLINK else self.filters
                     seen.setdefault(IFINDEX.unpack_from(data, offset + MESSAGE.size)[0], now)
-                elif not kind:  # we have told ourselves: the end
+                elif not kind:  # our own message, which ends the watch
                     return
 
 
 @contextlib.contextmanager
 def watching(where: Namespace) -> Iterator[Watch]:
-    """Listen to the kernel meanwhile, in a thread that does nothing else."""
+    """Record the kernel's notifications in a thread of their own while the context lasts."""
     watch = Watch()
     with where.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
         netlink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 * 1024 * 1024)
@@ -55,6 +59,6 @@ def watching(where: Namespace) -> Iterator[Watch]:
         try:
             yield watch
         finally:
-            with where.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as telling:
-                telling.sendto(MESSAGE.pack(MESSAGE.size, 0, 0, 0, 0), address)
+            with where.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sender:
+                sender.sendto(MESSAGE.pack(MESSAGE.size, 0, 0, 0, 0), address)
             thread.join(5)

@@ -1,7 +1,7 @@
 """A host to install things on: a clean root file system in which systemd is process 1, in a network namespace of a lab.
 
-It is a container without a container manager: namespaces of its own but for the network, which is the lab's host, so
-that the lab's guests are its guests. What is written there is in memory, and gone with it.
+The host is a container without a container manager. Its namespaces are its own except for the network, which is that of
+the lab's host: the lab's guests are its guests. Whatever is written there is in memory, and gone with the host.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 from harness.namespace import Namespace
 
 BOOT_TIME = 60.0
-"""Seconds until systemd has started everything; it takes five."""
+"""Seconds until systemd has started everything; five on an idle machine."""
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "net/tun")
 
 MASKED = (
-    # What would set up the machine's hardware and clock, or run now and then.
+    # Units that would set up the machine's hardware and clock, or run now and then.
     *(
         "systemd-udevd.service",
         "systemd-udev-trigger.service",
@@ -43,7 +43,7 @@ echo $$ >"$group/cgroup.procs"
 exec unshare --cgroup sh -ec '
 root=$1
 mount -t proc proc "$root/proc"
-# sysctls of the network are its own; the others are everybody'"'"'s.
+# The network'"'"'s sysctls are its own; the others are shared with the whole machine.
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"
 mount -t proc proc "$root/mnt"
@@ -59,18 +59,18 @@ pivot_root . mnt
 exec chroot . sh -ec "umount --lazy /mnt; exec env -i container=lab PATH=$PATH /lib/systemd/systemd --show-status=no"
 ' init "$root"
 """
-"""From a shell to systemd."""
+"""The shell script that sets up the host and becomes systemd."""
 
 
 class MachineError(Exception):
-    """A machine that does not come up, or a command that fails there."""
+    """A machine does not come up, or a command fails there."""
 
 
 class Machine:
-    """A context manager: *root* with an overlay; :meth:`boot` starts systemd in it.
+    """A machine whose file system is an overlay over *root*; a context manager. :meth:`boot` starts systemd in it.
 
-    :param network: the namespace in which it runs; None: that of this process.
-    :param work: a folder for what is written.
+    :param network: the network namespace of the machine; None: that of this process.
+    :param work: a folder for the overlay.
     """
 
     def __init__(self, root: Path, work: Path, network: Namespace | None = None) -> None:
@@ -114,7 +114,7 @@ class Machine:
             (self.root / "dev" / name).symlink_to(target)
 
     def close(self) -> None:
-        """End it and forget what was written."""
+        """End the machine and discard whatever was written there."""
         self._end()
         subprocess.run(["umount", "--recursive", "--lazy", self._work], check=False)
         shutil.rmtree(self._work, ignore_errors=True)
@@ -122,7 +122,7 @@ class Machine:
     # -- while systemd does not run --
 
     def chroot(self, *command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command there with this machine's network and /proc."""
+        """Run a command in the file system, with this process's network, while systemd does not run."""
         (self.root / "proc").mkdir(exist_ok=True)
         mounts = 'mount -t proc proc "$1/proc"; root=$1; shift; exec chroot "$root" "$@"'
         prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", mounts, "sh", str(self.root)]
@@ -133,7 +133,7 @@ class Machine:
     def boot(self) -> None:
         """Start systemd, and wait until it has started everything.
 
-        :raises MachineError: when something fails to start.
+        :raises MachineError: when a unit fails to start, or systemd takes longer than :data:`BOOT_TIME`.
         """
         self._cgroups = self._work / "cgroups"
         self._cgroups.mkdir()
@@ -152,7 +152,7 @@ class Machine:
             "--ipc",
         ]
         command: list[str | Path] = [*unshare, "sh", "-c", INIT, "sh", self.root, group]
-        # Its own session, because an interrupt at the terminal is for us.
+        # A session of its own: an interrupt at the terminal is for the tests.
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True}
         self._init = (
             subprocess.Popen(command, **options) if self._network is None else self._network.popen(*command, **options)
@@ -173,7 +173,7 @@ class Machine:
 
     @property
     def init(self) -> int:
-        """systemd's process id."""
+        """The process id of systemd, as this process sees it."""
         assert self._init is not None
         children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children").read_text().split()
         if not children:
@@ -181,7 +181,7 @@ class Machine:
         return int(children[0])
 
     def command(self, *command: str | Path) -> list[str]:
-        """*command* so that it runs there."""
+        """Return the command that runs *command* on the machine."""
         enter = ["nsenter", f"--target={self.init}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
         environment = [
             "env",
@@ -193,9 +193,9 @@ class Machine:
         return [*enter, "--root", "--wd", "--", *environment, "LC_ALL=C.UTF-8", *map(str, command)]
 
     def run(self, *command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command there.
+        """Run a command on the machine.
 
-        :raises MachineError: when it fails, and *check* says so.
+        :raises MachineError: when the command fails and *check* is true.
         """
         done = subprocess.run(self.command(*command), capture_output=True, text=True, check=False)
         if check and done.returncode != 0:
@@ -206,7 +206,7 @@ class Machine:
     def _end(self) -> None:
         if self._init is None:
             return
-        # With process 1 all others in there end; unshare, which waits for it, then too.
+        # All processes there end with process 1, and then unshare, which waits for process 1.
         with contextlib.suppress(MachineError, ProcessLookupError):
             os.kill(self.init, signal.SIGKILL)
         self._init.kill()
@@ -223,7 +223,7 @@ def _bottom_up(top: Path) -> Iterator[Path]:
 
 
 def _remove_group(group: Path) -> None:
-    """Remove a control group, whose processes are just ending."""
+    """Remove a control group, whose processes may still be ending."""
     deadline = time.monotonic() + 10
     while True:
         try:

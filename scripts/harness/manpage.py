@@ -1,6 +1,6 @@
-"""Prints eve-meta(8), made from the commands' own --help.
+"""Print eve-meta(8), made from the commands' own --help.
 
-click-man would make a page for each command, and leave their examples out.
+click-man would make one page for each command, and leave out the examples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import eve_meta.cli
 from eve_meta.config import DEFAULT_PATH, Config
 
 HEAD = """\
-.\\" Made by scripts/harness/manpage.py from what "eve-meta --help" says.
+.\\" Made by scripts/harness/manpage.py from the output of "eve-meta --help".
 .TH EVE-META 8 "" "eve-meta" "System Administration"
 .nh
 .ad l"""
@@ -35,7 +35,7 @@ EXIT_STATUS = (
 
 
 def page() -> str:
-    """The page, in roff."""
+    """Return the page, in roff."""
     root = click.Context(eve_meta.cli.cli, info_name="eve-meta")
     return "\n".join([HEAD, *_page(root), ""])
 

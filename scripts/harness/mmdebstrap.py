@@ -1,8 +1,8 @@
-"""Debian or Ubuntu installed into a folder, and a cache for what is made of that.
+"""Debian or Ubuntu installed into a folder, and a cache of what is built from it.
 
-Each thing is built once and kept in :data:`CACHE`, in a folder that is named for what it is made of: a change of that
-makes another. A build happens in a folder beside it, and what it made is renamed at its very end, so that there is a
-whole thing or none.
+Each thing is built once and kept in :data:`CACHE`, in a folder whose name is a hash of what the thing is made of: a
+changed recipe makes another folder. A build works in a folder of its own there, whose result is renamed at the very
+end, so that the cache has either the whole thing or nothing.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from harness.guests import LabError
 CACHE = Path("/var/cache/eve-meta-lab")
 
 UNUSED_TIME = 14 * 86400.0
-"""Seconds after which what nobody used (an older checkout's, say) goes when something is built."""
+"""Seconds after which the next build removes whatever nobody used, for example an older checkout's things."""
 
 RUN_TIME = 900.0
-"""Seconds that a program of a build may take; mmdebstrap takes one minute where the mirror is near."""
+"""Seconds that each program of a build may take; mmdebstrap takes one minute where the mirror is near."""
 
 DEBIAN_ELSEWHERE = "bookworm"
-"""The release of Debian where this machine has another distribution; else it is the machine's own."""
+"""The release of Debian to install on a machine that has another distribution; a Debian installs its own release."""
 
 KEYRINGS = {
     "debian": "/usr/share/keyrings/debian-archive-keyring.gpg",
@@ -40,12 +40,10 @@ KEYRINGS = {
 
 
 def built_once(kind: str, made_of: Sequence[str], build: Callable[[Path], Path]) -> Path:
-    """The folder with the thing of that *kind* that is made of *made_of*.
+    """Return the folder with the thing of this *kind* that is made of *made_of*; build it when it is not there yet.
 
-    *build* makes it when it is not there yet: it gets an empty folder to work in, and returns which folder of that to
-    keep.
-
-    :raises LabError: when it cannot be built.
+    :param build: builds the thing: it gets an empty folder to work in, and returns the folder within it to keep.
+    :raises LabError: when the thing cannot be built.
     """
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     wanted = CACHE / f"{kind}-{key}"
@@ -65,7 +63,7 @@ def built_once(kind: str, made_of: Sequence[str], build: Callable[[Path], Path])
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """Two runs at once build it once. The lock ends with this process."""
+    """Hold the lock by which two runs at once build a thing once. The lock ends with this process."""
     descriptor = os.open(CACHE, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -82,22 +80,23 @@ def _remove_old() -> None:
 
 
 def own_distribution() -> str:
-    """The distribution of this machine, as mmdebstrap and :func:`install` call it."""
+    """Return the distribution of this machine, by the name that :func:`install` and mmdebstrap take."""
     return platform.freedesktop_os_release()["ID"]
 
 
 def release(distribution: str) -> str:
-    """The code name of the release that :func:`install` installs."""
+    """Return the code name of the release that :func:`install` installs."""
     system = platform.freedesktop_os_release()
     return system["VERSION_CODENAME"] if system["ID"] == distribution else DEBIAN_ELSEWHERE
 
 
 def install(tree: Path, distribution: str, *options: str) -> None:
-    """Install a *distribution*, this machine's own or "debian", into the folder *tree*; *options* are mmdebstrap's.
+    """Install a *distribution*, this machine's own or "debian", into the folder *tree*.
 
-    :raises LabError: when that fails.
+    :param options: more options of mmdebstrap.
+    :raises LabError: when the installation fails.
     """
-    # Namespaces of its own: whatever it mounts and starts in there is gone when it ends, however it ends.
+    # In namespaces of its own: mmdebstrap's mounts and processes end with it, however it ends.
     alone = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc")
     settings = [f"--aptopt={setting}" for setting in _apt_settings()]
     command = (*alone, "mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase", *options, *settings)
@@ -105,7 +104,10 @@ def install(tree: Path, distribution: str, *options: str) -> None:
 
 
 def _mirrors(distribution: str) -> list[str]:
-    """Its own sources as this machine's apt is configured; without any, mmdebstrap knows Debian's itself."""
+    """Return the sources of *distribution* in the configuration of this machine's apt.
+
+    Where there are none, mmdebstrap uses Debian's own mirror.
+    """
     shown = "$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)"
     command = ["apt-get", "indextargets", "--format", shown, "Identifier: Packages"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -119,7 +121,7 @@ def _mirrors(distribution: str) -> list[str]:
 
 
 def _apt_settings() -> list[str]:
-    """How this machine's apt gets to its mirrors (a proxy, say), which mmdebstrap does not read itself."""
+    """Return the settings by which this machine's apt reaches its mirrors, such as a proxy; mmdebstrap reads none."""
     settings = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=False).stdout
     wanted = re.compile(r'Acquire::(https?::|Check-|Retries)\S* "[^"]+";')
     return [line.rstrip(";") for line in settings.splitlines() if wanted.fullmatch(line)]
@@ -128,7 +130,7 @@ def _apt_settings() -> list[str]:
 def run(*command: str | Path) -> None:
     """Run a program of a build.
 
-    :raises LabError: when it fails, with the end of what it printed.
+    :raises LabError: when the program fails; the message has the end of its output.
     """
     try:
         subprocess.run(
@@ -144,7 +146,7 @@ def run(*command: str | Path) -> None:
     except FileNotFoundError as error:
         raise LabError(f"{error.filename} is missing: run scripts/bootstrap") from None
     except subprocess.TimeoutExpired:
-        raise LabError(f"cannot build it: {command[0]} does not end") from None
+        raise LabError(f"cannot build it: {command[0]} does not end within {RUN_TIME:.0f} s") from None
     except subprocess.CalledProcessError as error:
         end = "\n".join(error.stdout.splitlines()[-30:])
         raise LabError(f"cannot build it (is the network there, and does apt-get update work?): {end}") from None

@@ -18,7 +18,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class IpError(Exception):
-    """What ``ip`` was asked, and what it said."""
+    """A command of ``ip`` failed; the message has the command and the error."""
 
 
 def _setns(descriptor: int) -> None:
@@ -30,7 +30,10 @@ def _setns(descriptor: int) -> None:
 
 @contextlib.contextmanager
 def inside(name: str) -> Iterator[None]:
-    """The calling thread is in the network namespace *name* meanwhile; what it opens there stays there."""
+    """Put the calling thread into the network namespace *name* while the context lasts.
+
+    Sockets and taps that the thread opens there stay there.
+    """
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         target = os.open(RUN_NETNS / name, os.O_RDONLY | os.O_CLOEXEC)
@@ -47,17 +50,17 @@ def inside(name: str) -> Iterator[None]:
 
 
 def names() -> set[str]:
-    """The names of all network namespaces that have one."""
+    """Return the names of all network namespaces that have a name."""
     return set(os.listdir(RUN_NETNS)) if RUN_NETNS.is_dir() else set()
 
 
 def inodes_of(namespaces: Iterable[str]) -> set[int]:
-    """The kernel's own names of *namespaces*, which stay valid when the names are deleted."""
+    """Return the inodes of *namespaces*, which identify them also after their names are deleted."""
     return {(RUN_NETNS / name).stat().st_ino for name in namespaces}
 
 
 def processes_in(inodes: set[int]) -> list[int]:
-    """The processes that run in any of the namespaces with *inodes*."""
+    """Return the ids of the processes that run in any of the namespaces with *inodes*."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):  # ended meanwhile
@@ -67,9 +70,9 @@ def processes_in(inodes: set[int]) -> list[int]:
 
 
 def ip_batch(lines: Sequence[str], *, namespace: str | None = None) -> None:
-    """Run *lines* as commands of one ``ip``, in the network namespace *namespace* or in this one.
+    """Run *lines* as commands of a single ``ip``, in the network namespace *namespace* or in this one.
 
-    :raises IpError: at the first that fails.
+    :raises IpError: when a command fails; those after it do not run.
     """
     where = [] if namespace is None else ["-n", namespace]
     done = subprocess.run(
@@ -80,7 +83,7 @@ def ip_batch(lines: Sequence[str], *, namespace: str | None = None) -> None:
 
 
 class Namespace:
-    """A named network namespace: run programs in it, open sockets in it."""
+    """A named network namespace, to run programs and open sockets in."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -89,17 +92,17 @@ class Namespace:
         return f"{type(self).__name__}({self.name!r})"
 
     def command(self, arguments: Sequence[str | Path]) -> list[str]:
-        """*arguments* so that they run in this namespace, and otherwise where they were."""
-        # Not "ip netns exec": that gives the program a mount namespace and a /sys of its own, without /sys/fs/bpf, and
-        # other programs would not see what it mounts.
+        """Return the command that runs *arguments* in this network namespace, and in no other namespace than before."""
+        # Not "ip netns exec", which gives the program a mount namespace and a /sys of its own: without /sys/fs/bpf,
+        # and with mounts that no other program sees.
         return ["nsenter", f"--net={RUN_NETNS / self.name}", "--", *map(str, arguments)]
 
     def run(self, *arguments: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a program and return what it printed; *options* are more of :func:`subprocess.run`'s."""
+        """Run a program here and return its result; *options* are further ones of :func:`subprocess.run`."""
         return subprocess.run(self.command(arguments), check=check, text=True, capture_output=True, **options)
 
     def popen(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[Any]:
-        """Start a program; *options* are those of :class:`subprocess.Popen`."""
+        """Start a program here; *options* are those of :class:`subprocess.Popen`."""
         return subprocess.Popen(self.command(arguments), **options)
 
     def ip(self, *lines: str) -> None:
@@ -107,10 +110,10 @@ class Namespace:
         ip_batch(lines, namespace=self.name)
 
     def open_socket(self, *arguments: int) -> socket.socket:
-        """A socket of this namespace; *arguments* are those of :class:`socket.socket`.
+        """Open a socket in this namespace; *arguments* are those of :class:`socket.socket`.
 
-        A socket belongs to the namespace in which it was opened, whoever uses it, so one process can speak for any
-        number of guests at once.
+        A socket belongs to the namespace in which it was opened, whoever uses it: one process can act for any number of
+        guests at once.
         """
         with inside(self.name):
             return socket.socket(*arguments)
@@ -118,12 +121,12 @@ class Namespace:
     def connect(
         self, address: str = "169.254.169.254", port: int = 80, *, source_port: int = 0, timeout: float = 10
     ) -> socket.socket:
-        """A TCP connection from here, with a source port of one's choice."""
+        """Open a TCP connection from this namespace, from *source_port* unless that is 0."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         connection = self.open_socket(family, socket.SOCK_STREAM)
         try:
             connection.settimeout(timeout)
-            # A test that asks for one source port again must not wait for TIME_WAIT to end.
+            # A test that uses a source port a second time must not wait until TIME_WAIT ends.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if source_port:
                 connection.bind(("", source_port))

@@ -1,12 +1,12 @@
 """The NICs of a lab's guests: pairs of taps, and the frames carried between the two of each pair.
 
-A VM's NIC is a tap on the host whose other side QEMU holds as a file descriptor. Here that side is held by this process
-instead, which also holds a second tap inside the guest's network namespace and copies what one tap sends into the
-other. The host's kernel sees exactly what QEMU gives it: a real tap device, frames from user space, and the virtio
+A VM's NIC is a tap on the host whose other side QEMU holds as a file descriptor. Here this process holds that side
+instead. It also holds a second tap, inside the guest's network namespace, and copies what one tap sends into the other.
+The host's kernel sees exactly what QEMU would give it: a real tap device, frames from user space, and the virtio
 header with its unfinished checksums and its segments of up to 64 KiB.
 
-One single-threaded process serves all guests of a lab. It obeys JSON messages on a socket, one answer to each, and ends
-when the other end closes, however that came about: taps made without IFF_PERSIST go with their file descriptors, so
+One single-threaded process serves all guests of a lab. It executes JSON messages from a socket, answers each, and ends
+when the other end is closed, for whatever reason: taps made without IFF_PERSIST go with their file descriptors, so
 nothing outlives a lab that was killed.
 """
 
@@ -43,16 +43,16 @@ MAX_FRAME = 10 + 14 + 4 + 65535
 """Bytes of the longest read: virtio_net_hdr, Ethernet header, VLAN tag and a segmentation-offload packet."""
 
 MAX_BURST = 64
-"""Frames copied from one tap before the next tap's turn, so that no guest starves another."""
+"""Frames copied from one tap before it is the next tap's turn, so that no guest starves another."""
 
 MAX_MESSAGE = 4096
 """Bytes of a message: a handful of names."""
 
 
 def held_tap(name: str, pid: int) -> int:
-    """The user-space side of the tap *name*, which the process *pid* holds, shared with it.
+    """Return a duplicate of the descriptor by which the process *pid* holds the tap *name*.
 
-    :raises KeyError: when it holds none.
+    :raises KeyError: when the process holds no such tap.
     """
     for entry in os.scandir(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):  # closed meanwhile
@@ -68,14 +68,17 @@ def held_tap(name: str, pid: int) -> int:
 
 
 def open_tap(namespace: str, name: str) -> int:
-    """Make the tap *name* in the network namespace *namespace* and return its user-space side, non-blocking."""
-    # A tap is made in the namespace in which /dev/net/tun was opened, not in that of the TUNSETIFF call.
+    """Open the tap *name* in the network namespace *namespace* and return its non-blocking descriptor.
+
+    The kernel makes the tap unless a persistent one has that name.
+    """
+    # The kernel makes a tap in the namespace in which /dev/net/tun was opened, not in that of the TUNSETIFF call.
     with inside(namespace):
         tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
         fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
-        # What a virtio-net guest negotiates; without it the kernel would finish every checksum before we read it.
+        # What a virtio-net guest negotiates; without it the kernel would finish every checksum before a frame is read.
         fcntl.ioctl(tap, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)
     except BaseException:
         os.close(tap)
@@ -87,7 +90,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Pump:
-    """The taps by name, and who is whose peer."""
+    """The taps by namespace and name, and the pairs that cables connect."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -98,9 +101,9 @@ class Pump:
         self._buffer = bytearray(MAX_FRAME)
 
     def run(self) -> None:
-        """Carry frames and obey messages until the other end of the control socket closes."""
+        """Carry frames and execute messages until the other end of the control socket is closed."""
         while True:
-            # The control socket last: it may close a tap of which the same poll() tells.
+            # The control socket last: its message may close a tap that the same poll() reported.
             for descriptor, _ in sorted(self._epoll.poll(), key=lambda event: event[0] == self._control.fileno()):
                 if descriptor != self._control.fileno():
                     self._carry(descriptor)
@@ -112,8 +115,8 @@ class Pump:
             try:
                 length = os.readv(source, [self._buffer])
             except OSError as error:
-                # EBADFD: the device was deleted under us ("ip link delete"). Its descriptor would stay readable for
-                # ever, so stop watching it; it is closed when its owner unplugs it.
+                # EBADFD: someone else deleted the device ("ip link delete"). Its descriptor would stay readable for
+                # ever, so it is watched no longer; it is closed when the lab deletes the tap.
                 if error.errno == errno.EBADFD:
                     self._epoll.unregister(source)
                 elif error.errno != errno.EAGAIN:
@@ -125,7 +128,7 @@ class Pump:
                 os.write(peer, memoryview(self._buffer)[:length])
             except OSError as error:
                 # A NIC that is down, gone or busy loses the frame, as on a wire. EINVAL is the kernel's refusal of a
-                # frame that a hostile guest made (linux/virtio_net.h), and concerns nobody else.
+                # frame that a hostile guest made (linux/virtio_net.h), and concerns no other guest.
                 if error.errno not in (errno.EAGAIN, errno.EIO, errno.EBADFD, errno.ENOBUFS, errno.EINVAL):
                     raise
 
@@ -144,11 +147,11 @@ class Pump:
         return True
 
     def make(self, namespace: str, name: str) -> None:
-        """Make a tap that no cable leads to."""
+        """Make a tap without a cable."""
         self._keep(namespace, name, open_tap(namespace, name))
 
     def share(self, namespace: str, name: str, pid: int) -> None:
-        """Share a tap with the process *pid*, a QEMU whose guest is halted and so reads nothing from it."""
+        """Share a tap with the process *pid*, a QEMU whose guest is halted and so reads nothing from the tap."""
         self._keep(namespace, name, held_tap(name, pid))
 
     def _keep(self, namespace: str, name: str, tap: int) -> None:
@@ -156,7 +159,7 @@ class Pump:
         self._epoll.register(tap, select.EPOLLIN)
 
     def connect(self, one: list[str], other: list[str]) -> None:
-        """Put a cable between two taps, each given by its namespace and name."""
+        """Connect two taps, each given by its namespace and name, by a cable."""
         first, second = self._taps[one[0], one[1]], self._taps[other[0], other[1]]
         self._peers[first], self._peers[second] = second, first
 
@@ -165,7 +168,7 @@ class Pump:
         tap = self._taps.pop((namespace, name))
         if (peer := self._peers.pop(tap, None)) is not None:
             del self._peers[peer]
-        # By itself it would leave the set only with its last descriptor, and a QEMU may have another.
+        # epoll forgets a file only when its last descriptor is closed, and a QEMU may have another.
         with contextlib.suppress(FileNotFoundError):
             self._epoll.unregister(tap)
         os.close(tap)
@@ -173,7 +176,7 @@ class Pump:
     def release(self) -> None:
         """Leave the taps to their namespaces, which are about to be deleted.
 
-        Closing a tap costs the kernel an RCU grace period each; a namespace's end costs it one for all.
+        Each tap that is closed costs the kernel an RCU grace period; the end of a namespace costs one for all its taps.
         """
         for tap in self._taps.values():
             # A device that is gone already has nothing to persist.
@@ -182,7 +185,7 @@ class Pump:
 
 
 def main() -> None:
-    """Serve the control socket whose file descriptor is the only argument."""
+    """Serve the control socket, whose file descriptor is the only argument."""
     # Ctrl-C reaches every process of a terminal; the lab ends this one when the guests are gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Two descriptors a guest: the usual soft limit of 1,024 ends at 500 of them.

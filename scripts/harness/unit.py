@@ -1,4 +1,4 @@
-"""The systemd unit, for those who try what it grants."""
+"""The systemd unit's settings, for tests of what it grants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNIT = SCRIPTS / "host/eve-meta.service"
 
 
 def settings() -> dict[str, list[str]]:
-    """The words of each key of its section [Service]; those of a key that repeats follow one another."""
+    """Return the words of each key in the section [Service]; those of a repeated key follow one another."""
     found: dict[str, list[str]] = defaultdict(list)
     section = ""
     for line in UNIT.read_text().splitlines():
@@ -23,12 +23,12 @@ def settings() -> dict[str, list[str]]:
 
 
 def capabilities() -> set[str]:
-    """The capabilities that it grants, as ``CAP_KILL``."""
+    """Return the capabilities that the unit grants, by names like ``CAP_KILL``."""
     return set(settings()["CapabilityBoundingSet"])
 
 
 def bounded(without: str | None = None) -> list[str]:
-    """The prefix that gives a command the capabilities of the unit, but for *without*, and no way to others."""
+    """Return the prefix that limits a command to the unit's capabilities, except *without*, for good."""
     kept = sorted(name.removeprefix("CAP_").lower() for name in capabilities() - {without})
     bounding = ",".join(["-all", *(f"+{name}" for name in kept)])
     return ["setpriv", f"--bounding-set={bounding}", "--inh-caps=-all", "--no-new-privs", "--"]

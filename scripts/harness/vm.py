@@ -1,7 +1,7 @@
-"""Debian VMs that boot under QEMU, started through libvirt: does their own cloud-init find what is theirs?
+"""Debian VMs that boot under QEMU, started by libvirt, and whose own cloud-init should find its metadata.
 
-The network is a hypervisor's: each VM has a bridge of its own with a DHCP server and router on it, and all of them get
-the same address there.
+The network is a hypervisor's: each VM has a bridge of its own with a DHCP server and router on it, and gets the same
+address there as every other VM.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from harness.daemon import Daemon
 from harness.guests import Lab, LabError
 from harness.libvirtd import Libvirtd
-from harness.tell import columns, say
+from harness.output import columns, say
 from harness.vm_image import Image, image
 from harness.vm_plans import ADDRESS, FIRST, PLANS, ROUTER, SECOND, Boot, Plan, differences
 
@@ -27,10 +27,10 @@ BOOT_TIME = 600.0
 """Seconds that VMs may take to boot; two take 90 on two idle cores."""
 
 PREDICT_TIME = 30.0
-"""Seconds until the daemon knows whose the tap is of a VM that libvirt has just started."""
+"""Seconds until the daemon has assigned a domain to the tap of a VM that libvirt has just started."""
 
 EXPLAIN_TIME = 75.0
-"""Seconds for which ``eve-meta explain`` may say that a VM that only asked DHCP still boots, and some more."""
+"""Seconds for which ``eve-meta explain`` may report a VM that sent nothing but DHCP as booting, and some more."""
 
 POLL = 1.0
 
@@ -38,11 +38,11 @@ POLL = 1.0
 class Booted(NamedTuple):
     """A VM that has booted.
 
-    :ivar boot: what it said.
-    :ivar tap: the one that libvirt gave it.
-    :ivar predicted: the datasource that ``eve-meta explain`` said it would choose, before its kernel had started.
-    :ivar verdicts: what ``explain`` said of each step at the end, and whether that is right.
-    :ivar status: what ``status`` said of its tap at the end.
+    :ivar boot: the content of its console.
+    :ivar tap: the tap that libvirt gave it.
+    :ivar predicted: the datasource that ``eve-meta explain`` predicted before its kernel had started.
+    :ivar verdicts: the verdicts of ``explain`` at the end, and the state of each.
+    :ivar status: its tap in the output of ``status`` at the end.
     """
 
     plan: Plan
@@ -54,7 +54,7 @@ class Booted(NamedTuple):
 
     @property
     def wrong(self) -> list[str]:
-        """What is not as expected."""
+        """The differences from the plan; empty when all is right."""
         wrong = differences(self.plan, self.boot)
         if self.predicted != self.plan.predicted:
             wrong.append(f"eve-meta explain: expected to predict {self.plan.predicted}, got {self.predicted}")
@@ -73,23 +73,23 @@ class Hypervisor:
         self._image = files
 
     def boot(self, plans: Sequence[Plan]) -> list[Booted]:
-        """Boot VMs at once until cloud-init in each has finished, and end them.
+        """Boot VMs at once, wait until cloud-init in each has finished, and end them.
 
-        :raises LabError: when one does not come to that.
+        :raises LabError: when a VM ends before that, or takes longer than :data:`BOOT_TIME`.
         """
         consoles = {plan: self._start(plan) for plan in plans}
         predicted = {plan: self._predict(plan) for plan in plans}
         deadline = time.monotonic() + BOOT_TIME
-        told: dict[Plan, set[str]] = {plan: set() for plan in plans}
+        announced: dict[Plan, set[str]] = {plan: set() for plan in plans}
         boots: dict[Plan, Boot] = {}
         while any(plan not in boots for plan in plans):
             time.sleep(POLL)
             for plan in plans:
                 alive = plan.name in self.libvirtd.virsh("list", "--name").split()
                 boot = Boot.read(consoles[plan].read_text(errors="replace"))
-                for stage in boot.stages.keys() - told[plan]:
+                for stage in boot.stages.keys() - announced[plan]:
                     say(f"{plan.name}: cloud-init {stage}, {boot.stages[stage]:.0f} s after its kernel started")
-                    told[plan].add(stage)
+                    announced[plan].add(stage)
                 if boot.datasource is not None:
                     boots[plan] = boot
                 elif not alive or time.monotonic() > deadline:
@@ -130,7 +130,7 @@ class Hypervisor:
     def _look(self, plan: Plan, boot: Boot, predicted: str) -> Booted:
         (tap,) = self.libvirtd.taps(plan.name)
         deadline = time.monotonic() + EXPLAIN_TIME
-        # On a quick machine the guest has given up before explain stops to give it time to boot.
+        # On a fast machine the guest gives up while explain still grants it time to boot.
         while "packets-booting" in (verdicts := self._verdicts(plan)) and time.monotonic() < deadline:
             time.sleep(POLL)
         taps = {status["tap"]: status for status in self.daemon.status()["taps"]}
@@ -140,7 +140,7 @@ class Hypervisor:
         return {step["verdict"]: step["state"] for step in self._explain(plan)["steps"]}
 
     def _explain(self, plan: Plan) -> dict[str, Any]:
-        # Its exit status says whether a step is wrong.
+        # Its exit status is 1 when a step is wrong.
         asked = subprocess.run(
             self.lab.host.command(self.daemon.command("explain", plan.name, "--json")),
             capture_output=True,
@@ -155,7 +155,7 @@ class Hypervisor:
         return f"the end of its console:\n{boot.tail()}\n{self.logs()}"
 
     def logs(self) -> str:
-        """The end of the daemon's log and of libvirtd's."""
+        """Return the end of the daemon's log and of libvirtd's."""
         return (
             f"the end of eve-meta's log:\n{self.daemon.log_tail()}\nthe end of libvirtd's:\n{self.libvirtd.log_tail()}"
         )
@@ -163,7 +163,7 @@ class Hypervisor:
 
 @contextlib.contextmanager
 def running() -> Iterator[Hypervisor]:
-    """The hypervisor, with no VM yet."""
+    """Start the hypervisor, without a VM; remove it at the end."""
     files = image()
     with Lab(NAME) as lab, contextlib.ExitStack() as stack:
         for plan in PLANS:
@@ -173,7 +173,7 @@ def running() -> Iterator[Hypervisor]:
         daemon = Daemon(lab, inventory=f"libvirt = {json.dumps(libvirtd.uri)}\n")
         for plan in PLANS:
             if not plan.in_libvirt:
-                daemon.write_domain(plan.name, plan.told)
+                daemon.write_domain(plan.name, plan.domain)
         stack.enter_context(daemon)
         yield Hypervisor(lab, daemon, libvirtd, files)
 
@@ -187,9 +187,9 @@ def _dhcp_server(lab: Lab, plan: Plan) -> Iterator[None]:
             *("--log-facility=-", "--leasefile-ro"),
             *(f"--interface={plan.bridge}", "--except-interface=lo", "--bind-interfaces"),
             *(f"--dhcp-range={ADDRESS},static,255.255.255.0", f"--dhcp-host={plan.mac},{ADDRESS}"),
-            # It would find that address taken: by the VM on the next bridge, which has it too.
+            # Its ping would find the address taken, by the VM on the next bridge, which has the same.
             "--no-ping",
-            # Without a value: tell no router.
+            # The option without a value: announce no router.
             *(() if plan.router else ("--dhcp-option=option:router",)),
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -213,7 +213,7 @@ def _run(*command: str | Path) -> None:
 
 
 def demo() -> int:
-    """Boot the VMs; 0 when each is who it should be."""
+    """Boot the VMs; return 0 when each has the identity that it should have."""
     began = time.monotonic()
     with running() as hypervisor:
         say(f"{_named(FIRST)} boot at once; both get {ADDRESS} by DHCP")
@@ -224,7 +224,7 @@ def demo() -> int:
         if any(vm.wrong for vm in booted):
             say(hypervisor.logs())
             return 1
-    say(f"each VM is who it should be; all is removed again, after {time.monotonic() - began:.0f} s")
+    say(f"each VM has its own identity; all is removed again, after {time.monotonic() - began:.0f} s")
     return 0
 
 
@@ -233,7 +233,7 @@ def _named(plans: Sequence[Plan]) -> str:
 
 
 def print_table(booted: Sequence[Booted]) -> None:
-    """A line for each VM, and below what was wrong, with the end of the console."""
+    """Print a table with a line for each VM, and below it each difference with the end of the VM's console."""
     rows = [("GUEST", "ADDRESS", "TAP", "PREDICTED", "DATASOURCE", "HOSTNAME", "KEY", "USER DATA", "VERDICT")]
     for vm in booted:
         boot = vm.boot

@@ -1,4 +1,4 @@
-"""The disk that the lab's VMs boot from: a small Debian with cloud-init as its package ships it."""
+"""The disk from which the lab's VMs boot: a small Debian with cloud-init as its package ships it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGES = (
 )
 
 INITRAMFS_MODULES = ("virtio_pci", "virtio_blk", "ext4")
-"""All that the initramfs needs: with every driver that there is, unpacking it under emulation takes half a minute."""
+"""All modules that the initramfs needs: with every driver, unpacking it under emulation takes half a minute."""
 
 MASKED_UNITS = (
     "apt-daily.timer",
@@ -38,14 +38,14 @@ MASKED_UNITS = (
     "e2scrub_all.timer",
     "e2scrub_reap.service",
     "fstrim.timer",
-    # Its login prompt would come in between cloud-init's lines on the console.
+    # Its login prompt would appear among cloud-init's lines on the console.
     "serial-getty@ttyS0.service",
 )
-"""What takes time and has nothing to do with cloud-init, of which nothing is masked or configured."""
+"""Units that take time and have nothing to do with cloud-init, whose own units are neither masked nor configured."""
 
 
 class Image(NamedTuple):
-    """The files of an image; nobody writes to them any more."""
+    """The files of an image, which are only read."""
 
     disk: Path
     kernel: Path
@@ -53,14 +53,14 @@ class Image(NamedTuple):
 
     @classmethod
     def within(cls, folder: Path) -> Image:
-        """The image in *folder*."""
+        """Return the image in *folder*."""
         return cls(folder / "disk.qcow2", folder / "vmlinuz", folder / "initrd.img")
 
 
 def image() -> Image:
-    """The image, built when it is not there yet.
+    """Return the image; build it when it is not there yet.
 
-    :raises LabError: when it cannot be built.
+    :raises LabError: when the image cannot be built.
     """
     if platform.machine() != "x86_64":
         raise LabError(f"the lab's VMs are x86-64, this machine is {platform.machine()}")
@@ -81,13 +81,13 @@ def _build(work: Path) -> Path:
 
 
 def _recipe() -> list[str]:
-    """What mmdebstrap is to make, wherever it gets it from."""
+    """Return the options of mmdebstrap that decide what is in the image; the mirrors are not among them."""
     return [
         "--architectures=amd64",
         f"--include={','.join(PACKAGES)}",
         '--aptopt=Acquire::Languages "none"',
         *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "info", "locale", "man")),
-        # Before the kernel's package makes the initramfs.
+        # Extract hooks run before the kernel's package makes the initramfs.
         f"--extract-hook={_write('etc/initramfs-tools/conf.d/lab', 'MODULES=list')}",
         f"--extract-hook={_write('etc/initramfs-tools/modules', *INITRAMFS_MODULES)}",
         f"--customize-hook={_write('etc/fstab', '/dev/vda / ext4 defaults 0 0')}",
@@ -100,7 +100,7 @@ def _recipe() -> list[str]:
 
 
 def _write(path: str, *lines: str) -> str:
-    """A hook that makes a file of the new system."""
+    """Return a hook that makes a file in the new system."""
     text = "".join(f"{line}\\n" for line in lines)
     return f'mkdir -p "$(dirname "$1/{path}")" && printf "{text}" >"$1/{path}"'
 

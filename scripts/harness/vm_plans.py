@@ -1,4 +1,4 @@
-"""The lab's VMs: what each is given, what it is to say of itself, and how its console is read."""
+"""The lab's VMs: the metadata of each, the expected result of its boot, and the reading of its console."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEMORY = 384
 
 
 class Identity(NamedTuple):
-    """Who a VM is told to be: its host name, the key of its user, and a script that says so on the console."""
+    """The identity that metadata gives a VM: a host name, a user's key, a script that prints both on the console."""
 
     hostname: str
     number: int
@@ -42,9 +42,9 @@ sed "s/^/lab-vm key: /" /home/debian/.ssh/authorized_keys
 class Plan(NamedTuple):
     """A VM.
 
-    :ivar in_libvirt: whether what to tell it is in its libvirt domain's own metadata, not in a domain file.
-    :ivar router: whether DHCP tells it one.
-    :ivar drive: whether it has one with other metadata (NoCloud).
+    :ivar in_libvirt: whether its metadata is in its libvirt domain's own metadata, not in a domain file.
+    :ivar router: whether DHCP announces a router.
+    :ivar drive: whether it has a NoCloud drive, with another identity.
     """
 
     name: str
@@ -67,43 +67,43 @@ class Plan(NamedTuple):
 
     @property
     def served(self) -> Identity:
-        """Who the metadata service says it is."""
+        """The identity that the metadata service gives it."""
         return Identity(self.name, self.number)
 
     @property
     def on_drive(self) -> Identity:
-        """Who its drive says it is."""
+        """The identity on its drive."""
         return Identity(f"{self.name}-drive", 100 + self.number)
 
     @property
     def expected(self) -> Identity | None:
-        """Who it is to be in the end."""
+        """The identity that it should have after the boot; None where it should find no metadata."""
         if self.drive:
             return self.on_drive
         return self.served if self.router else None
 
     @property
     def datasource(self) -> str:
-        """Which datasource cloud-init is to choose."""
+        """The datasource with which cloud-init should finish."""
         if self.drive:
             return "NoCloud"
         return "OpenStack" if self.router else "None"
 
     @property
     def predicted(self) -> str:
-        """What cloud-init sets out to choose, by SMBIOS and disks; whether it gets an answer is another matter."""
+        """The datasource that cloud-init tries because of SMBIOS and disks, whether or not it gets an answer."""
         return "NoCloud" if self.drive else "OpenStack"
 
     @property
     def verdict(self) -> str:
-        """What it means when all is as expected."""
+        """The verdict in the table when all is as expected."""
         if self.drive:
             return "its drive's"
         return "its own" if self.router else "none, as expected"
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What to tell it. No tap: whose a tap is, eve-meta finds out."""
+    def domain(self) -> dict[str, Any]:
+        """The content of its domain file. It names no tap: eve-meta finds out which tap is the domain's."""
         return {
             "uuid": self.uuid,
             "name": self.name,
@@ -113,7 +113,7 @@ class Plan(NamedTuple):
         }
 
     def seed(self) -> dict[str, str]:
-        """The files on the drive."""
+        """Return the names and contents of the files on the drive."""
         identity = self.on_drive
         meta_data = f"instance-id: {identity.hostname}\nlocal-hostname: {identity.hostname}\n"
         return {
@@ -122,14 +122,19 @@ class Plan(NamedTuple):
         }
 
     def xml(self, image: Image, *, disk: str, console: str, drive: str | None) -> str:
-        """The libvirt domain. *disk* is its own layer over the image's, *console* the file for what it prints."""
+        """Return the XML of the libvirt domain.
+
+        :param disk: the VM's own layer over the image's disk.
+        :param console: the file to which its serial port is written.
+        :param drive: the image of its NoCloud drive.
+        """
         second = f"""
     <disk type='file' device='disk'>
       <driver name='qemu' type='raw'/><source file='{drive}'/><target dev='vdb' bus='virtio'/><readonly/>
     </disk>"""
-        metadata = f"<metadata><domain xmlns='{XML_NAMESPACE}'>{escape(json.dumps(self.told))}</domain></metadata>"
-        # Software emulation everywhere, so that it is the same everywhere. panic=-1 with on_reboot: a guest whose
-        # kernel panics ends, and need not be waited for.
+        metadata = f"<metadata><domain xmlns='{XML_NAMESPACE}'>{escape(json.dumps(self.domain))}</domain></metadata>"
+        # Software emulation on every machine, so that the test is the same on every machine. panic=-1 with on_reboot: a
+        # guest whose kernel panics ends, and nobody waits for it.
         return f"""\
 <domain type='qemu'>
   <name>{self.name}</name>
@@ -162,7 +167,7 @@ class Plan(NamedTuple):
 
 
 FIRST = (Plan("alder", 1), Plan("birch", 2, in_libvirt=True))
-"""Two with the same address, at once."""
+"""Two VMs with the same address, booted at once."""
 
 SECOND = (Plan("cedar", 3, drive=True), Plan("dogwood", 4, router=False))
 
@@ -170,10 +175,10 @@ PLANS = FIRST + SECOND
 
 
 class Boot(NamedTuple):
-    """What a VM's console says so far.
+    """The content of a VM's console so far.
 
-    :ivar stages: the stages of cloud-init that have begun, and after how many seconds.
-    :ivar datasource: as cloud-init's last line has it; None before.
+    :ivar stages: the stages of cloud-init that have begun, and the seconds since the kernel's start.
+    :ivar datasource: the datasource in cloud-init's last line; None before that line.
     """
 
     console: str
@@ -186,8 +191,8 @@ class Boot(NamedTuple):
 
     @classmethod
     def read(cls, console: str) -> Boot:
-        """Read a console, whole or not."""
-        # One ends each line that a program prints to a terminal, the other is the journal's own.
+        """Read a console, also while the VM boots."""
+        # A carriage return ends each line that a program prints to a terminal; the journal adds another.
         text = console.replace("\r", "")
         begun = re.findall(r"Cloud-init v\. \S+ running '([\w:-]+)' at .* Up ([\d.]+) seconds", text)
         finished = re.findall(r"Cloud-init v\. \S+ finished at .* Datasource (.+?)\. +Up ([\d.]+) seconds", text)
@@ -203,22 +208,24 @@ class Boot(NamedTuple):
         )
 
     def tail(self, lines: int = 40) -> str:
-        """The end of the console."""
+        """Return the last *lines* lines of the console."""
         return "\n".join(self.console.splitlines()[-lines:])
 
 
 def differences(plan: Plan, boot: Boot) -> list[str]:
-    """How a boot differs from what is expected; nothing when all is right."""
-    who = plan.expected
+    """List how a boot differs from the plan; empty when all is right."""
+    identity = plan.expected
     expected = {
         "address": ADDRESS,
-        "hostname": who and who.hostname,
-        "keys": [who.key] if who else [],
-        "user_data": [who.hostname] if who else [],
+        "hostname": identity and identity.hostname,
+        "keys": [identity.key] if identity else [],
+        "user_data": [identity.hostname] if identity else [],
     }
-    found = boot._asdict()
-    wrong = [f"{key}: expected {value!r}, got {found[key]!r}" for key, value in expected.items() if found[key] != value]
-    # OpenStackLocal is the same one, when cloud-init asked it before it configured the network.
+    actual = boot._asdict()
+    wrong = [
+        f"{key}: expected {value!r}, got {actual[key]!r}" for key, value in expected.items() if actual[key] != value
+    ]
+    # OpenStackLocal is the same datasource, when cloud-init tries it before it configures the network.
     if not re.match(rf"DataSource{plan.datasource}(Local)?( \[|$)", boot.datasource or ""):
         wrong.append(f"datasource: expected {plan.datasource}, got {boot.datasource!r}")
     return wrong

@@ -121,7 +121,7 @@ def module_stage() -> Iterator[Stage]:
 @pytest.fixture
 def stage(module_stage: Stage) -> Stage:
     """The daemon runs, whatever the test before did to it. After the last test the host is as it was."""
-    module_stage.manager.heard.clear()
+    module_stage.manager.messages.clear()
     module_stage.scene.daemon.log.write_text("")
     process = module_stage.scene.daemon.process
     if process is None or process.poll() is not None:
@@ -162,7 +162,7 @@ def test_no_guest_is_refused_while_the_next_daemon_takes_over(stage: Stage, upgr
     assert asking.longest < started - began + SLACK
     assert stage.tags() == tags
     assert stage.sockets() == sockets
-    assert stage.manager.heard.count("STOPPING=1\nSTATUS=handing over to the next daemon") == 1
+    assert stage.manager.messages.count("STOPPING=1\nSTATUS=handing over to the next daemon") == 1
     log = stage.scene.daemon.log.read_text()
     assert "handing over to the next daemon; until it has started, new connections wait" in log
 

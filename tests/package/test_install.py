@@ -2,54 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness import ROOT
+from harness.clean_host import copy_checkout, reach_network
 from harness.machine import Machine
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-CERTIFICATES = "root/certificates.crt"
-"""Not where the distribution's are: they come when the package ca-certificates does, and this machine's may be more."""
-
-
 @pytest.fixture
 def checkout(chroot: Machine) -> Path:
-    """A checkout on the host, and the ways out that this machine has."""
-    copied = {"/etc/resolv.conf": "etc/resolv.conf", "/etc/hosts": "etc/hosts"}
-    for ours, theirs in (copied | {"/etc/ssl/certs/ca-certificates.crt": CERTIFICATES}).items():
-        (chroot.root / theirs).unlink(missing_ok=True)
-        if Path(ours).exists():
-            (chroot.root / theirs).write_bytes(Path(ours).read_bytes())
-    into = chroot.root / "root/eve-meta"
-    into.mkdir()
-    for name in ("setup.cfg", "pyproject.toml", "README.rst", "LICENSE", "eve_meta", "bpf", "scripts", "vagrant"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, into / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, into / name)
+    """A checkout on the host."""
+    copy_checkout(chroot.root / "root/eve-meta")
     return Path("/root/eve-meta")
 
 
 @pytest.fixture
 def run(chroot: Machine) -> Run:
-    # How pip and apt reach their packages from this machine.
-    names = ("PIP_INDEX", "PIP_EXTRA", "PIP_TRUSTED", "http_proxy", "https_proxy", "no_proxy")
-    wanted = (*names, *map(str.upper, names))
-    environment = {key: value for key, value in os.environ.items() if key.startswith(wanted)}
-    environment |= {
-        "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root",
-        "PIP_CERT": f"/{CERTIFICATES}",
-    }
+    environment = reach_network(chroot.root) | {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
     def run_there(*command: str | Path) -> subprocess.CompletedProcess[str]:
         return chroot.chroot(*command, env=environment)

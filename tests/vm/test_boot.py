@@ -1,4 +1,4 @@
-"""Debian VMs under QEMU and libvirt, with an unmodified cloud-init: what their own consoles say after a boot."""
+"""Debian VMs with an unmodified cloud-init boot under QEMU and libvirt; their consoles show what cloud-init found."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ CEDAR, DOGWOOD = SECOND
 @pytest.fixture(scope="module")
 def booted() -> Iterator[dict[Plan, Booted]]:
     with running() as hypervisor:
-        found = [*hypervisor.boot(FIRST), *hypervisor.boot(SECOND)]
-        yield {vm.plan: vm for vm in found}
-        if any(vm.wrong for vm in found):
-            print(hypervisor.logs())  # which pytest shows
+        vms = [*hypervisor.boot(FIRST), *hypervisor.boot(SECOND)]
+        yield {vm.plan: vm for vm in vms}
+        if any(vm.wrong for vm in vms):
+            print(hypervisor.logs())  # pytest shows it when a test fails
 
 
 def on_console(vm: Booted, *words: str) -> None:
-    """Check that each is on the VM's console."""
+    """Assert that each of *words* is on the VM's console."""
     missing = [text for text in words if text not in vm.boot.console]
     assert not missing, f"not on the console: {missing}; its end:\n{vm.boot.tail()}"
 
 
 @pytest.mark.parametrize(("plan", "other"), [(ALDER, BIRCH), (BIRCH, ALDER)], ids=["alder", "birch"])
-def test_of_two_vms_with_one_address_each_boots_as_itself(booted: dict[Plan, Booted], plan: Plan, other: Plan) -> None:
+def test_each_of_two_vms_with_one_address_boots_with_its_own_identity(
+    booted: dict[Plan, Booted], plan: Plan, other: Plan
+) -> None:
     vm = booted[plan]
     on_console(
         vm,
@@ -38,19 +40,19 @@ def test_of_two_vms_with_one_address_each_boots_as_itself(booted: dict[Plan, Boo
         f"lab-vm key: {plan.served.key}\n",
         f"lab-vm user data: of {plan.name}\n",
     )
-    # "Local": asked before the network is configured, which needs a DHCP client of cloud-init's own.
+    # "Local": cloud-init tried it before it configured the network, by a DHCP client of its own.
     assert re.search(r"Datasource DataSourceOpenStack(Local)? \[net,ver=2\]", vm.boot.console), vm.boot.tail()
     assert other.name not in vm.boot.console
     assert other.served.key not in vm.boot.console
     assert vm.boot.address == ADDRESS
 
 
-def test_each_tap_that_libvirt_made_is_known_with_its_domain(booted: dict[Plan, Booted]) -> None:
+def test_each_tap_that_libvirt_made_has_its_domain(booted: dict[Plan, Booted]) -> None:
     for plan in FIRST:
         vm = booted[plan]
         assert vm.tap.startswith("vnet")
         assert vm.status["domain"] == {"name": plan.name, "uuid": plan.uuid}
-        # 26 for a minimal domain, and its key's. More are retries, or another datasource that was asked as well.
+        # 26 for a minimal domain, and those for its key. More would be retries, or requests of another datasource.
         assert 20 <= sum(vm.status["requests"].values()) <= 35, vm.status
         assert set(vm.status["requests"]) <= {"200", "404"}, vm.status
     assert booted[ALDER].tap != booted[BIRCH].tap
@@ -75,7 +77,7 @@ def test_explain_predicted_the_datasource_of_each(booted: dict[Plan, Booted]) ->
     assert predicted == {"alder": "OpenStack", "birch": "OpenStack", "cedar": "NoCloud", "dogwood": "OpenStack"}
 
 
-def test_explain_says_how_each_boot_went(booted: dict[Plan, Booted]) -> None:
+def test_explain_has_the_right_verdicts_after_each_boot(booted: dict[Plan, Booted]) -> None:
     for plan in FIRST:
         verdicts = booted[plan].verdicts
         assert {"packets-both-ways", "requests-answered", "datasource-ours"} <= verdicts.keys()
@@ -84,7 +86,7 @@ def test_explain_says_how_each_boot_went(booted: dict[Plan, Booted]) -> None:
     assert booted[DOGWOOD].verdicts["packets-no-route"] == "wrong"
 
 
-def test_without_a_route_to_the_service_it_finds_none_and_sends_nothing(booted: dict[Plan, Booted]) -> None:
+def test_a_vm_without_a_route_to_the_service_finds_no_metadata_and_sends_nothing(booted: dict[Plan, Booted]) -> None:
     vm = booted[DOGWOOD]
     on_console(vm, "Datasource DataSourceNone.", "Used fallback datasource")
     assert vm.boot.address == ADDRESS
