@@ -2,8 +2,8 @@
 
 Whatever depends on a path is looked up here (:func:`rule_of`): which document or action answers it, the methods of
 ``Allow``, whether it needs a session token, what waits while a domain is unknown, and the kind under which metrics, the
-timeline and the audit show it. Every path has exactly one rule, the most specific of :data:`PATHS` that matches; where
-nothing is, that rule says 404 and gives a kind all the same.
+timeline and the audit show it. Every path has exactly one rule, the most specific of :data:`PATHS` that matches. A path
+where nothing is has one, too: it allows no method, so the answer is 404, and it has a kind.
 
 A pattern's segments are literal, ``<name>`` for any one segment, or, at the end, ``**`` for any number of segments,
 none among them. At the first segment in which two patterns differ, a literal one is more specific than ``<name>`` and
@@ -291,7 +291,7 @@ def _compile(candidates: Sequence[tuple[tuple[str, ...], PathRule]]) -> _Node:
     """Return the node of a path that *candidates* still match: what is left of each pattern, the most specific first.
 
     In this order, the first pattern that matches the rest of a path is its rule, and "**" matches every rest: so no
-    pattern behind one counts.
+    pattern behind that one counts.
     """
     rest = next(rule for left, rule in candidates if left == (_REST,))
     candidates = candidates[: [left for left, _ in candidates].index((_REST,))]
@@ -300,7 +300,7 @@ def _compile(candidates: Sequence[tuple[tuple[str, ...], PathRule]]) -> _Node:
 
     def follow(name: str | None) -> _Node:
         matching = [
-            # A stable sort keeps the order of what was more specific in an earlier segment.
+            # Still in order: what was more specific in an earlier segment comes first.
             (left[1:], rule)
             for left, rule in candidates
             if left and (left[0] == name or _is_variable(left[0]))
