@@ -1,6 +1,6 @@
 """The parent's half of a worker's confinement: its user, and the empty folder that is its whole file system.
 
-:mod:`eve_meta.web.confine` is the child's half.
+:mod:`eve_meta.runtime.sandbox.confine` is the child's half.
 """
 
 from __future__ import annotations

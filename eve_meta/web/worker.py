@@ -25,10 +25,12 @@ from twisted.logger import Logger
 
 from eve_meta.runtime.log import log_to_stderr
 from eve_meta.runtime.reactor import reactor
+from eve_meta.runtime.sandbox.confine import confine
+from eve_meta.runtime.sandbox.policy import Identity
 from eve_meta.values.problem import Problem
 from eve_meta.web.accept import Acceptor
 from eve_meta.web.answering import Answering
-from eve_meta.web.confine import confine
+from eve_meta.web.confinement import WORKER
 from eve_meta.web.guests import Guests
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.sockets import prepare
@@ -271,7 +273,7 @@ def main() -> int:
     )
     worker = Worker(reactor, answering, arguments.listeners)
     try:
-        confine(arguments.root, arguments.uid, arguments.gid)
+        confine(WORKER, Identity(uid=arguments.uid, gid=arguments.gid, root=arguments.root))
     except Problem as problem:
         print(f"eve-meta: {problem}", file=sys.stderr)
         return 1

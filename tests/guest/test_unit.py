@@ -200,7 +200,9 @@ def test_without_the_capability_the_daemon_reports_that_it_cannot_start(stage: S
 def test_without_the_capability_a_worker_cannot_be_confined(capability: str | None, tmp_path: Path) -> None:
     """A worker first confines itself; test_worker.py shows that it serves nobody before."""
     confine = (
-        f"from eve_meta.web.confine import confine; from pathlib import Path; confine(Path({str(tmp_path)!r}), 9, 9)"
+        "from eve_meta.runtime.sandbox.confine import confine; from eve_meta.runtime.sandbox.policy import Identity; "
+        "from eve_meta.web.confinement import WORKER; from pathlib import Path; "
+        f"confine(WORKER, Identity(root=Path({str(tmp_path)!r}), uid=9, gid=9))"
     )
     done = subprocess.run(
         [*bounded(capability), sys.executable, "-c", confine],

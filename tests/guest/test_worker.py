@@ -258,7 +258,9 @@ def test_a_workers_memory_is_in_no_core_file_and_it_has_no_children(stage: Scene
 TRY = """
 import os, resource, socket, sys
 from pathlib import Path
-from eve_meta.web.confine import confine
+from eve_meta.runtime.sandbox.confine import confine
+from eve_meta.runtime.sandbox.policy import Identity
+from eve_meta.web.confinement import WORKER
 
 def outcome(what):
     try:
@@ -273,7 +275,7 @@ def raw():
     socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
 
 ipv4 = socket.socket()
-confine(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+confine(WORKER, Identity(root=Path(sys.argv[1]), uid=int(sys.argv[2]), gid=int(sys.argv[3])))
 print(repr({
     "fork": outcome(lambda: os.fork() or os._exit(0)),
     "/etc/passwd": outcome(lambda: open("/etc/passwd").close()),
