@@ -205,7 +205,8 @@ class RealHost:
     def filters(self, name: str) -> Sequence[str]:
         with IPRoute() as ipr:
             on_link = filters.on_link(ipr, ipr.link_lookup(ifname=name)[0])
-        return ["ours" if each.ours else "foreign" for each in on_link]
+        # A dump has a u32 filter twice: its hash table, and the filter in it.
+        return ["ours" if ours else "foreign" for _, ours in sorted({(each.priority, each.ours) for each in on_link})]
 
     def qdiscs(self, name: str) -> Sequence[str]:
         shown = _run(f"tc qdisc show dev {name}").splitlines()
