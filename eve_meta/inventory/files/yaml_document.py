@@ -45,6 +45,9 @@ MAX_DEPTH = 50
 """The most levels of nesting: far below the interpreter's limit of recursion, far above what people write."""
 
 
+TOO_DEEP = f"expected at most {MAX_DEPTH} levels of nesting, got more"
+
+
 class BrokenYaml(ValueError):
     """Text that is not YAML, or YAML that nobody would write.
 
@@ -80,7 +83,7 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
         step = index.value if isinstance(index, ScalarNode) else index
         self._path.append(step)
         if len(self._path) > MAX_DEPTH:
-            raise BrokenYaml(f"expected at most {MAX_DEPTH} levels of nesting, got more", _line(event))
+            raise BrokenYaml(TOO_DEEP, _line(event))
         node = super().compose_node(parent, index)
         if isinstance(event, AliasEvent):
             if node not in self._weights:
@@ -142,6 +145,9 @@ class YamlDocument:
             raise BrokenYaml(f"YAML: {error.reason}", line) from None
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
+            if error.problem == "exceeded maximum nesting depth":
+                # Debian 13's libyaml has a limit of its own, 1,000 levels, and reads that far ahead for a ":".
+                raise BrokenYaml(TOO_DEEP, mark.line + 1 if mark else 1) from None
             text = ", ".join(part for part in (error.context, error.problem) if part)
             raise BrokenYaml(f"YAML: {text}", mark.line + 1 if mark else 1) from None
         self.repeated: tuple[tuple[int, Fault], ...] = tuple(self._loader.repeated)

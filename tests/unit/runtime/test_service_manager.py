@@ -15,6 +15,9 @@ from twisted.internet.task import Clock
 from eve_meta.runtime.service_manager import NAME, STATUS_INTERVAL, ServiceManager
 
 FIRST = 300
+
+ANOTHER_PID = str(os.getpid() + 1)
+"""Not 1: a process that has a process namespace to itself may have that id."""
 """The first descriptor that the service manager of these tests passes: 3 is in use here."""
 
 
@@ -79,7 +82,9 @@ def test_a_sign_of_life_is_sent_at_half_the_watchdogs_time(manager: Manager) -> 
     assert manager.receive() == []  # systemctl goes on to show "removing everything"
 
 
-@pytest.mark.parametrize("watchdog", [{}, {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "x"}])
+@pytest.mark.parametrize(
+    "watchdog", [{}, {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": ANOTHER_PID}, {"WATCHDOG_USEC": "x"}]
+)
 def test_a_watchdog_of_another_process_gets_no_sign_of_life(manager: Manager, watchdog: dict[str, str]) -> None:
     clock = Clock()
     ServiceManager({"NOTIFY_SOCKET": manager.address, **watchdog}).start_heartbeat(clock, lambda: "2 taps")
@@ -180,7 +185,7 @@ def test_of_two_sockets_under_one_name_the_last_is_taken_over(passing: dict[str,
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"LISTEN_PID": "1"},
+        {"LISTEN_PID": ANOTHER_PID},
         {"LISTEN_PID": ""},
         {"LISTEN_FDS": "1000000"},
         {"LISTEN_FDS": "1"},
