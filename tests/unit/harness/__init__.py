@@ -1,0 +1,1 @@
+"""Tests of the lab and of what the tests share with it."""
