@@ -19,7 +19,7 @@ from cattrs.errors import BaseValidationError
 from eve_meta.values.checks import check, is_whole_number, quote
 from eve_meta.values.domain import TokenPolicy, is_hostname
 from eve_meta.values.nic import IFNAMSIZ
-from eve_meta.values.plain import faults, make_converter
+from eve_meta.values.plain import faults, field_of, make_converter
 from eve_meta.values.problem import Problem
 
 if sys.version_info >= (3, 11):
@@ -202,7 +202,8 @@ def load_config(path: Path | None) -> Config:
     try:
         return _CONVERTER.structure(data, Config)
     except BaseValidationError as error:
-        raise Problem("\n".join(f"{named}: {fault.field}: {fault.message}" for fault in faults(error))) from None
+        wrong = ((field_of(Config, fault.path), fault.message) for fault in faults(error))
+        raise Problem("\n".join(f"{named}: {name}: {message}" for name, message in wrong)) from None
 
 
 def _path(value: Any, _kind: Any) -> Path:

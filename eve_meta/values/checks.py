@@ -1,14 +1,19 @@
-"""Validators of attrs' fields, whose errors name what they expected and quote what they got."""
+"""Validators of attrs' fields, whose errors name what they expected and quote what they got.
+
+The law: the value of a field that may hold a secret (:func:`secret`) is in no error, no log and no ``repr``. Its errors
+name the value's type instead. Errors are logged, shown by ``eve-meta status`` and sent on by whoever asks for help.
+"""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import Any
 
-from attrs import Attribute
+from attrs import Attribute, field
 
 from eve_meta.values.text import is_printable
 
@@ -17,6 +22,20 @@ QUOTES = ": put it in quotes"
 
 Validator = Callable[[Any, "Attribute[Any]", Any], None]
 
+SECRET: Mapping[str, bool] = MappingProxyType({"secret": True})
+"""The ``metadata`` of a field that may hold a secret; :func:`secret` makes such a field."""
+
+_KINDS: tuple[tuple[Any, str], ...] = (
+    (bool, "a boolean"),
+    (int, "a whole number"),
+    (float, "a number"),
+    (str, "a string"),
+    (bytes, "bytes"),
+    (date, "a date"),
+    (Mapping, "a mapping"),
+    ((list, tuple, set, frozenset), "a list"),
+    (type(None), "nothing"),
+)
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -26,15 +45,37 @@ class BadValue(ValueError):
     """A field or a class refuses a value: "expected …, got …".
 
     :ivar field: the field's name; None where the class as a whole refuses its values.
+    :ivar steps: the keys and list indices that lead from the field to what is wrong within it.
     """
 
-    def __init__(self, message: str, name: str | None = None) -> None:
+    def __init__(self, message: str, name: str | None = None, steps: tuple[Any, ...] = ()) -> None:
         super().__init__(message)
         self.field = name
+        self.steps = steps
 
 
-def quote(value: Any) -> str:
-    """Return *value* as an error quotes it: as people write it, and shortened to some 80 characters."""
+def secret(**options: Any) -> Any:
+    """Make a field that may hold a secret; *options* are those of :func:`attrs.field`."""
+    return field(repr=False, metadata=SECRET, **options)
+
+
+def is_secret(attribute: Attribute[Any]) -> bool:
+    """Return whether *attribute* may hold a secret."""
+    return attribute.metadata == SECRET
+
+
+def name_type(value: Any) -> str:
+    """Return the type of *value*, as people call it: what an error says in place of a secret."""
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "something else")
+
+
+def quote(value: Any, *, hidden: bool = False) -> str:
+    """Return *value* as an error quotes it: as people write it, and shortened to some 80 characters.
+
+    :param hidden: whether the value may be a secret, of which an error names the type only.
+    """
+    if hidden:
+        return name_type(value)
     if isinstance(value, date):
         return f"the date {value.isoformat()}"
     if isinstance(value, PurePath):
@@ -42,12 +83,12 @@ def quote(value: Any) -> str:
     return _SHORT.repr(list(value) if isinstance(value, tuple) else value)
 
 
-def quote_where_text_belongs(value: Any) -> str:
-    """Quote *value* in place of which text was expected, and advise quotes where YAML made another type of the text.
+def quote_where_text_belongs(value: Any, *, hidden: bool = False) -> str:
+    """Quote *value*, as :func:`quote` does, where text was expected; advise quotes where YAML made another type of it.
 
     To YAML, ``yes`` is true, ``007`` a number, ``10:20:30`` a number to the base of 60, and ``2024-01-01`` a date.
     """
-    return quote(value) + (QUOTES if isinstance(value, (int, float, date)) else "")
+    return quote(value, hidden=hidden) + (QUOTES if isinstance(value, (int, float, date)) else "")
 
 
 def check(expected: str, good: Callable[[Any], bool]) -> Validator:
@@ -55,7 +96,7 @@ def check(expected: str, good: Callable[[Any], bool]) -> Validator:
 
     def validate(_instance: Any, attribute: Attribute[Any], value: Any) -> None:
         if not good(value):
-            raise BadValue(f"expected {expected}, got {quote(value)}", attribute.name)
+            raise BadValue(f"expected {expected}, got {quote(value, hidden=is_secret(attribute))}", attribute.name)
 
     return validate
 

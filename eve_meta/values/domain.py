@@ -26,10 +26,13 @@ from eve_meta.values.checks import (
     TEXT_LINE,
     BadValue,
     check,
+    is_secret,
     is_whole_number,
+    name_type,
     optional,
     quote,
     quote_where_text_belongs,
+    secret,
 )
 from eve_meta.values.eve_node import Application
 from eve_meta.values.nic import Nic
@@ -77,37 +80,43 @@ def is_hostname(text: str) -> bool:
 
 def _json_mapping(_instance: Any, attribute: Attribute[Any], value: Any) -> None:
     if not isinstance(value, Mapping):
-        raise BadValue(f"expected a mapping, got {quote(value)}", attribute.name)
+        raise BadValue(f"expected a mapping, got {name_type(value)}", attribute.name)
+    _string_keys(value, attribute.name, ())
     try:
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise BadValue(f"expected values that JSON can hold, but {error}", attribute.name) from None
-    _string_keys(value, attribute.name)
+    except (TypeError, ValueError):
+        # Python's own error is not passed on: it may quote the value, which may be a secret.
+        raise BadValue(
+            "expected values that JSON can hold, got others, such as a date or .nan", attribute.name
+        ) from None
 
 
-def _string_keys(value: Any, name: str) -> None:
+def _string_keys(value: Any, name: str, steps: tuple[Any, ...]) -> None:
     # json.dumps silently turns the keys 1, true and null into strings: the guest would read other keys than those that
     # somebody wrote.
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise BadValue(f"expected keys that are strings, got {quote_where_text_belongs(key)}", name)
-            _string_keys(inner, name)
+                got = quote_where_text_belongs(key, hidden=True)
+                raise BadValue(f"expected keys that are strings, got {got}", name, (*steps, key))
+            _string_keys(inner, name, (*steps, key))
     elif isinstance(value, (list, tuple)):
-        for inner in value:
-            _string_keys(inner, name)
+        for index, inner in enumerate(value):
+            _string_keys(inner, name, (*steps, index))
 
 
 def _text_mapping(_instance: Any, attribute: Attribute[Any], value: Mapping[Any, Any]) -> None:
+    hidden = is_secret(attribute)
     for key, text in value.items():
         if not isinstance(key, str) or not is_printable(key, MAX_NAME):
-            got = quote_where_text_belongs(key)
-            raise BadValue(f"expected keys of 1..{MAX_NAME} printable characters, got {got}", attribute.name)
+            got = quote_where_text_belongs(key, hidden=hidden)
+            raise BadValue(f"expected keys of 1..{MAX_NAME} printable characters, got {got}", attribute.name, (key,))
         if not isinstance(text, str):
-            raise BadValue(f"expected a string for {key!r}, got {quote_where_text_belongs(text)}", attribute.name)
+            got = quote_where_text_belongs(text, hidden=hidden)
+            raise BadValue(f"expected a string, got {got}", attribute.name, (key,))
         if any("\ud800" <= character <= "\udfff" for character in text):
             # JSON can carry half a character (a lone surrogate); UTF-8, which guests read, cannot.
-            raise BadValue(f"expected whole characters for {key!r}, got {quote(text)}", attribute.name)
+            raise BadValue("expected whole characters, got half of one", attribute.name, (key,))
 
 
 def _key_mapping(instance: Any, attribute: Attribute[Any], value: Mapping[Any, Any]) -> None:
@@ -115,16 +124,15 @@ def _key_mapping(instance: Any, attribute: Attribute[Any], value: Mapping[Any, A
     for name, key in value.items():
         # Afterburn and CirrOS split each line "0=name" of public-keys at "=" and want exactly one "=".
         if "=" in name:
-            raise BadValue(f"expected a key name without '=', got {name!r}: guests cannot read one", attribute.name)
+            raise BadValue("expected a key name without '=', which guests cannot read", attribute.name, (name,))
         # cloud-init takes a line that ends in "/" for a directory.
         if name.rstrip().endswith("/"):
-            raise BadValue(f"expected a key name without '/' at its end, got {name!r}", attribute.name)
+            raise BadValue("expected a key name without '/' at its end", attribute.name, (name,))
         if not key.strip() or "\0" in key:
-            raise BadValue(f"expected a public key for {name!r}, got {quote(key)}", attribute.name)
+            raise BadValue("expected a public key, got none", attribute.name, (name,))
 
 
 def _user_data(_instance: Any, attribute: Attribute[Any], value: bytes) -> None:
-    # The error does not quote the value: user data hold secrets.
     if len(value) > MAX_USER_DATA:
         raise BadValue(f"expected at most {MAX_USER_DATA} bytes of user data, got {len(value)}", attribute.name)
 
@@ -160,7 +168,7 @@ class File:
     """A file that the guest is to write: *content*, byte for byte, to *path*."""
 
     path: str = field(validator=check("an absolute path", lambda v: is_printable(v, 4096) and v.startswith("/")))
-    content: bytes = b""
+    content: bytes = secret(default=b"")
 
 
 @frozen(kw_only=True)
@@ -213,16 +221,13 @@ class Domain:
         default=None, validator=optional(check("a whole number from 0", lambda v: is_whole_number(v, 0, 2**31 - 1)))
     )
     ec2: Ec2 = field(factory=Ec2)
-    meta: Mapping[str, str] = field(factory=dict, validator=_text_mapping)
-    public_keys: Mapping[str, str] = field(factory=dict, validator=_key_mapping)
-    user_data: bytes | None = field(
-        default=None,
-        repr=False,  # secrets do not belong in a log
-        validator=optional(_user_data),
-    )
-    vendor_data: Mapping[str, Any] = field(factory=dict, repr=False, validator=_json_mapping)
-    vendor_data2: Mapping[str, Any] = field(factory=dict, repr=False, validator=_json_mapping)
-    files: tuple[File, ...] = field(default=(), repr=False)
+    meta: Mapping[str, str] = secret(factory=dict, validator=_text_mapping)
+    # Public, but a private key may stand there by mistake.
+    public_keys: Mapping[str, str] = secret(factory=dict, validator=_key_mapping)
+    user_data: bytes | None = secret(default=None, validator=optional(_user_data))
+    vendor_data: Mapping[str, Any] = secret(factory=dict, validator=_json_mapping)
+    vendor_data2: Mapping[str, Any] = secret(factory=dict, validator=_json_mapping)
+    files: tuple[File, ...] = secret(default=())
     tokens: TokenPolicy | None = None
     nics: tuple[Nic, ...] = ()
     disks: tuple[Disk, ...] = ()

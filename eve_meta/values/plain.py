@@ -24,8 +24,8 @@ from ipaddress import (
     ip_network,
 )
 from operator import attrgetter
-from types import GenericAlias
-from typing import Any, TypeVar, get_args, get_origin
+from types import GenericAlias, NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 import attrs
@@ -38,7 +38,7 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn, override
 
-from eve_meta.values.checks import BadValue, quote, quote_where_text_belongs
+from eve_meta.values.checks import BadValue, is_secret, name_type, quote, quote_where_text_belongs
 from eve_meta.values.domain import OF_A_SOURCE, TokenPolicy
 from eve_meta.values.nic import Address, Interface, Network, SubnetType
 
@@ -69,53 +69,109 @@ _PLAIN_KEY = re.compile(r"[\w-]+\Z")
 
 @attrs.frozen
 class Fault:
-    """One thing that is wrong in plain data: the *message*, and the *path* of keys and list indices to it."""
+    """One thing that is wrong in plain data: the *message*, and the *path* of keys and list indices to it.
+
+    The path may contain a secret, as a key of ``meta``; :func:`field_of` makes of it what people may see.
+    """
 
     path: tuple[Any, ...]
     message: str
 
-    @property
-    def field(self) -> str:
-        """The path as people write it: ``nics[0].subnets[1].address``."""
-        text = ""
-        for step in self.path:
-            plain = isinstance(step, str) and _PLAIN_KEY.match(step)
-            text += ("." if text else "") + step if plain else f"[{step!r}]"
-        return text
+
+def field_of(kind: Any, path: tuple[Any, ...], aliases: Mapping[type, tuple[str, ...]] | None = None) -> str:
+    """Return *path* as people write it: ``nics[0].subnets[1].address``.
+
+    It ends before the first key that may be a secret: a key within a secret field, or below a key that is unknown.
+
+    :param kind: the class whose plain data the path leads through.
+    :param aliases: as of :func:`faults`.
+    """
+    text = ""
+    hidden = False
+    for step in path:
+        after: Any = None
+        if isinstance(kind, type) and attrs.has(kind):
+            attrs.resolve_types(kind)
+            attribute = attrs.fields_dict(kind).get(step) if isinstance(step, str) else None
+            if attribute is not None:
+                after, hidden = attribute.type, is_secret(attribute)
+            elif hidden and step not in (aliases or {}).get(kind, ()):
+                break
+        elif get_origin(kind) is tuple and isinstance(step, int):
+            after = get_args(kind)[0]
+        elif get_origin(kind) is Mapping and not hidden:
+            after = get_args(kind)[1]
+        else:
+            break
+        plain = isinstance(step, str) and _PLAIN_KEY.match(step)
+        text += ("." if text else "") + step if plain else f"[{quote(step)}]"
+        kind = next((part for part in get_args(after) if part is not NoneType), after) if _is_union(after) else after
+    return text
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, UnionType)
 
 
 def make_converter(*, written: bool = False, **options: Any) -> cattrs.Converter:
     """Make a converter for the project's values; *options* are those of :class:`cattrs.Converter`.
 
-    Structuring raises ``cattrs.errors.BaseValidationError``, which :func:`faults` explains.
+    Structuring raises ``cattrs.errors.BaseValidationError``, which :func:`faults` explains. Of the value of a secret
+    field (:func:`eve_meta.values.checks.secret`), the errors name the type only. The fields of a class below a secret
+    field are secret only if they are marked themselves.
 
     :param written: whether the data are a person's, who may not fill in the fields that only a source of the inventory
         knows (:data:`~eve_meta.values.domain.OF_A_SOURCE`).
     """
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True, **options)
-    for kind, parse, expected in TEXTUAL:
-        structure = _textual(parse, expected)
-        converter.register_structure_hook(kind, structure)
-        # "Address | None" is one flat union to Python, so cattrs does not see the Address in it.
-        converter.register_structure_hook(kind | None, _or_none(structure))
+    of_secrets = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True, **options)
+    converters = _Converters(converter, of_secrets, written)
+    _register_structuring(converter, converters, hidden=False)
+    _register_structuring(of_secrets, converters, hidden=True)
+    # A user of *converter* may give it another hook for bytes, which then holds for secret bytes, too.
+    of_secrets.register_structure_hook(bytes, converter.structure)
     for kind in (UUID, IPv4Address, IPv6Address, IPv4Interface, IPv6Interface, IPv4Network, IPv6Network):
         converter.register_unstructure_hook(kind, str)
     for union in (Address, Interface, Network):
         converter.register_unstructure_hook(union, str)
         converter.register_unstructure_hook(union | None, lambda value: None if value is None else str(value))
-    # cattrs iterates any iterable: "tags: public" would become six tags of one letter.
-    converter.register_structure_hook_factory(_is(tuple), lambda kind: _tuple_of_list(kind, converter))
-    converter.register_structure_hook_factory(_is(Mapping), lambda kind: _mapping_of_dict(kind, converter))
-    converter.register_structure_hook_factory(attrs.has, lambda kind: _class_of_dict(kind, converter, written))
     for choice in (SubnetType, TokenPolicy):
-        converter.register_structure_hook(choice, _one_of(choice))
         # cattrs would not convert an enum of strings, which JSON can hold but YAML cannot.
         converter.register_unstructure_hook(choice, attrgetter("value"))
-    for kind, expected in STRICT:
-        converter.register_structure_hook(kind, _strict(kind, expected))
     converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
-    converter.register_structure_hook(bytes, lambda value, _: decode_base64(value))
     return converter
+
+
+@attrs.frozen
+class _Converters:
+    """The converter of a class's fields: *plain*, or *of_secrets*, whose errors quote no value.
+
+    :ivar written: as of :func:`make_converter`.
+    """
+
+    plain: cattrs.Converter
+    of_secrets: cattrs.Converter
+    written: bool
+
+    def of(self, attribute: attrs.Attribute[Any]) -> cattrs.Converter:
+        return self.of_secrets if is_secret(attribute) else self.plain
+
+
+def _register_structuring(converter: cattrs.Converter, converters: _Converters, *, hidden: bool) -> None:
+    for kind, parse, expected in TEXTUAL:
+        structure = _textual(parse, expected, hidden)
+        converter.register_structure_hook(kind, structure)
+        # "Address | None" is one flat union to Python, so cattrs does not see the Address in it.
+        converter.register_structure_hook(kind | None, _or_none(structure))
+    # cattrs iterates any iterable: "tags: public" would become six tags of one letter.
+    converter.register_structure_hook_factory(_is(tuple), lambda kind: _tuple_of_list(kind, converter, hidden))
+    converter.register_structure_hook_factory(_is(Mapping), lambda kind: _mapping_of_dict(kind, converter, hidden))
+    converter.register_structure_hook_factory(attrs.has, lambda kind: _class_of_dict(kind, converters, hidden))
+    for choice in (SubnetType, TokenPolicy):
+        converter.register_structure_hook(choice, _one_of(choice, hidden))
+    for kind, expected in STRICT:
+        converter.register_structure_hook(kind, _strict(kind, expected, hidden))
+    converter.register_structure_hook(bytes, lambda value, _: decode_base64(value))
 
 
 def faults(
@@ -144,31 +200,32 @@ def faults(
 
 def _step(part: Exception) -> tuple[Any, ...]:
     # cattrs adds a note with the name of a field or the index of an item, but none to what __attrs_post_init__ raises.
+    steps = part.steps if isinstance(part, BadValue) else ()
     for note in getattr(part, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
-            return (note.name,)
+            return (note.name, *steps)
         if isinstance(note, IterableValidationNote):
-            return (note.index,)
-    return (part.field,) if isinstance(part, BadValue) and part.field is not None else ()
+            return (note.index, *steps)
+    return (part.field, *steps) if isinstance(part, BadValue) and part.field is not None else steps
 
 
 def decode_base64(text: Any) -> bytes:
     """Return the bytes that *text* encodes; white space in it, as of folded YAML, is skipped.
 
-    :raises ValueError: when *text* is not base64.
+    :raises ValueError: when *text* is not base64. The error does not quote it: bytes are user data, files and keys.
     """
     if isinstance(text, str):
         try:
             return base64.b64decode("".join(text.split()), validate=True)
         except ValueError:
             pass
-    raise ValueError(f"expected base64 text, got {quote_where_text_belongs(text)}")
+    raise ValueError(f"expected base64 text, got {'other text' if isinstance(text, str) else name_type(text)}")
 
 
-def _of_type(plain: type, expected: str, hook: Callable[[Any], T]) -> Callable[[Any, Any], T]:
+def _of_type(plain: type, expected: str, hook: Callable[[Any], T], hidden: bool) -> Callable[[Any, Any], T]:
     def structure(value: Any, _kind: Any) -> T:
         if not isinstance(value, plain):
-            raise ValueError(f"expected {expected}, got {quote(value)}")
+            raise ValueError(f"expected {expected}, got {quote(value, hidden=hidden)}")
         return hook(value)
 
     return structure
@@ -178,30 +235,30 @@ def _is(origin: Any) -> Callable[[Any], bool]:
     return lambda kind: get_origin(kind) is origin
 
 
-def _tuple_of_list(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+def _tuple_of_list(kind: Any, converter: cattrs.Converter, hidden: bool) -> Callable[[Any, Any], Any]:
     items: Any = GenericAlias(list, get_args(kind)[:1])
     hook = converter.get_structure_hook(items)
-    return _of_type(list, "a list", lambda value: tuple(hook(value, items)))
+    return _of_type(list, "a list", lambda value: tuple(hook(value, items)), hidden)
 
 
-def _mapping_of_dict(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+def _mapping_of_dict(kind: Any, converter: cattrs.Converter, hidden: bool) -> Callable[[Any, Any], Any]:
     items: Any = GenericAlias(dict, get_args(kind))
     hook = converter.get_structure_hook(items)
-    return _of_type(dict, "a mapping of names to values", lambda value: hook(value, items))
+    return _of_type(dict, "a mapping of names to values", lambda value: hook(value, items), hidden)
 
 
-def _class_of_dict(kind: Any, converter: cattrs.Converter, written: bool) -> Callable[[Any, Any], Any]:
+def _class_of_dict(kind: Any, converters: _Converters, hidden: bool) -> Callable[[Any, Any], Any]:
     attrs.resolve_types(kind)
     hooks: Any = {
         each.name: override(omit=True)
-        if written and _is_of_a_source(each)
-        else override(struct_hook=_validated(each, converter))
+        if converters.written and _is_of_a_source(each)
+        else override(struct_hook=_validated(each, converters.of(each)))
         for each in attrs.fields(kind)
     }
     hook = make_dict_structure_fn(
-        kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **hooks
+        kind, converters.plain, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **hooks
     )
-    return _of_type(dict, "a mapping of names to values", lambda value: hook(value, kind))
+    return _of_type(dict, "a mapping of names to values", lambda value: hook(value, kind), hidden)
 
 
 def _is_of_a_source(attribute: attrs.Attribute[Any]) -> bool:
@@ -229,7 +286,7 @@ def _or_none(hook: Callable[[Any, Any], T]) -> Callable[[Any, Any], T | None]:
     return lambda value, kind: None if value is None else hook(value, kind)
 
 
-def _textual(parse: Callable[[str], Any], expected: str) -> Callable[[Any, Any], Any]:
+def _textual(parse: Callable[[str], Any], expected: str, hidden: bool) -> Callable[[Any, Any], Any]:
     def structure(value: Any, _kind: Any) -> Any:
         # Text alone: ip_address(1) is 0.0.0.1.
         if isinstance(value, str):
@@ -237,29 +294,30 @@ def _textual(parse: Callable[[str], Any], expected: str) -> Callable[[Any, Any],
                 return parse(value)
             except ValueError:
                 pass
-        raise ValueError(f"expected {expected}, got {quote_where_text_belongs(value)}")
+        raise ValueError(f"expected {expected}, got {quote_where_text_belongs(value, hidden=hidden)}")
 
     return structure
 
 
-def _one_of(choice: type[E]) -> Callable[[Any, Any], E]:
+def _one_of(choice: type[E], hidden: bool) -> Callable[[Any, Any], E]:
     def structure(value: Any, _kind: Any) -> E:
         try:
             return choice(value)
         except ValueError:
             choices = ", ".join(member.value for member in choice)
-            raise ValueError(f"expected one of {choices}, got {quote_where_text_belongs(value)}") from None
+            got = quote_where_text_belongs(value, hidden=hidden)
+            raise ValueError(f"expected one of {choices}, got {got}") from None
 
     return structure
 
 
-def _strict(kind: type[T], expected: str) -> Callable[[Any, Any], T]:
+def _strict(kind: type[T], expected: str, hidden: bool) -> Callable[[Any, Any], T]:
     quoted = quote_where_text_belongs if kind is str else quote
 
     def structure(value: Any, _kind: Any) -> T:
         # type(), not isinstance(): to Python, True is an int.
         if type(value) is not kind:
-            raise ValueError(f"expected {expected}, got {quoted(value)}")
+            raise ValueError(f"expected {expected}, got {quoted(value, hidden=hidden)}")
         return value
 
     return structure

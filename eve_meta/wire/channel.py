@@ -21,6 +21,7 @@ from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
+from eve_meta.values.checks import name_type
 from eve_meta.values.domain import MAX_USER_DATA
 from eve_meta.values.plain import make_converter
 from eve_meta.wire.messages import ToSupervisor, ToWorker
@@ -115,9 +116,9 @@ class _OneProtocol(ServerFactory):
 
 def _structure(plain: Any) -> ToWorker | ToSupervisor:
     if not isinstance(plain, dict) or not isinstance(plain.get("message"), str):
-        raise ValueError(f"expected a message, got {plain!r}")
+        raise ValueError(f"expected a message, got {name_type(plain)}")  # not quoted: a message may hold a password
     try:
         message: ToWorker | ToSupervisor = _CONVERTER.structure(plain, ToWorker | ToSupervisor)  # type: ignore[arg-type]
         return message
     except KeyError:
-        raise ValueError(f"expected a message, got {plain!r}") from None
+        raise ValueError("expected a message that is known, got another") from None

@@ -27,7 +27,7 @@ from attrs import frozen
 
 from eve_meta.inventory.files.reading import DEBOUNCE, Stamp, read, stamp
 from eve_meta.inventory.source import InventoryProblem
-from eve_meta.values.checks import quote
+from eve_meta.values.checks import name_type, quote
 from eve_meta.values.nic import Address, Network
 
 T = TypeVar("T")
@@ -37,6 +37,9 @@ MAX_FILE = 8 * 1024 * 1024
 (``maxLargeLen`` in ``pubsub/large.go``)."""
 
 SUFFIX = ".json"
+
+SECRETS = frozenset(("pubsub-large-CloudInitUserData",))
+"""Fields that may hold a secret: no error quotes their values."""
 
 _NIL = UUID(int=0)
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z")
@@ -61,7 +64,7 @@ class Fields:
 
     def __init__(self, plain: Any, where: str = "") -> None:
         if not isinstance(plain, dict):
-            raise Unfit(where, f"expected an object, got {_kind(plain)}")
+            raise Unfit(where, f"expected an object, got {name_type(plain)}")
         self._plain = plain
         self._where = where
 
@@ -71,7 +74,10 @@ class Fields:
 
     def wrong(self, name: str, expected: str) -> Unfit:
         """Return the error for a field *name* that is not what is *expected*."""
-        return Unfit(self.path(name), f"expected {expected}, got {_kind(self._plain.get(name))}")
+        value = self._plain.get(name)
+        return Unfit(
+            self.path(name), f"expected {expected}, got {name_type(value) if name in SECRETS else _kind(value)}"
+        )
 
     def drop(self, name: str) -> None:
         """Remove the field *name* from the JSON."""

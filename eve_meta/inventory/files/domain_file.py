@@ -20,13 +20,18 @@ from cattrs.errors import BaseValidationError
 from eve_meta.inventory.files.reading import Stamp, read, stamp
 from eve_meta.inventory.files.yaml_document import BrokenYaml, YamlDocument
 from eve_meta.inventory.source import InventoryProblem
-from eve_meta.values.checks import quote, quote_where_text_belongs
+from eve_meta.values.checks import name_type, quote_where_text_belongs
 from eve_meta.values.domain import MAX_USER_DATA, Domain, File
-from eve_meta.values.plain import Fault, decode_base64, faults, make_converter
+from eve_meta.values.plain import Fault, decode_base64, faults, field_of, make_converter
+from eve_meta.values.text import is_printable
 
 MAX_FILE = 32 * 1024 * 1024
 """The most bytes of a domain file: user data of the largest size in base64, and room. A larger file is refused
 unread."""
+
+MAX_PATH = 1024
+"""The most characters of the path in ``user_data_file``. A longer one is user data in the wrong field, rather; Linux
+takes 4,095 bytes."""
 
 _STEPS = re.compile(r"[^.\[\]]+")
 
@@ -96,7 +101,7 @@ def lines_of(path: str, names: Iterable[str]) -> Mapping[str, int]:
 
 def _as_read(value: Any, _kind: Any) -> bytes:
     if not isinstance(value, bytes):
-        raise TypeError(f"expected the bytes that _Reading put in place, got {value!r}")
+        raise TypeError(f"expected the bytes that _Reading put in place, got {name_type(value)}")
     return value
 
 
@@ -136,7 +141,7 @@ class _Reading:
 
     def _structure(self, document: YamlDocument) -> Domain | None:
         if not isinstance(document.value, dict):
-            got = "nothing" if document.value is None else quote(document.value)
+            got = name_type(document.value)
             self._report(f"expected a domain, which is a mapping with a 'uuid' or a 'name', got {got}")
             return None
         mistakes = [fault for _, fault in document.repeated]
@@ -148,13 +153,13 @@ class _Reading:
         except BaseValidationError as error:
             mistakes += faults(error, aliases=_ALIASES)
         else:
-            taps = [Fault(("nics", index, "tap"), "") for index in range(len(domain.nics))]
-            for unique in (Fault(("uuid",), ""), Fault(("name",), ""), *taps):
-                self.lines[unique.field], _ = document.locate(unique)
+            taps = [("nics", index, "tap") for index in range(len(domain.nics))]
+            for path in (("uuid",), ("name",), *taps):
+                self.lines[field_of(Domain, path)], _ = document.locate(Fault(path, ""))
         lines = {fault: line for line, fault in document.repeated}
         for fault in mistakes:
             line, message = document.locate(fault)
-            self._report(message, lines.get(fault, line), fault.field)
+            self._report(message, lines.get(fault, line), field_of(Domain, fault.path, _ALIASES))
         return None if mistakes else domain
 
     def _with_bytes(self, value: dict[Any, Any], mistakes: list[Fault]) -> dict[Any, Any]:
@@ -175,8 +180,9 @@ class _Reading:
         yield from ()
 
     def _beside(self, value: Any) -> bytes:
-        if not isinstance(value, str) or not value or "\0" in value:
-            raise ValueError(f"expected the path of a file, got {quote_where_text_belongs(value)}")
+        # Not quoted: somebody may have written the user data here.
+        if not isinstance(value, str) or not is_printable(value, MAX_PATH):
+            raise ValueError(f"expected the path of a file, got {'other text' if value else 'nothing'}")
         return self._content(os.path.join(os.path.dirname(self.path), value), MAX_USER_DATA)
 
     def _content(self, path: str, limit: int) -> bytes:
@@ -216,7 +222,7 @@ class _Metadata(_Reading):
 def _text(value: Any) -> bytes:
     if not isinstance(value, str):
         hint = "; write '|' after the colon and indent the text" if isinstance(value, (dict, list)) else ""
-        raise ValueError(f"expected text, got {quote_where_text_belongs(value)}{hint}")
+        raise ValueError(f"expected text, got {quote_where_text_belongs(value, hidden=True)}{hint}")
     return value.encode()
 
 

@@ -8,6 +8,7 @@ fast), and PyYAML's composer in Python, bounded here, makes nodes of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -46,6 +47,19 @@ MAX_DEPTH = 50
 
 
 TOO_DEEP = f"expected at most {MAX_DEPTH} levels of nesting, got more"
+
+_KINDS = frozenset(("bool", "int", "float", "binary", "timestamp", "omap", "pairs", "set", "merge", "value"))
+
+_UNQUOTED = re.compile(r"""(?:[^'"]|(['"]).\1)*""", re.DOTALL)
+
+
+def _without_quotations(message: str) -> str:
+    """Return *message* of a YAML parser as far as it quotes nothing of the document but single characters.
+
+    A password that begins with "*", "&" or "!" is an alias, an anchor or a tag to YAML, whose errors name it.
+    """
+    match = _UNQUOTED.match(message)
+    return message[: match.end()].rstrip() if match else ""
 
 
 class BrokenYaml(ValueError):
@@ -87,9 +101,7 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
         node = super().compose_node(parent, index)
         if isinstance(event, AliasEvent):
             if node not in self._weights:
-                raise BrokenYaml(
-                    f"expected no alias within the value that it stands for, got *{event.anchor}", _line(event)
-                )
+                raise BrokenYaml("expected no alias within the value that it stands for, got one", _line(event))
             self._nodes += self._weights[node]
         elif node is not None:
             self._weights[node] = self._nodes - before
@@ -117,10 +129,10 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
         except (YAMLError, BrokenYaml):
             raise
         except Exception:  # 2024-13-45 looks like a date; "!!int x" and "!!bool x" raise various exceptions
+            # The value is not quoted: which field it belongs to, and so whether it is a secret, is not known here.
             kind = node.tag.rpartition(":")[2]
-            raise BrokenYaml(
-                f"YAML: {quote(node.value)} looks to YAML like type {kind}, but is not{QUOTES}", _line(node)
-            ) from None
+            kind = kind if kind in _KINDS else "another"
+            raise BrokenYaml(f"YAML: a value looks to YAML like type {kind}, but is not{QUOTES}", _line(node)) from None
 
 
 class YamlDocument:
@@ -148,7 +160,7 @@ class YamlDocument:
             if error.problem == "exceeded maximum nesting depth":
                 # Debian 13's libyaml has a limit of its own, 1,000 levels, and reads that far ahead for a ":".
                 raise BrokenYaml(TOO_DEEP, mark.line + 1 if mark else 1) from None
-            text = ", ".join(part for part in (error.context, error.problem) if part)
+            text = ", ".join(_without_quotations(part) for part in (error.context, error.problem) if part)
             raise BrokenYaml(f"YAML: {text}", mark.line + 1 if mark else 1) from None
         self.repeated: tuple[tuple[int, Fault], ...] = tuple(self._loader.repeated)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 from xml.etree import ElementTree
+from xml.parsers.expat import ErrorString
 
 from attrs import frozen
 
@@ -66,8 +67,12 @@ def describe(xml: str, network: Callable[[str], UUID | None]) -> Description:
     try:
         root = ElementTree.fromstring(xml)
         uuid, name = UUID(root.findtext("uuid", "")), root.findtext("name", "")
-    except (ElementTree.ParseError, ValueError) as error:
-        raise ValueError(f"expected the XML of a domain, got something else: {error}") from None
+    except ElementTree.ParseError as error:
+        # expat's own message, without the name that ElementTree adds: that may be part of a secret.
+        why = ErrorString(error.code)
+        raise ValueError(f"expected the XML of a domain, got something else: {why}, line {error.position[0]}") from None
+    except ValueError:
+        raise ValueError("expected the XML of a domain, got something else: it has no uuid") from None
     values: dict[str, Any] = {"uuid": uuid, "name": name}
     values["nics"] = _each_tap_once(_nic(each, network) for each in root.iterfind("devices/interface"))
     values["disks"] = tuple(
@@ -214,9 +219,9 @@ def _metadata(
 ) -> tuple[Domain | None, tuple[InventoryProblem, ...]]:
     origin = _metadata_origin(name)
     if element.tag != _ELEMENT or len(element):
-        inner = element if element.tag != _ELEMENT else element[0]
-        got = inner.tag.rpartition("}")[2]
-        message = f"expected one element <domain> with the text of a domain file in it, got <{got}>"
+        # An element within is not named: it is part of the text, which may hold secrets.
+        got = "an element within it" if element.tag == _ELEMENT else f"<{element.tag.rpartition('}')[2]}>"
+        message = f"expected one element <domain> with the text of a domain file in it, got {got}"
         return None, (InventoryProblem(file=origin, message=message),)
     if not (element.text or "").strip():
         return None, ()

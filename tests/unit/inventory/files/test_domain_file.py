@@ -59,7 +59,7 @@ def test_a_billion_laughs(tmp_path: Path) -> None:
 
 def test_an_alias_of_itself(tmp_path: Path) -> None:
     assert wrong(tmp_path, "vendor_data: &a\n  b: *a\n") == [
-        ":2: expected no alias within the value that it stands for, got *a"
+        ":2: expected no alias within the value that it stands for, got one"
     ]
 
 
@@ -148,9 +148,9 @@ files:
     assert wrong(tmp_path, text) == [
         ":1: uid: unknown key; did you mean 'uuid'?",
         ":2: name: expected a string, got 7: put it in quotes (that is how YAML reads 007)",
-        ":3: meta[1]: expected a string, got 1: put it in quotes",
-        ":3: meta.a: expected a string, got True: put it in quotes (that is how YAML reads yes)",
-        ":3: meta.b: expected a string, got the date 2024-01-01: put it in quotes",
+        ":3: meta: expected a string, got a whole number: put it in quotes",
+        ":3: meta: expected a string, got a boolean: put it in quotes",
+        ":3: meta: expected a string, got a date: put it in quotes",
         ":4: hostname: expected a host name such as web1.example.org, got '-a'",
         ":5: tokens: expected one of optional, required, off, got False: put it in quotes (that is how YAML reads off)",
         f":8: nics[0].mac: expected a string, got {sexagesimal}: put it in quotes (that is how YAML reads {mac})",
@@ -159,9 +159,9 @@ files:
         f":13: nics[1].subnets[0].address: {PREFIX}, got '10.0.0.300/24'",
         ":15: shares[0].share_id: expected a value, but the key is missing",
         f":16: user_data_file: cannot read '{tmp_path}/missing': No such file or directory",
-        ":18: files[0].content_base64: expected base64 text, got '**'",
+        ":18: files[0].content_base64: expected base64 text, got other text",
         ":19: files[1].path: expected an absolute path, got 'b'",
-        ":20: files[1].content: expected text, got 5: put it in quotes",
+        ":20: files[1].content: expected text, got a whole number: put it in quotes",
     ]
 
 
@@ -176,10 +176,10 @@ def test_a_field_that_only_hypervisors_fill_is_an_unknown_key(tmp_path: Path) ->
     ("text", "message"),
     [
         ("", ": expected a domain, which is a mapping with a 'uuid' or a 'name', got nothing"),
-        ("- a\n", ": expected a domain, which is a mapping with a 'uuid' or a 'name', got ['a']"),
+        ("- a\n", ": expected a domain, which is a mapping with a 'uuid' or a 'name', got a list"),
         ("hostname: a\n", ":1: expected a 'uuid' or a 'name', got neither"),
         ("name: a\n\nname: b\n", ":3: name: the key is given twice, first in line 1"),
-        ("name: a\nmeta: {b: c, b: d}\n", ":2: meta.b: the key is given twice, first in line 2"),
+        ("name: a\nmeta: {b: c, b: d}\n", ":2: meta: the key is given twice, first in line 2"),
         ("name: a\nnics:\n- {tap: x, mtu: 70,\n   tap: y}", ":4: nics[0].tap: the key is given twice, first in line 3"),
         ("name: a\n---\nname: b\n", ":2: YAML: expected a single document in the stream, but found another document"),
         ("name: a: b\n", ":1: YAML: mapping values are not allowed in this context"),
@@ -188,21 +188,21 @@ def test_a_field_that_only_hypervisors_fill_is_an_unknown_key(tmp_path: Path) ->
         (b"name: a\nhostname: \xff\n", ":2: expected text in UTF-8, got the byte 0xff"),
         (
             "name: 2024-13-45\n",
-            ":1: YAML: '2024-13-45' looks to YAML like type timestamp, but is not: put it in quotes",
+            ":1: YAML: a value looks to YAML like type timestamp, but is not: put it in quotes",
         ),
-        ("name: a\nuser_data: 5\n", ":2: user_data: expected text, got 5: put it in quotes"),
+        ("name: a\nuser_data: 5\n", ":2: user_data: expected text, got a whole number: put it in quotes"),
         (
             "name: a\nuser_data:\n  packages: [x]\n",
-            ":2: user_data: expected text, got {'packages': ['x']}; write '|' after the colon and indent the text",
+            ":2: user_data: expected text, got a mapping; write '|' after the colon and indent the text",
         ),
         (
             "name: a\nuser_data: b\nuser_data_base64: Yg==\n",
             f":3: user_data_base64: expected one of {FORMS}, got user_data and user_data_base64",
         ),
         ("name: a\nuser_data_fil: b\n", ":2: user_data_fil: unknown key; did you mean 'user_data_file'?"),
-        ("name: a\nfiles: [{path: /a, contnt: b}]\n", ":2: files[0].contnt: unknown key; did you mean 'content'?"),
-        ("name: a\nuser_data_file: ''\n", ":2: user_data_file: expected the path of a file, got ''"),
-        ('name: a\nuser_data_file: "a\\0b"\n', ":2: user_data_file: expected the path of a file, got 'a\\x00b'"),
+        ("name: a\nfiles: [{path: /a, contnt: b}]\n", ":2: files[0]: unknown key; did you mean 'content'?"),
+        ("name: a\nuser_data_file: ''\n", ":2: user_data_file: expected the path of a file, got nothing"),
+        ('name: a\nuser_data_file: "a\\0b"\n', ":2: user_data_file: expected the path of a file, got other text"),
         ("name: a\nuser_data_file: /\n", ":2: user_data_file: expected '/' to be a file, got something else"),
     ],
 )

@@ -88,4 +88,5 @@ def test_the_line_of_each_part(module: ModuleType, text: str, path: tuple[Any, .
 
 def test_repeated_keys_are_all_reported(module: ModuleType) -> None:
     repeated = module.YamlDocument('a: 1\nb: {c: 1, c: 1}\nd:\n- e: 1\n  "e": 1\na: 2\na: 3\n').repeated
-    assert [(line, fault.field) for line, fault in repeated] == [(2, "b.c"), (5, "d[0].e"), (6, "a"), (7, "a")]
+    places = [(line, fault.path) for line, fault in repeated]
+    assert places == [(2, ("b", "c")), (5, ("d", 0, "e")), (6, ("a",)), (7, ("a",))]

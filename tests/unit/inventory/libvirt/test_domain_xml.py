@@ -177,14 +177,14 @@ def test_mistakes_in_metadata_are_reported_as_those_of_a_file() -> None:
         "user_data_base64"
     )
     assert problems(element("- a")) == [
-        f"{where}: expected a domain, which is a mapping with a 'uuid' or a 'name', got ['a']"
+        f"{where}: expected a domain, which is a mapping with a 'uuid' or a 'name', got a list"
     ]
 
 
 def test_metadata_with_elements_in_place_of_text() -> None:
-    message = "libvirt metadata of web1: expected one element <domain> with the text of a domain file in it, got <{}>"
-    assert problems(element("<hostname>h</hostname>")) == [message.format("hostname")]
-    assert problems(f"<x:meta xmlns:x='{NAMESPACE}'>hostname: h</x:meta>") == [message.format("meta")]
+    message = "libvirt metadata of web1: expected one element <domain> with the text of a domain file in it, got {}"
+    assert problems(element("<hostname>h</hostname>")) == [message.format("an element within it")]
+    assert problems(f"<x:meta xmlns:x='{NAMESPACE}'>hostname: h</x:meta>") == [message.format("<meta>")]
 
 
 def test_xml_of_something_else_is_an_error() -> None:
