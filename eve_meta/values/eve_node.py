@@ -73,9 +73,9 @@ class Node:
     the workers again as a whole, with its user data.
     """
 
-    location: bytes | None = None
-    wwan_status: bytes | None = None
-    wwan_metrics: bytes | None = None
+    location: bytes | None = field(default=None, repr=False)
+    wwan_status: bytes | None = field(default=None, repr=False)
+    wwan_metrics: bytes | None = field(default=None, repr=False)
 
 
 UNKNOWN_NODE = Node()

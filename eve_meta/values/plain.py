@@ -74,7 +74,7 @@ class Fault:
     The path may contain a secret, as a key of ``meta``; :func:`field_of` makes of it what people may see.
     """
 
-    path: tuple[Any, ...]
+    path: tuple[Any, ...] = attrs.field(repr=False)
     message: str
 
 

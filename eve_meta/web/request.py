@@ -95,9 +95,9 @@ class Request:
     path: tuple[str, ...]
     version: bytes
     host: bytes | None
-    headers: Mapping[bytes, bytes]
+    headers: Mapping[bytes, bytes] = field(repr=False)
     keep_alive: bool
-    body: bytes
+    body: bytes = field(repr=False)
     rule: PathRule = field(init=False, eq=False, repr=False)
 
     @rule.default
