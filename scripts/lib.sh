@@ -1,11 +1,12 @@
 # shellcheck shell=bash
-# What the scripts here share; sourced by them after "set -euo pipefail".
+# Functions of the scripts here, which source this after "set -euo pipefail".
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv="$root/.venv"
 
-# What the daemon runs, imports and compiles with, as Debian and Ubuntu call it, but for kernel headers: any will do.
-# shellcheck disable=SC2034 # for those who source this
+# The packages of Debian and Ubuntu that the daemon runs, imports and compiles with. Kernel headers are not among them:
+# any will do.
+# shellcheck disable=SC2034 # the scripts that source this use it
 host_packages="python3 python3-bpfcc iproute2 iptables mount util-linux"
 
 say() { echo "${0##*/}: $*"; }
@@ -16,7 +17,7 @@ die() {
 
 need_root() { ((EUID == 0)) || die "needs root, to $1: run it in a root shell or with sudo"; }
 
-# A folder for this run, gone with it. Others may look into it, because not everything runs as root.
+# Make a folder for this run, which is removed at its end. Other users may read it: not everything runs as root.
 make_scratch() {
     scratch=$(mktemp --directory)
     trap 'rm -rf "$scratch"' EXIT
@@ -25,7 +26,7 @@ make_scratch() {
 
 owner_is_root() { [[ $(stat --format %u "$root") == 0 ]]; }
 
-# Run a command as whom the checkout belongs to: what it makes there must belong to them too, also under sudo.
+# Run a command as the owner of the checkout, also under sudo: the files that it makes there must be the owner's.
 as_owner() {
     local uid gid home
     if ((EUID != 0)); then
@@ -37,21 +38,22 @@ as_owner() {
     HOME="${home:-/nonexistent}" setpriv --reuid "$uid" --regid "$gid" --clear-groups "$@"
 }
 
-# What runs as root among the tests gets a network, a /run with its named namespaces, a BPF file system and processes of their own. This
-# machine's are not touched, other runs of the tests are not met, and however a run ends, nothing of it stays.
+# Run tests that need root in a network, a /run with its named namespaces, a BPF file system and a process namespace of
+# their own. They change nothing of this machine, do not meet other runs of the tests, and leave nothing, however they
+# end.
 isolated() {
     # shellcheck disable=SC2016 # the inner bash expands this
     unshare --net --mount --propagation private --pid --fork --kill-child --mount-proc bash -c '
         set -e
         ip link set lo up
         mount -t tmpfs tmpfs /run
-        mount -t sysfs sysfs /sys # one shows the links of the network namespace in which it was mounted
+        mount -t sysfs sysfs /sys # a sysfs shows the links of the network namespace in which it was mounted
         mount -t bpf bpf /sys/fs/bpf
         exec "$@"
     ' isolated "$@"
 }
 
-# The same, but for the network, over which packages come. What they are installed on has a network of its own.
+# The same with this machine's network, over which packages come. The host on which they are installed has its own.
 isolated_but_for_network() {
     mkdir -p /run/netns
     # shellcheck disable=SC2016 # the inner bash expands this

@@ -1,4 +1,4 @@
-"""What all tests share: the check that those with root leave the machine as they found it."""
+"""Fixtures of all tests: the check that tests with root leave the machine as it was."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLEAN_UP_TIME = 10.0
 
 
 def _descendants() -> dict[int, str]:
-    """The living processes below this one, and their command lines."""
+    """Return the living descendants of this process, and their command lines."""
     parents: dict[int, list[int]] = {}
     commands: dict[int, str] = {}
     for entry in Path("/proc").iterdir():
@@ -51,7 +51,7 @@ def _temporary_folders() -> set[Path]:
 @pytest.fixture(scope="session")
 def leave_no_trace() -> Iterator[None]:
     """Fail when, after the last test, the machine's network is another than before the first, or a process stayed."""
-    # A process whose parent ends becomes ours instead of init's, so that daemons which were left running are found.
+    # A process whose parent ends becomes this process's child instead of init's: daemons left running are found.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     processes = _descendants()
     before = HostState.read()
@@ -59,7 +59,7 @@ def leave_no_trace() -> Iterator[None]:
     yield
     changes = [str(change) for change in before.changes(patience=CLEAN_UP_TIME)]
     changes += [f"process still runs: {pid} {name}" for pid, name in _descendants().items() if pid not in processes]
-    # A daemon that is none of ours may have one for as long as it compiles.
+    # Another daemon on this machine may have such a folder while it compiles.
     deadline = time.monotonic() + CLEAN_UP_TIME
     while (left := _temporary_folders() - folders) and time.monotonic() < deadline:
         time.sleep(0.1)

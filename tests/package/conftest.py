@@ -1,4 +1,4 @@
-"""The Debian package, and a host to install it on."""
+"""Fixtures: the Debian package, and a host to install it on."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def root(deb: Path) -> Path:
-    """A clean root file system with what the package says that it depends on."""
+    """A clean root file system with the package's dependencies."""
     shown = subprocess.run(["dpkg-deb", "--field", deb, "Depends"], check=True, capture_output=True, text=True)
     return clean_root(shown.stdout.strip())
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """The network of the host that things are installed on."""
+    """The network of the host on which things are installed."""
     with Lab(NAME) as lab:
         lab.bridge("br0")
         yield lab

@@ -21,20 +21,20 @@ from tests.guest.scene import META_DATA, USER_DATA, Identity, KeepAlive, domain,
 
 PASSWORD = "/openstack/2013-04-04/password"
 BYSTANDERS = ("/var/lib/dpkg/", "/var/lib/apt/", "/var/log/", "/var/cache/", "/var/lib/systemd/", "/etc/systemd/system")
-"""What the system itself writes down, whatever is installed."""
+"""Paths that the system itself writes to, whatever is installed."""
 
 OLD = "0.0.1"
 
 
 @pytest.fixture(scope="module")
 def old(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An earlier version of the package, which had a file more."""
+    """An earlier version of the package, with one more file."""
     tree = tmp_path_factory.mktemp("old") / "tree"
     subprocess.run(["dpkg-deb", "--raw-extract", deb, tree], check=True)
     control = tree / "DEBIAN/control"
     lines = control.read_text().splitlines()
     control.write_text("".join(f"Version: {OLD}\n" if line.startswith("Version:") else f"{line}\n" for line in lines))
-    (tree / "usr/lib/eve-meta/of-old").touch()
+    (tree / "usr/lib/eve-meta/from-old-version").touch()
     subprocess.run(["dpkg-deb", "-Znone", "--root-owner-group", "--build", tree, tree.parent], check=True)
     (made,) = tree.parent.glob("*.deb")
     return made
@@ -46,16 +46,16 @@ def files_before(machine: Machine) -> set[str]:
 
 
 def files(machine: Machine) -> set[str]:
-    """What there is on the host's disk."""
+    """Return the paths of all files on the host's disk, except the system's own records."""
     shown = machine.run("find", "/", "-xdev", "-printf", "%p\\n").stdout.splitlines()
     return {path for path in shown if not path.startswith(BYSTANDERS)}
 
 
 def install(machine: Machine, deb: Path) -> None:
-    """As an administrator does, without a package to download: all that it depends on is there."""
+    """Install the package as an administrator does; it downloads nothing, because its dependencies are installed."""
     there = machine.root / "root" / deb.name
     there.write_bytes(deb.read_bytes())
-    # Through the running system's own view, in which /root is the same.
+    # The running system has the same /root.
     machine.run("apt-get", "-o", "Acquire::http::Proxy=http://127.0.0.1:1", "-y", "install", f"/root/{deb.name}")
     there.unlink()
 
@@ -65,7 +65,7 @@ def main_pid(machine: Machine) -> int:
 
 
 def outer_pid(machine: Machine) -> int:
-    """The daemon's process id, as this process knows it; 0 while there is none."""
+    """Return the daemon's process id in this process's namespace; 0 while no daemon runs."""
     inner = str(main_pid(machine))
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -86,7 +86,7 @@ def write_domain(machine: Machine, number: int, tap: str) -> None:
 
 def test_installing_it_starts_it(machine: Machine, old: Path) -> None:
     install(machine, old)
-    # apt-get waited for READY=1: it is there at once.
+    # apt-get waited for READY=1, so the daemon runs already.
     assert machine.run("systemctl", "is-active", "eve-meta").stdout == "active\n"
     assert machine.run("systemctl", "is-enabled", "eve-meta").stdout == "enabled\n"
     assert machine.run("eve-meta", "--version").stdout.startswith("eve-meta ")
@@ -117,14 +117,14 @@ def test_it_is_confined_and_its_namespace_is_the_hosts(machine: Machine) -> None
     confined = proc_status(daemon)
     assert (confined["NoNewPrivs"], confined["Seccomp"]) == ("1", "2")
     assert confined["CapEff"] == confined["CapBnd"] != proc_status(machine.init)["CapEff"]
-    # Same mounts: what it mounts at /run/netns is there for everybody.
+    # The same mount namespace: everybody sees what the daemon mounts at /run/netns.
     assert os.readlink(f"/proc/{daemon}/ns/mnt") == os.readlink(f"/proc/{machine.init}/ns/mnt")
     assert "meta0" in machine.run("ip", "-n", "eve-meta", "link", "show", "meta0").stdout
 
 
 def test_the_doctor_finds_nothing_also_while_it_runs(machine: Machine) -> None:
-    said = json.loads(machine.run("eve-meta", "doctor", "--json").stdout)
-    assert [finding for finding in said["findings"] if finding["state"] != "ok"] == []
+    report = json.loads(machine.run("eve-meta", "doctor", "--json").stdout)
+    assert [finding for finding in report["findings"] if finding["state"] != "ok"] == []
 
 
 def test_the_manual_page_and_the_change_log_are_there(machine: Machine) -> None:
@@ -132,11 +132,11 @@ def test_the_manual_page_and_the_change_log_are_there(machine: Machine) -> None:
     assert "/usr/share/doc/eve-meta/changelog.gz" in machine.run("dpkg-query", "--listfiles", "eve-meta").stdout
 
 
-def test_the_journal_knows_what_is_bad(machine: Machine) -> None:
+def test_the_journal_has_the_broken_file_with_its_priority(machine: Machine) -> None:
     machine.run("sh", "-c", "echo 'name: [' > /etc/eve-meta/domains.d/broken.yaml")
     entry = eventually(lambda: journal(machine, "broken.yaml"), 10)
     assert entry["PRIORITY"] == "4"
-    assert "warn" not in entry["MESSAGE"]  # the journal says so, and when
+    assert "warn" not in entry["MESSAGE"]  # the journal has the level and the time
     machine.run("rm", "/etc/eve-meta/domains.d/broken.yaml")
     assert journal(machine, "has tag")["PRIORITY"] == "6"
 
@@ -153,7 +153,10 @@ def private_namespace(machine: Machine) -> str:
 
 @contextlib.contextmanager
 def nobody_is_refused(lab: Lab) -> Iterator[None]:
-    """A guest asks meanwhile, without pause and never twice, on new connections, and one on a connection it keeps."""
+    """Assert that no request is refused while the context lasts.
+
+    One guest sends requests without pause and without retries on new connections, another on one kept connection.
+    """
     asking = AskingGuests(lab)
     with asking.running(0, keeping=1):
         eventually(lambda: asking.answered > 20, 10)
@@ -189,7 +192,7 @@ def test_a_stop_removes_everything_and_keeps_no_socket(machine: Machine, lab: La
 
 
 def test_one_that_dies_is_started_again_and_takes_everything_over(machine: Machine, lab: Lab) -> None:
-    """An answer that has begun is finished, and who connects before the next one has started waits for it."""
+    """An answer that has begun is finished, and a guest that connects before the next daemon starts waits for it."""
     namespace = private_namespace(machine)
     large = "0123456789abcdef" * 65536
     (machine.root / "etc/eve-meta/domains.d/vm1.yaml").write_text(json.dumps(domain(1, "vnet1", user_data=large)))
@@ -201,7 +204,7 @@ def test_one_that_dies_is_started_again_and_takes_everything_over(machine: Machi
             connection.ask(USER_DATA)
             assert connection.socket.recv(12, socket.MSG_PEEK | socket.MSG_WAITALL) == b"HTTP/1.1 200"
         os.kill(died, signal.SIGKILL)
-        time.sleep(0.5)  # systemd has heard of it
+        time.sleep(0.5)  # systemd knows of it by then
         assert reader.answer().body == large.encode()
         with KeepAlive(lab.guests["vm0"], timeout=PATIENCE) as early:
             assert json.loads(early.get(META_DATA).body)["uuid"] == uuid_of(0)
@@ -245,7 +248,7 @@ def test_an_upgrade_keeps_what_is_yours(machine: Machine, lab: Lab, deb: Path) -
     assert Identity.asked_by(lab.guests["vm0"]) == Identity.of(0)
     assert machine.run("eve-meta", "password", "vm0").stdout == "secret\n"
     assert "metadata.example.org" in machine.run("cat", "/etc/eve-meta/eve-meta.toml").stdout
-    assert machine.run("test", "-e", "/usr/lib/eve-meta/of-old", check=False).returncode == 1
+    assert machine.run("test", "-e", "/usr/lib/eve-meta/from-old-version", check=False).returncode == 1
 
 
 def test_root_that_runs_it_writes_nothing_that_a_removal_would_miss(machine: Machine) -> None:

@@ -1,4 +1,4 @@
-"""scripts/install on a clean host, and that a package and an installation do not meet."""
+"""scripts/install on a clean host; and its refusal where the package is installed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def everything(chroot: Machine) -> set[str]:
 
 
 def test_it_installs_runs_and_goes(chroot: Machine, checkout: Path, run: Run) -> None:
-    # What the packages bring that it installs is not its own to remove: they come first, as into the lab's VM.
+    # The packages that it would install come first, as into the lab's VM: their files are not its to remove.
     done = run(checkout / "vagrant/provision.sh", checkout, "--host")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "provision: ready." in done.stdout
@@ -56,7 +56,7 @@ def test_it_installs_runs_and_goes(chroot: Machine, checkout: Path, run: Run) ->
             assert run("eve-meta", "new", "a").returncode == 0
     assert run("eve-meta", "--version").stdout.startswith("eve-meta ")
     assert run("eve-meta", "check").stdout == "1 file, 1 good, 0 problems\n"
-    # The BPF sources are where the loader looks.
+    # The BPF sources are where the loader searches for them.
     where = "from eve_meta.steering.bpf.loader import source_directory; print(source_directory())"
     shown = run("/usr/local/lib/eve-meta/bin/python3", "-I", "-c", where)
     assert shown.stdout == "/usr/local/lib/eve-meta/share/eve-meta/bpf\n"

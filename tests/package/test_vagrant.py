@@ -1,4 +1,4 @@
-"""The lab's VM: that Vagrant takes its file. What the file runs in the VM is run by test_install.py."""
+"""The lab's VM: its Vagrantfile is valid. test_install.py runs what the Vagrantfile runs in the VM."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_it_is_ruby() -> None:
 def test_vagrant_takes_it(tmp_path: Path) -> None:
     for name in ("Vagrantfile", "provision.sh"):
         shutil.copy(VAGRANT / name, tmp_path / name)
-    # Whether this machine has libvirt or VirtualBox is another question.
+    # Without asking whether this machine has libvirt or VirtualBox.
     command = ["vagrant", "validate", "--ignore-provider"]
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "VAGRANT_CWD": str(tmp_path)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from eve_meta.explain.ds_identify import BUILTIN_ORDER, IMAGE_ORDER, NONE, Dmi, Machine, identify, nocloud_seed
@@ -153,6 +153,8 @@ guests = st.builds(
 @example(Machine(machine="aarch64"), IMAGE_ORDER)
 @example(Machine(), None)
 def test_the_datasources_are_those_that_ds_identify_finds(guest: Machine, order: tuple[str, ...] | None) -> None:
+    # 25.1.4 takes such a UUID for AWS's also without a serial number that equals it; the prediction is 22.4.2's.
+    assume(not (_disables_without_dmi() and guest.dmi.product_uuid.startswith("ec2")))
     assert found_by_us(guest, order or BUILTIN_ORDER) == found_by_cloud_init(guest, order)
 
 
