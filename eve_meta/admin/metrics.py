@@ -85,7 +85,7 @@ class Numbers:
     unsteered: Mapping[str, int]
     unsteered_drops: Mapping[str, int]
     heals: Mapping[str, int]
-    workers: tuple[tuple[bool, int], ...]
+    workers: tuple[tuple[bool, int, int], ...]
 
 
 def read_tap(state: TapState, steering: Steering) -> TapNumbers:
@@ -115,7 +115,9 @@ def read(taps: Iterable[TapNumbers], supervisor: Supervisor, steering: Steering,
         unsteered=dict(supervisor.tallies.unsteered),
         unsteered_drops=drops(steering.counters(0)),
         heals=dict(supervisor.restorations),
-        workers=tuple((worker.pid is not None, worker.restarts) for worker in supervisor.workers),
+        workers=tuple(
+            (worker.pid is not None, worker.restarts, worker.forbidden_calls) for worker in supervisor.workers
+        ),
     )
 
 
@@ -170,10 +172,14 @@ class _Families(Collector):
         yield CounterMetricFamily("eve_meta_netlink_overruns", "Times netlink messages were lost", numbers.overruns)
         up = GaugeMetricFamily("eve_meta_worker_up", "Whether a worker runs", labels=("worker",))
         restarts = CounterMetricFamily("eve_meta_worker_restarts", "Times a worker died", labels=("worker",))
-        for number, (runs, died) in enumerate(numbers.workers):
+        forbidden = CounterMetricFamily(
+            "eve_meta_worker_forbidden_calls", "Times a worker died of a forbidden system call", labels=("worker",)
+        )
+        for number, (runs, died, called) in enumerate(numbers.workers):
             up.add_metric((str(number),), int(runs))
             restarts.add_metric((str(number),), died)
-        yield from (up, restarts)
+            forbidden.add_metric((str(number),), called)
+        yield from (up, restarts, forbidden)
         for name, text, label, counts in (
             ("heals", "Pieces of the way that were gone and are back", "piece", numbers.heals),
             ("unsteered_requests", "Requests that came through no tap, by result", "result", numbers.unsteered),

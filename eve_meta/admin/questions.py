@@ -51,10 +51,16 @@ class ShownPassword(TypedDict):
 
 
 class WorkerStatus(TypedDict):
-    """A worker: its process, None while there is none, and how often it was started again."""
+    """A worker: its process, None while there is none, and how often it was started again.
+
+    *forbidden_calls* is how often it died of a system call that no worker makes. *confinement* has the parts of
+    :class:`eve_meta.runtime.sandbox.inspection.InForce`, None while the worker does not accept connections.
+    """
 
     pid: int | None
     restarts: int
+    forbidden_calls: int
+    confinement: dict[str, bool] | None
 
 
 class Status(TypedDict):

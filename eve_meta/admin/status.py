@@ -11,14 +11,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from eve_meta import __version__
-from eve_meta.admin.questions import Status
+from eve_meta.admin.questions import Status, WorkerStatus
 from eve_meta.admin.turns import in_turns
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.runtime.clock import Clock
+from eve_meta.runtime.sandbox.inspection import inspect
 from eve_meta.steering.bpf.maps import Reason
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.tap_state import TapState
+from eve_meta.supervisor.worker_process import WorkerProcess
 from eve_meta.wire.counts import Drop, Note
 
 
@@ -32,7 +34,7 @@ def status(
             "version": __version__,
             "namespace": steering.namespace.name,
             "taps": taps,
-            "workers": [{"pid": worker.pid, "restarts": worker.restarts} for worker in supervisor.workers],
+            "workers": [_worker(worker) for worker in supervisor.workers],
             "domains": len(list(inventory.domains())),
             "unsteered": {
                 "requests": dict(supervisor.tallies.unsteered),
@@ -47,6 +49,25 @@ def status(
             ],
         }
     )
+
+
+def _worker(worker: WorkerProcess) -> WorkerStatus:
+    return {
+        "pid": worker.pid,
+        "restarts": worker.restarts,
+        "forbidden_calls": worker.forbidden_calls,
+        "confinement": _confinement(worker),
+    }
+
+
+def _confinement(worker: WorkerProcess) -> dict[str, bool] | None:
+    """Return what is in force for *worker*, by the kernel's account; None before the worker has confined itself."""
+    if worker.pid is None or not worker.accepts:
+        return None
+    try:
+        return inspect(worker.pid, worker.uid).plain
+    except OSError:  # it has just ended
+        return None
 
 
 def _tap(state: TapState, clock: Clock, steering: Steering) -> dict[str, Any]:

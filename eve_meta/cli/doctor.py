@@ -11,11 +11,11 @@ import attrs
 import click
 
 from eve_meta.cli.options import config_option
-from eve_meta.config import DEFAULT_PATH, Config, load_config
+from eve_meta.config import DEFAULT_PATH, MAX_WORKERS, Config, load_config
+from eve_meta.runtime.sandbox.identities import find_ids
 from eve_meta.steering.bpf.packages import install
 from eve_meta.steering.doctor.examination import examine
 from eve_meta.steering.doctor.finding import Finding, State, ok, wrong
-from eve_meta.supervisor.worker_home import MAKE_USER, USER, find_user
 from eve_meta.values.problem import Problem
 
 EXAMPLES = """\
@@ -60,18 +60,18 @@ def _findings(path: Path | None) -> Iterator[Finding]:
     else:
         read = path or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
         yield ok("configuration", str(read) if read else "there is no file: everything is at its default")
-    yield _user()
+    yield _user(config.web.workers or MAX_WORKERS)
     if config.inventory.libvirt:
         yield _libvirt()
     yield from examine(config.steering, config.admin.metrics)
 
 
-def _user() -> Finding:
+def _user(workers: int) -> Finding:
     try:
-        find_user()
-    except Problem:
-        return wrong("user", f"there is no user {USER!r} for the workers", MAKE_USER)
-    return ok("user", USER)
+        ids = find_ids(workers)
+    except Problem as problem:
+        return wrong("user", str(problem), "run eve-meta on the host itself")
+    return ok("user", f"nobody else has the ids from {ids.start} on, as which workers run")
 
 
 def _libvirt() -> Finding:

@@ -46,6 +46,9 @@ def status(config: Path | None, as_json: bool) -> None:
     for number, worker in enumerate(answer["workers"]):
         state = f"pid {worker['pid']}" if worker["pid"] is not None else "not running"
         click.echo(f"worker {number}: {state}, restarted {worker['restarts']} times")
+        missing = [part.replace("_", " ") for part, holds in (worker["confinement"] or {}).items() if not holds]
+        if missing:
+            click.echo(f"worker {number} is not fully confined, without: {', '.join(missing)}")
     for problem in answer["problems"]:
         click.echo(f"problem: {problem}")
 

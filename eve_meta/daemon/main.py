@@ -28,6 +28,10 @@ from eve_meta.inventory.inventory import Inventory
 from eve_meta.runtime.clock import Clock
 from eve_meta.runtime.log import complain, log_to_stderr
 from eve_meta.runtime.reactor import reactor
+from eve_meta.runtime.sandbox.birth import own_pid_namespace
+from eve_meta.runtime.sandbox.home import empty_folder
+from eve_meta.runtime.sandbox.identities import find_ids
+from eve_meta.runtime.sandbox.seccomp import import_seccomp
 from eve_meta.runtime.service_manager import ServiceManager
 from eve_meta.runtime.signals import Terminated, end_reactor, ended_by_signals, on_signals
 from eve_meta.state import tokenkeys
@@ -35,7 +39,6 @@ from eve_meta.state.files import make_directory
 from eve_meta.state.passwords import Passwords
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor
-from eve_meta.supervisor.worker_home import find_user, workers_root
 from eve_meta.supervisor.worker_process import WorkerConfig
 from eve_meta.values.problem import Problem
 
@@ -69,14 +72,15 @@ def serve(config: Config) -> None:
         # Undone last. When Python ends, it gives signals that have a handler back to the kernel, which would kill us.
         undo.callback(on_signals, signal.SIG_IGN)
         undo.callback(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
-        worker_config = _worker_config(config)
+        import_seccomp()  # no worker could be confined without it
+        workers = config.web.workers or min(os.cpu_count() or 1, MAX_WORKERS)
+        worker_config = _worker_config(config, workers)
         undo.enter_context(run_directory(config.paths.run))
-        undo.enter_context(workers_root(worker_config.root))
+        undo.enter_context(empty_folder(worker_config.root))
         inventory = Inventory(config.inventory, reactor)
         make_directory(config.paths.state)
         undo.enter_context(held(config.paths.state, "state"))
         clock = Clock(monotonic=reactor.seconds)
-        workers = config.web.workers or min(os.cpu_count() or 1, MAX_WORKERS)
         supervisor = Supervisor(
             reactor,
             clock,
@@ -141,12 +145,11 @@ def _in_thread(change: Callable[[], T]) -> Deferred[T]:
     return deferToThreadPool(reactor, reactor.getThreadPool(), change)
 
 
-def _worker_config(config: Config) -> WorkerConfig:
-    user = find_user()
+def _worker_config(config: Config, workers: int) -> WorkerConfig:
     return WorkerConfig(
-        uid=user.pw_uid,
-        gid=user.pw_gid,
+        ids=find_ids(workers),
         root=config.paths.run / "root",
+        birth=own_pid_namespace,
         domain_wait=config.web.domain_wait,
         hop_limit=config.web.hop_limit,
         hosts=config.web.hosts,

@@ -36,6 +36,8 @@ class Kind(str, enum.Enum):
     """A piece of the path was gone and has been restored."""
 
     WORKER_STARTED = "worker-started"
+    FORBIDDEN_CALL = "forbidden-call"
+    """A worker made a system call that no worker makes, and was killed for it."""
 
 
 @frozen

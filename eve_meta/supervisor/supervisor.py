@@ -326,6 +326,9 @@ class WorkerListener:
     def accepting(self) -> None:
         self._supervisor.worker_accepts()
 
+    def made_forbidden_call(self, pid: int | None) -> None:
+        self._supervisor.events.emit(Kind.FORBIDDEN_CALL, worker=self._number, pid=pid)
+
     def counted(self, counts: Counts) -> None:
         self._supervisor.tallies.counted(self._number, counts)
 

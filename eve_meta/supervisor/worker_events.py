@@ -27,6 +27,9 @@ class WorkerEvents(Protocol):
     def accepting(self) -> None:
         """Act on the worker having begun to accept connections."""
 
+    def made_forbidden_call(self, pid: int | None) -> None:
+        """Act on the death of the worker's process *pid* of a system call that a worker may not make."""
+
     def counted(self, counts: Counts) -> None:
         """Take what the worker counted."""
 

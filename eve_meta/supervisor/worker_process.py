@@ -7,6 +7,7 @@ its place; however often that happens, it costs the guests of other workers litt
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,9 @@ from eve_meta.supervisor.worker_log import WorkerLog
 from eve_meta.values.problem import Problem
 from eve_meta.wire.channel import CHANNEL_FD, FIRST_LISTENER_FD
 from eve_meta.wire.messages import PutTap, RemoveTap
+
+PROGRAM: tuple[str, ...] = ("-I", "-m", "eve_meta.web.worker")
+"""The arguments of Python that make it a worker; -I: nothing is imported from the current directory."""
 
 RESTART_DELAYS = (0.0, 0.1, 0.5, 1.0, 5.0)
 """Seconds until a worker that died is started again: after its n-th death in a row, the n-th of these."""
@@ -56,17 +60,17 @@ class ProcessReactor(IReactorProcess, LinkReactor):
 class WorkerConfig:
     """How workers are started.
 
-    :ivar uid: the user that they run as.
-    :ivar gid: the group that they run as.
+    :ivar ids: the users that they run as, each worker as the one at its number, which is its group as well.
     :ivar root: the empty folder that is their whole file system.
+    :ivar birth: makes a context within which one child is born as the first of a pid namespace of its own.
     :ivar domain_wait: as ``[web] domain_wait`` of the configuration, in seconds.
     :ivar hop_limit: as ``[web] hop_limit``.
     :ivar hosts: as ``[web] hosts``.
     """
 
-    uid: int
-    gid: int
+    ids: Sequence[int]
     root: Path
+    birth: Callable[[], AbstractContextManager[None]]
     domain_wait: int
     hop_limit: int
     hosts: tuple[str, ...]
@@ -82,6 +86,7 @@ class WorkerProcess(ProcessProtocol):
     :ivar pid: the process, None while there is none.
     :ivar accepts: whether the worker has begun to accept connections.
     :ivar restarts: how often it died.
+    :ivar forbidden_calls: how often it died of a system call that a worker may not make.
     """
 
     _log = Logger()
@@ -114,6 +119,12 @@ class WorkerProcess(ProcessProtocol):
         self.pid: int | None = None
         self.accepts = False
         self.restarts = 0
+        self.forbidden_calls = 0
+
+    @property
+    def uid(self) -> int:
+        """The user that the worker runs as, and its group."""
+        return self._config.ids[self._number]
 
     def start(self) -> None:
         """Start a process and have it sent its taps; where that is impossible, try again later."""
@@ -135,9 +146,9 @@ class WorkerProcess(ProcessProtocol):
             # Before the process starts: were it to fail afterwards, the process would have to be ended again.
             link = WorkerLink(self._reactor, ours.fileno(), self, self._events)
             arguments = (
-                *(sys.executable, "-I", "-m", "eve_meta.web.worker"),  # -I: nothing from the current directory
+                *(sys.executable, *PROGRAM),
                 *("--root", str(self._config.root)),
-                *("--uid", str(self._config.uid), "--gid", str(self._config.gid)),
+                *("--uid", str(self.uid), "--gid", str(self.uid)),
                 *("--listeners", str(len(listeners))),
                 *("--domain-wait", str(self._config.domain_wait)),
                 *("--hop-limit", str(self._config.hop_limit)),
@@ -146,7 +157,7 @@ class WorkerProcess(ProcessProtocol):
             files: dict[int, int | str] = {2: "r", CHANNEL_FD: theirs.fileno()}
             files |= {fd: listener.fileno() for fd, listener in enumerate(listeners, FIRST_LISTENER_FD)}
             try:
-                with self._in_namespace():
+                with self._in_namespace(), self._config.birth():
                     self._process = self._reactor.spawnProcess(
                         self,
                         sys.executable,
@@ -304,6 +315,15 @@ class WorkerProcess(ProcessProtocol):
             return
         lived = self._reactor.seconds() - self._born
         self.restarts += 1
+        if getattr(reason.value, "signal", None) == signal.SIGSYS:
+            self.forbidden_calls += 1
+            self._log.error(
+                "worker {number} (pid {pid}) was killed for a system call that no worker makes: it is compromised, or "
+                "has a defect; 'journalctl -k --grep type=1326' shows the call's number",
+                number=self._number,
+                pid=pid,
+            )
+            self._events.made_forbidden_call(pid)
         self._log.error(
             "worker {number} (pid {pid}) ended after {lived:.1f} s: {reason}; it starts again in {delay} s",
             number=self._number,

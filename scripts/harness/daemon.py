@@ -32,13 +32,23 @@ class Daemon:
     :meth:`start` may be called again.
     """
 
-    def __init__(self, lab: Lab, *, taps: Iterable[str] = ("vnet*",), inventory: str = "", settings: str = "") -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        *,
+        taps: Iterable[str] = ("vnet*",),
+        inventory: str = "",
+        settings: str = "",
+        serve: Sequence[str] = (str(EVE_META), "serve"),
+    ) -> None:
         """Write the configuration.
 
         :param inventory: further lines of the table ``[inventory]``.
         :param settings: further TOML, whole tables.
+        :param serve: the daemon's command, to which its ``--config`` is added.
         """
         self.lab = lab
+        self._serve = serve
         self.directory = lab.directory / "eve-meta"
         self.domains = self.directory / "domains.d"
         self.config = self.directory / "eve-meta.toml"
@@ -78,7 +88,7 @@ class Daemon:
             # A session of its own: Ctrl-C in a terminal interrupts the lab, which then ends the daemon.
             self.process = self.lab.host.popen(
                 *prefix,
-                *self.command("serve"),
+                *(*self._serve, "--config", str(self.config)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

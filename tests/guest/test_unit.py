@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
+from eve_meta.runtime.sandbox.identities import FIRST
 from eve_meta.steering.doctor.kernel import NEEDED
 from harness import ROOT, SCRIPTS
 from harness.guests import LabError
@@ -150,7 +151,7 @@ def test_everything_works_with_what_the_unit_grants(stage: Stage, iptables: str)
     assert guest.get(USER_DATA).body == b"#!/bin/sh\n"
     worker = proc_status(stage.worker)
     assert {worker[key] for key in ("CapEff", "CapPrm", "CapBnd")} == {"0" * 16}
-    assert worker["Uid"].split() == [str(pwd.getpwnam("eve-meta").pw_uid)] * 4
+    assert worker["Uid"].split() == [str(FIRST)] * 4
     # A tap comes and goes, a worker dies, another does not end, and the daemon ends.
     stage.scene.lab.make_tap("vnet2")
     eventually(lambda: "tap_in" in stage.scene.filters("vnet2"), 5)

@@ -45,7 +45,7 @@ NUMBERS = Numbers(
     unsteered={"403": 5},
     unsteered_drops={"no_tag": 6},
     heals={"filter": 7},
-    workers=((True, 0), (False, 2)),
+    workers=((True, 0, 0), (False, 2, 1)),
 )
 
 
@@ -97,6 +97,7 @@ def test_a_scraper_reads_every_number() -> None:
     assert of(found, "dropped_frames_total") == {(*tap, "arp"): 13, (*tap, "packet_rate"): 14}
     assert of(found, "worker_up") == {("0",): 1, ("1",): 0}
     assert of(found, "worker_restarts_total") == {("0",): 0, ("1",): 2}
+    assert of(found, "worker_forbidden_calls_total") == {("0",): 0, ("1",): 1}
     assert of(found, "heals_total") == {("filter",): 7}
     assert of(found, "unsteered_requests_total") == {("403",): 5}
     assert of(found, "unsteered_frames_total") == {("no_tag",): 6}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -28,7 +29,9 @@ from eve_meta.wire.password import Outcome
 from eve_meta.wire.requests import Row
 from tests.contracts.fake_inventory import FakeInventory
 
-CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
+CONFIG = WorkerConfig(
+    ids=range(1, 65), root=Path("/"), birth=contextlib.nullcontext, domain_wait=60, hop_limit=1, hosts=()
+)
 KEYS = TokenKeys(bytes(32), UUID(int=7))
 WEB = Domain(uuid=UUID(int=1), name="web1")
 DB = Domain(uuid=UUID(int=2), name="db1", tokens=TokenPolicy.REQUIRED)

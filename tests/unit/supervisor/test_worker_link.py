@@ -66,6 +66,9 @@ class Scene:
     def accepting(self) -> None:
         raise AssertionError("the link does not know who accepts")
 
+    def made_forbidden_call(self, pid: int | None) -> None:
+        pass
+
     def counted(self, counts: Counts) -> None:
         self.counts.append(counts)
 

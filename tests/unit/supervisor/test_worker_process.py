@@ -32,7 +32,9 @@ from eve_meta.wire.messages import BootReports, Counts, PutTap
 from eve_meta.wire.password import Outcome
 from eve_meta.wire.requests import Row
 
-CONFIG = WorkerConfig(uid=1, gid=1, root=Path("/"), domain_wait=60, hop_limit=1, hosts=())
+CONFIG = WorkerConfig(
+    ids=range(1, 65), root=Path("/"), birth=contextlib.nullcontext, domain_wait=60, hop_limit=1, hosts=()
+)
 
 
 class Reactor(Clock):
@@ -78,6 +80,7 @@ class Scene:
         self.reactor = Reactor()
         self.namespace_is_gone = False
         self.counts: list[Counts] = []
+        self.forbidden: list[int | None] = []
         self.starts = 0
         self.accepted = 0
         self.worker = WorkerProcess(
@@ -102,6 +105,9 @@ class Scene:
 
     def accepting(self) -> None:
         self.accepted += 1
+
+    def made_forbidden_call(self, pid: int | None) -> None:
+        self.forbidden.append(pid)
 
     def counted(self, counts: Counts) -> None:
         self.counts.append(counts)

@@ -1,38 +1,17 @@
-"""The parent's half of a worker's confinement: its user, and the empty folder that is its whole file system.
-
-:mod:`eve_meta.runtime.sandbox.confine` is the child's half.
-"""
+"""The empty folder that is a confined process's whole file system; its parent makes it."""
 
 from __future__ import annotations
 
 import contextlib
-import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
 from eve_meta.values.problem import Problem
 
-USER = "eve-meta"
-"""The name of the user that workers run as."""
-
-MAKE_USER = f"useradd --system --no-create-home --shell /usr/sbin/nologin {USER}"
-"""The command that makes this user."""
-
-
-def find_user() -> pwd.struct_passwd:
-    """Return the user that workers run as.
-
-    :raises Problem: when there is no such user.
-    """
-    try:
-        return pwd.getpwnam(USER)
-    except KeyError:
-        raise Problem(f"there is no user {USER!r} for the workers: make it with '{MAKE_USER}'") from None
-
 
 @contextlib.contextmanager
-def workers_root(root: Path) -> Iterator[None]:
-    """Make the empty folder that is a worker's whole file system, for as long as the context lasts.
+def empty_folder(root: Path) -> Iterator[None]:
+    """Make the empty folder that is the whole file system of confined processes, for as long as the context lasts.
 
     :raises Problem: when the folder cannot be made, or holds something.
     """
