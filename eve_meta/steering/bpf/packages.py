@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 
+from eve_meta.runtime.sandbox.seccomp import PACKAGE
+
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 """The names that Debian's packages have for the machine types of ``uname -m``."""
 
@@ -11,7 +13,13 @@ _PACKAGES = {
     "debian": {"headers": "linux-headers-{machine}", "kernel": "linux-image-{machine}"},
     "ubuntu": {"headers": "linux-headers-generic", "kernel": "linux-generic"},
 }
-_COMMON = {"bcc": "python3-bpfcc", "iptables": "iptables", "libvirt": "python3-libvirt", "mount": "mount"}
+_COMMON = {
+    "bcc": "python3-bpfcc",
+    "iptables": "iptables",
+    "libvirt": "python3-libvirt",
+    "mount": "mount",
+    "seccomp": PACKAGE,
+}
 
 
 def package(what: str) -> str:
