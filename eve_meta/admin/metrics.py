@@ -85,7 +85,8 @@ class Numbers:
     unsteered: Mapping[str, int]
     unsteered_drops: Mapping[str, int]
     heals: Mapping[str, int]
-    workers: tuple[tuple[bool, int, int], ...]
+    workers: tuple[tuple[bool, int, int, int], ...]
+    lapses: int
 
 
 def read_tap(state: TapState, steering: Steering) -> TapNumbers:
@@ -116,8 +117,10 @@ def read(taps: Iterable[TapNumbers], supervisor: Supervisor, steering: Steering,
         unsteered_drops=drops(steering.counters(0)),
         heals=dict(supervisor.restorations),
         workers=tuple(
-            (worker.pid is not None, worker.restarts, worker.forbidden_calls) for worker in supervisor.workers
+            (worker.pid is not None, worker.restarts, worker.forbidden_calls, worker.hangs)
+            for worker in supervisor.workers
         ),
+        lapses=supervisor.heartbeat.lapses,
     )
 
 
@@ -175,11 +178,18 @@ class _Families(Collector):
         forbidden = CounterMetricFamily(
             "eve_meta_worker_forbidden_calls", "Times a worker died of a forbidden system call", labels=("worker",)
         )
-        for number, (runs, died, called) in enumerate(numbers.workers):
+        hangs = CounterMetricFamily(
+            "eve_meta_worker_hangs", "Times a worker was killed because it did not answer", labels=("worker",)
+        )
+        for number, (runs, died, called, hung) in enumerate(numbers.workers):
             up.add_metric((str(number),), int(runs))
             restarts.add_metric((str(number),), died)
             forbidden.add_metric((str(number),), called)
-        yield from (up, restarts, forbidden)
+            hangs.add_metric((str(number),), hung)
+        yield from (up, restarts, forbidden, hangs)
+        yield CounterMetricFamily(
+            "eve_meta_lapses", "Times workers answered 503 because the supervisor did not keep up", numbers.lapses
+        )
         for name, text, label, counts in (
             ("heals", "Pieces of the way that were gone and are back", "piece", numbers.heals),
             ("unsteered_requests", "Requests that came through no tap, by result", "result", numbers.unsteered),

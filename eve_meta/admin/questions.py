@@ -53,23 +53,29 @@ class ShownPassword(TypedDict):
 class WorkerStatus(TypedDict):
     """A worker: its process, None while there is none, and how often it was started again.
 
-    *forbidden_calls* is how often it died of a system call that no worker makes. *confinement* has the parts of
+    *hangs* is how often of these it was killed because it did not answer, *forbidden_calls* how often it died of a
+    system call that no worker makes. *confinement* has the parts of
     :class:`eve_meta.runtime.sandbox.inspection.InForce`, None while the worker does not accept connections.
     """
 
     pid: int | None
     restarts: int
+    hangs: int
     forbidden_calls: int
     confinement: dict[str, bool] | None
 
 
 class Status(TypedDict):
-    """The state of the daemon; ``eve_meta/docs/observing.rst`` has the fields of a tap."""
+    """The state of the daemon; ``eve_meta/docs/observing.rst`` has the fields of a tap.
+
+    *lapses* is how often guests got 503 because the supervisor did not keep up with what happened.
+    """
 
     version: str
     namespace: str
     taps: list[dict[str, Any]]
     workers: list[WorkerStatus]
+    lapses: int
     domains: int
     unsteered: dict[str, dict[str, int]]
     overruns: int

@@ -35,6 +35,7 @@ def status(
             "namespace": steering.namespace.name,
             "taps": taps,
             "workers": [_worker(worker) for worker in supervisor.workers],
+            "lapses": supervisor.heartbeat.lapses,
             "domains": len(list(inventory.domains())),
             "unsteered": {
                 "requests": dict(supervisor.tallies.unsteered),
@@ -55,6 +56,7 @@ def _worker(worker: WorkerProcess) -> WorkerStatus:
     return {
         "pid": worker.pid,
         "restarts": worker.restarts,
+        "hangs": worker.hangs,
         "forbidden_calls": worker.forbidden_calls,
         "confinement": _confinement(worker),
     }

@@ -45,10 +45,13 @@ def status(config: Path | None, as_json: bool) -> None:
         click.echo("no taps: [steering] taps matches the name of no link on this host")
     for number, worker in enumerate(answer["workers"]):
         state = f"pid {worker['pid']}" if worker["pid"] is not None else "not running"
-        click.echo(f"worker {number}: {state}, restarted {worker['restarts']} times")
+        hangs = f", {worker['hangs']} of them because it did not answer" if worker["hangs"] else ""
+        click.echo(f"worker {number}: {state}, restarted {worker['restarts']} times{hangs}")
         missing = [part.replace("_", " ") for part, holds in (worker["confinement"] or {}).items() if not holds]
         if missing:
             click.echo(f"worker {number} is not fully confined, without: {', '.join(missing)}")
+    if answer["lapses"]:
+        click.echo(f"the supervisor fell behind {answer['lapses']} times; guests got 503 until it had caught up")
     for problem in answer["problems"]:
         click.echo(f"problem: {problem}")
 

@@ -147,6 +147,14 @@ class Inventory:
         trusted = owner is not None and owner.trusted
         return all(tap in each.answers() or (each.away and trusted) for each in self._hypervisors)
 
+    def due_scan(self) -> int:
+        """Return the number of the scan that will have read every change of the files until now."""
+        return self._files.due()
+
+    def has_scanned(self, number: int) -> bool:
+        """Return whether the scan of that number, or a later one, has ended."""
+        return self._files.scanned >= number
+
     def node(self) -> Node:
         """Return the metadata that all applications of an EVE-OS node share."""
         return UNKNOWN_NODE if self._eve is None else self._eve.node()

@@ -134,6 +134,13 @@ class Steering:
         self._cooperator.stop()
         self._undo.pop_all()
 
+    def catch_up(self) -> bool:
+        """Act on the changes of links that wait to be read.
+
+        :return: whether the observer has been told of all changes that the kernel had reported until then.
+        """
+        return self._monitor.catch_up()
+
     def counters(self, tag: int) -> dict[Reason, int]:
         """Return how many frames of *tag* met which end; tag 0 counts the frames that came from no tap.
 

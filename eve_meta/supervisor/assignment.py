@@ -17,6 +17,10 @@ from eve_meta.steering.taps.tap import Tap
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.supervisor.tap_table import TapTable
 
+MAX_REST = 0.5
+"""Seconds of such a rest at most. The workers' table is behind meanwhile, and they answer nobody when it is behind for
+longer than :data:`eve_meta.wire.messages.LEASE_TIME`."""
+
 LONG_LOOK, REST_FACTOR = 0.005, 3
 """A look at the inventory's changes that takes longer than *LONG_LOOK* seconds is followed by a rest of *REST_FACTOR*
 times as long, in which other things are done."""
@@ -55,6 +59,7 @@ class Assignment:
         self._inform_timer = Timer(reactor, self._inform_inventory)
         self._look_timer = Timer(reactor, self._look_at_changes)
         self._next_look_at = 0.0
+        self._changed_at: float | None = None  # when the first change came that was not looked at yet
         # Tags of taps that are to be refreshed when their turn comes; a dict keeps their order.
         self._waiting: dict[int, None] = {}
         self._turn_timer = Timer(reactor, self._take_turn)
@@ -64,6 +69,11 @@ class Assignment:
         self._stopped = True
         for timer in (self._inform_timer, self._look_timer, self._turn_timer):
             timer.cancel()
+
+    @property
+    def true_at(self) -> float:
+        """The last moment of which the table has all that the inventory knew, in seconds of the reactor's clock."""
+        return self._reactor.seconds() if self._changed_at is None else self._changed_at
 
     def taps_changed(self, *taps: Tap) -> None:
         """Inform the inventory that *taps* appeared or went: once for all that do in one turn of the reactor."""
@@ -80,7 +90,11 @@ class Assignment:
 
     def inventory_changed(self) -> None:
         """Refresh the taps that the change concerns, now or after a rest."""
-        if self._stopped or self._look_timer.is_pending:
+        if self._stopped:
+            return
+        if self._changed_at is None:
+            self._changed_at = self._reactor.seconds()
+        if self._look_timer.is_pending:
             return
         if self._next_look_at > self._reactor.seconds():
             self._look_timer.start_at(self._next_look_at)
@@ -89,11 +103,12 @@ class Assignment:
 
     def _look_at_changes(self) -> None:
         began = self._reactor.seconds()
+        self._changed_at = None
         self._refresh_concerned()
         self._refresh_general()
         ended = self._reactor.seconds()
         # On a large host a change of each of thousands of taps would ask for this thousands of times.
-        self._next_look_at = ended + (REST_FACTOR * (ended - began) if ended - began > LONG_LOOK else 0)
+        self._next_look_at = ended + (min(REST_FACTOR * (ended - began), MAX_REST) if ended - began > LONG_LOOK else 0)
 
     def _refresh_concerned(self) -> None:
         concerned = self._inventory.take_concerned()

@@ -38,6 +38,8 @@ class Kind(str, enum.Enum):
     WORKER_STARTED = "worker-started"
     FORBIDDEN_CALL = "forbidden-call"
     """A worker made a system call that no worker makes, and was killed for it."""
+    WORKER_HUNG = "worker-hung"
+    """A worker did not answer, and was killed."""
 
 
 @frozen

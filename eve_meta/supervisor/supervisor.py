@@ -27,6 +27,7 @@ from eve_meta.steering.steering import Steering
 from eve_meta.steering.taps.tap import Tap
 from eve_meta.supervisor.assignment import Assignment
 from eve_meta.supervisor.events import Events, Kind
+from eve_meta.supervisor.heartbeat import Heartbeat
 from eve_meta.supervisor.listeners import Listeners
 from eve_meta.supervisor.passwords import PostedPasswords
 from eve_meta.supervisor.tallies import Tallies
@@ -46,6 +47,10 @@ SETTLE_TIME = 2.0
 """Seconds at most for which workers do not begin, because the domain of a tap that was there before us is unknown. QEMU
 is found within milliseconds; libvirt may be away."""
 
+RETURN_TIME = 1.0
+"""Seconds at most for which guests wait for the files, when the supervisor goes on after it has done nothing for longer
+than the lease. A file that takes longer is not to keep the guests of all others waiting."""
+
 LEAVE_TIME = 5.0
 """Seconds for which the state of a tap that is gone is kept, for what workers still have to send about it: several
 times as long as they gather it (:data:`eve_meta.web.worker.COUNT_INTERVAL`)."""
@@ -62,6 +67,7 @@ class Supervisor:
     :param keep: called with the sockets that guests connect to, and again when they are replaced.
     :ivar restorations: how often each piece of the path was restored.
     :ivar events: what happens.
+    :ivar heartbeat: has the workers confirm that they live, and confirms their table to them.
     :ivar tallies: what workers send about their guests.
     :ivar passwords: what guests posted.
     :ivar stopping: whether :meth:`stop` was called.
@@ -110,6 +116,9 @@ class Supervisor:
         self._problems: set[str] = set()
         self._listeners: Listeners | None = None
         self.workers: list[WorkerProcess] = []
+        self._steering: Steering | None = None
+        self.heartbeat = Heartbeat(reactor, self.workers, self._true_at, self._returned)
+        self._awaited_scan, self._awaited_until = 0, 0.0
 
     @property
     def taps(self) -> Iterable[TapState]:
@@ -118,6 +127,7 @@ class Supervisor:
 
     def start(self, steering: Steering, listeners: Sequence[socket.socket]) -> None:
         """Start the inventory and the workers, which accept on *listeners*, each on its own."""
+        self._steering = steering
         self._inventory.start(self._assignment.inventory_changed)
         self._listeners = Listeners(listeners, partial(steering.namespace.listen, self._count), self._keep)
         get_sound = partial(self._listeners.get_sound, self._kill_all)
@@ -133,6 +143,7 @@ class Supervisor:
             self.workers.append(worker)
         for worker in self.workers:
             worker.start()
+        self.heartbeat.start()
 
     def summary(self) -> str:
         """Return the state of taps and workers in one line."""
@@ -154,6 +165,7 @@ class Supervisor:
         self._inventory.stop()
         self._assignment.stop()
         self._settle_timer.cancel()
+        self.heartbeat.stop()  # the lease lasts for longer than the workers
 
         def end(_: Any) -> Deferred[Any]:
             if self._listeners is not None:
@@ -248,6 +260,24 @@ class Supervisor:
 
     # -- workers --
 
+    def _true_at(self) -> float | None:
+        """Catch up with what happened; return the last moment of which the table is true, None if that takes longer."""
+        now = self._reactor.seconds()
+        if self._steering is None or not self._steering.catch_up():
+            return None
+        if now < self._awaited_until and not self._inventory.has_scanned(self._awaited_scan):
+            return None
+        return min(now, self._assignment.true_at)
+
+    def _returned(self) -> None:
+        """Read the files first: while we were away, somebody may have given a tap to another domain."""
+        self._awaited_scan = self._inventory.due_scan()
+        self._awaited_until = self._reactor.seconds() + RETURN_TIME
+
+    def worker_hung(self, number: int) -> None:
+        """Record that a worker did not answer and is killed."""
+        self.events.emit(Kind.WORKER_HUNG, worker=number, pid=self.workers[number].pid)
+
     def worker_started(self, number: int) -> None:
         """Send a worker, whose process is new, its part of the table."""
         worker = self.workers[number]
@@ -328,6 +358,9 @@ class WorkerListener:
 
     def made_forbidden_call(self, pid: int | None) -> None:
         self._supervisor.events.emit(Kind.FORBIDDEN_CALL, worker=self._number, pid=pid)
+
+    def hung(self) -> None:
+        self._supervisor.worker_hung(self._number)
 
     def counted(self, counts: Counts) -> None:
         self._supervisor.tallies.counted(self._number, counts)

@@ -30,6 +30,9 @@ class WorkerEvents(Protocol):
     def made_forbidden_call(self, pid: int | None) -> None:
         """Act on the death of the worker's process *pid* of a system call that a worker may not make."""
 
+    def hung(self) -> None:
+        """Act on the worker not answering; it is being killed, and its pid is still known."""
+
     def counted(self, counts: Counts) -> None:
         """Take what the worker counted."""
 

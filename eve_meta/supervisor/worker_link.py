@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorSocket, IReactorTime
 
 from eve_meta.runtime.timer import Timer
+from eve_meta.supervisor.heartbeat import BEAT
 from eve_meta.supervisor.worker_events import WorkerEvents
 from eve_meta.supervisor.worker_feed import WorkerFeed
 from eve_meta.values.bucket import TokenBucket
@@ -29,8 +30,11 @@ from eve_meta.wire.messages import (
     Drained,
     LatencyRows,
     PasswordDone,
+    Ping,
+    Pong,
     RequestRows,
     SetPassword,
+    TableCurrent,
     ToSupervisor,
     ToWorker,
 )
@@ -55,6 +59,16 @@ FRAME_COST = 1024
 """Bytes that a frame counts for besides its own: the cost of small frames is in their number."""
 
 
+HANG_BEATS = 4
+"""Beats (:data:`eve_meta.supervisor.heartbeat.BEAT`), two seconds, for which a process may leave a ping unanswered. A
+sound worker answers within one turn of its reactor, which takes milliseconds; a longer pause is the end of its guests'
+patience, too."""
+
+START_BEATS = 60
+"""Beats, thirty seconds, for which a new process may leave its first ping unanswered: it has to import its modules, on
+a host that may be busy with its own start."""
+
+
 class LinkReactor(IReactorSocket, IReactorTime):
     """What a link needs of the reactor."""
 
@@ -67,6 +81,9 @@ class LinkOwner(Protocol):
 
     def link_distrusted(self, reason: str) -> None:
         """Act, once, on the process having sent what no sound worker sends: *reason* completes "it sent"."""
+
+    def link_hung(self, seconds: float) -> None:
+        """Act, once, on the process not having answered for *seconds*."""
 
     def link_closed(self, link: WorkerLink) -> None:
         """Act, once, on the end of *link*."""
@@ -89,6 +106,9 @@ class WorkerLink:
         self._allowance = TokenBucket(rate=INPUT_RATE, burst=INPUT_BURST, now=reactor.seconds())
         self._counts_requests: dict[int, Deferred[None]] = {}
         self._counts_number = 0
+        self._ping = 0  # the number of the last ping
+        self._pong = 0  # the number of the last one that was answered
+        self._silent_beats = 0
         self._channel = Channel(self._received, self._channel_closed, MAX_TO_SUPERVISOR, self._admit)
         self._channel.adopt(reactor, fd)
         self.feed = WorkerFeed(reactor, self._channel)
@@ -104,6 +124,33 @@ class WorkerLink:
     def abort(self) -> None:
         """Close the link at once."""
         self._channel.abort()
+
+    def beat(self) -> None:
+        """Look whether the process has answered the last ping, and send it the next one.
+
+        Silence is counted in calls of this method, not by the clock. Between two calls the reactor has read all that
+        the process had sent; and a supervisor that was stopped, busy, or suspended with its machine, makes no calls
+        meanwhile, so that it takes none of its own absence for the silence of the process.
+        """
+        if self._is_distrusted:
+            return
+        if self._pong == self._ping:
+            self._silent_beats = 0
+            self._ping += 1
+            self._channel.send(Ping(number=self._ping))
+            return
+        self._silent_beats += 1
+        if self._silent_beats == (HANG_BEATS if self._pong else START_BEATS):
+            self._owner.link_hung(self._silent_beats * BEAT)
+
+    def confirm_table(self, at: float) -> None:
+        """Let the process believe its table, which was true at *at*, for a while longer.
+
+        It may precede what is still pending in :attr:`feed`: there is nothing in it that revokes.
+
+        :param at: in seconds of ``CLOCK_MONOTONIC``.
+        """
+        self._channel.send(TableCurrent(at=at))
 
     def begin(self) -> Deferred[None]:
         """Let the process accept connections as soon as it knows all that it is being sent.
@@ -138,6 +185,9 @@ class WorkerLink:
 
     def _received(self, message: ToWorker | ToSupervisor, payload: bytes) -> None:
         match message:
+            case Pong():
+                if message.number == self._ping:
+                    self._pong = self._ping
             case Counts():
                 self._events.counted(message)
                 self._counts_came(message.number)

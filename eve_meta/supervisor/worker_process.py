@@ -1,7 +1,7 @@
 """A worker as the supervisor sees it: its process, which is started, stopped, and started again when it dies.
 
-The law: a worker without its link, or one that sends what no sound worker sends, is killed, and another process takes
-its place; however often that happens, it costs the guests of other workers little time.
+The law: a worker without its link, one that does not answer, or one that sends what no sound worker sends, is killed,
+and another process takes its place; however often that happens, it costs the guests of other workers little time.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ class WorkerProcess(ProcessProtocol):
     :ivar accepts: whether the worker has begun to accept connections.
     :ivar restarts: how often it died.
     :ivar forbidden_calls: how often it died of a system call that a worker may not make.
+    :ivar hangs: how often it was killed because it did not answer.
     """
 
     _log = Logger()
@@ -119,6 +120,7 @@ class WorkerProcess(ProcessProtocol):
         self.pid: int | None = None
         self.accepts = False
         self.restarts = 0
+        self.hangs = 0
         self.forbidden_calls = 0
 
     @property
@@ -230,6 +232,16 @@ class WorkerProcess(ProcessProtocol):
         if self._link is not None:
             self._link.feed.put(tag, content)
 
+    def beat(self) -> None:
+        """Look whether the process still answers, as :meth:`eve_meta.supervisor.worker_link.WorkerLink.beat`."""
+        if self._link is not None:
+            self._link.beat()
+
+    def confirm_table(self, at: float) -> None:
+        """As :meth:`eve_meta.supervisor.worker_link.WorkerLink.confirm_table`."""
+        if self._link is not None:
+            self._link.confirm_table(at)
+
     def begin(self) -> None:
         """Let the worker accept connections as soon as it knows all that it is being sent."""
         link = self._link
@@ -258,6 +270,18 @@ class WorkerProcess(ProcessProtocol):
     def link_distrusted(self, reason: str) -> None:
         """Kill the process for what it sent."""
         self._log.error("worker {number} is killed: it sent {reason}", number=self._number, reason=reason)
+        self.kill()
+
+    def link_hung(self, seconds: float) -> None:
+        """Kill the process: its guests would wait for it for ever."""
+        self.hangs += 1
+        self._log.error(
+            "worker {number} (pid {pid}) is killed: it has not answered its supervisor for {seconds:.0f} s",
+            number=self._number,
+            pid=self.pid,
+            seconds=seconds,
+        )
+        self._events.hung()
         self.kill()
 
     def link_closed(self, link: WorkerLink) -> None:

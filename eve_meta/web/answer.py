@@ -51,6 +51,10 @@ UNKNOWN_TAG = refusal(HTTPStatus.SERVICE_UNAVAILABLE, extra=_RETRY, close=True)
 UNKNOWN_DOMAIN = refusal(HTTPStatus.SERVICE_UNAVAILABLE, extra=_RETRY)
 """The tap is known, its domain is not yet."""
 
+NOT_CURRENT = refusal(HTTPStatus.SERVICE_UNAVAILABLE, extra=_RETRY, close=True)
+"""The supervisor has not confirmed the table for :data:`eve_meta.wire.messages.LEASE_TIME` seconds: the tap may be
+another domain's by now."""
+
 TOO_MANY = refusal(HTTPStatus.TOO_MANY_REQUESTS, extra=_RETRY, close=True)
 
 DEFECT = refusal(HTTPStatus.INTERNAL_SERVER_ERROR, close=True)

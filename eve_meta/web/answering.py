@@ -8,6 +8,7 @@ sent reaches a log: guests move counters (:mod:`eve_meta.wire.counts`).
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import time
 import traceback
@@ -19,14 +20,16 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from eve_meta.runtime.timer import Timer
 from eve_meta.values.eve_node import UNKNOWN_NODE
 from eve_meta.web.allowance import GuestAllowance
-from eve_meta.web.answer import DEFECT, REPORT_TAKEN, STORED, TOO_MANY, RequestContext, answer, objection
+from eve_meta.web.answer import DEFECT, NOT_CURRENT, REPORT_TAKEN, STORED, TOO_MANY, RequestContext, answer, objection
 from eve_meta.web.guests import Guests
 from eve_meta.web.hosts import Hosts
 from eve_meta.web.request import Memo, Request
 from eve_meta.web.response import Response
 from eve_meta.wire.boot_reports import BootReport
+from eve_meta.wire.messages import LEASE_TIME
 from eve_meta.wire.password import Outcome
 
 AGE_EVERY = 15.0
@@ -80,6 +83,8 @@ class Answering:
     :ivar memo: requests that were read before.
     :ivar hop_limit: the parameter of that name.
     :ivar node: what EVE-OS publishes of its node; all applications on it are answered alike. Set it when it changes.
+    :ivar current_until: when the lease ends, in seconds of the guests' monotonic clock: from then on nobody gets a byte
+        that the table decides.
     :ivar draining: whether each answer is its connection's last. Set it when the worker is to end.
     :ivar store_password: stores a password that the guest of a tag posted. Set it to a function that can.
     """
@@ -106,6 +111,7 @@ class Answering:
         self.memo = Memo(guests.limits)
         self.hop_limit = hop_limit
         self.node = UNKNOWN_NODE
+        self.current_until = -math.inf
         self.draining = False
         self.store_password: Callable[[int, str], Deferred[Outcome]] = _cannot_store
         self._clock = clock
@@ -117,6 +123,7 @@ class Answering:
         self._reports = guests.tally.reports
         self._now = Now.of(0)
         self._ageing = False
+        self._lease = Timer(clock, self._end_lease)
         self._defect_logged = -DEFECT_LOG_EVERY
 
     def now(self) -> Now:
@@ -125,6 +132,22 @@ class Answering:
         if second != self._now.second:
             self._now = Now.of(second)
         return self._now
+
+    def renew_lease(self, at: float) -> None:
+        """Believe the table, which was true at *at*, for :data:`~eve_meta.wire.messages.LEASE_TIME` seconds from then.
+
+        :param at: in seconds of the guests' monotonic clock.
+        """
+        self.current_until = at + LEASE_TIME
+        # A pending call of the timer stays where it is, and looks again.
+        self._lease.start_at(self.current_until)
+
+    def _end_lease(self) -> None:
+        if self.monotonic() < self.current_until:
+            self._lease.start_at(self.current_until)
+        else:
+            # With them all answers that are under way: their guests may be others by now.
+            self.guests.cut_all()
 
     def respond(
         self, allowance: GuestAllowance, request: Request, peer: str, port: int
@@ -138,6 +161,8 @@ class Answering:
         now = self.monotonic()
         if not allowance.take(now):
             return TOO_MANY
+        if now >= self.current_until:
+            return NOT_CURRENT
         tag = allowance.tag
         try:
             context = RequestContext(

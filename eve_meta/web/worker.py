@@ -48,11 +48,14 @@ from eve_meta.wire.messages import (
     Drained,
     LatencyRows,
     PasswordDone,
+    Ping,
+    Pong,
     PutNode,
     PutTap,
     RemoveTap,
     RequestRows,
     SetPassword,
+    TableCurrent,
     ToSupervisor,
     ToWorker,
 )
@@ -106,6 +109,7 @@ class Worker:
         answering.store_password = self._store_password
         self._tally_due = False
         self._acceptors: list[Acceptor] = []
+        self._has_begun = False
         self._may_accept = True
         self._passwords: dict[int, Deferred[Outcome]] = {}
         self._resting: set[int] = set()  # tags whose last password could not be stored a moment ago
@@ -126,7 +130,13 @@ class Worker:
                 self._tally.requests.begin(message.tag, 0)
             case PutNode():
                 self._answering.node = message.node
+            case TableCurrent():
+                self._answering.renew_lease(message.at)
+                self._accept()
+            case Ping():
+                self._channel.send(Pong(number=message.number))
             case Begin():
+                self._has_begun = True
                 self._accept()
             case Drain():
                 self._drain()
@@ -169,8 +179,14 @@ class Worker:
             self._channel.send(Counts(counts=dict(counts), number=number))
 
     def _accept(self) -> None:
-        if not self._may_accept:
+        """Accept connections from now on, where the supervisor lets this worker and the table is current.
+
+        A guest that connected before that waits in the listener's queue; accepted earlier, it would get 503.
+        """
+        if not (self._has_begun and self._may_accept) or self._acceptors:
             return
+        if self._answering.monotonic() >= self._answering.current_until:
+            return  # the next TableCurrent leads here again
         for fd in self._listeners:
             listener = socket.socket(fileno=fd)
             prepare(listener)

@@ -11,6 +11,11 @@ from eve_meta.values.eve_node import Node
 from eve_meta.wire.boot_reports import TaggedReport
 from eve_meta.wire.password import Outcome
 
+LEASE_TIME = 2.0
+"""Seconds for which a worker may believe its table, from the moment at which the supervisor knew it to be true. A tap
+that changes hands shows the next holder nothing of the one before for longer than that, whatever keeps the supervisor;
+and a supervisor that is kept for less costs no guest an answer."""
+
 MAX_COUNTED_TAGS = 500
 """The most tags in one :class:`Counts`; a worker that counted for more sends several."""
 
@@ -47,8 +52,36 @@ class PutNode:
 
 
 @frozen(kw_only=True)
+class TableCurrent:
+    """Believe the table until :data:`LEASE_TIME` seconds after *at*.
+
+    At *at* the supervisor had acted on all that had happened, and everything that it revoked by then precedes this
+    message. So the message counts from the moment that it is about, however long it was on its way.
+
+    :ivar at: in seconds of ``CLOCK_MONOTONIC``. All processes of a host read the same one, and it stands still while
+        the host sleeps: then no tap changes hands either, and nobody has to wait for the supervisor afterwards.
+    """
+
+    at: float
+
+
+@frozen(kw_only=True)
+class Ping:
+    """Answer with a :class:`Pong` of this number at once, to show that you still work."""
+
+    number: int
+
+
+@frozen(kw_only=True)
+class Pong:
+    """The answer to the :class:`Ping` of this number."""
+
+    number: int
+
+
+@frozen(kw_only=True)
 class Begin:
-    """Accept connections: the table is complete."""
+    """Accept connections as soon as the table is current: it is complete."""
 
 
 @frozen(kw_only=True)
@@ -105,7 +138,7 @@ class PasswordDone:
     outcome: Outcome
 
 
-ToWorker = PutTap | RemoveTap | PutNode | Begin | Drain | CountsRequest | PasswordDone
+ToWorker = PutTap | RemoveTap | PutNode | TableCurrent | Ping | Begin | Drain | CountsRequest | PasswordDone
 
 
 @frozen(kw_only=True)
@@ -115,4 +148,4 @@ class BootReports:
     reports: tuple[TaggedReport, ...]
 
 
-ToSupervisor = Counts | RequestRows | LatencyRows | BootReports | SetPassword | Drained
+ToSupervisor = Pong | Counts | RequestRows | LatencyRows | BootReports | SetPassword | Drained

@@ -16,6 +16,8 @@ class FakeInventory:
     :ivar looked_up: the taps whose domains were looked up, in order.
     :ivar tap_changes: the taps that appeared and those that went, as the inventory was informed of them.
     :ivar current_node: the node.
+    :ivar scans: the scans of the files that have ended.
+    :ivar due: the number of the scan that reads what has changed by now.
     :ivar unsettled: the taps whose owners it has not found yet. They have no domain.
     """
 
@@ -26,6 +28,7 @@ class FakeInventory:
         self.tap_changes: list[tuple[set[str], set[str]]] = []
         self.current_node = UNKNOWN_NODE
         self.unsettled: set[str] = set()
+        self.scans = self.due = 1
         self._changed: Callable[[], None] | None = None
         # The domains at the last take_concerned().
         self._taken: dict[str, Domain] = {}
@@ -62,6 +65,12 @@ class FakeInventory:
 
     def is_settled(self, tap: str) -> bool:
         return tap not in self.unsettled
+
+    def due_scan(self) -> int:
+        return self.due
+
+    def has_scanned(self, number: int) -> bool:
+        return self.scans >= number
 
     def problems(self) -> tuple[()]:
         return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -218,6 +219,34 @@ class SteeringContract:
         assert recorder.of("tap_gone") == [("vnet0", 1)]
         assert host.filters("vnet1") == ["ours"]
         assert steering.overruns > 0
+
+    def test_who_has_caught_up_knows_the_new_holder_of_a_tap(self, host: Host) -> None:
+        """Without a turn of the reactor, which may have much else to do first."""
+        host.add_tap("vnet0")
+        host.hold("vnet0")
+        steering, recorder = host.start()
+        host.release("vnet0")
+        host.hold("vnet0")
+        deadline = time.monotonic() + 2  # a real kernel reports carriers from a thread of its own
+        while host.tags() != {"vnet0": 2} and time.monotonic() < deadline:
+            time.sleep(0.01)
+            steering.catch_up()
+        assert host.tags() == {"vnet0": 2}
+        assert recorder.calls[-2:] == [("tap_appeared", "vnet0", 2), ("holder_may_have_changed", "vnet0", 2)]
+        assert steering.catch_up()
+
+    def test_after_lost_messages_nothing_is_caught_up_until_all_links_were_read_again(self, host: Host) -> None:
+        host.add_tap("vnet0")
+        host.hold("vnet0")
+        steering, _ = host.start()
+        assert steering.catch_up()
+        with host.lost_messages():
+            host.release("vnet0")
+            host.hold("vnet0")
+        assert not steering.catch_up()
+        assert host.tags() == {"vnet0": 1}
+        host.until(steering.catch_up)
+        assert host.tags() == {"vnet0": 2}
 
     def test_lost_messages_do_not_hide_the_loss_of_a_filter(self, host: Host) -> None:
         host.add_tap("vnet0")

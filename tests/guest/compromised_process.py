@@ -1,7 +1,8 @@
 """Processes in an attacker's hands, with the confinement of honest ones; :mod:`tests.guest.compromised` starts them.
 
 ``serve --config FILE``
-    The daemon, but that its workers are those of the next line.
+    The daemon, but that its workers are those of the next line. SIGUSR2 keeps its supervisor from doing anything for
+    :data:`BLOCKED_TIME` seconds.
 ``worker …``
     A worker that runs the Python which a guest posts to :data:`PATH`, and answers with what that said.
 ``attacks ROOT UID``
@@ -42,6 +43,8 @@ from eve_meta.runtime.sandbox.seccomp import number_of
 from eve_meta.runtime.sandbox.syscalls import permit
 
 PATH = "/run-python"
+
+BLOCKED_TIME = 5.0
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
@@ -94,6 +97,8 @@ def serve() -> int:
     from eve_meta.daemon.main import main
     from eve_meta.supervisor import worker_process
 
+    # Python runs the handler in the thread of the reactor.
+    signal.signal(signal.SIGUSR2, lambda *_: time.sleep(BLOCKED_TIME))
     worker_process.PROGRAM = ("-I", __file__, "worker")
     return main()
 

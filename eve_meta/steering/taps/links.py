@@ -52,6 +52,9 @@ LINK_REQUEST = struct.Struct("=BxHiIIHHI")
 RECEIVE_BUFFER = 8 * 1024 * 1024
 """Bytes of messages that may wait while the reactor is busy: enough for some 5,000 links."""
 
+CATCH_UP = 16
+"""Messages that :meth:`LinkMonitor.catch_up` reads at most. One may bring a new tap, which takes two milliseconds."""
+
 RECEIVE_SIZE = 128 * 1024
 """Bytes received at once; the kernel sends dumps in pieces of 32 KiB at most (netlink_dump())."""
 
@@ -166,6 +169,20 @@ class LinkMonitor:
         size = MESSAGE.size + len(request)
         self._socket.send(MESSAGE.pack(size, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0) + request)
 
+    def catch_up(self) -> bool:
+        """Read the messages that wait, up to :data:`CATCH_UP` of them.
+
+        :return: whether every change that the kernel had reported until then has been passed on. It has not while more
+            messages wait, nor while some were lost and the dump that replaces them is not complete. A dump is left to
+            the reactor's turns, because one message of it has dozens of links.
+        """
+        for _ in range(CATCH_UP):
+            if self._dumped is not None:
+                return False
+            if not self._read():
+                return True
+        return False
+
     # -- IReadDescriptor --
 
     def fileno(self) -> int:
@@ -179,10 +196,14 @@ class LinkMonitor:
 
     def doRead(self) -> None:
         # One buffer per turn of the reactor, so that thousands of links do not keep it from everything else.
+        self._read()
+
+    def _read(self) -> bool:
+        """Read one buffer of messages, and act on them; return False where none wait."""
         try:
             data = self._socket.recv(RECEIVE_SIZE)
         except BlockingIOError:
-            return
+            return False
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
@@ -190,7 +211,7 @@ class LinkMonitor:
             self.overruns += 1
             self._log.warn("netlink messages were lost; requesting all links again")
             self.resync()
-            return
+            return True
         for kind, sequence, port, offset in messages(data):
             try:
                 self._message(kind, sequence, port, data, offset)
@@ -198,6 +219,7 @@ class LinkMonitor:
                 # An exception that left this method would make the reactor drop the socket: no tap would be noticed
                 # any more.
                 self._log.failure("handling the change of a link failed")
+        return True
 
     def _message(self, kind: int, sequence: int, port: int, data: bytes, offset: int) -> None:
         if kind in (RTM_NEWLINK, RTM_DELLINK) and data[offset + MESSAGE.size] != socket.AF_UNSPEC:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -45,7 +46,8 @@ NUMBERS = Numbers(
     unsteered={"403": 5},
     unsteered_drops={"no_tag": 6},
     heals={"filter": 7},
-    workers=((True, 0, 0), (False, 2, 1)),
+    workers=((True, 0, 0, 0), (False, 3, 1, 2)),
+    lapses=3,
 )
 
 
@@ -96,8 +98,10 @@ def test_a_scraper_reads_every_number() -> None:
     assert of(found, "frames_total") == {(*tap, "in"): 12}
     assert of(found, "dropped_frames_total") == {(*tap, "arp"): 13, (*tap, "packet_rate"): 14}
     assert of(found, "worker_up") == {("0",): 1, ("1",): 0}
-    assert of(found, "worker_restarts_total") == {("0",): 0, ("1",): 2}
+    assert of(found, "worker_restarts_total") == {("0",): 0, ("1",): 3}
     assert of(found, "worker_forbidden_calls_total") == {("0",): 0, ("1",): 1}
+    assert of(found, "worker_hangs_total") == {("0",): 0, ("1",): 2}
+    assert of(found, "lapses_total") == {(): 3}
     assert of(found, "heals_total") == {("filter",): 7}
     assert of(found, "unsteered_requests_total") == {("403",): 5}
     assert of(found, "unsteered_frames_total") == {("no_tag",): 6}
@@ -121,6 +125,7 @@ class _Nothing:
     name = ""
 
     def __init__(self) -> None:
+        self.heartbeat = SimpleNamespace(lapses=0)
         self.unsteered: dict[str, int] = {}
         self.restorations: dict[str, int] = {}
         self.asked: list[Deferred[None]] = []

@@ -9,6 +9,7 @@ import pytest
 
 from eve_meta.steering.path.guard import PERIOD
 from eve_meta.steering.steering import RESTORE_DELAY
+from eve_meta.steering.taps.links import CATCH_UP
 from eve_meta.steering.taps.tags import QUARANTINE
 from eve_meta.values.problem import Problem
 from tests.contracts.fake_kernel import FakeHost
@@ -133,3 +134,14 @@ def test_a_guard_that_is_stopped_restores_nothing(host: FakeHost) -> None:
     assert recorder.of("restored") == []
     assert host.leftovers() == []
     assert host.reactor.getDelayedCalls() == []
+
+
+def test_one_attempt_to_catch_up_reads_a_bounded_number_of_messages(host: FakeHost) -> None:
+    """A guest's owner may make links faster than they are read, and the reactor has other things to do."""
+    steering, _ = host.start()
+    for number in range(CATCH_UP + 1):
+        host.add_tap(f"vnet{number}")
+    assert not steering.catch_up()
+    assert len(host.tags()) == CATCH_UP
+    host.until(steering.catch_up)
+    assert len(host.tags()) == CATCH_UP + 1

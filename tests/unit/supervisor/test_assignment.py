@@ -10,10 +10,11 @@ from attrs import evolve
 
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.steering.taps.tap import Tap
-from eve_meta.supervisor.assignment import LONG_LOOK, REST_FACTOR, TAPS_A_TURN, Assignment
+from eve_meta.supervisor.assignment import LONG_LOOK, MAX_REST, REST_FACTOR, TAPS_A_TURN, Assignment
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.supervisor.tap_table import TapTable
 from eve_meta.values.domain import Domain
+from eve_meta.wire.messages import LEASE_TIME
 from tests.contracts.fake_inventory import FakeInventory
 from tests.unit.turns import TurnClock
 
@@ -151,6 +152,30 @@ def test_after_a_look_that_took_long_the_next_has_to_wait(scene: Scene) -> None:
     scene.assignment.inventory_changed()
     scene.assignment.stop()
     assert scene.clock.getDelayedCalls() == []
+
+
+def test_the_table_is_true_until_the_first_change_that_was_not_looked_at(scene: Scene) -> None:
+    scene.look_time = 2 * LONG_LOOK
+    assert scene.assignment.true_at == scene.clock.seconds()
+    scene.assignment.inventory_changed()
+    looked = scene.clock.seconds()
+    assert scene.assignment.true_at == looked
+    scene.clock.advance(LONG_LOOK)
+    scene.assignment.inventory_changed()
+    scene.clock.advance(LONG_LOOK)
+    scene.assignment.inventory_changed()
+    assert scene.assignment.true_at == looked + LONG_LOOK
+    scene.clock.advance(REST_FACTOR * scene.look_time)
+    assert scene.assignment.true_at == scene.clock.seconds()
+
+
+def test_no_rest_keeps_the_table_behind_for_as_long_as_the_lease_lasts(scene: Scene) -> None:
+    scene.look_time = 10.0
+    scene.assignment.inventory_changed()
+    scene.assignment.inventory_changed()
+    scene.clock.advance(MAX_REST)
+    assert scene.looks == 2
+    assert MAX_REST < LEASE_TIME / 2
 
 
 def test_after_a_look_that_was_quick_the_next_is_taken_at_once(scene: Scene) -> None:

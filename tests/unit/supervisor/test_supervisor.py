@@ -18,7 +18,7 @@ from eve_meta.runtime.clock import Clock as HostClock
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.taps.tap import Tap
-from eve_meta.supervisor.supervisor import LEAVE_TIME, SETTLE_TIME, Supervisor, WorkerListener
+from eve_meta.supervisor.supervisor import LEAVE_TIME, RETURN_TIME, SETTLE_TIME, Supervisor, WorkerListener
 from eve_meta.supervisor.worker_feed import Content
 from eve_meta.supervisor.worker_process import WorkerConfig, WorkerProcess
 from eve_meta.values.domain import Domain, TokenPolicy
@@ -332,3 +332,37 @@ def test_what_a_guest_read_before_its_tap_went_is_an_event_for_a_while(scene: Sc
     read(RequestKind.META_DATA)
     documents = [event["document"] for event in emitted(scene) if event["event"] == "first-fetch"]
     assert documents == ["openstack/user_data"]
+
+
+# -- how current the workers' table is --
+
+
+def confirmed(scene: Scene) -> float | None:
+    return scene.supervisor._true_at()
+
+
+def test_the_table_is_true_when_the_kernels_messages_have_been_read(scene: Scene) -> None:
+    caught_up = False
+    assert confirmed(scene) is None  # there is no steering yet
+    scene.supervisor._steering = cast(Any, SimpleNamespace(catch_up=lambda: caught_up))
+    assert confirmed(scene) is None
+    caught_up = True
+    assert confirmed(scene) == scene.clock.seconds()
+
+
+def test_a_supervisor_that_was_away_reads_the_files_first_but_not_for_ever(scene: Scene) -> None:
+    scene.supervisor._steering = cast(Any, SimpleNamespace(catch_up=lambda: True))
+    scene.inventory.due += 1
+    assert confirmed(scene) is not None  # a file of today is no reason to keep guests waiting
+    for read in (True, False):
+        scene.inventory.due = scene.inventory.scans + 1
+        scene.supervisor._returned()
+        assert confirmed(scene) is None
+        scene.inventory.scans += read
+        scene.clock.advance(0 if read else RETURN_TIME)
+        assert confirmed(scene) == scene.clock.seconds()
+
+
+def test_a_worker_that_hangs_is_an_event(scene: Scene) -> None:
+    WorkerListener(1, scene.supervisor).hung()
+    assert emitted(scene) == [{"event": "worker-hung", "worker": 1, "pid": 7}]

@@ -10,7 +10,16 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from eve_meta.supervisor.worker_link import COUNTS_TIMEOUT, FRAME_COST, INPUT_BURST, INPUT_RATE, WorkerLink
+from eve_meta.supervisor.heartbeat import BEAT
+from eve_meta.supervisor.worker_link import (
+    COUNTS_TIMEOUT,
+    FRAME_COST,
+    HANG_BEATS,
+    INPUT_BURST,
+    INPUT_RATE,
+    START_BEATS,
+    WorkerLink,
+)
 from eve_meta.values.request_kind import RequestKind
 from eve_meta.wire.channel import Channel
 from eve_meta.wire.latency import Histogram, Times, pack_times
@@ -44,6 +53,7 @@ class Scene:
         self.passwords: list[tuple[int, str, Callable[[Outcome], None]]] = []
         self.distrusted: list[str] = []
         self.drained = 0
+        self.silences: list[float] = []
         self.closed: list[WorkerLink] = []
         self.link = WorkerLink(cast(Any, self.reactor), 0, self, self)
 
@@ -54,6 +64,9 @@ class Scene:
 
     def link_distrusted(self, reason: str) -> None:
         self.distrusted.append(reason)
+
+    def link_hung(self, seconds: float) -> None:
+        self.silences.append(seconds)
 
     def link_closed(self, link: WorkerLink) -> None:
         self.closed.append(link)
@@ -68,6 +81,9 @@ class Scene:
 
     def made_forbidden_call(self, pid: int | None) -> None:
         pass
+
+    def hung(self) -> None:
+        raise AssertionError("the link does not know what follows")
 
     def counted(self, counts: Counts) -> None:
         self.counts.append(counts)
@@ -227,3 +243,70 @@ def test_what_a_busy_worker_sends_for_ever_is_taken(scene: Scene) -> None:
         scene.send_counts_of_size(INPUT_RATE // 2)
         scene.reactor.advance(1)
     assert (len(scene.counts), scene.distrusted) == (1000, [])
+
+
+# -- whether it answers --
+
+
+def pings(scene: Scene) -> list[int]:
+    """Return the numbers of the pings that were sent."""
+    return [message["number"] for message in scene.sent if message["message"] == "Ping"]
+
+
+def beat(scene: Scene, times: int = 1) -> None:
+    for _ in range(times):
+        scene.link.beat()
+
+
+def test_a_process_that_answers_is_asked_again_and_again(scene: Scene) -> None:
+    for number in range(1, 10):
+        beat(scene)
+        assert pings(scene) == [*range(1, number + 1)]
+        scene.send("Pong", number=number)
+    assert scene.silences == []
+
+
+def test_a_process_that_answers_no_more_has_two_seconds(scene: Scene) -> None:
+    beat(scene)
+    scene.send("Pong", number=1)
+    beat(scene)
+    beat(scene, HANG_BEATS - 1)
+    assert scene.silences == []
+    beat(scene)
+    assert scene.silences == [HANG_BEATS * BEAT] == [2.0]
+    assert pings(scene) == [1, 2]  # one at a time, whatever waits for the process
+    beat(scene, 10)
+    assert len(scene.silences) == 1
+
+
+def test_a_late_answer_is_an_answer(scene: Scene) -> None:
+    beat(scene)
+    scene.send("Pong", number=1)
+    for number in range(2, 10):
+        beat(scene, HANG_BEATS)
+        scene.send("Pong", number=number)
+    assert scene.silences == []
+
+
+def test_only_the_answer_to_the_last_ping_counts(scene: Scene) -> None:
+    beat(scene)
+    scene.send("Pong", number=1)
+    beat(scene)
+    for _ in range(HANG_BEATS):
+        scene.send("Pong", number=1)
+        scene.send("Pong", number=3)
+        beat(scene)
+    assert scene.silences == [2.0]
+
+
+def test_a_process_that_starts_has_longer(scene: Scene) -> None:
+    beat(scene, START_BEATS)
+    assert scene.silences == []
+    beat(scene)
+    assert scene.silences == [START_BEATS * BEAT]
+
+
+def test_a_process_that_is_being_killed_is_asked_no_more(scene: Scene) -> None:
+    scene.link.ignore()
+    beat(scene, 2 * START_BEATS)
+    assert (pings(scene), scene.silences) == ([], [])

@@ -16,7 +16,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, capturedLogs, eventAsText
 from twisted.python.failure import Failure
 
-from eve_meta.supervisor.worker_link import INPUT_BURST
+from eve_meta.supervisor.worker_link import HANG_BEATS, INPUT_BURST
 from eve_meta.supervisor.worker_process import (
     BLAMELESS_DELAY,
     DRAIN_TIMEOUT,
@@ -83,6 +83,7 @@ class Scene:
         self.forbidden: list[int | None] = []
         self.starts = 0
         self.accepted = 0
+        self.hangs = 0
         self.worker = WorkerProcess(
             cast(Any, self.reactor),
             CONFIG,
@@ -108,6 +109,9 @@ class Scene:
 
     def made_forbidden_call(self, pid: int | None) -> None:
         self.forbidden.append(pid)
+
+    def hung(self) -> None:
+        self.hangs += 1
 
     def counted(self, counts: Counts) -> None:
         self.counts.append(counts)
@@ -233,6 +237,26 @@ def test_a_worker_that_does_not_read_is_stopped(scene: Scene) -> None:
     producer.pauseProducing()
     scene.worker.stop()
     assert scene.reactor.transports[0].disconnected  # an abort waits for no producer
+
+
+# -- whether it answers --
+
+
+def test_a_worker_that_does_not_answer_is_killed_and_started_again(scene: Scene) -> None:
+    scene.worker.start()
+    scene.worker.beat()
+    scene.send('{"message": "Pong", "number": 1}')
+    for _ in range(HANG_BEATS + 1):
+        assert scene.reactor.killed == 0
+        scene.worker.beat()
+    assert (scene.reactor.killed, scene.hangs, scene.worker.hangs) == (1, 1, 1)
+    assert scene.lines == ["worker 0 (pid 7) is killed: it has not answered its supervisor for 2 s"]
+    scene.worker.beat()
+    scene.worker.processEnded(Failure(RuntimeError()))
+    scene.worker.beat()
+    scene.worker.confirm_table(1.0)
+    scene.reactor.advance(0)
+    assert (scene.starts, scene.worker.restarts, scene.worker.hangs) == (2, 1, 1)
 
 
 # -- stopping and draining --

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -153,6 +154,7 @@ class Bench:
             uptime=clock.seconds,
             wall=lambda: TODAY + clock.seconds(),
         )
+        self._answering.current_until = math.inf
         self._answering.store_password = self._store_password
         self._asked: list[Deferred[Outcome]] = []
         converter = make_converter()

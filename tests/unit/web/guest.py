@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 from collections import Counter
 from http.client import HTTPMessage, parse_headers
@@ -226,8 +227,12 @@ def make_answering(
     known: bytes | None = None,
     grants: Grants = NO_GRANTS,
     hop_limit: int = 1,
+    confirmed: bool = True,
 ) -> Answering:
-    """What answers the guest of :data:`TAG`, whose domain is *known*, by default the one of :func:`domain`."""
+    """What answers the guest of :data:`TAG`, whose domain is *known*, by default the one of :func:`domain`.
+
+    :param confirmed: whether the table is current, for ever.
+    """
 
     def identify(connection: socket.socket) -> int | None:
         return cast(FakeWire, connection).tag
@@ -239,5 +244,7 @@ def make_answering(
         uptime=clock.seconds,
         wall=lambda: TODAY + clock.seconds(),
     )
+    if confirmed:
+        answering.current_until = math.inf
     answering.guests.put(TAG, TAP, clock.seconds(), domain() if known is None else known, grants)
     return answering

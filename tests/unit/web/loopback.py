@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -121,6 +122,7 @@ def serving() -> Iterator[Server]:
     """A server. Its reactor is not the process's, so it leaves nothing behind."""
     reactor: EPollReactor = EPollReactor()
     answering = Answering(reactor, Guests(reactor, identify=lambda _: TAG, limits=LIMITS))
+    answering.current_until = math.inf
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     prepare(listener)
     address: tuple[str, int] = listener.getsockname()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import socket
 import struct
@@ -46,6 +47,7 @@ class OneTurn:
     def __init__(self) -> None:
         self.reactor = CountingReactor()
         self.answering = Answering(self.reactor, Guests(self.reactor, identify=lambda _: TAG, limits=LIMITS))
+        self.answering.current_until = math.inf
         self.answering.guests.put(TAG, "vnet7", 0.0, domain())
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.setblocking(False)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from eve_meta.values.request_kind import RequestKind
 from eve_meta.web.answering import DEFECT_LOG_EVERY, Answering, Now
 from eve_meta.web.limits import Limits
+from eve_meta.wire.messages import LEASE_TIME
+from eve_meta.wire.password import Outcome
 from eve_meta.wire.requests import Row
 from tests.unit.web.guest import TAG, Guest, counted, get, make_answering
 
@@ -108,3 +111,83 @@ def test_thousands_of_connections_end_at_once(clock: Clock) -> None:
         clock.advance(1)
     assert {guest.ended for guest in guests} == {"aborted"}
     assert clock.getDelayedCalls() == []
+
+
+# -- the lease --
+
+
+def test_a_table_that_was_never_confirmed_answers_nobody(clock: Clock) -> None:
+    answering = make_answering(clock, confirmed=False)
+    guest = Guest(answering)
+    guest.send(get("/openstack"))
+    assert (guest.statuses, guest.ended) == ([503], "closed")
+    assert guest.answers[0].fields["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/openstack/latest/meta_data.json", b""),
+        ("GET", "/latest/meta-data/instance-id", b""),
+        ("GET", "/nothing/here", b""),
+        ("PUT", "/latest/api/token", b""),
+        ("POST", "/openstack/latest/password", b"secret"),
+        ("POST", "/eve-meta/v1/report", b"{}"),
+    ],
+)
+def test_without_a_lease_a_guest_gets_nothing_that_its_domain_decides(
+    clock: Clock, method: str, path: str, body: bytes
+) -> None:
+    answering = make_answering(clock)
+    answering.renew_lease(clock.seconds())
+    posted: list[str] = []
+    answering.store_password = lambda _, password: succeed(posted.append(password) or Outcome.STORED)  # type: ignore[func-returns-value]
+    clock.advance(LEASE_TIME)
+    guest = Guest(answering)
+    guest.send(get(path, f"Content-Length: {len(body)}", method=method) + body)
+    assert guest.statuses == [503]
+    assert posted == []
+    assert answering.guests.tally.reports.take() == []
+
+
+def test_a_lease_counts_from_the_moment_that_the_table_was_true(clock: Clock) -> None:
+    """The word of it may have been on its way for as long as that."""
+    answering = make_answering(clock)
+    clock.advance(10)
+    answering.renew_lease(10 - LEASE_TIME + 0.5)
+    assert statuses_of_one(answering) == [200]
+    clock.advance(0.5)
+    assert statuses_of_one(answering) == [503]
+    answering.renew_lease(10)
+    assert statuses_of_one(answering) == [200]
+
+
+def statuses_of_one(answering: Answering) -> list[int]:
+    guest = Guest(answering)
+    guest.send(get("/openstack"))
+    return guest.statuses
+
+
+def test_a_lease_that_is_renewed_in_time_cuts_nobody(clock: Clock) -> None:
+    answering = make_answering(clock)
+    answering.renew_lease(clock.seconds())
+    guest = Guest(answering)
+    for _ in range(10):
+        clock.advance(LEASE_TIME * 0.9)
+        answering.renew_lease(clock.seconds())
+        guest.send(get("/openstack"))
+    assert (guest.statuses, guest.ended) == ([200] * 10, "")
+
+
+def test_answers_that_are_under_way_end_with_the_lease(clock: Clock) -> None:
+    answering = make_answering(clock)
+    answering.renew_lease(clock.seconds())
+    clock.advance(0.5)
+    answering.renew_lease(clock.seconds())
+    guest = Guest(answering)
+    guest.send(b"GET /openstack HTTP/1.1\r\n")
+    clock.advance(LEASE_TIME - 0.01)
+    assert guest.ended == ""
+    clock.advance(0.01)
+    assert guest.ended == "aborted"
+    assert counted(answering) == {"revoked": 1}

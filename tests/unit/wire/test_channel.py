@@ -23,11 +23,14 @@ from eve_meta.wire.messages import (
     Drained,
     LatencyRows,
     PasswordDone,
+    Ping,
+    Pong,
     PutNode,
     PutTap,
     RemoveTap,
     RequestRows,
     SetPassword,
+    TableCurrent,
     ToSupervisor,
     ToWorker,
 )
@@ -62,6 +65,9 @@ MESSAGES: list[ToWorker | ToSupervisor] = [
     PutTap(tag=7, tap="vnet0", since=1.0, tokens=TokenPolicy.REQUIRED, token_key=b"\0\n\xff", password="a\nb"),
     RemoveTap(tag=7),
     PutNode(node=Node(location=b'{"a":"\\n"}', wwan_metrics=b"{}")),
+    TableCurrent(at=12.5),
+    Ping(number=3),
+    Pong(number=3),
     Begin(),
     Drain(),
     Drained(),
@@ -84,6 +90,24 @@ def test_a_message_that_is_sent_is_received_unchanged(message: ToWorker | ToSupe
         receiver.feed(bytes([byte]))
     assert receiver.received == [(message, payload)]
     assert not receiver.transport.disconnecting
+
+
+@given(st.lists(st.binary(max_size=20), max_size=5), st.lists(st.integers(0, 400), max_size=10))
+def test_frames_are_the_same_however_they_are_cut_into_pieces(payloads: list[bytes], cuts: list[int]) -> None:
+    sender, receiver = End(), End()
+    for payload in payloads:
+        sender.channel.send(RequestRows(), payload)
+    sent = sender.transport.value()
+    ends = sorted({*(cut for cut in cuts if cut < len(sent)), len(sent)})
+    for begin, end in zip([0, *ends], ends, strict=False):
+        receiver.feed(sent[begin:end])
+    assert receiver.received == [(RequestRows(), payload) for payload in payloads]
+
+
+def test_nothing_is_read_of_what_follows_a_frame_that_ended_the_channel() -> None:
+    end = End()
+    end.feed(frame(b"null\n") + frame(b'{"message": "Drained"}\n'))
+    assert end.received == []
 
 
 def frame(content: bytes) -> bytes:
