@@ -35,8 +35,8 @@ from eve_meta.runtime.sandbox.seccomp import import_seccomp
 from eve_meta.runtime.service_manager import ServiceManager
 from eve_meta.runtime.signals import Terminated, end_reactor, ended_by_signals, on_signals
 from eve_meta.state import tokenkeys
-from eve_meta.state.files import make_directory
 from eve_meta.state.passwords import Passwords
+from eve_meta.state.private import open_state
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.worker_process import WorkerConfig
@@ -78,7 +78,7 @@ def serve(config: Config) -> None:
         undo.enter_context(run_directory(config.paths.run))
         undo.enter_context(empty_folder(worker_config.root))
         inventory = Inventory(config.inventory, reactor)
-        make_directory(config.paths.state)
+        open_state(config.paths.state)
         undo.enter_context(held(config.paths.state, "state"))
         clock = Clock(monotonic=reactor.seconds)
         supervisor = Supervisor(

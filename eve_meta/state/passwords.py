@@ -9,6 +9,8 @@ the results are Deferreds.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -126,6 +128,9 @@ class Passwords:
 
 def _read(path: Path) -> str:
     with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ValueError("others than root own it or may write to it")
         return password.read(file.read(password.MAX_PASSWORD + 1))
 
 

@@ -68,7 +68,7 @@ def _secret(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             secret = file.read(SECRET_BYTES + 1)
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            status = os.fstat(file.fileno())
     except FileNotFoundError:
         return _make(path)
     except OSError as error:
@@ -77,6 +77,9 @@ def _secret(path: Path) -> bytes:
     if len(secret) != SECRET_BYTES:
         got = "more" if len(secret) > SECRET_BYTES else str(len(secret))
         raise Problem(f"{path}: expected {SECRET_BYTES} random bytes, got {got}: {remedy}")
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid != os.geteuid():
+        raise Problem(f"{path}: expected a file of root's, got one of uid {status.st_uid}: {remedy}")
     if mode & 0o077:
         raise Problem(f"{path}: expected a file that root alone can read (mode 0600), got mode {mode:04o}: {remedy}")
     return secret

@@ -1,0 +1,95 @@
+"""Makes the state directory private again, when the daemon starts.
+
+A copy of the directory, a restored backup or a ``chmod -R`` may leave files that every user of the host can read. That
+is corrected, and reported in the log once. What other users may have *written* is refused, not corrected: by
+:func:`eve_meta.state.files.make_directory` for directories, by :mod:`eve_meta.state.tokenkeys` for the secret, and
+:mod:`eve_meta.state.passwords` ignores the files of other users.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from eve_meta.state import files, passwords, tokenkeys
+from eve_meta.values.problem import Problem
+
+OURS = frozenset((tokenkeys.FILE, tokenkeys.FILE + files.UNFINISHED, passwords.DIRECTORY))
+"""The names of all that eve-meta keeps in its state directory."""
+
+_log = Logger()
+
+
+def open_state(path: Path) -> None:
+    """Make the state directory *path*, or make the one that exists private: 0700, its files 0600.
+
+    A directory in which other things lie as well keeps its mode, because others may need it (``[paths] state`` may name
+    any directory). Our files in it become private all the same.
+
+    :raises Problem: when that is impossible, or when others than root may write to the directory or to that of the
+        passwords.
+    """
+    files.make_directory(path)
+    try:
+        corrected = list(_make_private(path))
+    except OSError as error:
+        raise Problem(f"cannot make {error.filename or path} private: {error.strerror}") from None
+    if corrected:
+        _log.warn(
+            "other users were allowed to read {paths}: now only root is. Whoever has read {key} can make the session "
+            "tokens of guests; to be safe, remove that file and restart eve-meta",
+            paths=", ".join(map(str, corrected)),
+            key=path / tokenkeys.FILE,
+        )
+
+
+def _make_private(path: Path) -> Iterator[Path]:
+    """Make everything private, from the top down; yield what was not."""
+    names = os.listdir(path)
+    if OURS.issuperset(names) and _restrict(path, 0o700, follow=True):
+        yield path
+    for name in sorted(OURS.intersection(names)):
+        if name != passwords.DIRECTORY:
+            yield from _restricted(path / name)
+    directory = path / passwords.DIRECTORY
+    if directory.name in names:
+        files.make_directory(directory)
+        if _restrict(directory, 0o700):
+            yield directory
+        for name in sorted(os.listdir(directory)):
+            yield from _restricted(directory / name)
+
+
+def _restricted(path: Path) -> Iterator[Path]:
+    if _restrict(path, 0o600):
+        yield path
+
+
+def _restrict(path: Path, mode: int, *, follow: bool = False) -> bool:
+    """Take the permission bits of *path* that are not in *mode*; return whether it had any.
+
+    A file that belongs to another user, or to which others may write, stays as it is: its reader refuses it.
+
+    :param follow: whether *path* may be a symbolic link. Of our files none is.
+    """
+    try:
+        # O_NONBLOCK: a FIFO would block until somebody writes to it.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+        descriptor = os.open(path, flags)
+    except OSError:
+        if path.is_symlink():
+            return False
+        raise
+    try:
+        status = os.fstat(descriptor)
+        bits = stat.S_IMODE(status.st_mode)
+        if status.st_uid != os.geteuid() or bits & (stat.S_IWGRP | stat.S_IWOTH) or not bits & ~mode & 0o777:
+            return False
+        os.fchmod(descriptor, bits & mode)
+    finally:
+        os.close(descriptor)
+    return True
