@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 from attrs import frozen
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,14 +17,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from eve_meta import __version__
+from eve_meta.admin.connections import Connections
 from eve_meta.admin.status import drops
 from eve_meta.admin.turns import in_turns
 from eve_meta.inventory.inventory import Inventory
@@ -42,8 +45,15 @@ CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 FRESH_TIME = 1.0
 """Seconds for which an answer is reused, however many scrapers ask: with 4,000 taps, making one takes a CPU second."""
 
-IDLE_TIME = 60.0
-"""Seconds after which an idle connection is closed."""
+MAX_CONNECTIONS = 32
+"""The most connections at a time: several scrapers, and people who look."""
+
+CONNECTION_TIME = 30.0
+"""Seconds after which a connection is ended, whatever it is doing: three times Prometheus' default ``scrape_timeout``.
+Each connection is for one answer, so that nobody holds one for longer."""
+
+CONNECTION_RATE = 50.0
+"""Connections a second. A scraper opens one every few seconds."""
 
 LIMITS = {
     Drop.REFUSED_CONNECTIONS: "connections",
@@ -324,16 +334,62 @@ class _Metrics(Resource):
         return NOT_DONE_YET
 
 
+class _Request(Request):
+    """A request without a body: twisted.web would write one of any size into a file."""
+
+    def gotLength(self, length: int | None) -> None:
+        super().gotLength(0)
+        if length != 0:
+            cast(_Channel, self.channel).abort()
+
+
+class _Channel(HTTPChannel):
+    """A connection for one answer.
+
+    :ivar is_idle: whether the daemon is not making the answer: the request is not whole yet, or its reader is slow.
+    """
+
+    factory: MetricsSite
+    is_idle = True
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.factory.connections.opened(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.connections.closed(self)
+        super().connectionLost(reason)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        cast(ITCPTransport, self.transport).abortConnection()
+
+    def checkPersistence(self, request: HttpRequest, version: bytes) -> bool:
+        self.is_idle = False
+        request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+        return False
+
+    def requestDone(self, request: HttpRequest) -> None:
+        self.is_idle = True
+        super().requestDone(request)
+
+
 class MetricsSite(Site):
     """The site that listens: it has ``/metrics`` and nothing else."""
 
     noisy = False
     displayTracebacks = False
+    # Not a channel that could turn to HTTP/2.
+    protocol: Any = _Channel
 
-    def __init__(self, exposition: Exposition) -> None:
+    def __init__(self, reactor: IReactorTime, exposition: Exposition) -> None:
         root = Resource()
         root.putChild(b"metrics", _Metrics(exposition))
-        super().__init__(root, timeout=IDLE_TIME)
+        super().__init__(root, requestFactory=_Request)
+        self.connections = Connections(reactor, most=MAX_CONNECTIONS, time=CONNECTION_TIME, rate=CONNECTION_RATE)
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        return super().buildProtocol(addr) if self.connections.admit() else None
 
     def log(self, request: HttpRequest) -> None:
         """Log nothing: a scrape is no news."""

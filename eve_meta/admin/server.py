@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorUNIX, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorTime, IReactorUNIX, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
@@ -30,9 +30,19 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from eve_meta.admin.answers import Answer
+from eve_meta.admin.connections import Connections
 from eve_meta.admin.questions import FOLLOW, Question
 from eve_meta.supervisor.events import KEPT, Event, Events
 from eve_meta.values.problem import Problem
+
+MAX_CONNECTIONS = 128
+"""The most connections at a time. Root's own programs may have defects, too, and each connection takes a descriptor."""
+
+QUESTION_TIME = 10.0
+"""Seconds within which the question has to arrive."""
+
+CONNECTION_RATE = 1000.0
+"""Connections a second."""
 
 
 @implementer(IPushProducer)
@@ -83,24 +93,39 @@ class Follower:
 
 
 class AdminProtocol(LineOnlyReceiver):
-    """Answers one question, or sends *events* to whoever follows."""
+    """Answers one question, or sends *events* to whoever follows.
+
+    :ivar is_idle: whether no whole line has arrived yet.
+    """
 
     _log = Logger()
     delimiter = b"\n"
 
-    def __init__(self, answers: Mapping[Question[Any], Answer], events: Events) -> None:
+    def __init__(self, answers: Mapping[Question[Any], Answer], events: Events, connections: Connections) -> None:
         self._answers = answers
         self._questions = {question.name: question for question in answers}
         self._events = events
+        self._connections = connections
         self._follower: Follower | None = None
+        self.is_idle = True
+
+    def connectionMade(self) -> None:
+        self._connections.opened(self)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        cast(ITCPTransport, self.transport).abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._connections.closed(self)
         if self._follower is not None:
             self._follower.stop()
 
     def lineReceived(self, line: bytes) -> None:
-        if self._follower is not None:
+        if not self.is_idle:
             return
+        self.is_idle = False
+        self._connections.asked(self)
         try:
             request = json.loads(line)
             if request["question"] == FOLLOW.name:
@@ -140,12 +165,15 @@ class AdminFactory(Factory):
 
     noisy = False
 
-    def __init__(self, answers: Mapping[Question[Any], Answer], events: Events) -> None:
+    def __init__(self, reactor: IReactorTime, answers: Mapping[Question[Any], Answer], events: Events) -> None:
         self._answers = answers
         self._events = events
+        self._connections = Connections(reactor, most=MAX_CONNECTIONS, time=QUESTION_TIME, rate=CONNECTION_RATE)
 
-    def buildProtocol(self, addr: object) -> AdminProtocol:
-        return AdminProtocol(self._answers, self._events)
+    def buildProtocol(self, addr: object) -> AdminProtocol | None:
+        if not self._connections.admit():
+            return None
+        return AdminProtocol(self._answers, self._events, self._connections)
 
 
 @contextlib.contextmanager

@@ -109,7 +109,9 @@ def serve(config: Config) -> None:
             config=config,
             in_thread=_in_thread,
         )
-        undo.enter_context(admin_socket(reactor, config.admin.socket, AdminFactory(admin_answers, supervisor.events)))
+        undo.enter_context(
+            admin_socket(reactor, config.admin.socket, AdminFactory(reactor, admin_answers, supervisor.events))
+        )
         _begin_audit(config, supervisor, undo)
         _listen_metrics(config, supervisor, steering, inventory)
         undo.callback(hand_over.take_down_unless_done)
@@ -175,8 +177,9 @@ def _listen_metrics(config: Config, supervisor: Supervisor, steering: Steering, 
     from eve_meta.admin.metrics import Exposition, MetricsSite
 
     exposition = Exposition(reactor, supervisor, steering, inventory, _in_thread)
+    site = MetricsSite(reactor, exposition)
     try:
-        reactor.listenTCP(address[1], MetricsSite(exposition), interface=address[0])
+        site.connections.listen(reactor.listenTCP(address[1], site, interface=address[0]))
     except CannotListenError as error:
         raise Problem(
             f"cannot listen on {config.admin.metrics} ([admin] metrics): {error.socketError.strerror}"

@@ -238,3 +238,38 @@ def test_restored_pieces_are_counted_and_taps_that_went_have_no_series(stage: Sc
 def test_there_is_nothing_beside_the_metrics(stage: Scene) -> None:
     with pytest.raises(urllib.error.HTTPError, match="404"):
         scrape(stage, "/")
+
+
+def test_a_local_user_who_opens_thousands_of_connections_takes_few_descriptors(stage: Scene) -> None:
+    pid = stage.daemon.process.pid if stage.daemon.process else 0
+    descriptors = Path(f"/proc/{pid}/fd")
+    before = len(list(descriptors.iterdir()))
+    code = (
+        "import socket, sys, time\n"
+        "opened = []\n"
+        "for _ in range(3000):\n"
+        "    each = socket.socket()\n"
+        "    each.setblocking(False)\n"
+        f"    each.connect_ex(('127.0.0.1', {METRICS.rpartition(':')[2]}))\n"
+        "    opened.append(each)\n"
+        "    time.sleep(0.001)\n"
+        "print('opened', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    limits = ["prlimit", "--nofile=4000:4000", "--"]
+    flood = stage.lab.host.popen(
+        *limits, *user, "/usr/bin/python3", "-c", code, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert flood.stdout is not None
+        assert flood.stdout.readline() == b"opened\n"
+        for _ in range(20):
+            assert len(list(descriptors.iterdir())) < before + 60
+            time.sleep(0.1)
+        assert stage.daemon.status()["taps"]
+    finally:
+        flood.kill()
+        flood.communicate()
+    assert eventually(lambda: len(list(descriptors.iterdir())) <= before + 5, 60)
+    assert value(scrape(stage), "tap_info", tap="vnet1", domain="vm1") == 1

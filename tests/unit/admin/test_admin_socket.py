@@ -9,13 +9,14 @@ from typing import Any, cast
 
 import pytest
 from twisted.internet.error import CannotListenError
+from twisted.internet.task import Clock as TaskClock
 
 from eve_meta.admin.server import AdminFactory, admin_socket
 from eve_meta.runtime.clock import Clock
 from eve_meta.supervisor.events import Events
 from eve_meta.values.problem import Problem
 
-FACTORY = AdminFactory({}, Events(Clock()))
+FACTORY = AdminFactory(TaskClock(), {}, Events(Clock()))
 
 
 class Reactor:

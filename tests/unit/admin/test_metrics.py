@@ -188,7 +188,7 @@ def test_the_text_is_made_once_a_second_however_many_scrapers_ask(host: _Nothing
 def test_the_site_has_metrics_and_nothing_else(host: _Nothing) -> None:
     clock = Clock()
     clock.advance(100)
-    site = MetricsSite(exposition(clock, host, []))
+    site = MetricsSite(cast(Any, clock), exposition(clock, host, []))
     request = cast(Any, DummyRequest([b"metrics"]))
     resource = cast(Any, site.resource).getChildWithDefault(b"metrics", request)
     resource.render(request)
@@ -201,7 +201,7 @@ def test_the_site_has_metrics_and_nothing_else(host: _Nothing) -> None:
 def test_a_scraper_that_leaves_before_the_text_comes_harms_no_other(host: _Nothing) -> None:
     clock = Clock()
     clock.advance(100)
-    site = MetricsSite(exposition(clock, host, []))
+    site = MetricsSite(cast(Any, clock), exposition(clock, host, []))
     gone, stays = (cast(Any, DummyRequest([b"metrics"])) for _ in range(2))
     for request in (gone, stays):
         cast(Any, site.resource).getChildWithDefault(b"metrics", request).render(request)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock as TaskClock
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 
@@ -35,7 +36,7 @@ ANSWERS: dict[Question[Any], Any] = {
 
 def ask(line: bytes) -> Any:
     """The answer so far, None where none has come."""
-    protocol = AdminFactory(ANSWERS, Events(Clock())).buildProtocol(None)
+    protocol: Any = AdminFactory(TaskClock(), ANSWERS, Events(Clock())).buildProtocol(None)
     transport = StringTransport()
     protocol.makeConnection(transport)
     protocol.dataReceived(line + b"\n")
@@ -109,7 +110,8 @@ class Reader(StringTransport):
 
 
 def following(events: Events) -> tuple[Any, Reader]:
-    protocol, reader = AdminFactory(ANSWERS, events).buildProtocol(None), Reader()
+    protocol: Any = AdminFactory(TaskClock(), ANSWERS, events).buildProtocol(None)
+    reader = Reader()
     protocol.makeConnection(reader)
     protocol.dataReceived(b'{"question": "follow"}\n{"question": "status"}\n')
     return protocol, reader

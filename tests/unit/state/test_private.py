@@ -10,7 +10,8 @@ from uuid import UUID
 
 import pytest
 from twisted.internet.defer import succeed
-from twisted.logger import LogEvent, eventAsText, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublisher
+from zope.interface import implementer
 
 from eve_meta.state import tokenkeys
 from eve_meta.state.passwords import Passwords
@@ -27,6 +28,7 @@ def warnings() -> Iterator[list[str]]:
     """The lines of the log, as they come."""
     lines: list[str] = []
 
+    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         lines.append(eventAsText(event, includeTimestamp=False, includeSystem=False))
 
@@ -52,7 +54,7 @@ def modes(state: Path) -> list[int]:
 
 
 def passwords(state: Path) -> Passwords:
-    return Passwords(state, lambda change: succeed(change()), lambda: 0.0)
+    return Passwords(state, lambda _: succeed(None), lambda: 0.0)
 
 
 def test_what_every_user_could_read_is_private_from_then_on_and_logged_once(state: Path, warnings: list[str]) -> None:
