@@ -5,6 +5,7 @@ Every key has a default, so that an empty file and no file work. An unknown key 
 
 from __future__ import annotations
 
+import pwd
 import re
 import sys
 from fnmatch import fnmatchcase
@@ -21,6 +22,7 @@ from eve_meta.values.domain import TokenPolicy, is_hostname
 from eve_meta.values.nic import IFNAMSIZ
 from eve_meta.values.plain import faults, field_of, make_converter
 from eve_meta.values.problem import Problem
+from eve_meta.values.text import is_printable
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -77,6 +79,7 @@ class InventoryConfig:
     :ivar eve: the directory to which EVE-OS's agents publish, ``/run`` on its nodes; "" for none.
     :ivar eve_all: whether EVE-OS's applications get a domain's documents whatever their ``MetaDataType`` is.
     :ivar process: whether the QEMU process that holds a tap identifies the tap's domain.
+    :ivar process_users: users whose QEMU is believed, beside root and libvirt's own user.
     """
 
     directory: Path = field(default=Path("/etc/eve-meta/domains.d"), validator=_ABSOLUTE)
@@ -90,6 +93,9 @@ class InventoryConfig:
     )
     eve_all: bool = False
     process: bool = True
+    process_users: tuple[str, ...] = field(
+        default=(), validator=check("names of users", lambda v: all(is_printable(name, 255) for name in v))
+    )
 
 
 @frozen(kw_only=True)
@@ -200,10 +206,31 @@ def load_config(path: Path | None) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise Problem(f"{named}: not TOML: {error}") from None
     try:
-        return _CONVERTER.structure(data, Config)
+        config = _CONVERTER.structure(data, Config)
+        _check_users(named, config.inventory.process_users)
+        return config
     except BaseValidationError as error:
         wrong = ((field_of(Config, fault.path), fault.message) for fault in faults(error))
         raise Problem("\n".join(f"{named}: {name}: {message}" for name, message in wrong)) from None
+
+
+def _check_users(path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            lines = path.read_text(errors="replace").splitlines()
+            place = next(
+                (
+                    f"line {number}: "
+                    for number, line in enumerate(lines, 1)
+                    if f'"{name}"' in line or f"'{name}'" in line
+                ),
+                "",
+            )
+            raise Problem(
+                f"{path}: {place}inventory.process_users: expected users of this host, got {name!r}, which is none"
+            ) from None
 
 
 def _path(value: Any, _kind: Any) -> Path:

@@ -37,6 +37,7 @@ from eve_meta.runtime.signals import Terminated, end_reactor, ended_by_signals, 
 from eve_meta.state import tokenkeys
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.private import open_state
+from eve_meta.state.remembered import PROCESSES, Remembered
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.worker_process import WorkerConfig
@@ -77,9 +78,10 @@ def serve(config: Config) -> None:
         worker_config = _worker_config(config, workers)
         undo.enter_context(run_directory(config.paths.run))
         undo.enter_context(empty_folder(worker_config.root))
-        inventory = Inventory(config.inventory, reactor)
         open_state(config.paths.state)
         undo.enter_context(held(config.paths.state, "state"))
+        processes = Remembered(config.paths.state / PROCESSES, _in_thread)
+        inventory = Inventory(config.inventory, reactor, memory=processes)
         clock = Clock(monotonic=reactor.seconds)
         supervisor = Supervisor(
             reactor,

@@ -114,7 +114,10 @@ def process(facts: Facts, of: TapFacts) -> Iterator[Step]:
         return
     holder = f"QEMU process {of.process.pid} holds {of.name}"
     if not of.process.trusted and not named:
-        text = f"{holder}, but runs as user {of.process.uid}, whose processes are not trusted: name the tap in a file"
+        text = (
+            f"{holder}, but runs as user {of.process.uid}, whose processes are not trusted: name the tap in a file, or "
+            "the user in [inventory] process_users if it runs nothing but QEMU"
+        )
         file = known.origins[0] if known is not None and known.origins[0].startswith("/") else ""
         mend = edit(file) if file else command("eve-meta", "new", of.process.name or of.name)
         yield Step(verdict=Verdict.PROCESS_UNTRUSTED, text=text, mend=mend, tap=of.name)

@@ -10,7 +10,7 @@ from eve_meta.config import InventoryConfig
 from eve_meta.inventory.files.directory import Directory
 from eve_meta.inventory.files.watch import FileSource
 from eve_meta.inventory.merge import Merged, Merging
-from eve_meta.inventory.qemu.owners import ProcessOwners
+from eve_meta.inventory.qemu.owners import Memory, ProcessOwners
 from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import Hypervisor, InventoryProblem, Source
 from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
@@ -26,6 +26,7 @@ class Inventory:
 
     :param reactor: needs IReactorTime, IReactorFDSet and IReactorFromThreads.
     :param proc: where procfs is mounted.
+    :param memory: where the processes behind taps are remembered for the next daemon; None for nowhere.
     :param hypervisors: hypervisors in addition to the configured ones.
     :raises Problem: when something that a configured hypervisor needs is missing on this host.
     """
@@ -36,6 +37,7 @@ class Inventory:
         reactor: Any,
         proc: Path = Path("/proc"),
         *,
+        memory: Memory | None = None,
         hypervisors: Iterable[Hypervisor] = (),
     ) -> None:
         self._eve = _eve(config, reactor)
@@ -47,7 +49,9 @@ class Inventory:
         # The most important first: what people write in files wins over everything else.
         self._files = FileSource(Directory(config.directory), reactor)
         self._sources: tuple[Source, ...] = (self._files, *self._hypervisors)
-        self._owners = ProcessOwners(reactor, proc) if config.process else None
+        self._owners = (
+            ProcessOwners(reactor, proc, users=config.process_users, memory=memory) if config.process else None
+        )
         self._changed: Callable[[], None] | None = None
         # Tap → the number of the scan of the files that must end before the files count for the tap.
         self._awaited_scans: dict[str, int] = {}

@@ -228,7 +228,10 @@ class TapDomains:
             message = f"expected this domain behind {tap}, but {_hypervisor(mine)} has no such tap: {_REFUSED}"
             return _refused(mine, message, "nics")
         if not evidence.written and not given and owner is not None and not owner.trusted:
-            message = f"tap {tap}: process {owner.pid} of user {owner.uid} is not trusted to claim a domain: {_REFUSED}"
+            message = (
+                f"tap {tap}: process {owner.pid} of user {owner.uid} is not trusted to claim a domain: {_REFUSED}; "
+                "if that user runs nothing but QEMU, name it in [inventory] process_users"
+            )
             return _refused(mine, message)
         if not evidence.written and mine in self._tied:
             got = _hypervisor(mine) + f" with {tap}" if given or owner is None else _process(tap, owner)

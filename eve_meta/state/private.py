@@ -15,10 +15,12 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from eve_meta.state import files, passwords, tokenkeys
+from eve_meta.state import files, passwords, remembered, tokenkeys
 from eve_meta.values.problem import Problem
 
-OURS = frozenset((tokenkeys.FILE, tokenkeys.FILE + files.UNFINISHED, passwords.DIRECTORY))
+FILES = (tokenkeys.FILE, remembered.PROCESSES)
+
+OURS = frozenset((*FILES, *(name + files.UNFINISHED for name in FILES), passwords.DIRECTORY))
 """The names of all that eve-meta keeps in its state directory."""
 
 _log = Logger()

@@ -29,14 +29,20 @@ from pathlib import Path
 from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
 from eve_meta.runtime.reactor import reactor
+from eve_meta.state.remembered import Remembered
+from twisted.internet.threads import deferToThreadPool
 
 def report():
     domains = {tap: inventory.domain_of(tap) for tap in taps}
     served = {tap: domain and domain.name for tap, domain in domains.items()}
     print(json.dumps({"owners": served, "problems": [str(each) for each in inventory.problems()]}), flush=True)
 
+def in_thread(change):
+    return deferToThreadPool(reactor, reactor.getThreadPool(), change)
+
 directory, *taps = sys.argv[1:]
-inventory = Inventory(InventoryConfig(directory=Path(directory)), reactor)
+memory = Remembered(Path(directory).with_name("processes"), in_thread)
+inventory = Inventory(InventoryConfig(directory=Path(directory)), reactor, memory=memory)
 inventory.start(report)
 inventory.taps_changed(taps)
 reactor.run()
@@ -215,6 +221,37 @@ def test_a_user_who_calls_his_process_qemu_and_another_domain(
     start(*qemu("-uuid", UUID1, tap="tap0"))
     printed += printed_until(server, "is not trusted to claim a domain", tap0="victim", tap1=None)
     assert {each["owners"]["tap1"] for each in printed} == {None}
+
+
+def uid_of(process: subprocess.Popen[str]) -> int:
+    """Return the real user of *process*."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("\nUid:\t")[2].split()[0])
+
+
+def test_a_qemu_that_drops_its_privileges_is_the_same_domain_after_a_restart_of_the_daemon(
+    start: Callable[..., subprocess.Popen[str]], domains: Path
+) -> None:
+    write(domains / "web1.yaml", f"name: web1\nuuid: {UUID1}\n")
+    first = serve(start, domains)
+    printed_until(first, tap0=None, tap1=None)
+    process = start(*qemu("-uuid", UUID1, "-runas", "nobody", tap="tap0"))
+    printed_until(first, tap0="web1", tap1=None)
+    end = time.monotonic() + 20
+    while uid_of(process) == 0:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    for _ in range(2):
+        time.sleep(0.5)  # by now it is remembered
+        first.kill()
+        first.wait()
+        first = serve(start, domains)
+        printed_until(first, tap0="web1", tap1=None)
+    # Whoever has no memory of it cannot tell it from a process that nobody started.
+    first.kill()
+    first.wait()
+    (domains.parent / "processes").unlink()
+    printed_until(serve(start, domains), "name it in [inventory] process_users", tap0=None, tap1=None)
 
 
 def test_a_tap_with_a_stale_file_that_libvirt_gives_to_another_domain(

@@ -189,3 +189,15 @@ def test_patterns_of_taps_are_case_sensitive(tmp_path: Path) -> None:
     steering = load(tmp_path, '[steering]\ntaps = ["vnet*", "tap?"]').steering
     names = ("vnet", "vnet12", "tap0", "tap10", "VNET1", "xvnet1")
     assert [name for name in names if steering.matches(name)] == ["vnet", "vnet12", "tap0"]
+
+
+def test_a_user_whose_qemu_is_believed_has_to_exist(tmp_path: Path) -> None:
+    path = tmp_path / "eve-meta.toml"
+    path.write_text('[inventory]\nprocess_users = [\n  "root",\n  "nobdy",\n]\n')
+    with pytest.raises(Problem) as caught:
+        load_config(path)
+    assert str(caught.value) == (
+        f"{path}: line 4: inventory.process_users: expected users of this host, got 'nobdy', which is none"
+    )
+    path.write_text('[inventory]\nprocess_users = ["root"]\n')
+    assert load_config(path).inventory.process_users == ("root",)

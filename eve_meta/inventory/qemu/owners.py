@@ -5,6 +5,9 @@ looked for at once, then at growing intervals for a minute, and again when the t
 a process opens or closes it. The end of a process is learnt from its pidfd, at once: a tap that outlives its process
 may belong to another process next.
 
+A process is judged once in its life, when it is first seen: later it may have dropped its privileges, and a QEMU that
+its guest has compromised may have overwritten its command line. The judgements outlive the daemon.
+
 A look that found no owner counts as an answer: whatever holds such a tap is no QEMU. A look that found the tap on its
 way to a QEMU, or held by a QEMU whose identity cannot be known, is no answer, however long that lasts. No guest is kept
 waiting by this but one whose identity is unknown.
@@ -14,11 +17,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from math import floor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import cattrs
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
@@ -27,10 +32,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eve_meta.inventory.qemu.process import Look, Owner, ProcessTable
+from eve_meta.inventory.qemu.process import Look, Owner, ProcessTable, trusted_uids
 from eve_meta.inventory.source import InventoryProblem
 from eve_meta.runtime.timer import Timer
 from eve_meta.values.deadlines import Deadlines
+from eve_meta.values.plain import make_converter
 
 DELAYS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before the first look for a tap's owner, before the second, …; the last one holds for all further looks."""
@@ -42,10 +48,28 @@ will change. A withheld tap is looked at for as long as it is withheld."""
 GRACE = 10.0
 """Seconds for which a tap may be withheld before that is a problem: libvirt has started QEMU by then."""
 
+MEMORY_TIME = 0.2
+"""Seconds from a new process to when it is remembered: many start together."""
+
 BATCH = 100
 """Taps for which the results of a scan are applied in one step: a millisecond's worth."""
 
 _log = Logger()
+
+_CONVERTER = make_converter()
+
+
+class Memory(Protocol):
+    """Plain data that outlive the daemon, until the host boots (:class:`eve_meta.state.remembered.Remembered`)."""
+
+    def load(self) -> Any:
+        """Return what was stored, None for nothing."""
+
+    def store(self, plain: Any, /) -> None:
+        """Store *plain* soon."""
+
+    def store_now(self, plain: Any, /) -> None:
+        """Store *plain* at once; raise OSError when that fails."""
 
 
 @implementer(IReadDescriptor)
@@ -124,11 +148,24 @@ class ProcessOwners:
 
     :param reactor: needs IReactorTime and IReactorFDSet.
     :param proc: where procfs is mounted.
+    :param users: the names of further users whose QEMU processes are trusted.
+    :param memory: where the trusted processes are remembered; None for nowhere.
     """
 
-    def __init__(self, reactor: Any, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        proc: Path = Path("/proc"),
+        *,
+        users: Collection[str] = (),
+        memory: Memory | None = None,
+    ) -> None:
         self._reactor = reactor
-        self._table = ProcessTable(proc)
+        self._trusted = trusted_uids(users)
+        self._table = ProcessTable(proc, self._trusted)
+        self._memory = memory
+        self._remembered = {} if memory is None else dict(self._recall(memory.load()))
+        self._storing = Timer(reactor, self._store)
         self._changed: Callable[[Collection[str]], None] | None = None
         self._taps: set[str] = set()
         self._owners: dict[str, Owner] = {}
@@ -157,6 +194,10 @@ class ProcessOwners:
         self._timer.cancel()
         if self._scanning is not None:
             self._scanning.stop()
+        if self._storing.is_pending and self._memory is not None:
+            with suppress(OSError):
+                self._memory.store_now(self._memorable())
+        self._storing.cancel()
         for watch in self._watches.values():
             watch.stop()
         self._watches.clear()
@@ -235,7 +276,7 @@ class ProcessOwners:
         done.addCallbacks(lambda _: self._scanned(), lambda failure: self._failed(failure, searches))
 
     def _look(self, searches: Mapping[str, _Search]) -> Iterator[None]:
-        known = {(owner.pid, owner.start): owner for owner in self._watches}
+        known = self._remembered | {(owner.pid, owner.start): owner for owner in self._watches}
         look = Look()
         yield from self._table.steps(searches.keys(), known, look)
         remaining = iter(searches.items())
@@ -302,8 +343,35 @@ class ProcessOwners:
                 # Unwatched, it could end and leave its tap to another process, which would then be taken for it.
                 _log.error("cannot watch process {pid} behind {tap}: {error}", pid=owner.pid, tap=tap, error=error)
                 return False
+            if owner.trusted and self._memory is not None:
+                self._storing.start(MEMORY_TIME)
         self._owners[tap] = owner
         return True
+
+    # -- remembering owners --
+
+    def _recall(self, plain: Any) -> Iterator[tuple[tuple[int, int], Owner]]:
+        """Yield the processes in *plain* that still run and whose user is still trusted."""
+        try:
+            owners = _CONVERTER.structure([] if plain is None else plain, tuple[Owner, ...])
+        except (ValueError, cattrs.BaseValidationError):
+            return  # another version of eve-meta stored them
+        for owner in owners:
+            with suppress(OSError, ValueError):  # it has ended
+                if owner.trusted and owner.uid in self._trusted and self._table.start_of(owner.pid) == owner.start:
+                    yield (owner.pid, owner.start), owner
+
+    def _memorable(self) -> list[Any]:
+        owners = [*self._remembered.values(), *(each for each in self._watches if each.trusted)]
+        return [_CONVERTER.unstructure(owner) for owner in owners]
+
+    def _store(self) -> None:
+        if self._memory is not None:
+            for owner in self._watches:
+                self._remembered.pop((owner.pid, owner.start), None)
+            self._memory.store(self._memorable())
+
+    # -- the ends of owners --
 
     def _ended(self, owner: Owner) -> None:
         taps = {tap for tap, each in self._owners.items() if each == owner}

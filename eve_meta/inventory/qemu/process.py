@@ -3,8 +3,12 @@
 A process that holds a tap's tun file descriptor has the line ``iff: NAME`` in its ``fdinfo``; a QEMU's ``-uuid`` and
 ``-name`` are in its ``cmdline``. Three rules keep a process from passing as another:
 
-* Anyone may call a program ``qemu-x`` and give it any ``-uuid``. The claim of a process counts only if root or a user
-  that runs nothing but QEMU started it.
+* Anyone may call a program ``qemu-x`` and give it any ``-uuid``. The claim of a process counts only if it was seen
+  running as root, or as a user that runs nothing but QEMU. A QEMU that drops its privileges (``-runas``, ``-run-with
+  user=``) was root's at first; once it is another user's, nothing in the kernel tells that from a process that this
+  user started. Its command line, its parent, its cgroup, its open sockets and the owner of its files in ``/proc`` can
+  all be had by any user, and a tap that root opened can be had from QEMU's set-uid bridge helper. So eve-meta remembers
+  which processes were root's (:class:`eve_meta.inventory.qemu.owners.Memory`), also for the next daemon.
 * A process can overwrite its own command line, so a QEMU that its guest has compromised could claim another's identity.
   Therefore the identity of a process is read once in its life, and an identity that several processes claim counts for
   none of them (see ``inventory/tap_domains.py``).
@@ -28,7 +32,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from eve_meta.inventory.qemu.options import options
 
@@ -77,7 +81,7 @@ class Owner:
     :ivar start: when it started, in clock ticks since boot. No two processes have both *pid* and *start* in common.
     :ivar uuid: the QEMU's ``-uuid``, which the guest sees as its DMI system-uuid.
     :ivar name: the QEMU's ``-name``.
-    :ivar uid: the user who started it.
+    :ivar uid: the user as whom it ran when it was first seen.
     :ivar trusted: whether uuid and name may assign a domain to the tap. Otherwise they can only cost the tap its
         domain.
     """
@@ -124,15 +128,19 @@ class _Holder:
     process: _Process
     kind: _Kind
     owner: Owner | None
+    trusted: bool
 
     def __str__(self) -> str:
         return f"{self.process.program} process {self.process.pid}"
 
 
-def trusted_uids() -> frozenset[int]:
-    """Return the users whose QEMU processes are trusted."""
+def trusted_uids(users: Collection[str] = ()) -> frozenset[int]:
+    """Return the users whose QEMU processes are trusted.
+
+    :param users: names of further ones.
+    """
     uids = {0}
-    for name in QEMU_USERS:
+    for name in (*QEMU_USERS, *users):
         with suppress(KeyError):  # a user of other distributions, or no libvirt here
             uids.add(pwd.getpwnam(name).pw_uid)
     return frozenset(uids)
@@ -213,7 +221,7 @@ class ProcessTable:
         """Return the owner of the tap that *holders* hold, or why the tap is withheld, or None for neither."""
         qemus = [holder for holder in holders if holder.kind is _Kind.QEMU]
         # Trusted processes first: a user who may open the tap of a trusted QEMU, too, must not take it from that.
-        for group in ([each for each in qemus if self._trusts(each.process)], qemus):
+        for group in ([each for each in qemus if each.trusted], qemus):
             if len(group) > 1:
                 # A tap with several queues. Nobody knows which of the processes a packet came from.
                 return " and ".join(map(str, group)) + " hold it at the same time"
@@ -250,13 +258,12 @@ class ProcessTable:
         if _kind(_program(base)) is not kind or os.readlink(base / "ns/net") != self._netns:
             raise ValueError("not a process of this kind in this network namespace")
         process = self._process(pid)
-        trusted, user = self._trusts(process), process.uids[0]
+        owner = known.get((pid, process.start)) if kind is _Kind.QEMU else None
+        trusted, user = self._trusts(process) if owner is None else owner.trusted, process.uids[0]
         held, count = yield from _held(base, None if trusted else max(0, MAX_UNTRUSTED - spent[user]))
         spent[user] += count
         held &= set(taps)
-        owner = None
         if held and kind is _Kind.QEMU:
-            owner = known.get((pid, process.start))
             if owner is None:
                 with open(base / "cmdline", "rb") as file:
                     claim = identity(file.read(MAX_CMDLINE + 1))
@@ -264,12 +271,13 @@ class ProcessTable:
                     uuid, name = claim
                     owner = Owner(pid=pid, start=process.start, uuid=uuid, name=name, uid=user, trusted=trusted)
             # Meanwhile the process may have ended and another may have its id, or it may run another program, as
-            # another user.
-            if self._process(pid) != process:
+            # another user. A QEMU of root's may drop its privileges, though.
+            after = self._process(pid)
+            if after != process and not (trusted and evolve(after, uids=process.uids) == process):
                 owner = None
             elif owner is not None and owner.uuid is None and owner.name is None:
                 raise ValueError("started by hand: it has neither uuid nor name, and never will")
-        return held, _Holder(process, kind, owner)
+        return held, _Holder(process, kind, owner, trusted)
 
 
 def _program(base: Path) -> str:

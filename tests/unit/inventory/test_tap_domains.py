@@ -138,7 +138,10 @@ def test_a_stale_file_without_uuid_and_the_process_of_another_domain() -> None:
 def test_an_untrusted_process_wins_nothing_by_its_claim() -> None:
     for claim in (untrusted(uuid=UUID1), untrusted(name="web1")):
         assert refused({"a.yaml": domain(uuid=UUID1, name="web1")}, {"t": claim}) == [
-            "a.yaml: tap t: process 9 of user 1000 is not trusted to claim a domain: it is not served"
+            (
+                "a.yaml: tap t: process 9 of user 1000 is not trusted to claim a domain: it is not served; "
+                "if that user runs nothing but QEMU, name it in [inventory] process_users"
+            )
         ]
     assert refused({"a.yaml": domain(uuid=UUID1)}, {"t": untrusted(uuid=UUID2)}) == []
 

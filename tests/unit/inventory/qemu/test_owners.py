@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -18,11 +20,25 @@ from tests.unit.inventory.fakeproc import FakeProc
 Turn = Callable[[float], None]
 
 
+class Memory:
+    """A memory without a file."""
+
+    plain: Any = None
+
+    def load(self) -> Any:
+        return self.plain
+
+    def store(self, plain: Any, /) -> None:
+        self.plain = plain
+
+    store_now = store
+
+
 class Watched:
     """Owners, and how often *changed* was called."""
 
-    def __init__(self, proc: FakeProc, reactor: Any) -> None:
-        self.owners = ProcessOwners(reactor, proc.path)
+    def __init__(self, proc: FakeProc, reactor: Any, **options: Any) -> None:
+        self.owners = ProcessOwners(reactor, proc.path, **options)
         self.changes = 0
         self.owners.start(self._changed)
 
@@ -296,3 +312,75 @@ def test_taps_that_appear_apart_share_their_next_look() -> None:
     assert module._beat(100.0, 5.0) == module._beat(102.4, 5.0) == 105.0
     assert module._beat(102.5, 5.0) == 107.5
     assert module._beat(1.5, 0.0) == 1.5
+
+
+NOBODY = (65534,) * 4
+
+
+def first_daemon(memory: Memory, proc: FakeProc, reactor: Any, until: Until) -> None:
+    """Let a daemon see that web1 is behind tap0, and end."""
+    watched = Watched(proc, reactor, memory=memory)
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: watched.names() == {"tap0": "web1"})
+    watched.owners.stop()
+
+
+def test_a_qemu_that_dropped_its_privileges_is_known_to_the_next_daemon(
+    proc: FakeProc, reactor: Any, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    memory = Memory()
+    proc.add(process.pid, "qemu", "-name", "web1", "-runas", "nobody", taps=["tap0"])
+    first_daemon(memory, proc, reactor, until)
+    proc.set_uids(process.pid, *NOBODY)
+    proc.set_cmdline(process.pid, "qemu", "-name", "victim")  # its guest has compromised it
+    for _ in range(2):  # the memory survives a daemon that looks at nothing
+        Watched(proc, reactor, memory=memory).owners.stop()
+    watched = Watched(proc, reactor, memory=memory)
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: watched.names() == {"tap0": "web1"})
+    assert watched.owners.owners()["tap0"].trusted
+    watched.owners.stop()
+
+
+def test_another_process_of_that_id_is_not_the_one_that_is_remembered(
+    proc: FakeProc, reactor: Any, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    memory = Memory()
+    base = proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])
+    first_daemon(memory, proc, reactor, until)
+    shutil.rmtree(base)
+    proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"], start=101, uids=NOBODY)
+    watched = Watched(proc, reactor, memory=memory)
+    watched.owners.taps_changed(["tap0"])
+    until(lambda: watched.names() == {"tap0": "web1"})
+    assert not watched.owners.owners()["tap0"].trusted
+    watched.owners.stop()
+
+
+def test_a_users_process_is_not_remembered(
+    proc: FakeProc, reactor: Any, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    memory = Memory()
+    proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"], uids=NOBODY)
+    first_daemon(memory, proc, reactor, until)
+    assert memory.plain is None
+
+
+def test_a_process_is_believed_only_while_its_user_is_configured(
+    proc: FakeProc, reactor: Any, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    memory = Memory()
+    proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"], uids=NOBODY)
+    for users, trusted in (((pwd.getpwuid(65534).pw_name,), True), ((), False)):
+        watched = Watched(proc, reactor, memory=memory, users=users)
+        watched.owners.taps_changed(["tap0"])
+        until(lambda watched=watched: watched.names() == {"tap0": "web1"})  # type: ignore[misc]
+        assert watched.owners.owners()["tap0"].trusted is trusted
+        watched.owners.stop()
+
+
+@pytest.mark.parametrize("plain", [5, "x", [5], [{"pid": 1}], [{"pid": "1", "start": 1}], {"a": 1}])
+def test_a_memory_of_another_form_is_none(proc: FakeProc, reactor: Any, plain: object) -> None:
+    memory = Memory()
+    memory.plain = plain
+    Watched(proc, reactor, memory=memory).owners.stop()

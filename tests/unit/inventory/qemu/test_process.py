@@ -126,6 +126,8 @@ def test_qemu_in_another_network_namespace_holds_another_tap_of_this_name(proc: 
 
 # -- trust --
 
+Uids = tuple[int, int, int, int]
+
 NOBODY = (65534,) * 4
 
 
@@ -161,20 +163,55 @@ def test_an_untrusted_process_takes_no_tap_from_a_trusted_one(proc: FakeProc) ->
     assert owner.pid == 10
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "exe"),
+    [
+        (NOBODY, (0, 0, 0, 0), None),  # an exec() changes neither process id nor start: a set-uid program
+        ((0, 0, 0, 0), (0, 0, 0, 0), "/usr/bin/qemu-io"),
+        ((0, 0, 0, 0), NOBODY, "/usr/bin/qemu-io"),
+    ],
+)
 def test_a_process_that_changes_program_or_user_during_the_look_is_withheld(
-    proc: FakeProc, monkeypatch: pytest.MonkeyPatch
+    proc: FakeProc, monkeypatch: pytest.MonkeyPatch, before: Uids, after: Uids, exe: str | None
 ) -> None:
-    """An exec() changes neither process id nor start: a user's process becomes root's in between."""
-    proc.add(10, "qemu", "-uuid", UUID1, taps=["tap0"], uids=(0, 0, 0, 0))
+    base = proc.add(10, "qemu", "-uuid", UUID1, taps=["tap0"], uids=before)
 
     def changed(cmdline: bytes) -> object:
-        proc.set_uids(10, *NOBODY)
+        proc.set_uids(10, *after)
+        if exe is not None:
+            (base / "exe").unlink()
+            (base / "exe").symlink_to(exe)
         return identity(cmdline)
 
     monkeypatch.setattr(module, "identity", changed)
     look = ProcessTable(proc.path).scan(["tap0"])
     assert look.owners == {}
     assert set(look.withheld) == {"tap0"}
+
+
+def test_a_qemu_of_roots_that_drops_its_privileges_during_the_look_is_trusted(
+    proc: FakeProc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proc.add(10, "qemu", "-uuid", UUID1, "-runas", "nobody", taps=["tap0"])
+
+    def dropped(cmdline: bytes) -> object:
+        proc.set_uids(10, *NOBODY)
+        return identity(cmdline)
+
+    monkeypatch.setattr(module, "identity", dropped)
+    owner = owner_of(proc, "tap0")
+    assert owner is not None
+    assert (owner.trusted, owner.uid) == (True, 0)
+
+
+def test_a_process_that_is_known_to_have_been_roots_wins_over_a_users(proc: FakeProc) -> None:
+    proc.add(10, "qemu", "-uuid", UUID1, taps=["tap0"], uids=NOBODY, start=5)
+    proc.add(11, "qemu", "-uuid", UUID2, taps=["tap0"], uids=NOBODY)
+    known = {(10, 5): Owner(pid=10, start=5, uuid=UUID(UUID1))}
+    look = Look()
+    for _ in ProcessTable(proc.path).steps(["tap0"], known, look):
+        pass
+    assert look.owners == {"tap0": known[10, 5]}
 
 
 def test_a_scan_looks_at_so_many_descriptors_of_an_untrusted_user(
