@@ -18,7 +18,7 @@ from eve_meta.wire.messages import LEASE_TIME
 from harness.guests import Guest
 from tests.guest.compromised import compromised_scene
 from tests.guest.compromised_process import BLOCKED_TIME
-from tests.guest.scene import META_DATA, USER_DATA, KeepAlive, Scene, domain, eventually, is_alive
+from tests.guest.scene import META_DATA, SERVICE, USER_DATA, KeepAlive, Scene, domain, eventually, is_alive
 
 TAP = "vnet0"
 OLD = 1
@@ -115,7 +115,7 @@ def test_an_answer_that_was_begun_ends_with_the_lease(stage: Scene) -> None:
     guest = stage.lab.guests["other"]
     with contextlib.closing(guest.connect(timeout=10)) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.sendall(f"GET {USER_DATA} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        slow.sendall(f"GET {USER_DATA} HTTP/1.1\r\nHost: {SERVICE}\r\n\r\n".encode())
         assert slow.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
         with stopped(stage) as since:
             came = 0
