@@ -101,7 +101,7 @@ def _with_line(domain: DomainFacts) -> DomainFacts:
 
 
 def _machine(host: HostFacts, table: ProcessTable) -> tuple[list[str], MachineFacts | None]:
-    """Return the arguments of the guest's QEMU, and the machine that they describe."""
+    """Return the arguments of the guest's QEMU and the machine that they describe; [] and None without a QEMU."""
     known = [tap.process.pid for tap in host.taps if tap.process is not None]
     # A QEMU started by hand, with neither uuid nor name, gives its tap no domain; but it does describe the machine.
     for pid in known or table.holders({tap.name for tap in host.taps}):
@@ -111,7 +111,7 @@ def _machine(host: HostFacts, table: ProcessTable) -> tuple[list[str], MachineFa
                 arguments = file.read(MAX_CMDLINE).decode(errors="surrogateescape").split("\0")[:-1]
             described = hardware(table.program(pid), arguments)
             return arguments, MachineFacts(
-                said_by=f"QEMU process {pid}",
+                source=f"QEMU process {pid}",
                 machine=described.machine,
                 dmi=described.dmi,
                 disks=_disks(described, process),
@@ -121,7 +121,7 @@ def _machine(host: HostFacts, table: ProcessTable) -> tuple[list[str], MachineFa
 
 
 def _libvirts_machine(uri: str, host: HostFacts) -> MachineFacts | None:
-    """Return the machine of a guest that does not run, as libvirt describes it; None where it does not."""
+    """Return the machine of a guest that does not run, as libvirt describes it; None where libvirt does not."""
     if host.domain is None:
         return None
     try:
@@ -130,16 +130,15 @@ def _libvirts_machine(uri: str, host: HostFacts) -> MachineFacts | None:
             xml, name = inactive_xml(domain), domain.name()
         described = hardware_of(xml)
     except (Problem, ValueError):
-        return None  # libvirt does not know the domain; or it is away, of which the daemon complains
+        return None  # libvirt does not know the domain, or is unreachable, which the daemon reports as a problem
     if described is None:
         return None
     return MachineFacts(
-        said_by=f"libvirt XML of {name}",
+        source=f"libvirt XML of {name}",
         machine=described.machine,
         dmi=described.dmi,
         disks=_disks(described, PROC / "self"),
         command_line=described.command_line,
-        running=False,
     )
 
 

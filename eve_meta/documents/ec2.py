@@ -2,7 +2,7 @@
 
 Versions 1.0 to 2009-04-04 are as nova answers them (``get_ec2_metadata``). 2016-09-02 and later are AWS's, with as much
 of AWS's data as a hypervisor has. They are served, but the list of versions leaves them out: clients that want one ask
-for it, and those that read the list know it as nova's.
+for it by name, and those that read the list expect nova's versions.
 
 A listing marks directories with "/" at the end. Clients crawl by listings, and cloud-init drops the whole datasource
 when one listed leaf fails, so every listed name is answered, if need be with an empty document.
@@ -86,11 +86,11 @@ class Ec2:
         if served is None:
             return None
         listed = EC2_VERSIONS[-1] if path[0] == LATEST else served
-        found = _find(self._root, path[1:], served, listed)
-        if path[1:] == LOCAL_IPV4 and found is not None and not found.body:
+        document = _find(self._root, path[1:], served, listed)
+        if path[1:] == LOCAL_IPV4 and document is not None and not document.body:
             # Made for each answer: a guest may ask from any number of addresses, and none of these may be kept.
             return text(first_ipv4([ip_address(peer)]))
-        return found
+        return document
 
 
 def _find(root: Listing, path: tuple[str, ...], served: str, listed: str) -> Document | None:

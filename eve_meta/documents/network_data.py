@@ -5,7 +5,7 @@ content is made for its readers, cloud-init's ``convert_net_json`` and cloudbase
 
 * it has all subnets of a NIC, not only the first of each IP version;
 * a NIC without subnets gets DHCP where another NIC has subnets;
-* it has a given MTU, also beside DHCP;
+* it has the MTU that is given for a NIC, even where a subnet has DHCP;
 * a NIC with a VLAN gets a ``vlan`` link.
 """
 
@@ -85,7 +85,7 @@ def _type(nic: Nic) -> str:
 
 
 def _unused(wanted: Iterable[str | None], index: int, taken: set[str]) -> str:
-    """Return the first name of *wanted* that is not in *taken*, else such a one of nova's "interfaceN" from *index*.
+    """Return the first name of *wanted* that is not in *taken*, else the first of nova's "interfaceN" from *index* on.
 
     Networks refer to links by id: with one id twice, both NICs would get both configurations.
     """

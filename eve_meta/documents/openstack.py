@@ -75,5 +75,5 @@ class OpenStack:
 
 
 def _listing(version: str, others: Mapping[str, Document | None]) -> Document:
-    there = {META_DATA, *(name for name, document in others.items() if document is not None)}
-    return lines(name for name, rule in _NAMES.items() if rule.listed_since <= version and name in there)
+    existing = {META_DATA, *(name for name, document in others.items() if document is not None)}
+    return lines(name for name, rule in _NAMES.items() if rule.listed_since <= version and name in existing)

@@ -1,14 +1,14 @@
-"""The one table of paths: which there are, what is at each, who may ask, and as what it is counted.
+"""The one table of paths: which paths exist, what answers each, and under which kind its requests are counted.
 
 Whatever depends on a path is looked up here (:func:`rule_of`): which document or action answers it, the methods of
-``Allow``, whether it needs a session token, what waits while a domain is unknown, and the kind under which metrics, the
+``Allow``, whether it needs a session token, the answer while a domain is unknown, and the kind under which metrics, the
 timeline and the audit show it. Every path has exactly one rule, the most specific of :data:`PATHS` that matches. A path
-where nothing is has one, too: it allows no method, so the answer is 404, and it has a kind.
+that leads nowhere has one, too: it allows no method, so the answer is 404, and it has a kind.
 
 A pattern's segments are literal, ``<name>`` for any one segment, or, at the end, ``**`` for any number of segments,
-none among them. At the first segment in which two patterns differ, a literal one is more specific than ``<name>`` and
+or none. At the first segment in which two patterns differ, a literal one is more specific than ``<name>`` and
 ``<name>`` than ``**``. Whether there is a document at a path that a pattern matches depends on the domain and on
-the segment that ``<name>`` stands for: a pattern tells where a document may be, not that there is one.
+the segment that ``<name>`` stands for: a pattern shows where a document may be, not that there is one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from eve_meta.documents.versions import AWS_VERSIONS, FOLSOM, GRIZZLY, HAVANA, L
 from eve_meta.values.request_kind import RequestKind
 
 READ = (b"GET", b"HEAD")
-"""The methods of what can only be read."""
+"""The methods of a path that can only be read."""
 
 
 class Source(enum.Enum):
@@ -54,7 +54,7 @@ class WhileUnknown(enum.Enum):
     """What a guest is answered while its domain is unknown and may still become known.
 
     404 is final to cloud-init, Ignition and Afterburn alike, and 503 makes them retry. All that they need first is
-    below ``/openstack`` or ``/nocloud``. Everywhere else a 503 would hold up guests that only look what is there.
+    below ``/openstack`` or ``/nocloud``. Everywhere else a 503 would hold up guests that only look for what exists.
     """
 
     NOT_FOUND = enum.auto()
@@ -78,11 +78,11 @@ def _is_variable(segment: str) -> bool:
 class PathRule:
     """What holds for the paths that *pattern* matches, where no more specific pattern does.
 
-    :ivar pattern: see the module.
-    :ivar kind: as what requests are counted.
-    :ivar source: where the document is; None where nothing can be read.
+    :ivar pattern: the pattern, as the module's docstring defines it.
+    :ivar kind: the kind under which requests are counted.
+    :ivar source: the part of the tree that has the document; None where nothing can be read.
     :ivar action: what another method than those of :data:`READ` does; None where there is no other.
-    :ivar methods: the methods that are allowed where something is; empty for a pattern of paths that lead nowhere.
+    :ivar methods: the methods that the path allows where it exists; empty for a pattern of paths that lead nowhere.
     :ivar while_unknown: see :class:`WhileUnknown`.
     :ivar needs_token: whether a domain whose tokens are required answers nothing here without one.
     :ivar listed: whether a listing leads here. Clients know the other paths, or read them in a document.
@@ -230,7 +230,7 @@ PATHS: tuple[PathRule, ...] = (
     _eve("/eve/v1/wwan/metrics.json"),
     _report("/eve-meta/v1/report", RequestKind.REPORT, Action.TAKE_REPORT),
     _report("/eve-meta/v1/phone-home", RequestKind.PHONE_HOME, Action.TAKE_PHONE_HOME),
-    # Where nothing is.
+    # Paths that lead nowhere.
     PathRule(pattern="/openstack/**", kind=RequestKind.OPENSTACK, while_unknown=WhileUnknown.RETRY),
     PathRule(pattern="/nocloud/**", kind=RequestKind.NOCLOUD, while_unknown=WhileUnknown.RETRY),
     PathRule(pattern="/eve/**", kind=RequestKind.EVE),
@@ -243,7 +243,7 @@ TOKEN_PATH = next(rule.pattern for rule in PATHS if rule.action is Action.ISSUE_
 """Where guests get a session token."""
 
 REPORT_KINDS = frozenset(rule.kind for rule in PATHS if rule.action in (Action.TAKE_REPORT, Action.TAKE_PHONE_HOME))
-"""The kinds of what guests post where there is nothing to read: no audit shows them as reads."""
+"""The kinds of the paths to which guests only post. The audit, which shows reads, leaves them out."""
 
 
 def rules_below(pattern: str) -> dict[str, PathRule]:
@@ -273,10 +273,10 @@ def rule_of(path: tuple[str, ...]) -> PathRule:
 
 @define(eq=False)
 class _Node:
-    """What :func:`rule_of` knows when it has followed a path to some segment.
+    """The state of :func:`rule_of` after it has followed a path to some segment.
 
     :ivar rule: the rule of a path that ends here.
-    :ivar rest: the rule of a path that goes on and has no node.
+    :ivar rest: the rule of a path that goes on with a segment for which there is no node.
     :ivar children: the nodes of literal segments that follow.
     :ivar variable: the node of every other segment that follows, None where there is none.
     """
@@ -290,8 +290,8 @@ class _Node:
 def _compile(candidates: Sequence[tuple[tuple[str, ...], PathRule]]) -> _Node:
     """Return the node of a path that *candidates* still match: what is left of each pattern, the most specific first.
 
-    In this order, the first pattern that matches the rest of a path is its rule, and "**" matches every rest: so no
-    pattern behind that one counts.
+    In this order, the first pattern that matches the rest of a path has its rule, and "**" matches every rest: so no
+    later pattern counts.
     """
     rest = next(rule for left, rule in candidates if left == (_REST,))
     candidates = candidates[: [left for left, _ in candidates].index((_REST,))]

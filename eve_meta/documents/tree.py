@@ -17,7 +17,7 @@ from eve_meta.values.eve_node import UNKNOWN_NODE, Node
 class Tree:
     """The documents that the guest of *domain* reads.
 
-    A tree never changes: a changed domain or password takes another tree. It keeps the documents that it has made.
+    A tree never changes: a domain or password that changes needs a new tree. It keeps the documents that it has made.
 
     :param password: the password that the guest posted to ``/openstack/<version>/password``, None before it did.
     :param tap: the tap through which the guest asks.

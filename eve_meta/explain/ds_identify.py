@@ -5,8 +5,8 @@ labels of file systems and the kernel command line, and keeps the datasources th
 image's ``datasource_list``; cloud-init takes the first of them that has data. Where ``ds-identify`` finds none, it
 disables cloud-init on x86 (``notfound=disabled``); elsewhere, where SMBIOS is not reliable, it lets cloud-init try all.
 
-Left out is what only the guest's own files tell: seeds in its root file system, the image's ``datasource_list``,
-containers. So are hypervisors other than QEMU (VMware, Hyper-V).
+The prediction leaves out what only the guest's own files show: seeds in its root file system, the image's
+``datasource_list``, containers. It leaves out hypervisors other than QEMU (VMware, Hyper-V), too.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Machine:
 
     :ivar machine: the architecture, as ``uname -m`` prints it.
     :ivar labels: the labels of all file systems on the guest's disks, as ``blkid`` prints them.
-    :ivar cd_labels: those of ISO 9660 file systems on CD drives.
-    :ivar command_line: the kernel's, where the hypervisor sets it; "" where the guest's boot loader does.
+    :ivar cd_labels: the labels of ISO 9660 file systems on CD drives.
+    :ivar command_line: the kernel's command line, where the hypervisor sets it; "" where the guest's boot loader does.
     """
 
     machine: str = "x86_64"
@@ -86,10 +86,10 @@ def identify(guest: Machine, order: tuple[str, ...] = IMAGE_ORDER) -> Prediction
 
     :param order: the image's ``datasource_list``.
     """
-    named = _named(guest.command_line)
+    named = _datasource_named_in(guest.command_line)
     if named:
         return Prediction(predicted=named, found=(named,), why="the kernel command line names it")
-    found = {name: why for name in order if (why := _CHECKS.get(name, _nothing)(guest))}
+    found = {name: why for name in order if (why := _CHECKS.get(name, _never)(guest))}
     if found:
         first = next(iter(found))
         return Prediction(predicted=first, found=tuple(found), why=found[first])
@@ -109,7 +109,7 @@ def is_x86(machine: str) -> bool:
 def nocloud_seed(serial: str) -> str | None:
     """Return the address from which a serial such as ``ds=nocloud;s=http://…`` makes NoCloud read, or None.
 
-    Read as ``DataSourceNoCloud.parse_cmdline_data()`` reads it.
+    The serial is parsed as ``DataSourceNoCloud.parse_cmdline_data()`` parses it.
     """
     for word in serial.split():
         if word.startswith("ds=nocloud"):
@@ -120,7 +120,7 @@ def nocloud_seed(serial: str) -> str | None:
     return None
 
 
-def _named(command_line: str) -> str:
+def _datasource_named_in(command_line: str) -> str:
     named = ""
     for word in command_line.split():
         key, equals, value = word.partition("=")
@@ -130,15 +130,18 @@ def _named(command_line: str) -> str:
 
 
 def _read(value: str) -> str:
-    # As the shell's "read" without -r: it strips white space at both ends, and each backslash that escapes a character.
+    # As the shell's "read" without -r: strip white space at both ends, and each backslash that escapes a character.
     return re.sub(r"\\(.)", r"\1", value.strip(" \t\n"))
 
 
-def _nothing(_: Machine) -> str:
+# -- checks: each returns the fact for which ds-identify keeps a datasource, "" where it does not keep it --
+
+
+def _never(_: Machine) -> str:
     return ""
 
 
-def _word(name: str, value: str) -> str:
+def _fact(name: str, value: str) -> str:
     return f"the {name} is {value!r}"
 
 
@@ -150,7 +153,7 @@ def _has_label(guest: Machine, *labels: str) -> str:
 def _field(name: str, field: str, *patterns: str) -> Callable[[Machine], str]:
     def check(guest: Machine) -> str:
         value = _read(getattr(guest.dmi, field))
-        return _word(name, value) if any(fnmatchcase(value, pattern) for pattern in patterns) else ""
+        return _fact(name, value) if any(fnmatchcase(value, pattern) for pattern in patterns) else ""
 
     return check
 
@@ -166,7 +169,7 @@ def _vendor(*vendors: str) -> Callable[[Machine], str]:
 def _nocloud(guest: Machine) -> str:
     for text, name in ((guest.command_line, "kernel command line"), (_read(guest.dmi.product_serial), "DMI serial")):
         if re.search(r"(?:^| )ds=nocloud", text):
-            return f"the {name} says ds=nocloud"
+            return f"the {name} has ds=nocloud"
     return _has_label(guest, "cidata", "CIDATA")
 
 
@@ -183,13 +186,13 @@ def _ec2(guest: Machine) -> str:
     dmi = guest.dmi
     serial, uuid = _read(dmi.product_serial), _read(dmi.product_uuid)
     if serial.endswith(".brightbox.com"):
-        return _word("DMI serial", serial)
+        return _fact("DMI serial", serial)
     if _read(dmi.chassis_asset_tag).endswith(".zstack.io"):
-        return _word("DMI chassis asset tag", _read(dmi.chassis_asset_tag))
+        return _fact("DMI chassis asset tag", _read(dmi.chassis_asset_tag))
     if _read(dmi.sys_vendor) == "e24cloud":
-        return _word("DMI system vendor", "e24cloud")
+        return _fact("DMI system vendor", "e24cloud")
     if (_read(dmi.product_name), _read(dmi.sys_vendor)) == ("3DS Outscale VM", "3DS Outscale"):
-        return _word("DMI product name", "3DS Outscale VM")
+        return _fact("DMI product name", "3DS Outscale VM")
     if uuid.lower().startswith("ec2") and uuid.lower() == serial.lower():
         return f"DMI uuid and serial are both {uuid!r}, as on AWS"
     return ""
@@ -207,10 +210,10 @@ def _ovf(guest: Machine) -> str:
     return "" if label is None else f"a CD is labelled {label!r}"
 
 
-def _worded(word: str, vendor: str) -> Callable[[Machine], str]:
+def _word_or_vendor(word: str, vendor: str) -> Callable[[Machine], str]:
     def check(guest: Machine) -> str:
         if f" {word} " in f" {guest.command_line} ":
-            return f"the kernel command line says {word}"
+            return f"the kernel command line has {word}"
         return _vendor(vendor)(guest)
 
     return check
@@ -224,7 +227,7 @@ _CHECKS: Mapping[str, Callable[[Machine], str]] = MappingProxyType(
         "CloudSigma": _field("DMI product name", "product_name", "CloudSigma"),
         "CloudStack": _field("DMI product name", "product_name", "CloudStack*"),
         "DigitalOcean": _vendor("DigitalOcean"),
-        "Vultr": _worded("vultr", "Vultr"),
+        "Vultr": _word_or_vendor("vultr", "Vultr"),
         "AliYun": _field("DMI product name", "product_name", "Alibaba Cloud ECS"),
         "Ec2": _ec2,
         "GCE": _gce,
@@ -232,7 +235,7 @@ _CHECKS: Mapping[str, Callable[[Machine], str]] = MappingProxyType(
         "OpenStack": _openstack,
         "OVF": _ovf,
         "SmartOS": _field("DMI product name", "product_name", "SmartDC*"),
-        "Scaleway": _worded("scaleway", "Scaleway"),
+        "Scaleway": _word_or_vendor("scaleway", "Scaleway"),
         "Hetzner": _vendor("Hetzner"),
         "Oracle": _field("DMI chassis asset tag", "chassis_asset_tag", "OracleCloud.com"),
         "Exoscale": _field("DMI product name", "product_name", "Exoscale*"),

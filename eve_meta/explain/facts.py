@@ -19,7 +19,7 @@ class DomainFacts:
 
     :ivar origins: the places that describe it, the most important first: the path of a file, "libvirt XML of web1".
     :ivar taps: the taps that people wrote into its files or metadata.
-    :ivar line: the line of the first origin on which its NICs begin, None where that is no file or has none.
+    :ivar line: the line of the first origin on which the NICs begin; None where that origin is no file or has no NICs.
     """
 
     name: str
@@ -36,7 +36,7 @@ class ProcessFacts:
     :ivar uuid: its ``-uuid``.
     :ivar name: its ``-name``.
     :ivar uid: the user who started it.
-    :ivar trusted: whether its uuid and name may give its tap a domain.
+    :ivar trusted: whether its uuid and name may assign a domain to its tap.
     """
 
     pid: int
@@ -50,7 +50,7 @@ class ProcessFacts:
 class LinkFacts:
     """A network device of the host.
 
-    :ivar bridge: the bridge that it is a port of, "" for none, None where that could not be found out.
+    :ivar bridge: the bridge of which it is a port, "" for none, None where that is unknown.
     """
 
     ifindex: int
@@ -101,13 +101,14 @@ class TapFacts:
     :ivar link: None where there is no link of this name.
     :ivar domain: the domain that is served behind it, None for none.
     :ivar filters: in the order in which they see a frame; None where they could not be read.
-    :ivar seen: the frames that its guest sent since the tap has its tag, by kind: "arp", "nd", "connection", "dhcp" and
-        "dhcp6" (:class:`eve_meta.steering.bpf.maps.Sightings`).
+    :ivar seen: the frames that its guest has sent since the tap got its tag, by kind: "arp", "nd", "connection", "dhcp"
+        and "dhcp6" (:class:`eve_meta.steering.bpf.maps.Sightings`).
     :ivar frames_in: frames that came for the service.
     :ivar frames_out: frames that went back.
     :ivar drops: frames of its guest that were dropped, by reason.
     :ivar asked: the requests of its guest, in the order of their first times.
-    :ivar notes: what was counted of requests beside their status: no_token, invalid_token, wrong_host.
+    :ivar notes: the counts of facts about requests that their status does not show: no_token, invalid_token,
+        wrong_host.
     :ivar tokens: whether its requests need a session token; None without a domain.
     :ivar problems: what keeps it from being served, as text for people.
     """
@@ -158,10 +159,10 @@ class HostFacts:
 
     :ivar now: when the facts were gathered.
     :ivar path: None where no daemon runs.
-    :ivar domain: the domain that is meant, None where it is unknown.
-    :ivar taps: the taps of the domain, or the tap that is meant.
-    :ivar near: names that may be meant, where the NAME means nothing.
-    :ivar broken: problems of files that are called as the NAME is.
+    :ivar domain: the domain that the NAME means, None where it is unknown.
+    :ivar taps: the taps of the domain, or the tap that the NAME means.
+    :ivar near: names that the NAME resembles, where it means nothing.
+    :ivar broken: problems of files whose name without its suffix is the NAME.
     :ivar patterns: ``[steering] taps``.
     """
 
@@ -181,8 +182,8 @@ class DiskFacts:
 
     :ivar shown: its path, or what else describes it.
     :ivar labels: the labels of its file systems.
-    :ivar cd_labels: those of ISO 9660 file systems in a CD drive.
-    :ivar unread: why its labels are unknown, or not all known; "" where they are.
+    :ivar cd_labels: the labels of ISO 9660 file systems in a CD drive.
+    :ivar unread: why some or all of its labels are unknown; "" where all are known.
     """
 
     shown: str
@@ -195,18 +196,16 @@ class DiskFacts:
 class MachineFacts:
     """The virtual hardware of the guest.
 
-    :ivar said_by: the source of these facts: "QEMU process 4711", "libvirt XML of web1".
+    :ivar source: the source of these facts: "QEMU process 4711", "libvirt XML of web1".
     :ivar machine: the architecture, as ``uname -m`` prints it.
-    :ivar command_line: the kernel's, "" where the guest's boot loader sets it.
-    :ivar running: whether the guest runs with this hardware, rather than will when it starts.
+    :ivar command_line: the kernel's command line, "" where the guest's boot loader sets it.
     """
 
-    said_by: str
+    source: str
     machine: str
     dmi: Dmi
     disks: tuple[DiskFacts, ...] = ()
     command_line: str = ""
-    running: bool = True
 
 
 @frozen(kw_only=True)

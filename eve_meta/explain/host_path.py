@@ -78,96 +78,96 @@ def no_tap(facts: Facts) -> Iterator[Step]:
     yield Step(verdict=Verdict.TAP_NONE, text=text, mend=start(facts))
 
 
-def tap(facts: Facts, of: TapFacts) -> Step:
+def tap(facts: Facts, tap: TapFacts) -> Step:
     """Judge whether a tap exists, is up, and is steered."""
 
     def step(verdict: Verdict, text: str, mend: str | None = None) -> Step:
-        return Step(verdict=verdict, text=text, mend=mend, tap=of.name)
+        return Step(verdict=verdict, text=text, mend=mend, tap=tap.name)
 
-    if of.link is None:
-        return step(Verdict.TAP_MISSING, f"there is no {of.name}: its guest does not run", start(facts))
-    if not of.matched:
+    if tap.link is None:
+        return step(Verdict.TAP_MISSING, f"there is no {tap.name}: its guest does not run", start(facts))
+    if not tap.matched:
         patterns = " ".join(facts.host.patterns)
-        text = f"{of.name} is not a tap that eve-meta steers: [steering] taps is {patterns}"
+        text = f"{tap.name} is not a tap that eve-meta steers: [steering] taps is {patterns}"
         return step(Verdict.TAP_UNMATCHED, text, edit(facts.config))
-    if not of.link.up:
-        return step(Verdict.TAP_DOWN, f"{of.name} is down", command("ip", "link", "set", of.name, "up"))
-    if not of.link.carrier:
-        return step(Verdict.TAP_NO_CARRIER, f"{of.name} has no carrier: no process holds its other end", start(facts))
-    if of.tag is None and facts.host.path is not None:
-        text = listed(of.problems, 1) or f"{of.name} has no tag: it is a bridge, a bond or the like, or not Ethernet"
+    if not tap.link.up:
+        return step(Verdict.TAP_DOWN, f"{tap.name} is down", command("ip", "link", "set", tap.name, "up"))
+    if not tap.link.carrier:
+        return step(Verdict.TAP_NO_CARRIER, f"{tap.name} has no carrier: no process holds its other end", start(facts))
+    if tap.tag is None and facts.host.path is not None:
+        text = listed(tap.problems, 1) or f"{tap.name} has no tag: it is a bridge, a bond or the like, or not Ethernet"
         return step(Verdict.TAP_NOT_STEERED, text, restart(facts))
-    bridge = {None: "", "": ", on no bridge"}.get(of.link.bridge, f", on bridge {of.link.bridge}")
-    tag = "" if of.tag is None else f", tag {of.tag}"
-    return step(Verdict.TAP_UP, f"{of.name} is up, with carrier{bridge}{tag}")
+    bridge = {None: "", "": ", on no bridge"}.get(tap.link.bridge, f", on bridge {tap.link.bridge}")
+    tag = "" if tap.tag is None else f", tag {tap.tag}"
+    return step(Verdict.TAP_UP, f"{tap.name} is up, with carrier{bridge}{tag}")
 
 
-def process(facts: Facts, of: TapFacts) -> Iterator[Step]:
+def process(facts: Facts, tap: TapFacts) -> Iterator[Step]:
     """Judge which process holds a tap."""
-    if of.link is None:
+    if tap.link is None:
         return
     known = facts.host.domain
-    named = known is not None and of.name in known.taps
-    if of.process is None:
-        text = f"no QEMU process is known to hold {of.name}" + ("; the file names the tap" if named else "")
-        yield Step(verdict=Verdict.PROCESS_UNKNOWN, text=text, tap=of.name)
+    named = known is not None and tap.name in known.taps
+    if tap.process is None:
+        text = f"no QEMU process is known to hold {tap.name}" + ("; the file names the tap" if named else "")
+        yield Step(verdict=Verdict.PROCESS_UNKNOWN, text=text, tap=tap.name)
         return
-    holder = f"QEMU process {of.process.pid} holds {of.name}"
-    if not of.process.trusted and not named:
+    holder = f"QEMU process {tap.process.pid} holds {tap.name}"
+    if not tap.process.trusted and not named:
         text = (
-            f"{holder}, but runs as user {of.process.uid}, whose processes are not trusted: name the tap in a file, or "
+            f"{holder}, but runs as user {tap.process.uid}, whose processes are not trusted: name the tap in a file, or "
             "the user in [inventory] process_users if it runs nothing but QEMU"
         )
         file = known.origins[0] if known is not None and known.origins[0].startswith("/") else ""
-        mend = edit(file) if file else command("eve-meta", "new", of.process.name or of.name)
-        yield Step(verdict=Verdict.PROCESS_UNTRUSTED, text=text, mend=mend, tap=of.name)
+        mend = edit(file) if file else command("eve-meta", "new", tap.process.name or tap.name)
+        yield Step(verdict=Verdict.PROCESS_UNTRUSTED, text=text, mend=mend, tap=tap.name)
         return
-    yield Step(verdict=Verdict.PROCESS_KNOWN, text=holder, tap=of.name)
+    yield Step(verdict=Verdict.PROCESS_KNOWN, text=holder, tap=tap.name)
 
 
-def filters(facts: Facts, of: TapFacts) -> Iterator[Step]:
+def filters(facts: Facts, tap: TapFacts) -> Iterator[Step]:
     """Judge whether eve-meta's filter on a tap sees the tap's frames."""
-    if of.filters is None or of.tag is None:
+    if tap.filters is None or tap.tag is None:
         return
 
     def step(verdict: Verdict, text: str, mend: str | None = None) -> Step:
-        return Step(verdict=verdict, text=text, mend=mend, tap=of.name)
+        return Step(verdict=verdict, text=text, mend=mend, tap=tap.name)
 
-    place = next((index for index, each in enumerate(of.filters) if each.ours), None)
+    place = next((index for index, each in enumerate(tap.filters) if each.ours), None)
     if place is None:
-        text = f"eve-meta's filter on {of.name} is gone" + (f": {listed(of.problems, 1)}" if of.problems else "")
+        text = f"eve-meta's filter on {tap.name} is gone" + (f": {listed(tap.problems, 1)}" if tap.problems else "")
         yield step(Verdict.FILTER_MISSING, text, restart(facts))
         return
     if place == 0:
-        yield step(Verdict.FILTER_FIRST, f"eve-meta's filter is the first on {of.name}")
+        yield step(Verdict.FILTER_FIRST, f"eve-meta's filter is the first on {tap.name}")
         return
-    first = of.filters[0]
+    first = tap.filters[0]
     name = f"{first.kind} {first.name}".rstrip()
-    text = f"another program's filter ({name}, priority {first.priority}) comes before eve-meta's on {of.name}"
-    if of.seen or of.frames_in or of.drops:
+    text = f"another program's filter ({name}, priority {first.priority}) comes before eve-meta's on {tap.name}"
+    if tap.seen or tap.frames_in or tap.drops:
         yield step(Verdict.FILTER_BEHIND_BUT_SEES, f"{text}, and lets frames pass")
         return
-    mend = command("tc", "filter", "delete", "dev", of.name, "ingress", "pref", str(first.priority))
+    mend = command("tc", "filter", "delete", "dev", tap.name, "ingress", "pref", str(first.priority))
     yield step(Verdict.FILTER_BEHIND, f"{text}, which has seen no frame", mend)
 
 
-def path(facts: Facts, of: PathFacts) -> Iterator[Step]:
+def path(facts: Facts, path: PathFacts) -> Iterator[Step]:
     """Judge the part of the path that all taps share."""
-    if of.problem:
+    if path.problem:
         return
-    inside = f"in namespace {of.namespace}"
+    inside = f"in namespace {path.namespace}"
     for missing, there, good, gone in (
-        (of.programs, Verdict.PROGRAMS_LOADED, "the programs are pinned and attached", Verdict.PROGRAMS_MISSING),
-        (of.links, Verdict.NAMESPACE_THERE, f"{of.namespace} and its links are there", Verdict.NAMESPACE_MISSING),
-        (of.rules, Verdict.RULES_THERE, f"all iptables rules are {inside}", Verdict.RULES_MISSING),
-        (of.routes, Verdict.ROUTE_THERE, f"the routes back to the guests are {inside}", Verdict.ROUTE_MISSING),
+        (path.programs, Verdict.PROGRAMS_LOADED, "the programs are pinned and attached", Verdict.PROGRAMS_MISSING),
+        (path.links, Verdict.NAMESPACE_THERE, f"{path.namespace} and its links are there", Verdict.NAMESPACE_MISSING),
+        (path.rules, Verdict.RULES_THERE, f"all iptables rules are {inside}", Verdict.RULES_MISSING),
+        (path.routes, Verdict.ROUTE_THERE, f"the routes back to the guests are {inside}", Verdict.ROUTE_MISSING),
     ):
         if missing:
             yield Step(verdict=gone, text=f"missing: {listed(missing, 2)}", mend=restart(facts))
-        elif gone not in (Verdict.RULES_MISSING, Verdict.ROUTE_MISSING) or not of.links:
+        elif gone not in (Verdict.RULES_MISSING, Verdict.ROUTE_MISSING) or not path.links:
             yield Step(verdict=there, text=good)  # rules and routes of a missing namespace are unknown
-    alive = [pid for pid in of.workers if pid is not None]
-    again = f"; restarted {of.restarts} times" if of.restarts else ""
+    alive = [pid for pid in path.workers if pid is not None]
+    again = f"; restarted {path.restarts} times" if path.restarts else ""
     if not alive:
         yield Step(verdict=Verdict.WORKER_DEAD, text=f"no worker runs{again}: the log says why", mend=restart(facts))
         return

@@ -36,7 +36,7 @@ def _steps(facts: Facts) -> Iterator[Step]:
                 yield traffic.requests(facts, tap)
                 if (step := traffic.tokens(facts, tap)) is not None:
                     yield step
-    yield from guest_machine.machine(facts)
+    yield from guest_machine.hardware(facts)
 
 
 def plain(facts: Facts) -> dict[str, Any]:

@@ -22,9 +22,9 @@ _ROUTE = "in the guest: ip route add 169.254.169.254 dev eth0"
 _NAMES = {"arp": "ARP", "nd": "neighbour discovery", "connection": "a connection", "dhcp": "DHCP", "dhcp6": "DHCPv6"}
 
 
-def _step(of: TapFacts) -> Callable[..., Step]:
+def _step(tap: TapFacts) -> Callable[..., Step]:
     def step(verdict: Verdict, text: str, mend: str | None = None) -> Step:
-        return Step(verdict=verdict, text=text, mend=mend, tap=of.name)
+        return Step(verdict=verdict, text=text, mend=mend, tap=tap.name)
 
     return step
 
@@ -32,20 +32,20 @@ def _step(of: TapFacts) -> Callable[..., Step]:
 # -- packets --
 
 
-def packets(facts: Facts, of: TapFacts) -> Step:
+def packets(facts: Facts, tap: TapFacts) -> Step:
     """Judge the frames that the guest sent and got, from its DHCP to the answers."""
-    step, now = _step(of), facts.host.now
-    looked_up = [of.seen[kind] for kind in ("arp", "nd") if kind in of.seen]
-    addressed = [of.seen[kind] for kind in ("dhcp", "dhcp6") if kind in of.seen]
-    text = _sightings(of, now)
-    frames = f"{of.frames_in} frames came for the service, {of.frames_out or 'none'} went back"
+    step, now = _step(tap), facts.host.now
+    looked_up = [tap.seen[kind] for kind in ("arp", "nd") if kind in tap.seen]
+    addressed = [tap.seen[kind] for kind in ("dhcp", "dhcp6") if kind in tap.seen]
+    text = _sightings(tap, now)
+    frames = f"{tap.frames_in} frames came for the service, {tap.frames_out or 'none'} went back"
     frames = f"{text}; {frames}" if text else frames
-    if of.frames_out:
+    if tap.frames_out:
         return step(Verdict.PACKETS_BOTH_WAYS, frames)
-    if of.frames_in or "connection" in of.seen:
+    if tap.frames_in or "connection" in tap.seen:
         return step(Verdict.PACKETS_UNANSWERED, frames, restart(facts))
-    if of.drops:
-        reasons = listed(f"{number} × {reason}" for reason, number in of.drops.items())
+    if tap.drops:
+        reasons = listed(f"{number} × {reason}" for reason, number in tap.drops.items())
         text = f"every frame that came was dropped: {reasons} (bpf/shared.h explains each)"
         return step(Verdict.PACKETS_DROPPED, text, "in the guest: find and fix what sends such frames")
     if looked_up:
@@ -65,26 +65,26 @@ def _fresh(sightings: list[SeenFacts], now: float) -> bool:
     return now - min(each.first for each in sightings) < BOOT_TIME
 
 
-def _sightings(of: TapFacts, now: float) -> str:
-    shown = [f"{name} {ago(of.seen[kind].last, now)}" for kind, name in _NAMES.items() if kind in of.seen]
+def _sightings(tap: TapFacts, now: float) -> str:
+    shown = [f"{name} {ago(tap.seen[kind].last, now)}" for kind, name in _NAMES.items() if kind in tap.seen]
     return ", ".join(shown)
 
 
 # -- requests --
 
 
-def requests(facts: Facts, of: TapFacts) -> Step:
+def requests(facts: Facts, tap: TapFacts) -> Step:
     """Judge the guest's requests by what they were answered."""
-    step, now = _step(of), facts.host.now
+    step, now = _step(tap), facts.host.now
     statuses: Counter[int] = Counter()
-    for kind in of.asked:
+    for kind in tap.asked:
         statuses[kind.status] += kind.count
-    shown = listed(_asked(kind, now) for kind in _by_importance(of.asked))
+    shown = listed(_asked(kind, now) for kind in _by_importance(tap.asked))
     if any(status < 400 for status in statuses):
         whole = f"{statuses.total()} altogether: {listed(f'{n} × {status}' for status, n in statuses.most_common())}"
         return step(Verdict.REQUESTS_ANSWERED, f"{shown}; {whole}")
     if not statuses:
-        if of.frames_out:
+        if tap.frames_out:
             text = "connections were opened, but no request came on them"
             return step(Verdict.REQUESTS_SILENT, text, "in the guest: curl -v http://169.254.169.254/openstack")
         return step(Verdict.REQUESTS_NONE, "none yet")
@@ -92,7 +92,7 @@ def requests(facts: Facts, of: TapFacts) -> Step:
     if 401 in statuses:
         text = f"{shown}: requests without a session token, which this domain requires"
         return step(Verdict.REQUESTS_REFUSED, text, _optional_tokens(facts))
-    if of.notes.get("wrong_host"):
+    if tap.notes.get("wrong_host"):
         text = f"{shown}: requests to a host name that is not eve-meta's; [web] hosts lists those that are"
         return step(Verdict.REQUESTS_WRONG_HOST, text, edit(facts.config))
     if 429 in statuses:
@@ -100,12 +100,12 @@ def requests(facts: Facts, of: TapFacts) -> Step:
         return step(Verdict.REQUESTS_TOO_MANY, text, "in the guest: stop what asks without end")
     if 404 in statuses:
         if domain is None:
-            return step(Verdict.REQUESTS_NOT_FOUND, f"{shown}: the domain has been unknown for too long", _new(of))
+            return step(Verdict.REQUESTS_NOT_FOUND, f"{shown}: the domain has been unknown for too long", _new(tap))
         text = f"{shown}: the domain was unknown then, or has no such document; cloud-init asks again at the next boot"
         mend = command("virsh", "reset", domain.name) if facts.libvirt else "restart the guest"
         return step(Verdict.REQUESTS_NOT_FOUND, text, mend)
     if 503 in statuses:
-        mend = _new(of) if domain is None else start(facts)
+        mend = _new(tap) if domain is None else start(facts)
         return step(
             Verdict.REQUESTS_WAITING,
             f"{shown}: the guest is asked to come back, because its domain is still unknown",
@@ -123,21 +123,21 @@ def _asked(kind: AskedFacts, now: float) -> str:
     return f"{kind.what} {kind.status} {ago(kind.last, now)}"
 
 
-def _new(of: TapFacts) -> str:
-    name = of.process.name if of.process is not None and of.process.name else of.name
+def _new(tap: TapFacts) -> str:
+    name = tap.process.name if tap.process is not None and tap.process.name else tap.name
     return command("eve-meta", "new", name)
 
 
 # -- tokens --
 
 
-def tokens(facts: Facts, of: TapFacts) -> Step | None:
+def tokens(facts: Facts, tap: TapFacts) -> Step | None:
     """Judge whether the guest's client uses session tokens where it must; None where the domain is unknown."""
-    step = _step(of)
-    without, invalid = of.notes.get("no_token", 0), of.notes.get("invalid_token", 0)
-    took = any(kind.what == "token" and kind.status == 200 for kind in of.asked)
+    step = _step(tap)
+    without, invalid = tap.notes.get("no_token", 0), tap.notes.get("invalid_token", 0)
+    took = any(kind.what == "token" and kind.status == 200 for kind in tap.asked)
     bad = f"; {invalid} requests had a token that has expired or never was valid" if invalid else ""
-    match of.tokens:
+    match tap.tokens:
         case None:
             return None
         case TokenPolicy.REQUIRED if without and not took:
@@ -150,7 +150,7 @@ def tokens(facts: Facts, of: TapFacts) -> Step | None:
         case TokenPolicy.OFF:
             return step(Verdict.TOKENS_NOT_NEEDED, "off")
     if took:
-        return step(Verdict.TOKENS_USED, f"{of.tokens.value}; the guest asked for one and got it{bad}")
+        return step(Verdict.TOKENS_USED, f"{tap.tokens.value}; the guest asked for one and got it{bad}")
     return step(Verdict.TOKENS_NOT_NEEDED, f"optional; the guest asks without{bad}" if without else "optional")
 
 

@@ -63,7 +63,7 @@ TAP = TapFacts(
 QUIET = attrs.evolve(TAP, seen={}, frames_in=0, frames_out=0, asked=())
 PATH = PathFacts(namespace="eve-meta", workers=(100,))
 MACHINE = MachineFacts(
-    said_by="QEMU process 4711",
+    source="QEMU process 4711",
     machine="x86_64",
     dmi=Dmi(product_name="OpenStack Nova", product_uuid=UUID),
     disks=(DiskFacts(shown="/var/lib/web1.qcow2"),),
