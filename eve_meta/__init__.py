@@ -1,3 +1,3 @@
-"""eve-meta: instance metadata for every VM of a hypervisor, told apart by tap device."""
+"""eve-meta: instance metadata for every VM of a hypervisor, identified by its tap device."""
 
 __version__ = "0.1.0"

@@ -38,7 +38,7 @@ def answers(
 ) -> Mapping[Question[Any], Answer]:
     """Return the function that answers each of :data:`eve_meta.admin.questions.ANSWERED`.
 
-    :param in_thread: calls a function in a thread and returns its result, which comes later.
+    :param in_thread: calls a function in a thread; the result comes later.
     """
 
     def answer_status() -> Deferred[Any]:
@@ -52,7 +52,7 @@ def answers(
         return Explanation(clock, supervisor, steering, inventory, config, in_thread=in_thread).answer(name)
 
     def answer_timeline(name: str) -> Deferred[Any]:
-        # Imported when first asked, as explain.
+        # Imported when first asked, for the same reason.
         from eve_meta.admin.timeline import timeline
 
         return supervisor.current_counts().addCallback(lambda _: timeline(clock, supervisor, steering, inventory, name))

@@ -1,7 +1,7 @@
 """The audit of which VM read what, and when: a line of JSON for each domain's first read of a document through a tap.
 
-The lines go to a file of their own or into the log. Nobody ever waits for a line to be written: a disk that is full or
-slow costs lines, not answers, and the log says how many.
+The lines go to a file of their own or into the log. No answer waits for a line to be written: a disk that is full or
+slow costs lines, not answers, and the log has the number of lost lines.
 
 The lines rest on what workers report. A compromised worker can omit reads of its guests, or claim that another domain
 behind this host's taps read something. It cannot name a domain, tap or document that does not exist.
@@ -30,7 +30,7 @@ OLD_FILES = 7
 """Older files that are kept beside the newest, ``.1`` to ``.7``."""
 
 MAX_WAITING = 10_000
-"""Lines that may wait for the disk, 2 MB; further lines are lost, and the log says so."""
+"""Lines that may wait for the disk, 2 MB; further lines are lost and logged as such."""
 
 LOG_EVERY = 60.0
 """Seconds between two log lines about lost lines."""
@@ -44,6 +44,7 @@ def line_of(event: Event) -> str:
 class AuditFile:
     """The file at *path* and its older files. All methods block.
 
+    :param max_file: the bytes after which another file begins.
     :raises Problem: where the file cannot be written.
     """
 
@@ -79,7 +80,7 @@ class AuditFile:
             os.close(file)
 
     def _open(self) -> int:
-        # Opened anew each time: whoever rotates or removes the file need not notify us.
+        # Opened anew each time: a program that rotates or removes the file need not notify the daemon.
         return os.open(
             self._path,
             os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK,
@@ -96,6 +97,8 @@ class AuditFile:
 
 class Audit:
     """Writes a line for each first read among *events*.
+
+    :param events: the events of the daemon.
 
     :param write: writes lines, and may block; None writes into the log instead.
     :param in_thread: calls a function in a thread; the result comes later.
@@ -118,9 +121,9 @@ class Audit:
         self._writing = False
         self._lost = 0
         self._warned = -LOG_EVERY
-        events.listen(self._happened)
+        events.listen(self._record)
 
-    def _happened(self, event: Event) -> None:
+    def _record(self, event: Event) -> None:
         if event.kind is not Kind.FIRST_FETCH:
             return
         line = line_of(event)
@@ -130,9 +133,9 @@ class Audit:
             self._lose(1, "the disk is too slow")
         else:
             self._waiting.append(line)
-            self._go_on(self._write)
+            self._write_waiting(self._write)
 
-    def _go_on(self, write: Callable[[list[str]], None]) -> None:
+    def _write_waiting(self, write: Callable[[list[str]], None]) -> None:
         if self._writing or not self._waiting:
             return
         lines, self._waiting = self._waiting, []
@@ -142,7 +145,7 @@ class Audit:
             self._writing = False
             if isinstance(result, Failure):
                 self._lose(len(lines), getattr(result.value, "strerror", None) or str(result.value))
-            self._go_on(write)
+            self._write_waiting(write)
 
         self._in_thread(lambda: write(lines)).addBoth(done)
 

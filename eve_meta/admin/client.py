@@ -47,7 +47,8 @@ def follow(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the latest events, then each as it happens, as :attr:`eve_meta.supervisor.events.Event.plain` has them.
 
     :raises NotRunning: where no daemon listens on *path*.
-    :raises Problem: where this user may not ask; when the daemon ends; when it cuts this reader off for being too slow.
+    :raises Problem: where this user may not ask; when the daemon ends, or ends the connection because this reader is
+        too slow.
     """
     with _asked(path, FOLLOW) as connection, connection.makefile("rb") as events:
         connection.settimeout(None)
@@ -70,6 +71,6 @@ def _asked(path: Path, question: Question[Any], **arguments: str) -> Iterator[so
         except PermissionError:
             raise Problem(f"only root may ask the daemon on {path}") from None
         except TimeoutError:
-            raise Problem(f"the daemon on {path} did not answer within {TIMEOUT:.0f} s; its log may say why") from None
+            raise Problem(f"the daemon on {path} did not answer within {TIMEOUT:.0f} s: look into its log") from None
         except OSError as error:
             raise Problem(f"cannot ask the daemon on {path}: {error.strerror or error}") from None

@@ -1,4 +1,4 @@
-"""Answers about domains as the daemon knows them, from all sources together; and what a NAME means to the daemon."""
+"""Answers about domains as the daemon knows them, from all sources together, and what a NAME can mean to the daemon."""
 
 from __future__ import annotations
 

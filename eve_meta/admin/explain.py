@@ -1,7 +1,7 @@
-"""The daemon's part of ``eve-meta explain``: the facts that ``gathering.py`` gathers, and what the daemon alone knows.
+"""The daemon's part of ``eve-meta explain``: the facts that ``gathering.py`` gathers, and those that only it knows.
 
-It alone knows what the BPF programs saw of a tap, what its workers answered, and how the kernel looks from inside the
-private namespace.
+Only the daemon knows which frames of a tap the BPF programs saw, what its workers answered, and what the kernel has in
+the private namespace.
 """
 
 from __future__ import annotations
@@ -103,7 +103,11 @@ class Explanation:
         return ()
 
     def _with_traffic(self, tap: TapFacts, state: TapState | None, inspection: Inspection | None) -> TapFacts:
-        """Return *tap* with what steering and workers know of it, its *state* and the *inspection* of the kernel."""
+        """Return *tap* with the facts that only the daemon knows, from its *state* and the *inspection* of the kernel.
+
+        :param state: None where the tap is not steered.
+        :param inspection: None where the kernel could not be inspected.
+        """
         if inspection is not None:
             tap = evolve(tap, link=_link(inspection, tap.name))
         if tap.name in self._steering.problems:

@@ -1,8 +1,7 @@
-"""The facts that ``eve-meta explain`` needs of a host: one gathering, with a daemon and without.
+"""The facts that ``eve-meta explain`` needs of a host, gathered alike with a daemon and without.
 
-The daemon gathers from its inventory and then adds what it alone knows (``explain.py``): what its programs saw and what
-its workers answered. Where no daemon runs, the command gathers from files and processes (``cli/gather.py``). Imports no
-Twisted: a command should start at once.
+The daemon gathers from its inventory and then adds the facts that only it knows (``explain.py``). Where no daemon runs,
+the command gathers from files and processes (``cli/gather.py``). Imports no Twisted: a command should start at once.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from eve_meta.machine import links
 
 @frozen(kw_only=True)
 class HostView:
-    """A host's domains, taps and processes, as whoever gathers knows them.
+    """A host's domains, taps and processes, as the gathering process knows them.
 
-    :ivar names: what a NAME can mean; to explain, that includes every network device and every QEMU process, since that
-        ``[steering] taps`` does not match one, or that nobody trusts a process, may be what is wrong.
+    :ivar names: what a NAME can mean, among it every network device and every QEMU process (:func:`for_explanation`):
+        the fault may be that ``[steering] taps`` does not match a device, or that a process is not trusted.
     :ivar origins: returns the places that describe a domain, the most important first.
     :ivar owners: the process that holds a tap.
     :ivar problems: what is wrong in the inventory.

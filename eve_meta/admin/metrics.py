@@ -71,7 +71,10 @@ LIMIT_REASONS = {Reason.DROP_CONNECTION_RATE: "new_connections", Reason.DROP_PAC
 
 @frozen(kw_only=True)
 class TapNumbers:
-    """The numbers of one tap at one moment; *names* are the values of the labels that all of its series have."""
+    """The numbers of one tap at one moment.
+
+    :ivar names: the values of the labels that all series of the tap have: the tap and its domain.
+    """
 
     names: tuple[str, str]
     uuid: str
@@ -154,7 +157,7 @@ class _Families(Collector):
             labels=_BY_TAP,
         )
         tokens = _counter(
-            "tokens", "Session tokens issued; requests with none, or with one that is not valid", "result"
+            "tokens", "Session tokens issued; requests without one, or with one that is not valid", "result"
         )
         limits = _counter("limits", "How often a guest came up against a limit", "limit")
         cuts = _counter("connections_cut", "Connections that ended otherwise than in good order", "reason")
@@ -201,7 +204,7 @@ class _Families(Collector):
             "eve_meta_lapses", "Times workers answered 503 because the supervisor did not keep up", numbers.lapses
         )
         for name, text, label, counts in (
-            ("heals", "Pieces of the way that were gone and are back", "piece", numbers.heals),
+            ("heals", "Pieces of the path that were missing and have been restored", "piece", numbers.heals),
             ("unsteered_requests", "Requests that came through no tap, by result", "result", numbers.unsteered),
             ("unsteered_frames", "Frames of no tap that were dropped", "reason", numbers.unsteered_drops),
         ):
@@ -276,7 +279,7 @@ class Exposition:
         self._made = -FRESH_TIME
 
     def text(self) -> Deferred[bytes]:
-        """Return the text, which comes later: one that is not older than :data:`FRESH_TIME`."""
+        """Return the text, which comes later; it is not older than :data:`FRESH_TIME`."""
         wanted: Deferred[bytes] = Deferred()
         if self._reactor.seconds() - self._made < FRESH_TIME:
             wanted.callback(self._text)
@@ -285,14 +288,14 @@ class Exposition:
         if len(self._waiting) == 1:
             made = self._supervisor.current_counts().addCallback(lambda _: self._read())
             made.addCallback(lambda numbers: self._in_thread(lambda: text_of(numbers)))
-            made.addCallbacks(self._came, self._failed)
+            made.addCallbacks(self._deliver, self._failed)
         return wanted
 
     def _read(self) -> Deferred[Numbers]:
         taps = in_turns(self._reactor, partial(read_tap, steering=self._steering), self._supervisor.taps)
         return taps.addCallback(lambda taps: read(taps, self._supervisor, self._steering, self._inventory))
 
-    def _came(self, text: bytes) -> None:
+    def _deliver(self, text: bytes) -> None:
         self._text, self._made = text, self._reactor.seconds()
         waiting, self._waiting = self._waiting, []
         for wanted in waiting:
@@ -375,7 +378,7 @@ class _Channel(HTTPChannel):
 
 
 class MetricsSite(Site):
-    """The site that listens: it has ``/metrics`` and nothing else."""
+    """The HTTP site of the metrics: ``/metrics`` and nothing else."""
 
     noisy = False
     displayTracebacks = False
@@ -392,4 +395,4 @@ class MetricsSite(Site):
         return super().buildProtocol(addr) if self.connections.admit() else None
 
     def log(self, request: HttpRequest) -> None:
-        """Log nothing: a scrape is no news."""
+        """Log nothing: scrapes are routine."""

@@ -1,7 +1,7 @@
 """The questions that the admin socket answers: the name, the parameters and the answer of each.
 
-The daemon's end (``server.py``), the commands' end (``client.py``) and both sides' functions spell none of these
-themselves. Answers are what JSON can hold. Imports no Twisted: a command should start at once.
+The daemon and the commands both take names and types from here, and spell none themselves. JSON can hold every answer.
+Imports no Twisted: a command should start at once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ShownPassword(TypedDict):
 
 
 class WorkerStatus(TypedDict):
-    """A worker: its process, None while there is none, and how often it was started again.
+    """A worker: its process, None while it has none, and how often it was restarted.
 
     *hangs* is how often of these it was killed because it did not answer, *forbidden_calls* how often it died of a
     system call that no worker makes. *confinement* has the parts of
@@ -86,7 +86,7 @@ class Status(TypedDict):
 class Timeline(TypedDict):
     """The boot of the guest behind one tap; ``after`` counts seconds since the tap appeared.
 
-    *moments* have ``what`` and ``after``; *reports*, which are the guest's word, have ``what``, ``after``, ``name``,
+    *moments* have ``what`` and ``after``; *reports*, which are the guest's claims, have ``what``, ``after``, ``name``,
     ``description`` and ``result``.
     """
 

@@ -69,11 +69,11 @@ class Meaning:
 class Names:
     """Everything that a NAME can mean.
 
-    :ivar domains: where two have the same name or tap, the first is meant.
-    :ivar taps: the taps, and whatever else is to be found by the name of its network device; those that people wrote
-        into a domain's file need not be among them.
-    :ivar served: the uuid of the domain that is served behind a tap.
-    :ivar processes: the process that holds a tap; empty where processes are to give no tap a domain.
+    :ivar domains: the domains; where two have the same name or tap, a NAME means the first.
+    :ivar taps: the taps, and any other network device that a NAME can mean; the taps that people wrote into a domain's
+        file need not be among them.
+    :ivar served: the uuid of the domain that is served behind a tap, by the tap.
+    :ivar processes: the process that holds a tap, by the tap; empty where processes identify no domain.
     :ivar broken: the number of files that would define further domains but cannot be used.
     """
 
@@ -158,7 +158,7 @@ class Names:
         return {*self.taps, *self.served, *(tap for domain in self.domains for tap in domain.taps)}
 
     def _tap(self, tap: str) -> Meaning:
-        """Return what *tap* means: the domain served behind it, else the one that names it, else the process's."""
+        """Return what *tap* means: the domain served behind it, else the one that names it, else its process's one."""
         domain = self._with_uuid(self.served.get(tap)) or next((d for d in self.domains if tap in d.taps), None)
         process = self.processes.get(tap)
         if domain is None and process is not None:
@@ -180,7 +180,7 @@ class Names:
 
 
 def _uuid(text: str) -> UUID | None:
-    # UUID() also reads braces, a URN and no dashes; whoever pastes one of these means the same.
+    # UUID() also reads braces, a URN and no dashes, which mean the same uuid when somebody pastes them.
     try:
         return UUID(text)
     except ValueError:

@@ -1,14 +1,14 @@
 """The daemon's end of the admin socket: it reads one line of JSON, answers with another, and closes the connection.
 
-``{"question": NAME, "arguments": {NAME: TEXT}}`` is answered with one of ``{"answer": …}``, ``{"problem": TEXT}`` for
-what whoever asks can fix, and ``{"error": TEXT}`` for what no user of our commands gets to see.
+``{"question": NAME, "arguments": {NAME: TEXT}}`` is answered with one of ``{"answer": …}``, ``{"problem": TEXT}``,
+which the user of a command can fix, and ``{"error": TEXT}``, which is a defect or a request that no command sends.
 
 After ``{"question": "follow"}`` the connection stays open: the daemon sends the latest events, a line each, and then
 each event as it happens. A slow reader costs no memory beyond the events that are kept anyway; it is cut off once it
 has missed one.
 
-Only root can open the socket (mode 0600), so this end trusts whoever asks. It is not twisted.web, which would cost the
-supervisor another 4 MB of resident memory for a few questions.
+Only root can open the socket (mode 0600), so the daemon trusts whoever asks. The protocol is not HTTP, because
+twisted.web would cost the supervisor another 4 MB of resident memory for a few questions.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Follower:
         self._transport = transport
         self._paused = False
         self._last_sent = 0
-        self._end = events.listen(self._happened)
+        self._end = events.listen(self._send_or_skip)
         cast(IConsumer, transport).registerProducer(self, True)
         self._catch_up()
 
@@ -74,7 +74,7 @@ class Follower:
     def stopProducing(self) -> None:
         """Do nothing: the transport is gone, and :meth:`stop` follows."""
 
-    def _happened(self, event: Event) -> None:
+    def _send_or_skip(self, event: Event) -> None:
         if not self._paused:
             self._write(event)
         elif event.number - self._last_sent > KEPT:
@@ -149,7 +149,7 @@ class AdminProtocol(LineOnlyReceiver):
             self._send({"problem": str(failure.value)})
             return
         self._log.failure("a question on the admin socket failed", failure)
-        self._send({"error": "the daemon failed to answer; its log says why"})
+        self._send({"error": "the daemon failed to answer: look into its log"})
 
     def _send(self, answer: Mapping[str, Any]) -> None:
         self.sendLine(json.dumps(answer).encode())  # type: ignore[no-untyped-call]

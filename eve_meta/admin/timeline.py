@@ -45,7 +45,8 @@ def timeline(
 def _is_meant(state: TapState, meaning: Meaning) -> bool:
     if meaning.tap is not None:
         return state.tap.name == meaning.tap
-    # Not every tap of the meaning: a tap that a file names, but another process holds, is served to nobody.
+    # By the domain that is served, not by the domain's taps: the domain has no timeline on a tap that its file names
+    # but another domain's process holds.
     domain = state.domain
     return domain is not None and meaning.domain is not None and domain.instance_uuid == meaning.domain.uuid
 
@@ -79,17 +80,17 @@ def _timeline(clock: Clock, state: TapState, steering: Steering) -> Timeline:
 
 
 def _moments(clock: Clock, state: TapState, steering: Steering) -> Iterator[tuple[str, float]]:
-    """Return what the guest did for the first time, and when, in seconds of ``CLOCK_MONOTONIC``."""
+    """Yield the moments of the boot and their times, in seconds of ``CLOCK_MONOTONIC``."""
     yield "tap up", state.tap.since
     boot = clock.monotonic_of_boot(0.0)  # the programs' clock counts from the boot
-    for kind, one in asdict(steering.sightings(state.tap.tag), recurse=False).items():
-        if one is not None:
-            yield SEEN[kind], boot + one.first
+    for kind, frames in asdict(steering.sightings(state.tap.tag), recurse=False).items():
+        if frames is not None:
+            yield SEEN[kind], boot + frames.first
     kinds = state.asked.kinds
     if not kinds:
         return
     yield "first request", min(seen.first for _, _, seen in kinds)
-    for document, its_kinds in DOCUMENTS.items():
-        if times := [seen.first for kind, status, seen in kinds if kind in its_kinds and status == 200]:
+    for document, kinds_of_document in DOCUMENTS.items():
+        if times := [seen.first for kind, status, seen in kinds if kind in kinds_of_document and status == 200]:
             yield document, min(times)
     yield "last request", max(seen.last for _, _, seen in kinds)

@@ -13,7 +13,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AT_ONCE = 20
-"""Taps that one turn of the reactor works on: a millisecond's worth."""
+"""Taps that are worked on in one turn of the reactor: a millisecond's worth."""
 
 
 def in_turns(reactor: IReactorTime, call: Callable[[T], R], values: Iterable[T]) -> Deferred[list[R]]:

@@ -1,7 +1,8 @@
 """The command ``eve-meta``: one module for each of its commands, imported when the command is called.
 
-The law: whatever a person can fix ends here as a line on standard error and an exit status. 1 stands for what went
-wrong and 2 for what was typed wrong; 130 (Ctrl-C) and 141 (the reader of the output has gone) are what shells use.
+The law: every error that a person can fix ends here as a line on standard error and an exit status. The status is 1
+where something went wrong and 2 where the command line is wrong; 130 (Ctrl-C) and 141 (the reader of the output has
+gone) are what shells use.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 
 
 class _ReaderGone(Exception):
-    """Whoever read our output has closed it."""
+    """The reader of standard output has closed it."""
 
 
 class _LazyGroup(click.Group):
@@ -91,7 +92,7 @@ Examples:
 @click.version_option(package_name="eve-meta", message="%(package)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Serve instance metadata at 169.254.169.254 to every VM of this hypervisor, told apart by tap device."""
+    """Serve instance metadata at 169.254.169.254 to every VM of this hypervisor, identified by its tap device."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)

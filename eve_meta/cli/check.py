@@ -46,7 +46,7 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
         problems += [InventoryProblem(file=str(path), message=line) for line in lines]
     directory = directory or configured
     files: Mapping[str, DomainFile] = {}
-    # A broken configuration does not tell where the files are.
+    # A broken configuration does not show where the files are.
     if directory is not None:
         read = read_directory(directory)
         problems += read.problems

@@ -59,7 +59,7 @@ def _findings(path: Path | None) -> Iterator[Finding]:
         yield wrong("configuration", str(problem).splitlines()[0], f"eve-meta check --config {path or DEFAULT_PATH}")
     else:
         read = path or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
-        yield ok("configuration", str(read) if read else "there is no file: everything is at its default")
+        yield ok("configuration", str(read) if read else "there is no file: every key has its default")
     yield _user(config.web.workers or MAX_WORKERS)
     if config.inventory.libvirt:
         yield _libvirt()

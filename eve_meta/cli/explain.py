@@ -39,7 +39,7 @@ Examples:
 @config_option
 @click.pass_context
 def explain(ctx: click.Context, name: str, as_json: bool, config: Path | None) -> None:
-    """Follow the whole path from a guest to its metadata, and show of each step whether it is right.
+    """Follow the whole path from a guest to its metadata, and show whether each step is right.
 
     The argument is the domain's name, its uuid, or its tap. Each step is "ok", "wrong" or "unknown"; below a step that
     is wrong is the command that fixes it. The last step is the datasource that cloud-init will choose in this guest, as

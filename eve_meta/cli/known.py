@@ -85,7 +85,7 @@ class _DaemonOrFiles:
     def _files(self, problem: NotRunning) -> _Files:
         inventory = self._config.inventory
         if inventory.libvirt or inventory.eve:
-            raise Problem(f"{problem}; or name a --domains DIR to see what files alone say")
+            raise Problem(f"{problem}; or use --domains DIR to read domain files alone")
         return _Files(read_directory(inventory.directory))
 
 
@@ -103,11 +103,11 @@ def names_in(directory: Directory) -> Names:
 def known_domains(config: Path | None, domains: Path | None) -> KnownDomains:
     """Return the domains that the options ``--config`` and ``--domains`` select.
 
-    Those of the files in *domains*; else those that the daemon knows; else, where no daemon runs, those of the
-    configured files, unless a hypervisor is configured whose word the daemon would add.
+    They are those of the files in *domains*; else those that the daemon knows; else, where no daemon runs, those of the
+    configured files, unless a hypervisor is configured, from which the daemon would know more.
 
-    :raises Problem: where they cannot be read. Their methods raise one where the daemon may not be asked, and where
-        none runs, but files alone are not what it would know.
+    :raises Problem: where they cannot be read. Their methods raise one where this user may not ask the daemon, and
+        where no daemon runs but a hypervisor is configured.
     """
     return _Files(read_directory(domains)) if domains is not None else _DaemonOrFiles(config)
 

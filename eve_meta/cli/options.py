@@ -19,18 +19,18 @@ PATH = click.Path(readable=False, path_type=Path)
 
 
 def name_argument(command: F) -> F:
-    """Add the argument NAME, the parameter *name*, which :mod:`eve_meta.admin.resolve` resolves."""
+    """Add the argument NAME, *command*'s parameter ``name``, which :mod:`eve_meta.admin.resolve` resolves."""
     return click.argument("name", metavar="NAME|UUID|TAP", shell_complete=_complete_name)(command)
 
 
 def config_option(command: F) -> F:
-    """Add ``--config FILE``, the parameter *config*."""
+    """Add ``--config FILE``, *command*'s parameter ``config``."""
     text = f"The configuration file.  [default: {DEFAULT_PATH}, if it exists]"
     return click.option("--config", metavar="FILE", type=PATH, help=text)(command)
 
 
 def domains_option(command: F) -> F:
-    """Add ``--domains DIR``, the parameter *domains*."""
+    """Add ``--domains DIR``, *command*'s parameter ``domains``."""
     text = "The directory of domain files.  [default: as configured]"
     return click.option("--domains", metavar="DIR", type=PATH, help=text)(command)
 
@@ -44,8 +44,8 @@ def domains_directory(config: Path | None, domains: Path | None) -> Path:
 
 
 def _complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return what the shell offers for a NAME of which *incomplete* is typed."""
-    # Only to complete a NAME: a command that asks the daemon reads no domain file, and starts sooner without PyYAML.
+    """Return what the shell offers for a NAME that begins with *incomplete*."""
+    # Imported only here: a command that asks the daemon reads no domain file, and starts sooner without PyYAML.
     from eve_meta.cli.known import known_domains
 
     try:

@@ -46,7 +46,7 @@ Examples:
 @click.option("--yes", is_flag=True, help="With --apply: do not ask for confirmation.")
 @config_option
 def smbios(name: str, datasource: str, apply_it: bool, yes: bool, config: Path | None) -> None:
-    """Print what a domain must show its guest as SMBIOS, in the words of libvirt and of QEMU.
+    """Print what a domain must show its guest as SMBIOS, in the syntax of libvirt and of QEMU.
 
     On x86 cloud-init looks for OpenStack's metadata only if the SMBIOS product is OpenStack's, and for NoCloud's over
     HTTP only if the SMBIOS serial names the address.

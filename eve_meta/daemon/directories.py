@@ -42,10 +42,10 @@ def run_directory(path: Path) -> Iterator[None]:
         path.mkdir(mode=0o711, exist_ok=True)
     except OSError as error:
         raise Problem(f"cannot make the directory {path}: {error.strerror}") from None
-    # Held, because a second daemon would remove the workers' root in it when it gives up.
+    # Held, because a second daemon that gives up would remove the workers' root in it.
     with held(path, "run"):
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # it stays where something else lies in it
+            with contextlib.suppress(OSError):  # it stays where it holds anything else
                 path.rmdir()

@@ -1,7 +1,7 @@
 """The hand-over: the daemon ends and leaves the path to guests as it is, for the daemon that starts next.
 
-The law: until the workers are gone, they are sent taps and domains as ever; and a hand-over that has begun can still
-become an end that leaves nothing on the host, if a signal ends the daemon meanwhile.
+The law: until the workers have ended, the supervisor keeps sending them taps and domains; and a signal that ends the
+daemon during a hand-over still leaves nothing on the host.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class HandOver:
         self.done = False
 
     def on_signal(self, *_: object) -> None:
-        """Begin to hand over, as soon as the reactor runs. It is a signal's handler."""
+        """Handle the signal: begin to hand over as soon as the reactor runs."""
         reactor.callFromThread(self._begin)
 
     def take_down_unless_done(self) -> None:
-        """Remove everything from the host, unless it was handed over."""
+        """Remove everything from the host, unless the daemon has handed over."""
         if not self.done:
             self._manager.store(())
             self._steering.stop()
@@ -52,7 +52,7 @@ class HandOver:
         self._supervisor.drain().addCallback(self._leave)
 
     def _leave(self, _: object) -> None:
-        if not self._supervisor.stopping:  # no signal has ended the daemon meanwhile
+        if not self._supervisor.stopping:  # during the drain, a signal may have begun to end the daemon
             self.done = True
             self._steering.leave()
             stop_reactor()

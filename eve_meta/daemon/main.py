@@ -45,7 +45,7 @@ from eve_meta.values.problem import Problem
 
 T = TypeVar("T")
 
-# As a process this module's name is "__main__", of which the log shows warnings only.
+# Run as a process, this module is named "__main__", whose messages the log shows only from warnings on.
 _log = Logger("eve_meta.daemon.main")
 
 
@@ -55,22 +55,24 @@ def serve(config: Config) -> None:
     SIGTERM, SIGINT and SIGHUP leave the host as it was before. SIGUSR1 leaves the path to guests as it is, for the next
     daemon.
 
-    :raises Problem: when the daemon cannot begin; then, too, the host is as it was before.
+    :raises Problem: when the daemon cannot start; then, too, the host is as it was before.
     """
     if os.geteuid() != 0:
         raise Problem("serve needs root: it loads BPF programs and makes a network namespace; run it with sudo")
     log_to_stderr()
     manager = ServiceManager(os.environ)
     manager.status("compiling the programs and making the path for guests")
-    # A thread writes the metrics. The reactor's thread lets other threads run at each of its system calls, and would
-    # then wait this long for its turn: 5 ms by default, so that a tap would wait for its filter until all is written.
+    # A thread formats the metrics. The reactor's thread lets other threads run at each of its system calls, and then
+    # waits this long for its turn. With Python's default of 5 ms, a new tap would get its filter only once the metrics
+    # are formatted.
     sys.setswitchinterval(0.0005)
     os.umask(0o022)  # workers must be able to see their folder, whoever starts the daemon
     # One file descriptor for each QEMU process that is watched (a pidfd): a shell's soft limit is 1,024.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     with contextlib.suppress(Terminated), contextlib.ExitStack() as undo, ended_by_signals() as raise_if_terminated:
-        # Undone last. When Python ends, it gives signals that have a handler back to the kernel, which would kill us.
+        # Undone last. When Python ends, it restores the kernel's default for signals that have a handler, so that
+        # another signal would kill the daemon.
         undo.callback(on_signals, signal.SIG_IGN)
         undo.callback(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
         import_seccomp()  # no worker could be confined without it
@@ -98,8 +100,8 @@ def serve(config: Config) -> None:
         steering = Steering(reactor, config.steering, supervisor)
         hand_over = HandOver(manager, supervisor, steering)
         signal.signal(signal.SIGUSR1, hand_over.on_signal)
-        # Blocked until we have started, here and in the programs that we run until then: the service manager sends the
-        # signal to these, too, and would kill them.
+        # Blocked until the daemon has started, here and in the programs that it runs until then: the service manager
+        # sends the signal to these, too, and would kill them.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGUSR1})
         admin_answers = answers(
@@ -119,8 +121,8 @@ def serve(config: Config) -> None:
         undo.callback(hand_over.take_down_unless_done)
         undo.callback(manager.stopping)
         listeners = _start(steering, raise_if_terminated, workers, manager.stored)
-        # From here on there are workers, and it takes a running reactor to end them. When the reactor starts, it brings
-        # a handler of its own for SIGTERM, which complains of a second signal.
+        # From here on there are workers, and only a running reactor can end them. When the reactor starts, it installs
+        # a handler of its own for SIGTERM, which logs an error at a second signal; so ours is installed after that.
         on_signals(end_reactor)
         raise_if_terminated()
         reactor.callWhenRunning(on_signals, end_reactor)
@@ -140,13 +142,13 @@ def _start(
     try:
         return steering.start(raise_if_terminated, workers, kept)
     except Problem:
-        # The problem may be the end of a program that we ran, to which the service manager sent the signal, too.
+        # A program that the daemon ran may have failed because the service manager sent the signal to it, too.
         raise_if_terminated()
         raise
 
 
-def _in_thread(change: Callable[[], T]) -> Deferred[T]:
-    return deferToThreadPool(reactor, reactor.getThreadPool(), change)
+def _in_thread(function: Callable[[], T]) -> Deferred[T]:
+    return deferToThreadPool(reactor, reactor.getThreadPool(), function)
 
 
 def _worker_config(config: Config, workers: int) -> WorkerConfig:
@@ -163,7 +165,7 @@ def _worker_config(config: Config, workers: int) -> WorkerConfig:
 def _begin_audit(config: Config, supervisor: Supervisor, undo: contextlib.ExitStack) -> None:
     if not config.admin.audit:
         return
-    # Only where it is configured.
+    # Imported only where it is configured.
     from eve_meta.admin.audit import Audit, AuditFile
 
     write = None if config.admin.audit == "log" else AuditFile(Path(config.admin.audit)).append
@@ -175,7 +177,7 @@ def _listen_metrics(config: Config, supervisor: Supervisor, steering: Steering, 
     address = split_address(config.admin.metrics)
     if address is None:
         return
-    # Only where they are configured: they bring twisted.web and prometheus_client, 9 MB.
+    # Imported only where they are configured: they bring twisted.web and prometheus_client, 9 MB.
     from eve_meta.admin.metrics import Exposition, MetricsSite
 
     exposition = Exposition(reactor, supervisor, steering, inventory, _in_thread)

@@ -1,4 +1,4 @@
-"""The inventory of a running daemon: its sources, the owners of its taps, and the domains of taps that follow."""
+"""The inventory of a running daemon: its sources, the owners of its taps, and the domain of each tap that follows."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Inventory:
         self._taps: set[str] = set()
         self._merging = Merging()
         self._tap_domains = TapDomains((), {}, (), {})
-        # What the two above do not reflect yet: a change of sources, and the taps whose owner has changed.
+        # What _merging and _tap_domains do not reflect yet: a change of sources, and the taps whose owner has changed.
         self._sources_changed = True
         self._owners_changed: set[str] = set()
         self._away: tuple[bool, ...] = ()
@@ -68,7 +68,7 @@ class Inventory:
     def start(self, changed: Callable[[], None]) -> None:
         """Begin to read and to watch.
 
-        :param changed: called when a source has been read for the first time, and after every change.
+        :param changed: called when a source has been read for the first time, and after each change.
         """
         self._changed = changed
         for source in self._sources:
@@ -77,7 +77,7 @@ class Inventory:
             self._owners.start(self._on_owners_changed)
 
     def stop(self) -> None:
-        """End all reading and watching. *changed* is not called any more."""
+        """End all reading and watching. The callback of :meth:`start` is not called any more."""
         self._changed = None
         for source in self._sources:
             source.stop()
@@ -103,7 +103,7 @@ class Inventory:
 
     def holder_may_have_changed(self, tap: str) -> None:
         """Take note that *tap* is new, or that its carrier has changed: another process may hold the tap."""
-        # A file that was changed before this may assign the tap anew, and may not have been read yet.
+        # A file that was changed earlier may assign the tap to another domain, and may not have been read yet.
         due = self._files.due()
         if due > self._files.scanned:
             self._awaited_scans[tap] = due
@@ -116,7 +116,7 @@ class Inventory:
     def domain_of(self, tap: str) -> Domain | None:
         """Return the domain behind *tap*, None where it is unknown.
 
-        It is unknown, too,
+        The domain counts as unknown, too,
 
         * until the tap's process has been looked for and the hypervisors have been asked, which begins with
           :meth:`taps_changed` and takes milliseconds: a file that names the tap may be wrong about it;
@@ -138,10 +138,10 @@ class Inventory:
         return concerned
 
     def is_settled(self, tap: str) -> bool:
-        """Return whether the domain of *tap* depends on nothing that is pending.
+        """Return whether nothing is pending that could change the domain of *tap*.
 
-        Then the files have been read, the tap's process has been looked for, and each hypervisor has answered or is
-        away.
+        Then the files have been read, the tap's process has been looked for, and each hypervisor has answered; or the
+        hypervisor is away, and a trusted process holds the tap.
         """
         if self._awaited_scans.get(tap, 0) > self._files.scanned:
             return False
@@ -168,7 +168,7 @@ class Inventory:
         return None if self._owners is None else self._owners.owners().get(tap)
 
     def owners(self) -> Mapping[str, Owner]:
-        """Return the process behind each tap for which one is known."""
+        """Return the process behind each tap, by tap, as far as it is known."""
         return {} if self._owners is None else self._owners.owners()
 
     def domains(self) -> Iterable[Domain]:
@@ -192,7 +192,7 @@ class Inventory:
         """
         for merged, known in self._known():
             if known is domain:
-                # The uuid is the only field that a process completes.
+                # The uuid is the only field that a process can add.
                 completed = {"uuid": "process"} if known.uuid is not None and merged.domain.uuid is None else {}
                 return {**merged.sources(), **completed}
         return {}
@@ -257,7 +257,7 @@ class Inventory:
 def _eve(config: InventoryConfig, reactor: Any) -> EveSource | None:
     if not config.eve:
         return None
-    # Only now: the readers of EVE's files take memory, which other hosts need not pay for.
+    # Imported only here: the readers of EVE's files take memory, which other hosts need not pay for.
     from eve_meta.inventory.eve.source import EveSource
 
     return EveSource(Path(config.eve), config.eve_all, reactor)
@@ -265,7 +265,7 @@ def _eve(config: InventoryConfig, reactor: Any) -> EveSource | None:
 
 def _libvirt(uri: str, reactor: Any) -> Iterator[Hypervisor]:
     if uri:
-        # Only now: libvirt's module takes memory, which hosts without libvirt need not pay for.
+        # Imported only here: libvirt's module takes memory, which hosts without libvirt need not pay for.
         from eve_meta.inventory.libvirt.connection import ThreadedLibvirtConnection
         from eve_meta.inventory.libvirt.source import LibvirtSource
 

@@ -1,12 +1,14 @@
-"""Merges what several places describe of one domain into one domain.
+"""Merges the descriptions that several places have of one domain into one domain.
 
 A person writes what the guest is to read: in a file, or in the domain's own metadata. The hypervisor knows uuid, name,
-NICs and disks. Two descriptions are of the same domain if they have one uuid, or else one name where not both have a
-uuid. Then the more important place wins, field by field. A field that is None or empty counts as missing.
+NICs and disks. Two descriptions are of the same domain if their uuids are equal or, where one of them has no uuid, if
+their names are equal. Then the more important place wins, field by field. A field that is None or empty counts as
+missing.
 
-Two descriptions are of the same NIC if they have one tap, else one MAC address, else the same position where nothing
-contradicts that; and of the same disk if they have one serial, else one address, else one path, never by position. NICs
-and disks are completed field by field, too. Those that only one place knows are added after the others.
+Two descriptions are of the same NIC if their taps are equal, else if their MAC addresses are, else if they have the
+same position and nothing contradicts that; and of the same disk if their serials are equal, else their addresses, else
+their paths, never by position. NICs and disks are completed field by field, too. Those that only one place knows are
+added after the others.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from eve_meta.values.domain import Disk, Domain, Ec2
 from eve_meta.values.nic import Nic
 
 _Sourced = tuple[Any, str]
-"""A value, and its origin: the place that states it."""
+"""A value and its origin, the place that has it."""
 
 _Tree = dict[str, Any]
 """The fields of a value that are not missing: each a :data:`_Sourced`, or a tree for a nested value, or a list of
@@ -34,10 +36,10 @@ _KINDS: Mapping[str, type] = {"ec2": Ec2, "nics": Nic, "disks": Disk}
 
 @frozen(eq=False)
 class Merged:
-    """One domain, merged.
+    """One domain, merged from its descriptions.
 
     :ivar parts: the description from each place, by origin, the most important first.
-    :ivar domain: the parts, merged.
+    :ivar domain: the merged description.
     :ivar refused: whether the parts contradict each other about the identity of the domain. Then it is not served.
     """
 
@@ -65,8 +67,8 @@ def merge(
 ) -> tuple[tuple[Merged, ...], tuple[InventoryProblem, ...]]:
     """Merge the domains of *layers*; return them, and the problems that keep some from being served.
 
-    :param layers: the most important first. Within one layer, no two domains have one uuid or name.
-    :param before: the last result. Domains that have not changed since are taken from it.
+    :param layers: the most important first. Within one layer, no two domains have the same uuid or name.
+    :param before: the last result. Domains that have not changed since then are the same objects.
     """
     groups, refused, problems = _grouped(layers)
     refused |= _clashes(groups, problems)
@@ -83,7 +85,7 @@ def merge(
 
 
 class Merging:
-    """The result of :func:`merge`, kept up to date at the cost of what changes.
+    """The result of :func:`merge`, updated at a cost that depends on how much has changed.
 
     :ivar merged: the domains.
     :ivar problems: what keeps some domains from being served.
@@ -96,11 +98,10 @@ class Merging:
         self._at: dict[str, int] = {}
 
     def update(self, layers: Sequence[Layer]) -> Mapping[Merged, Merged] | None:
-        """Replace the layers of the last time by *layers*; return each domain of :attr:`merged` that changes, with its
-        successor.
+        """Replace the layers by *layers*; return the domains of :attr:`merged` that change, each with its successor.
 
-        :returns: None where more may have changed than the contents of domains: which domains there are, their
-            identities, or the taps that people wrote.
+        :returns: None where more may have changed than the contents of domains: which domains exist, their identities,
+            or the taps that people wrote.
         """
         changed = _changed_contents(self._layers, layers)
         self._layers = tuple(layers)
@@ -144,11 +145,11 @@ def _changed_contents(before: Sequence[Layer], layers: Sequence[Layer]) -> Mappi
 
 
 def _same(one: Mapping[str, Domain], other: Mapping[str, Domain]) -> bool:
-    # By identity: domains are large, and this compares them at each change of anything.
+    # By object identity: domains are large, and any change compares all of them.
     return list(one) == list(other) and all(one[origin] is other[origin] for origin in one)
 
 
-# -- which descriptions are of one domain --
+# -- which descriptions belong to one domain --
 
 
 def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int], list[InventoryProblem]]:
@@ -156,13 +157,13 @@ def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int]
     groups: list[list[tuple[int, str, Domain]]] = []
     by_uuid: dict[Any, int] = {}
     by_name: dict[str, list[int]] = {}
-    alone: list[tuple[int, str, Domain]] = []
+    without_uuid: list[tuple[int, str, Domain]] = []
     refused: set[int] = set()
     problems: list[InventoryProblem] = []
     for rank, layer in enumerate(layers):
         for origin, domain in layer.domains.items():
             if domain.uuid is None:
-                alone.append((rank, origin, domain))
+                without_uuid.append((rank, origin, domain))
                 continue
             index = by_uuid.setdefault(domain.uuid, len(groups))
             if index == len(groups):
@@ -170,16 +171,15 @@ def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int]
             groups[index].append((rank, origin, domain))
             if domain.name is not None and index not in by_name.setdefault(domain.name, []):
                 by_name[domain.name].append(index)
-    # After all descriptions with a uuid: only now it is known which domain has a name. Descriptions without one are
-    # files.
-    for rank, origin, domain in alone:
+    # After all descriptions with a uuid, so that it is known which domains have the name. Only files lack a uuid.
+    for rank, origin, domain in without_uuid:
         named = by_name.setdefault(str(domain.name), [])
-        taken = [other for index in named for each, other, _ in groups[index] if each == rank]
-        if len(named) == 1 and not taken:
+        same_layer = [other for index in named for each, other, _ in groups[index] if each == rank]
+        if len(named) == 1 and not same_layer:
             groups[named[0]].append((rank, origin, domain))
             continue
         if named:
-            got = f"{domain.name!r}, which {f'{taken[0]} describes' if taken else 'several domains have'}"
+            got = f"{domain.name!r}, which {f'{same_layer[0]} describes' if same_layer else 'several domains have'}"
             message = f"expected the name of one domain that no other file describes, got {got}: it is not served"
             problems.append(InventoryProblem(file=origin, field="name", message=message))
             refused.add(len(groups))
@@ -191,7 +191,10 @@ def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int]
 
 
 def _clashes(groups: Sequence[Mapping[str, Domain]], problems: list[InventoryProblem]) -> set[int]:
-    """Return the indices of domains that share a name but not a uuid: one is out of date, and nobody knows which."""
+    """Return the indices of domains that share a name but not a uuid, and add a problem for each.
+
+    One of them is out of date, and nothing shows which.
+    """
     seen: dict[str, dict[int, str]] = {}
     for index, parts in enumerate(groups):
         for origin, domain in parts.items():
@@ -226,7 +229,7 @@ def _overlaid(parts: Mapping[str, Domain], unidentified: Collection[str]) -> _Tr
         part = _tree(domain, origin)
         if origin in unidentified:
             part = {name: value for name, value in part.items() if name not in ("uuid", "name")}
-        tree = _over(tree, part)
+        tree = _completed(tree, part)
     return tree
 
 
@@ -243,17 +246,17 @@ def _tree(value: Any, origin: str) -> _Tree:
     return tree
 
 
-def _over(upper: _Tree, lower: _Tree) -> _Tree:
+def _completed(upper: _Tree, lower: _Tree) -> _Tree:
     tree = {**lower, **upper}
     for name in upper.keys() & lower.keys():
         if isinstance(upper[name], dict):
-            tree[name] = _over(upper[name], lower[name])
+            tree[name] = _completed(upper[name], lower[name])
         elif isinstance(upper[name], list):
-            tree[name] = _listed(upper[name], lower[name], _RULES[name])
+            tree[name] = _completed_list(upper[name], lower[name], _RULES[name])
     return tree
 
 
-def _listed(upper: list[_Tree], lower: list[_Tree], rules: Sequence[_Rule]) -> list[_Tree]:
+def _completed_list(upper: list[_Tree], lower: list[_Tree], rules: Sequence[_Rule]) -> list[_Tree]:
     partners: dict[int, int] = {}
     for same in rules:
         for index, one in enumerate(upper):
@@ -263,8 +266,10 @@ def _listed(upper: list[_Tree], lower: list[_Tree], rules: Sequence[_Rule]) -> l
             partner = next((at for at in free if same(one, lower[at])), None)
             if partner is not None:
                 partners[index] = partner
-    both = [_over(one, lower[partners[index]]) if index in partners else one for index, one in enumerate(upper)]
-    return both + [other for at, other in enumerate(lower) if at not in partners.values()]
+    completed = [
+        _completed(one, lower[partners[index]]) if index in partners else one for index, one in enumerate(upper)
+    ]
+    return completed + [other for at, other in enumerate(lower) if at not in partners.values()]
 
 
 _Rule = Callable[[_Tree, _Tree], bool]

@@ -1,4 +1,4 @@
-"""What a source of domains is, what a hypervisor adds to it, and how both report problems."""
+"""The interfaces of sources of domains: a source, a hypervisor, the layers of both and their problems."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class InventoryProblem:
     """A mistake in something that a person wrote, or a reason why a tap does not have its domain.
 
     :ivar file: the path of the file, or the name of another place, such as "libvirt metadata of web1"; "" for none.
-    :ivar line: counted from 1, or None when the problem concerns the file as a whole.
+    :ivar line: the line, counted from 1, or None when the problem concerns the file as a whole.
     :ivar field: the path to the field, such as ``nics[0].mac``; "" for none.
     :ivar message: one line: what was expected, and what was got.
     :ivar warning: whether eve-meta works in spite of the problem.
@@ -38,12 +38,12 @@ class Layer:
     """The domains that a source has from one kind of place.
 
     :ivar domains: each domain by its origin, the place that describes it: a file's path, or "libvirt XML of web1". No
-        two domains of a layer have one uuid or name.
-    :ivar written: whether people wrote the domains. The taps that they name in a domain then tie the domain to these
-        taps, and to no others. The taps in a hypervisor's description tie nothing: only :meth:`Hypervisor.answers`
-        knows the domain of a tap at present.
-    :ivar identified: whether the places state uuid and name themselves. Otherwise the domains here have the uuid and
-        name of the domains to which they belong, and a later layer of the same source has these.
+        two domains of a layer have the same uuid or name.
+    :ivar written: whether people wrote the domains. Then the taps that a domain names tie the domain to these taps and
+        to no others. The taps in a hypervisor's description tie nothing: only :meth:`Hypervisor.answers` has the domain
+        of a tap at present.
+    :ivar identified: whether the places themselves have uuid and name. Otherwise the domains of this layer have the
+        uuid and name of the domains to which they belong, which a later layer of the same source has.
     """
 
     domains: Mapping[str, Domain]
@@ -58,9 +58,10 @@ class Source(Protocol):
     """
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Begin to read and to watch; call *changed* once when everything has been read, then after every change.
+        """Begin to read and to watch.
 
-        A source that cannot be read at present calls *changed*, too, and has that among its :meth:`problems`.
+        :param changed: called once when everything has been read, then after each change. A source that cannot be read
+            at present calls it, too, and has the reason among its :meth:`problems`.
         """
 
     def stop(self) -> None:
@@ -69,7 +70,7 @@ class Source(Protocol):
     def layers(self) -> Sequence[Layer]:
         """Return what the source knows, the most important layer first. A layer once returned never changes.
 
-        A domain that has not changed is the same object as the last time: callers recognise it by that.
+        A domain that has not changed is the same object as the last time, by which callers recognise it.
         """
 
     def problems(self) -> tuple[InventoryProblem, ...]:
@@ -85,7 +86,7 @@ class Hypervisor(Source, Protocol):
     """
 
     def taps_changed(self, names: Iterable[str]) -> None:
-        """Take note that *names* are all taps that there are now. About a tap that is new, nothing is known yet."""
+        """Take note that *names* are all taps that exist now. A tap that is new has no answer yet."""
 
     def holder_may_have_changed(self, tap: str) -> None:
         """Take note that *tap* may belong to another domain than before.
@@ -94,15 +95,16 @@ class Hypervisor(Source, Protocol):
         """
 
     def answers(self) -> Mapping[str, Collection[str]]:
-        """Return the domain of each tap: its origin, a key of :attr:`Layer.domains`, or nothing for no domain's tap.
+        """Return, by tap, the origins of the tap's domain (keys of :attr:`Layer.domains`), none for no domain's tap.
 
         Several origins are a contradiction. A tap that is missing has no answer yet. Whenever a tap gets an answer, or
-        another one, *changed* is called, but not when one of the two calls above withdraws an answer.
+        another one, the callback of :meth:`start` is called, but not when :meth:`taps_changed` or
+        :meth:`holder_may_have_changed` withdraws an answer.
         """
 
     @property
     def away(self) -> bool:
         """Whether the hypervisor cannot be asked at present.
 
-        Then the process behind a tap may be believed without it.
+        Then the claim of a trusted process behind a tap counts without the hypervisor's answer.
         """

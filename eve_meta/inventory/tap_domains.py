@@ -6,9 +6,9 @@ hypervisor and the process know best which guest would read the answer, so the t
 without metadata than a guest with another's secrets. The same holds where several processes seem to be one domain.
 
 A domain whose taps people wrote is behind these taps only, so that no process elsewhere gets the domain by claiming its
-name. A domain that a hypervisor knows is behind no tap that the hypervisor, when asked, does not give to it. And an
-untrusted process gets no domain by its own claim. The claim can cost the process' own tap its domain, which takes
-nothing from anyone else; it can neither win the tap a domain nor count as a second process of another's domain.
+name. A domain that a hypervisor knows is behind no tap that the hypervisor, when asked, does not assign to it. And an
+untrusted process gets no domain by its own claim. Its claim can take the domain from its own tap, which harms nobody
+else; it can neither get a domain for the tap nor count as a second process of another's domain.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _REFUSED = "it is not served"
 
 @frozen
 class HypervisorAnswers:
-    """What a hypervisor knows, see :meth:`eve_meta.inventory.source.Hypervisor.answers`.
+    """The answers of a hypervisor (:meth:`eve_meta.inventory.source.Hypervisor.answers`).
 
     :ivar domains: the origins of its domains.
-    :ivar taps: the origins of the domains that have each tap, for each tap with an answer.
+    :ivar taps: the origins of the domains that have a tap, by tap, for each tap with an answer.
     """
 
     domains: Collection[str]
@@ -55,7 +55,7 @@ def written_taps(layers: Sequence[Layer]) -> dict[str, list[str]]:
 class _Decision:
     """The decision about one tap.
 
-    :ivar candidates: the domains that any authority assigns the tap to. The first has the tap, or would have it.
+    :ivar candidates: the domains that any authority assigns to the tap. The first has the tap, or would have it.
     :ivar problem: why the tap has no domain.
     :ivar owner: the process behind the tap, if it counts as a process of the domain.
     """
@@ -66,7 +66,7 @@ class _Decision:
 
     @property
     def served(self) -> Merged | None:
-        """The domain that has the tap, unless several processes seem to be that domain."""
+        """The domain that has the tap, unless it is contested by several processes; None for none."""
         return None if self.problem is not None or self.candidates[0].refused else self.candidates[0]
 
 
@@ -75,20 +75,20 @@ class _Evidence:
     """What the authorities know about one tap.
 
     :ivar written: the domains into which people wrote the tap.
-    :ivar answers: the hypervisors that have an answer, each with the domains to which it gives the tap.
+    :ivar answers: the hypervisors that have an answer, each with the domains that it assigns to the tap.
     :ivar owner: the process behind the tap.
-    :ivar of_owner: the domain that *owner* is by its uuid or name.
+    :ivar claimed: the domain that *owner* claims to be by its uuid or name.
     """
 
     tap: str
     written: Sequence[Merged]
     answers: Sequence[tuple[HypervisorAnswers, Sequence[Merged]]]
     owner: Owner | None
-    of_owner: Merged | None
+    claimed: Merged | None
 
     @property
-    def given(self) -> list[Merged]:
-        """The domains to which hypervisors give the tap."""
+    def answered(self) -> list[Merged]:
+        """The domains that hypervisors assign to the tap."""
         return [merged for _, domains in self.answers for merged in domains]
 
 
@@ -143,18 +143,18 @@ class TapDomains:
         return merged, self.complete(merged)
 
     def complete(self, merged: Merged) -> Domain:
-        """Return *merged* with what its process adds; the same object until something in it changes."""
+        """Return the domain of *merged*, with its process's uuid if it has none; the same object until it changes."""
         return self._completed.get(merged, merged.domain)
 
     @property
     def problems(self) -> tuple[InventoryProblem, ...]:
-        """Why domains do not have taps."""
+        """The reasons why domains do not have taps."""
         return (*self._problems.values(), *(self._several(merged) for merged in self._contested))
 
     def replace(self, replaced: Mapping[Merged, Merged]) -> set[str]:
-        """Put the new contents of the domains *replaced* in place; return the taps that this concerns.
+        """Replace domains whose contents have changed; return the taps whose domain may have changed by that.
 
-        :param replaced: each domain that has other contents now, with its successor.
+        :param replaced: each such domain, with its successor.
         """
         for old, new in replaced.items():
             self._by_origin |= dict.fromkeys(new.parts, new)
@@ -170,7 +170,7 @@ class TapDomains:
         return taps
 
     def decide(self, tap: str) -> set[str]:
-        """Decide about *tap* anew; return all taps whose domain may have changed by that."""
+        """Decide the domain of *tap* anew; return all taps whose domain may have changed by that."""
         old = self._decisions.pop(tap, None)
         if old is not None:
             self._release(tap, old)
@@ -199,16 +199,16 @@ class TapDomains:
 
     def _decision(self, tap: str) -> _Decision | None:
         owner = self._processes.get(tap)
-        of_owner = None if owner is None else self._of_process(owner)
+        claimed = None if owner is None else self._domain_of_process(owner)
         evidence = _Evidence(
             tap=tap,
             written=self._distinct(self._written.get(tap, ())),
             answers=[(each, self._distinct(each.taps[tap])) for each in self.hypervisors if tap in each.taps],
             owner=owner,
-            of_owner=of_owner,
+            claimed=claimed,
         )
         candidates = tuple(
-            dict.fromkeys(chain(evidence.written, evidence.given, [] if of_owner is None else [of_owner]))
+            dict.fromkeys(chain(evidence.written, evidence.answered, [] if claimed is None else [claimed]))
         )
         if not candidates:
             return None
@@ -217,24 +217,24 @@ class TapDomains:
 
     def _problem(self, mine: Merged, evidence: _Evidence) -> InventoryProblem | None:
         """Return why the domain *mine* does not have the tap, or None where it has it."""
-        tap, owner, given = evidence.tap, evidence.owner, evidence.given
+        tap, owner, answered = evidence.tap, evidence.owner, evidence.answered
         if len(evidence.written) > 1:
             names = " and ".join(merged.origin for merged in evidence.written)
             return _refused(mine, f"expected one domain to name tap {tap}, got {names}: none of them is served", "nics")
-        if other := next((merged for merged in given if merged is not mine), None):
+        if other := next((merged for merged in answered if merged is not mine), None):
             message = f"expected this domain behind {tap}, got {_hypervisor(other)}: {_REFUSED}"
             return _refused(mine, message, "nics")
         if any(not domains and _knows(hypervisor, mine) for hypervisor, domains in evidence.answers):
             message = f"expected this domain behind {tap}, but {_hypervisor(mine)} has no such tap: {_REFUSED}"
             return _refused(mine, message, "nics")
-        if not evidence.written and not given and owner is not None and not owner.trusted:
+        if not evidence.written and not answered and owner is not None and not owner.trusted:
             message = (
                 f"tap {tap}: process {owner.pid} of user {owner.uid} is not trusted to claim a domain: {_REFUSED}; "
                 "if that user runs nothing but QEMU, name it in [inventory] process_users"
             )
             return _refused(mine, message)
         if not evidence.written and mine in self._tied:
-            got = _hypervisor(mine) + f" with {tap}" if given or owner is None else _process(tap, owner)
+            got = _hypervisor(mine) + f" with {tap}" if answered or owner is None else _process(tap, owner)
             message = f"expected this domain behind the taps that its nics name, got {got}: {_REFUSED}"
             return _refused(mine, message, "nics")
         if owner is not None and _contradicts(mine.domain, owner):
@@ -242,18 +242,18 @@ class TapDomains:
             expected, got = getattr(mine.domain, kind), getattr(owner, kind)
             message = f"expected {_process(tap, owner)} to have {kind} {expected}, got {got}: {_REFUSED}"
             return _refused(mine, message, kind)
-        if owner is not None and evidence.of_owner is not None and evidence.of_owner is not mine:
-            got = f"{_process(tap, owner)}, which is {evidence.of_owner.origin}"
+        if owner is not None and evidence.claimed is not None and evidence.claimed is not mine:
+            got = f"{_process(tap, owner)}, which is {evidence.claimed.origin}"
             return _refused(mine, f"expected this domain behind {tap}, got {got}: {_REFUSED}", "nics")
         return None
 
-    def _of_process(self, owner: Owner) -> Merged | None:
+    def _domain_of_process(self, owner: Owner) -> Merged | None:
         merged = self._by_uuid.get(owner.uuid) if owner.uuid is not None else None
         if merged is None and owner.name is not None:
             merged = self._by_name.get(owner.name)
         return merged
 
-    # -- the processes of a domain: a decision about one of its taps may concern its other taps --
+    # -- the processes of a domain: a decision about one of its taps may change the domain of its other taps --
 
     def _release(self, tap: str, decision: _Decision) -> None:
         self._problems.pop(tap, None)
@@ -303,7 +303,7 @@ def _process(tap: str, owner: Owner) -> str:
 
 
 def _hypervisor(merged: Merged) -> str:
-    # The hypervisor's part is the least important, so it comes last.
+    # The hypervisor's description is the least important, so its origin comes last.
     return list(merged.parts)[-1]
 
 

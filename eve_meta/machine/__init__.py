@@ -1,6 +1,6 @@
-"""What explain and the commands read of a VM's hardware on this host: its SMBIOS, its disks, its links.
+"""A VM's hardware as explain and the commands read it on this host: SMBIOS, disks, links.
 
-``qemu.py`` reads a QEMU's command line, ``libvirt.py`` a libvirt domain's XML, which ``smbios_xml.py`` changes.
-``disks.py`` reads the labels on disks, by way of ``images.py`` and ``filesystems.py``. ``links.py`` reads the host's
-links.
+``qemu.py`` reads a QEMU's command line and ``libvirt.py`` a libvirt domain's XML, which ``smbios_xml.py`` changes.
+``disks.py`` reads the labels on disks, with the help of ``images.py`` and ``filesystems.py``. ``links.py`` reads the
+host's links.
 """

@@ -1,4 +1,4 @@
-"""Reads the labels on the disks of a running guest, without waiting for a disk that does not answer.
+"""Reads the labels on a guest's disks, without waiting for a disk that does not answer.
 
 A file on a dead NFS server, or a device without its storage, would block its reader, and no signal ends that. So a
 child process reads, for a bounded time; a child that hangs is left to the kernel. Nothing but regular files and block
@@ -37,8 +37,8 @@ class Disk:
 
     :ivar shown: the path, or whatever the command line has in its place.
     :ivar labels: the labels of its file systems.
-    :ivar cd_labels: those of *labels* that are of ISO 9660 in a CD drive.
-    :ivar unread: why the labels, or some of them, are not known; "" where all are known.
+    :ivar cd_labels: those of *labels* that belong to an ISO 9660 file system in a CD drive.
+    :ivar unread: why some or all of the labels are unknown; "" where all are known.
     """
 
     shown: str
@@ -59,12 +59,14 @@ def read_disks(images: Sequence[DiskImage], process: Path) -> tuple[Disk, ...]:
         try:
             os.close(reader)
             for image in images:
-                os.write(writer, json.dumps(_look(image, process)).encode() + b"\n")
+                os.write(writer, json.dumps(_examine(image, process)).encode() + b"\n")
         finally:
             os._exit(0)
     os.close(writer)
     try:
-        answers = [json.loads(line) for line in _all(reader).splitlines() if line.endswith(b"}")]
+        lines = _read_in_time(reader).splitlines(keepends=True)
+        # Only whole lines: the child may not have finished the last one.
+        answers = [json.loads(line) for line in lines if line.endswith(b"\n")]
     finally:
         os.close(reader)
         with suppress(ProcessLookupError):
@@ -83,7 +85,7 @@ def read_disks(images: Sequence[DiskImage], process: Path) -> tuple[Disk, ...]:
     )
 
 
-def _all(reader: int) -> bytes:
+def _read_in_time(reader: int) -> bytes:
     deadline = time.monotonic() + TIMEOUT
     answer = b""
     while len(answer) < MAX_ANSWER and (left := deadline - time.monotonic()) > 0:
@@ -95,7 +97,7 @@ def _all(reader: int) -> bytes:
     return answer
 
 
-def _look(image: DiskImage, process: Path) -> dict[str, Any]:
+def _examine(image: DiskImage, process: Path) -> dict[str, Any]:
     if image.path is None:
         return {"unread": "its content is not on this host"}
     try:

@@ -79,9 +79,9 @@ def _fat(image: Image, start: int) -> Iterator[FilesystemLabel]:
     if boot[510:512] != b"\x55\xaa" or not (boot[54:57] == b"FAT" or boot[82:87] == b"FAT32"):
         return
     sector_size, cluster_size, reserved, tables, entries = struct.unpack_from("<HBHBH", boot, 11)
-    of_table = int.from_bytes(boot[22:24], "little") or int.from_bytes(boot[36:40], "little")
+    table_size = int.from_bytes(boot[22:24], "little") or int.from_bytes(boot[36:40], "little")
     in_boot_sector = boot[71:82] if boot[82:87] == b"FAT32" else boot[43:54]
-    directory = reserved + tables * of_table
+    directory = reserved + tables * table_size
     length = entries * 32
     if boot[82:87] == b"FAT32":
         directory += (int.from_bytes(boot[44:48], "little") - 2) * cluster_size
@@ -91,7 +91,7 @@ def _fat(image: Image, start: int) -> Iterator[FilesystemLabel]:
         content = image.read(start + directory * sector_size, min(length, _MAX_DIRECTORY))
         for at in range(0, len(content), 32):
             entry = content[at : at + 32]
-            # A volume label, and no part of a long name, which has all of the low four bits set.
+            # A volume label, but no part of a long name: that has all of the low four bits set.
             if len(entry) > 11 and entry[0] != 0xE5 and entry[11] & 0x18 == 0x08 and entry[11] & 0x0F != 0x0F:
                 names.add(_fat_name(entry[:11]))
     yield from (FilesystemLabel("vfat", name) for name in sorted(names - {""}))

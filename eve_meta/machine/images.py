@@ -1,6 +1,6 @@
 """Reads a disk image as its guest sees it: a few bytes at a time of a raw image or a qcow2.
 
-It does so itself, without qemu-img or libblkid: the guest controls the content of an image, and this code runs as root.
+The module uses neither qemu-img nor libblkid: the guest controls the content of an image, and this code runs as root.
 It reads a few fixed places, with every length bounded, in a language without buffer overflows.
 
 The header of a qcow2 belongs to the host: a guest writes only the data to which the header leads. That holds only where

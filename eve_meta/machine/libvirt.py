@@ -1,6 +1,6 @@
 """A libvirt domain and the machine that its XML describes.
 
-:mod:`eve_meta.machine.qemu` reads the machine of a QEMU that runs. This module knows it before QEMU starts.
+:mod:`eve_meta.machine.qemu` reads the machine of a running QEMU. This module reads it before QEMU starts.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _SYSINFO = {
 def connected(uri: str) -> Iterator[Any]:
     """Open a connection (``virConnect``). Within the context, libvirt's errors become Problems.
 
-    :param uri: of libvirt; "" for this host's own, or what LIBVIRT_DEFAULT_URI names.
+    :param uri: the URI of libvirt; "" for the one that LIBVIRT_DEFAULT_URI names, or else this host's own.
     :raises Problem: when there is no libvirt, or it refuses.
     """
     libvirt = load()
     # libvirt's library would print each error, which eve-meta reports itself. And while the library waits for a
-    # libvirtd that hangs, Python would handle no Ctrl-C.
+    # libvirtd that hangs, Python's own handler of Ctrl-C would not run.
     libvirt.registerErrorHandler(lambda *_: None, None)
     interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -53,7 +53,7 @@ def connected(uri: str) -> Iterator[Any]:
 def inactive_xml(domain: Any) -> str:
     """Return the XML with which *domain* starts next."""
     libvirt = load()
-    # SECURE: without it libvirt leaves passwords out, and they are lost when the domain is defined by what is left.
+    # SECURE: without it libvirt leaves passwords out, and a domain that is defined anew by that XML loses them.
     xml: str = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
     return xml
 

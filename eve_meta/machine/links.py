@@ -28,7 +28,7 @@ def read_link(name: str) -> LinkFacts | None:
         try:
             answer = fcntl.ioctl(any_socket, SIOCGIFFLAGS, IFREQ.pack(name.encode(errors="surrogateescape"), 0))
         except OSError:
-            return None  # it has gone meanwhile
+            return None  # the link is gone by now
     _, flags = IFREQ.unpack(answer)
-    # A running link is up and has a carrier (dev_get_flags()). Whether a link that is down has one, nobody can know.
+    # A running link is up and has a carrier (dev_get_flags()). The flags of a link that is down show no carrier.
     return LinkFacts(ifindex=indices[name], up=bool(flags & IFF_UP), carrier=bool(flags & IFF_RUNNING))

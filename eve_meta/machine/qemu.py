@@ -1,6 +1,7 @@
 """Reads the machine that a guest sees from QEMU's command line: SMBIOS, disks, the kernel's command line.
 
-libvirt's guests are described there, too: it writes ``<sysinfo>`` as ``-smbios`` and ``<disk>`` as ``-blockdev``.
+The command line describes libvirt's guests, too: libvirt turns ``<sysinfo>`` into ``-smbios`` and ``<disk>`` into
+``-blockdev``.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ _SMBIOS: Mapping[tuple[str, str], str] = {
 
 @frozen(kw_only=True)
 class DiskImage:
-    """The place of the content of a guest's disk.
+    """The place that holds the content of a guest's disk.
 
     :ivar path: the file or block device, as QEMU sees it; None where the content is in neither.
-    :ivar shown: the place as the command line has it.
+    :ivar shown: the place as the command line or libvirt's XML has it.
     :ivar format: "raw", "qcow2", …; None where QEMU detects it.
     :ivar cd: whether the disk is in a CD drive.
     """
@@ -70,8 +71,8 @@ class Hardware:
     """The machine that a guest sees.
 
     :ivar machine: its architecture, as ``uname -m`` shows it.
-    :ivar dmi: the fields of SMBIOS on the command line; QEMU has values of its own for the others.
-    :ivar command_line: the kernel's, from ``-append``; "" where the guest's boot loader sets it.
+    :ivar dmi: the fields of SMBIOS that somebody has set; QEMU has values of its own for the others.
+    :ivar command_line: the kernel's command line (``-append``); "" where the guest's boot loader sets it.
     """
 
     machine: str
@@ -90,7 +91,7 @@ def hardware(program: str, arguments: Sequence[str]) -> Hardware:
     nodes: dict[str, Mapping[str, Any]] = {}
     in_cd_drives: set[str] = set()
     command_line = ""
-    for option, value in _given(arguments):
+    for option, value in _known_options(arguments):
         match option:
             case "-smbios":
                 fields = options(value)
@@ -112,13 +113,13 @@ def hardware(program: str, arguments: Sequence[str]) -> Hardware:
                     in_cd_drives.add(str(device.get("drive")))
             case _:
                 drives.append({"file": value, **_DRIVES[option]})
-    disks = [_of_drive(drive, in_cd_drives) for drive in drives if drive.get("if") != "pflash"]
+    disks = [_disk_of_drive(drive, in_cd_drives) for drive in drives if drive.get("if") != "pflash"]
     below = {
         str(each) for node in nodes.values() for key in ("file", "backing") if isinstance(each := node.get(key), str)
     }
-    # A node that is below no other is a disk's. The names of firmware's nodes show that they are none.
+    # A node that is below no other belongs to a disk, unless its name shows that it holds firmware.
     tops = [name for name in nodes if name not in below and "pflash" not in name]
-    disks += [_of_node(nodes, nodes[name], name in in_cd_drives) for name in tops]
+    disks += [_disk_of_node(nodes, nodes[name], name in in_cd_drives) for name in tops]
     return Hardware(
         machine=_machine(program),
         dmi=Dmi(**dmi),
@@ -127,7 +128,7 @@ def hardware(program: str, arguments: Sequence[str]) -> Hardware:
     )
 
 
-def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _known_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     known = {"-smbios", "-uuid", "-append", "-drive", "-blockdev", "-device", *_DRIVES}
     remaining = iter(arguments)
     for argument in remaining:
@@ -153,13 +154,13 @@ def _node(value: str, implied: str = "") -> Mapping[str, Any]:
     return node if isinstance(node, dict) else {}
 
 
-def _of_drive(drive: Mapping[str, str], in_cd_drives: set[str]) -> DiskImage | None:
+def _disk_of_drive(drive: Mapping[str, str], in_cd_drives: set[str]) -> DiskImage | None:
     name = drive.get("file.filename", drive.get("file"))
     if not name:
         return None  # a drive without a medium
     cd = drive.get("media") == "cdrom" or drive.get("id") in in_cd_drives
     if name.startswith("json:"):
-        return _of_node({}, _node(name.removeprefix("json:")), cd)
+        return _disk_of_node({}, _node(name.removeprefix("json:")), cd)
     driver = drive.get("file.driver", "file")
     name = name.removeprefix("file:")
     local = driver in _LOCAL and not _PROTOCOL.match(name)
@@ -167,7 +168,7 @@ def _of_drive(drive: Mapping[str, str], in_cd_drives: set[str]) -> DiskImage | N
     return DiskImage(path=name if local else None, shown=name, format=image_format, cd=cd)
 
 
-def _of_node(nodes: Mapping[str, Mapping[str, Any]], node: Mapping[str, Any], cd: bool) -> DiskImage | None:
+def _disk_of_node(nodes: Mapping[str, Mapping[str, Any]], node: Mapping[str, Any], cd: bool) -> DiskImage | None:
     image_format = None
     for _ in range(MAX_DEPTH):
         driver = str(node.get("driver"))

@@ -1,6 +1,6 @@
 """Writes into a libvirt domain's XML the SMBIOS field by which cloud-init in the guest finds eve-meta.
 
-The XML is changed as text, at places that a parser finds. All the rest stays as it is.
+The module changes the XML as text, at places that a parser finds. Everything else in it stays as it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SETTINGS = {"openstack": Setting("product", "OpenStack Nova"), "nocloud": Settin
 
 
 def snippet(setting: Setting) -> str:
-    """Return the XML that a domain must have."""
+    """Return the XML that a domain must contain for *setting*."""
     return (
         f"<os>\n  …\n  <smbios mode='sysinfo'/>\n</os>\n"
         f"<sysinfo type='smbios'>\n  <system>\n    {_entry(setting)}\n  </system>\n</sysinfo>"
@@ -37,14 +37,14 @@ def snippet(setting: Setting) -> str:
 
 
 def argument(setting: Setting) -> str:
-    """Return the value of QEMU's ``-smbios``."""
+    """Return the value of QEMU's option ``-smbios`` for *setting*."""
     return f"type=1,{setting.name}={setting.value.replace(',', ',,')}"
 
 
 def with_setting(xml: str, setting: Setting) -> str:
-    """Return a domain's *xml* with *setting* in it; the same text where the setting is there already.
+    """Return a domain's *xml* with *setting* in it; the same text where the setting is in it already.
 
-    :raises Problem: when it is not the XML of a domain, or shows the guest the host's SMBIOS.
+    :raises Problem: when *xml* is not the XML of a domain, or shows the guest the host's SMBIOS.
     """
     text = xml.encode()
     root = _parse(text)

@@ -1,6 +1,6 @@
 """Files that outlive a crash.
 
-The law: a file exists as a whole or not at all, whatever fails at whichever moment (a full disk, a killed daemon, the
+The law: a file exists as a whole or not at all, whatever fails and whenever it fails (a full disk, a killed daemon, the
 power); and once :func:`write` or :func:`remove` has returned, no failure undoes the change.
 """
 
@@ -27,15 +27,15 @@ def make_directory(path: Path) -> None:
         status = path.stat()
     except OSError as error:
         raise Problem(f"cannot make the directory {path}: {error.strerror}") from None
-    # Its mode is not corrected: files that others have written there meanwhile would be trusted.
+    # Its mode is not corrected: files that others may have written into it by then would be trusted.
     if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise Problem(
-            f"others than root may write to the directory {path}: look what is in it, then chown and chmod it"
+            f"others than root may write to the directory {path}: check what is in it, then chown and chmod it"
         )
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write *content* to the file *path*, readable by root alone, in place of a file that exists.
+    """Write *content* to the file *path*, readable by root alone; an existing file is replaced.
 
     :raises OSError: when that fails; the file is then as it was before.
     """

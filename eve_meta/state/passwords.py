@@ -3,8 +3,8 @@
 A Windows guest makes a password at its first boot, encrypts it with its public key, and posts it for its owner to fetch
 (``eve-meta password``). Once set, a password stays until the owner clears it.
 
-A disk may take seconds, for which all requests and carrier changes would wait. So files are written in a thread, and
-the results are Deferreds.
+A write may take the disk seconds, for which every request and carrier change would wait. So a thread writes the files,
+and the results are Deferreds.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Passwords:
         return self._passwords.get(domain)
 
     def set(self, domain: UUID, text: str) -> Deferred[Outcome]:
-        """Set the password of *domain* to *text*, unless it has one; the result comes when *text* is on the disk."""
+        """Set the password of *domain* to *text*, unless it has one. The result comes when *text* is on the disk."""
         if domain in self._passwords:
             return succeed(Outcome.ALREADY_SET)
         if domain in self._busy:
@@ -69,7 +69,7 @@ class Passwords:
             self._passwords[domain] = text
             return Outcome.STORED
 
-        return self._do(domain, partial(files.write, self._path(domain), text.encode())).addCallbacks(
+        return self._change(domain, partial(files.write, self._path(domain), text.encode())).addCallbacks(
             written, self._not_written
         )
 
@@ -84,9 +84,9 @@ class Passwords:
         def removed(_: None) -> None:
             self._passwords.pop(domain, None)
 
-        return self._do(domain, partial(files.remove, self._path(domain))).addCallbacks(removed, _not_removed)
+        return self._change(domain, partial(files.remove, self._path(domain))).addCallbacks(removed, _not_removed)
 
-    def _do(self, domain: UUID, change: Callable[[], None]) -> Deferred[None]:
+    def _change(self, domain: UUID, change: Callable[[], None]) -> Deferred[None]:
         self._busy.add(domain)
 
         def done(result: Any) -> Any:

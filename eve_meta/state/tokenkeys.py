@@ -5,9 +5,9 @@ A guest's key belongs to the domain's uuid, to one life of the tap, and to this 
 * The ifindex identifies the life of a tap. The kernel counts ifindexes up and uses none twice within a boot, and a tap
   keeps its own while daemons come and go. The tag would not do: after a clean stop tags begin at 1 again, so that a
   guest's tokens would end with the daemon, and those for a tap that is gone might be valid for the next one.
-* After a boot, ifindexes, tags and ``CLOCK_BOOTTIME``, by which tokens expire, all begin anew. With the boot's id in
-  the key, no token of an earlier boot becomes valid again. The guests of that boot are gone as well, and clients ask
-  for another token when they get a 401.
+* At each boot, ifindexes, tags and ``CLOCK_BOOTTIME``, by which tokens expire, begin anew. With the boot's id in the
+  key, no token of an earlier boot becomes valid again. The guests of that boot are gone as well, and clients ask for
+  another token when they get a 401.
 
 A worker gets the keys of the guests that it serves, never the secret.
 """

@@ -38,7 +38,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     ratios to nginx, because a machine's speed is another in each round.
 
     The load takes a core, and most of what the kernel does for both ends of a connection is done on that one: what is
-    quicker than the load is not told apart by the rate, but by the CPU that its answers took.
+    quicker than the load does not show in the rate, but in the CPU that its answers took.
     """
     with field() as here:
         here.add_guests(GUESTS)

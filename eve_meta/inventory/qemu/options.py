@@ -1,4 +1,7 @@
-"""Reads an argument of QEMU that holds several options. A module of its own, because the daemon needs nothing more."""
+"""Reads an argument of QEMU that holds several options.
+
+The daemon needs this of a QEMU's arguments; commands read the rest (:mod:`eve_meta.machine.qemu`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ def options(value: str, implied: str = "") -> dict[str, str]:
 
     A comma within a value is written twice. Of several values for one key the last counts.
 
-    :param implied: the key of the first part, if that has none.
+    :param implied: the key of the first part where the argument has none for it.
     """
     values: dict[str, str] = {}
     for index, part in enumerate(value.replace(",,", "\0").split(",")):

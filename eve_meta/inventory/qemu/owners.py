@@ -2,15 +2,15 @@
 
 libvirt and others make a tap before QEMU opens it, and nothing announces when QEMU does. So the owner of a new tap is
 looked for at once, then at growing intervals for a minute, and again when the tap's carrier changes, which happens when
-a process opens or closes it. The end of a process is learnt from its pidfd, at once: a tap that outlives its process
-may belong to another process next.
+a process opens or closes it. A pidfd announces the end of a process at once: a tap that outlives its process may belong
+to another process next.
 
 A process is judged once in its life, when it is first seen: later it may have dropped its privileges, and a QEMU that
 its guest has compromised may have overwritten its command line. The judgements outlive the daemon.
 
 A look that found no owner counts as an answer: whatever holds such a tap is no QEMU. A look that found the tap on its
-way to a QEMU, or held by a QEMU whose identity cannot be known, is no answer, however long that lasts. No guest is kept
-waiting by this but one whose identity is unknown.
+way to a QEMU, or held by a QEMU whose identity cannot be known, is no answer, however long that lasts: the tap is
+withheld. Only a guest whose identity is unknown has to wait for that.
 """
 
 from __future__ import annotations
@@ -74,31 +74,33 @@ class Memory(Protocol):
 
 @implementer(IReadDescriptor)
 class ProcessWatch:
-    """A watch on the process *owner*. It calls *gone* once: when the process ends, or soon where it has ended already.
+    """A watch on a process.
 
+    :param owner: the process.
+    :param gone: called once, when the process ends, or soon where it has ended already.
     :raises OSError: when the process cannot be watched: no file descriptor left (EMFILE).
     """
 
     def __init__(self, owner: Owner, gone: Callable[[], None], table: ProcessTable, reactor: Any) -> None:
         self._gone = gone
         self._reactor = reactor
-        self._late: IDelayedCall | None = None
+        self._ended_already: IDelayedCall | None = None
         self._pidfd: int | None = None
         try:
             self._pidfd = os.pidfd_open(owner.pid)
-            # A pidfd stays with its process; whether that is the right process can only be asked now.
+            # A pidfd stays with its process, so it is enough to check once that it is the right process.
             alive = table.start_of(owner.pid) == owner.start
         except (ProcessLookupError, FileNotFoundError):
             alive = False
         if alive:
             reactor.addReader(self)
         else:
-            self._late = reactor.callLater(0, self.doRead)
+            self._ended_already = reactor.callLater(0, self.doRead)
 
     def stop(self) -> None:
-        """End the watch; *gone* is not called any more."""
-        if self._late is not None and self._late.active():
-            self._late.cancel()
+        """End the watch; its callback is not called any more."""
+        if self._ended_already is not None and self._ended_already.active():
+            self._ended_already.cancel()
         if self._pidfd is not None:
             self._reactor.removeReader(self)
             os.close(self._pidfd)
@@ -123,9 +125,9 @@ class ProcessWatch:
 
 
 def _beat(now: float, delay: float) -> float:
-    """Return a time between half of *delay* and all of *delay* after *now*, in seconds.
+    """Return a time that is between half of *delay* and the whole of it after *now*, in seconds.
 
-    It is the same time for many taps, so that one scan of /proc serves them all.
+    Many taps get the same time, so that one scan of /proc serves them all.
     """
     half = delay / 2
     return (floor(now / half) + 2) * half if half else now
@@ -135,8 +137,8 @@ def _beat(now: float, delay: float) -> float:
 class _Search:
     """The search for a tap's owner.
 
-    :ivar began: when, in seconds of the reactor's clock.
-    :ivar looks: how many looks have ended without an owner.
+    :ivar began: when the search began, in seconds of the reactor's clock.
+    :ivar looks: the number of looks that have ended without an owner.
     """
 
     began: float
@@ -181,7 +183,7 @@ class ProcessOwners:
     def start(self, changed: Callable[[Collection[str]], None]) -> None:
         """Begin to look for owners.
 
-        :param changed: called with the taps for which another method returns something new.
+        :param changed: called with the taps for which the results of the other methods have changed.
         """
         self._changed = changed
         self._arm()
@@ -203,13 +205,13 @@ class ProcessOwners:
         self._watches.clear()
 
     def owners(self) -> Mapping[str, Owner]:
-        """Return the process behind each tap for which one is known."""
+        """Return the process behind each tap, by tap, as far as it is known."""
         return self._owners
 
     def looked(self) -> Collection[str]:
-        """Return the taps that have been looked for since they appeared or :meth:`search_again` named them.
+        """Return the taps whose owner has been looked for since they appeared or :meth:`search_again` named them.
 
-        Whether a QEMU is behind each, and which, is known.
+        Of each of them it is known whether a QEMU is behind it, and which.
         """
         return self._looked
 
@@ -236,9 +238,9 @@ class ProcessOwners:
         self._search(new)
 
     def search_again(self, tap: str) -> None:
-        """Forget the owner of *tap* and look for it anew.
+        """Forget the owner of *tap* and look for the owner anew.
 
-        To be called when the carrier has changed: another process may hold the tap.
+        Call it when the tap's carrier has changed: another process may hold the tap.
         """
         if tap in self._taps:
             self._forget({tap})
@@ -340,7 +342,7 @@ class ProcessOwners:
             try:
                 self._watches[owner] = ProcessWatch(owner, lambda: self._ended(owner), self._table, self._reactor)
             except OSError as error:
-                # Unwatched, it could end and leave its tap to another process, which would then be taken for it.
+                # Unwatched, the process could end, and another that opens its tap would be taken for it.
                 _log.error("cannot watch process {pid} behind {tap}: {error}", pid=owner.pid, tap=tap, error=error)
                 return False
             if owner.trusted and self._memory is not None:
@@ -380,7 +382,8 @@ class ProcessOwners:
         self._search(taps)
 
     def _forget(self, taps: Iterable[str]) -> None:
-        # The process stays known until it ends, even without a tap: it might change its command line meanwhile.
+        # The watch, and with it the process's identity, stays until the process ends, even without a tap: the process
+        # might change its command line before it holds a tap again.
         lost = {tap for tap in taps if tap in self._looked or tap in self._withheld}
         self._looked -= lost
         for tap in lost:

@@ -3,17 +3,17 @@
 A process that holds a tap's tun file descriptor has the line ``iff: NAME`` in its ``fdinfo``; a QEMU's ``-uuid`` and
 ``-name`` are in its ``cmdline``. Three rules keep a process from passing as another:
 
-* Anyone may call a program ``qemu-x`` and give it any ``-uuid``. The claim of a process counts only if it was seen
+* Any user may name a program ``qemu-x`` and give it any ``-uuid``. The claim of a process counts only if it was seen
   running as root, or as a user that runs nothing but QEMU. A QEMU that drops its privileges (``-runas``, ``-run-with
-  user=``) was root's at first; once it is another user's, nothing in the kernel tells that from a process that this
-  user started. Its command line, its parent, its cgroup, its open sockets and the owner of its files in ``/proc`` can
-  all be had by any user, and a tap that root opened can be had from QEMU's set-uid bridge helper. So eve-meta remembers
-  which processes were root's (:class:`eve_meta.inventory.qemu.owners.Memory`), also for the next daemon.
+  user=``) was root's at first; once it is another user's, nothing in the kernel distinguishes it from a process that
+  this user started: any user can have such a command line, parent, cgroup, open sockets and owner of the files in
+  ``/proc``, and can get a tap that root opened from QEMU's set-uid bridge helper. So eve-meta remembers which processes
+  were root's (:class:`eve_meta.inventory.qemu.owners.Memory`), also for the next daemon.
 * A process can overwrite its own command line, so a QEMU that its guest has compromised could claim another's identity.
   Therefore the identity of a process is read once in its life, and an identity that several processes claim counts for
   none of them (see ``inventory/tap_domains.py``).
 * libvirt and QEMU's bridge helper open a tap and hand it to QEMU a moment later, which nothing announces. A tap is
-  withheld while such a giver holds it, or a QEMU whose identity cannot be known: the next owner may be any domain.
+  withheld while such a giver holds it, or a QEMU whose identity cannot be known: its next owner may be any domain.
 
 Any other program that holds a tap, such as another hypervisor, is no owner and withholds nothing.
 """
@@ -43,16 +43,16 @@ MAX_CMDLINE = 256 * 1024
 libvirt's longest, with hundreds of devices, have some 50 KB."""
 
 STEP = 200
-"""File descriptors that are looked at in one step: half a millisecond's worth."""
+"""File descriptors that are examined in one step: half a millisecond's worth."""
 
 MAX_UNTRUSTED = 2000
-"""The most file descriptors of one untrusted user that one scan looks at: those of a dozen QEMUs, but not all that
-RLIMIT_NOFILE and RLIMIT_NPROC together allow, which would take seconds. A user who has more of them only hides the
-owners of taps of their own."""
+"""The most file descriptors of one untrusted user that one scan examines: enough for a dozen QEMUs, but not as many as
+RLIMIT_NOFILE and RLIMIT_NPROC together allow, which would take seconds. A user with more descriptors only hides the
+owners of the user's own taps."""
 
 QEMU_USERS = ("libvirt-qemu", "qemu")
 """Users whose processes are trusted as root's are: libvirt runs QEMU as the first on Debian, Ubuntu and Arch, and as
-the second on Fedora, RHEL and SUSE. Nobody logs in as one of them."""
+the second on Fedora, RHEL and SUSE. Nobody logs in as either of them."""
 
 GIVERS = frozenset(
     {
@@ -78,12 +78,12 @@ class Owner:
     """The process behind a tap.
 
     :ivar pid: the process id.
-    :ivar start: when it started, in clock ticks since boot. No two processes have both *pid* and *start* in common.
+    :ivar start: when the process started, in clock ticks since boot. No two processes have equal *pid* and *start*.
     :ivar uuid: the QEMU's ``-uuid``, which the guest sees as its DMI system-uuid.
     :ivar name: the QEMU's ``-name``.
-    :ivar uid: the user as whom it ran when it was first seen.
-    :ivar trusted: whether uuid and name may assign a domain to the tap. Otherwise they can only cost the tap its
-        domain.
+    :ivar uid: the user as whom the process ran when it was first seen.
+    :ivar trusted: whether uuid and name may assign a domain to the tap. Otherwise they can only take the tap's domain
+        from it.
     """
 
     pid: int
@@ -135,9 +135,9 @@ class _Holder:
 
 
 def trusted_uids(users: Collection[str] = ()) -> frozenset[int]:
-    """Return the users whose QEMU processes are trusted.
+    """Return the ids of the users whose QEMU processes are trusted.
 
-    :param users: names of further ones.
+    :param users: the names of further such users.
     """
     uids = {0}
     for name in (*QEMU_USERS, *users):
@@ -177,26 +177,26 @@ class ProcessTable:
         # that got it has it already, and is among the processes that are listed from then on.
         for kind in _Kind:
             for pid in filter(str.isdecimal, os.listdir(self._proc)):
-                with suppress(OSError, ValueError):  # it has ended, or may not be looked at
+                with suppress(OSError, ValueError):  # it has ended, may not be examined, or does not count
                     held, holder = yield from self._look(int(pid), kind, taps, known, spent)
                     for tap in held:
                         holders.setdefault(tap, []).append(holder)
                 yield
-        for tap, of_tap in holders.items():
-            owner_or_reason = self._decide(of_tap)
+        for tap, holders_of_tap in holders.items():
+            owner_or_reason = self._decide(holders_of_tap)
             if isinstance(owner_or_reason, Owner):
                 look.owners[tap] = owner_or_reason
             elif owner_or_reason is not None:
                 look.withheld[tap] = owner_or_reason
 
     def holders(self, taps: Collection[str]) -> list[int]:
-        """Return the pids of the QEMU processes that hold one of *taps*, also of those without uuid and name."""
+        """Return the pids of the QEMU processes that hold one of *taps*, even those without uuid and name."""
         pids = []
         for pid in filter(str.isdecimal, os.listdir(self._proc)):
             base = self._proc / pid
             with suppress(OSError):
                 if _kind(_program(base)) is _Kind.QEMU and os.readlink(base / "ns/net") == self._netns:
-                    held, _ = _at_once(_held(base, MAX_UNTRUSTED))
+                    held, _ = _run(_held(base, MAX_UNTRUSTED))
                     if not held.isdisjoint(taps):
                         pids.append(int(pid))
         return pids
@@ -220,18 +220,18 @@ class ProcessTable:
     def _decide(self, holders: list[_Holder]) -> Owner | str | None:
         """Return the owner of the tap that *holders* hold, or why the tap is withheld, or None for neither."""
         qemus = [holder for holder in holders if holder.kind is _Kind.QEMU]
-        # Trusted processes first: a user who may open the tap of a trusted QEMU, too, must not take it from that.
+        # Trusted processes first: a user who may open a trusted QEMU's tap, too, must not take the tap from that QEMU.
         for group in ([each for each in qemus if each.trusted], qemus):
             if len(group) > 1:
-                # A tap with several queues. Nobody knows which of the processes a packet came from.
+                # A tap with several queues. Nothing shows which of the processes a packet came from.
                 return " and ".join(map(str, group)) + " hold it at the same time"
             if group:
                 return group[0].owner or f"the identity of {group[0]} cannot be known"
         return f"{holders[0]} holds it and has handed it to no QEMU yet"
 
     def _trusts(self, process: _Process) -> bool:
-        # All user ids, the real one, too: a user can start a set-uid program with a tap of their own open, give it any
-        # arguments, and stop it before it has looked at them.
+        # All user ids, the real one, too: a user can start a set-uid program with a tap of the user's own open, give it
+        # any arguments, and stop it before it has looked at them.
         return self._trusted.issuperset(process.uids)
 
     def _process(self, pid: int) -> _Process:
@@ -251,7 +251,7 @@ class ProcessTable:
     ) -> Generator[None, None, tuple[set[str], _Holder]]:
         """Return which of *taps* the process *pid* holds, and the process, if it is of *kind*.
 
-        :param spent: how many descriptors of each user this scan has looked at.
+        :param spent: the number of descriptors of each user that this scan has examined.
         :raises ValueError: when the process does not count: it is of another kind, or a QEMU without uuid and name.
         """
         base = self._proc / str(pid)
@@ -270,8 +270,8 @@ class ProcessTable:
                 if claim is not None:
                     uuid, name = claim
                     owner = Owner(pid=pid, start=process.start, uuid=uuid, name=name, uid=user, trusted=trusted)
-            # Meanwhile the process may have ended and another may have its id, or it may run another program, as
-            # another user. A QEMU of root's may drop its privileges, though.
+            # While its descriptors were read, the process may have ended and another may have got its id, or it may
+            # have begun to run another program, as another user. Only a trusted QEMU may drop its privileges.
             after = self._process(pid)
             if after != process and not (trusted and evolve(after, uids=process.uids) == process):
                 owner = None
@@ -312,12 +312,12 @@ def _held(base: Path, limit: int | None) -> Generator[None, None, tuple[set[str]
                     if match:
                         taps.add(match[1])
             except FileNotFoundError:
-                pass  # closed meanwhile; the other descriptors count all the same
+                pass  # closed by now; the other descriptors count all the same
     return taps, count
 
 
-def _at_once(steps: Generator[None, None, T]) -> T:
-    """Return the result of *steps*, taken all at once."""
+def _run(steps: Generator[None, None, T]) -> T:
+    """Take all *steps* at once, and return their result."""
     while True:
         try:
             next(steps)
@@ -329,9 +329,9 @@ def _at_once(steps: Generator[None, None, T]) -> T:
 def identity(cmdline: bytes) -> tuple[UUID | None, str | None] | None:
     """Return the ``-uuid`` and ``-name`` of QEMU's command line, or None where they cannot be known.
 
-    QEMU takes the last of an option that is given twice. But the argument of another option, such as the guest's kernel
-    command line after ``-append``, may look like the option; so two that differ make the result None. That is not the
-    same as a QEMU that was given neither: its result is two Nones.
+    Where an option is given twice, QEMU takes the last. But the argument of another option, such as the guest's kernel
+    command line after ``-append``, may look like the option; so two that differ make the result None. A QEMU that was
+    given neither option has a known identity all the same: its result is two Nones.
 
     :param cmdline: the arguments, each ended by NUL, as procfs has them.
     """

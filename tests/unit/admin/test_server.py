@@ -90,7 +90,7 @@ def test_a_problem_is_answered_and_not_logged() -> None:
 @pytest.mark.parametrize("question", [b"defect", b"no json"])
 def test_a_defect_is_logged_and_its_text_is_not_answered(question: bytes) -> None:
     with capturedLogs() as logged:
-        assert ask(b'{"question": "%s"}' % question) == {"error": "the daemon failed to answer; its log says why"}
+        assert ask(b'{"question": "%s"}' % question) == {"error": "the daemon failed to answer: look into its log"}
     assert len(logged) == 1
 
 

@@ -158,7 +158,7 @@ def test_files_alone_are_not_what_libvirts_guests_read(run: Run, config: Path) -
     done = run("render", "--config", str(config), "web1", "/openstack/latest/user_data")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("eve-meta: no eve-meta daemon listens on ")
-    assert done.stderr.endswith("; or name a --domains DIR to see what files alone say\n")
+    assert done.stderr.endswith("; or use --domains DIR to read domain files alone\n")
     config.write_text(config.read_text().replace("qemu:///system", ""))
     done = run("render", "--config", str(config), "web1", "/openstack/latest/user_data")
     assert done.stdout == "#cloud-config of web1\n"
