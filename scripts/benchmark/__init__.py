@@ -1,1 +1,1 @@
-"""What ``scripts/bench`` measures; each kind in a module of its own."""
+"""The measurements of ``scripts/bench``; each kind has a module of its own."""

@@ -1,4 +1,4 @@
-"""The command; ``scripts/bench --help`` says what it does."""
+"""The command ``scripts/bench``; its ``--help`` describes it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ KINDS: Mapping[str, tuple[Callable[[int], list[dict[str, Any]]], str]] = {
     ),
     "observing": (observing.measure, "the same with metrics and audit, and without"),
     "storm": (storm.measure, "a thousand guests that all run cloud-init at once"),
-    "scale": (scale.measure, "up to 4,000 taps: what one more costs, memory, changes, a restart"),
-    "cost": (cost.measure, "what the filter costs ordinary packets"),
+    "scale": (scale.measure, "up to 4,000 taps: the price of one more, memory, changes, a restart"),
+    "cost": (cost.measure, "the price of the filter for ordinary packets"),
 }
 
 
@@ -45,35 +45,35 @@ NEEDED: Mapping[str, Mapping[str, str]] = {
     "scale": {},
     "cost": {"iperf3": "iperf3"},
 }
-"""By kind, what is measured with and beside, and its Debian package. Nothing installs them by itself: the servers among
-them would be started with the host."""
+"""The programs and modules that each kind needs, with their Debian packages. The command does not install them: the
+servers among them would then start with the host."""
 
 
-def there(name: str) -> bool:
-    """Whether the program *name*, or the module of the distribution's Python, is installed."""
+def is_installed(name: str) -> bool:
+    """Return whether the program *name*, or the module *name* of the distribution's Python, is installed."""
     return shutil.which(name) is not None or Path("/usr/lib/python3/dist-packages", name).is_dir()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure what *arguments* name."""
+    """Measure the kinds that *arguments* name; return the exit status."""
     described = "\n".join(f"  {name:9} {text}" for name, (_, text) in KINDS.items())
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measure, in network namespaces of its own, and print tables.",
+        description="Measure eve-meta in network namespaces of the command's own, and print tables.",
         epilog=f"kinds:\n{described}\nwithout one, all of them",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kinds", nargs="*", metavar="KIND", choices=[*KINDS, []])
     parser.add_argument("--rounds", type=int, default=5, help="rounds, whose medians are shown (default: 5)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     kinds = options.kinds or list(KINDS)
     needed = {name: package for kind in kinds for name, package in NEEDED[kind].items()}
-    missing = [name for name in needed if not there(name)]
+    missing = [name for name in needed if not is_installed(name)]
     if missing:
         packages = " ".join(needed[name] for name in missing)
-        print(f"bench: {', '.join(missing)} missing. Install, on a machine for tests: {packages}", file=sys.stderr)
+        print(f"bench: missing: {', '.join(missing)}. On a machine for tests, install {packages}", file=sys.stderr)
         return 1
     figures: dict[str, Any] = {"machine": machine(), "rounds": options.rounds}
     print(", ".join(f"{name}: {value}" for name, value in figures["machine"].items()))
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def machine() -> dict[str, Any]:
-    """What was measured on."""
+    """Return the facts about this machine on which the figures depend."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -107,7 +107,7 @@ def machine() -> dict[str, Any]:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The *rows* in columns of numbers, aligned at the right."""
+    """Print *rows* as a table of numbers, aligned at the right."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
     print("\n".join(columns(cells, str.rjust)))

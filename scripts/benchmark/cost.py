@@ -1,7 +1,7 @@
-"""What the filter costs a guest's ordinary traffic: nanoseconds a packet, throughput, and processor time.
+"""The price of the filter for a guest's ordinary traffic: nanoseconds a packet, throughput, and processor time.
 
-Three bridges with two guests each are alike but for what is on the ingress of their links: the daemon's filter; in its
-place a program that does nothing, which shows what the kernel takes for running any; and nothing at all.
+Three bridges with two guests each differ only in the ingress of their links: one has the daemon's filter, one has a
+program that does nothing, which shows what the kernel needs to run any program, and one has no filter at all.
 """
 
 from __future__ import annotations
@@ -30,29 +30,30 @@ from harness.guests import BPFFS, Lab
 from harness.namespace import Namespace, inside, ip_batch
 
 TURNS = 8
-"""In a round, each with two runs of iperf3 for each bridge. Many short ones, each of some tenths of a second: what else
-the machine does meanwhile then meets all alike."""
+"""Turns in a round, each with two runs of iperf3 for each bridge. The runs are many and take some tenths of a second
+each, so that the other work of the machine disturbs all bridges alike."""
 
 PINNED = ("nice", "-n", "-20", "taskset", "-c")
-"""How iperf3 runs: before whatever else the machine does, and on one core."""
+"""The command that runs iperf3 before all other work of the machine, and on one core."""
 
 START_TIME = 10.0
-"""Seconds until the filters and iperf3 are there."""
+"""Seconds within which the filters must be attached and iperf3 must listen."""
 
 BPF_STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 FILTER, EMPTY, NOTHING = "vnet", "empty", "plain"
-"""What is on the links of a bridge, by the links' names; only the first are a tap's."""
+"""The kinds of bridges, by the names of their links: with the daemon's filter, with an empty program, without either.
+Only the name of the first is a tap's."""
 
 SIDES = (FILTER, EMPTY, NOTHING)
 
 
 @frozen
 class Traffic:
-    """What a guest sends.
+    """A kind of traffic.
 
-    :ivar options: iperf3's, among them for how many bytes it is to run.
-    :ivar segments: how many TCP segments its kernel may hand over in one packet.
+    :ivar options: the options of iperf3, among them the number of bytes to send.
+    :ivar segments: the number of TCP segments that the guest's kernel may hand over in one packet.
     """
 
     name: str
@@ -69,7 +70,11 @@ TRAFFIC = (
 
 @frozen
 class Flow:
-    """Traffic of a bridge's first guest to the *receiver*: ``host``, or ``guest`` for the second."""
+    """Traffic from a bridge's first guest.
+
+    :ivar receiver: ``host``, or ``guest`` for the bridge's second guest.
+    :ivar version: the IP version.
+    """
 
     traffic: Traffic
     receiver: str
@@ -80,15 +85,23 @@ FLOWS = [Flow(*each) for each in itertools.product(TRAFFIC, ("host", "guest"), (
 
 
 @frozen
-class Ran:
-    """What one run of iperf3 came to: bits a second, and seconds of its processes' time for each bit."""
+class Run:
+    """The result of one run of iperf3.
+
+    :ivar rate: bits a second.
+    :ivar cost: seconds of processor time of both iperf3 processes for each bit.
+    """
 
     rate: float
     cost: float
 
 
 class Bridge:
-    """A bridge of the host with two guests, both with its filters; *number* is in their addresses."""
+    """A bridge of the host with two guests, whose links have what its kind demands.
+
+    :param side: the kind of bridge, one of :data:`SIDES`.
+    :param number: a number that is part of the guests' addresses.
+    """
 
     def __init__(self, lab: Lab, side: str, number: int) -> None:
         self.lab = lab
@@ -116,33 +129,33 @@ class Bridge:
         )
         return Namespace(name)
 
-    def send(self, flow: Flow) -> Ran:
-        """Let the first guest send."""
+    def send(self, flow: Flow) -> Run:
+        """Let the first guest send *flow*."""
         last = 1 if flow.receiver == "host" else 6
         address = f"10.0.{self.number}.{last}" if flow.version == 4 else f"fd00:{self.number}::{last}"
         command = [*PINNED, str(LOAD_CPU), "iperf3", "-J", *flow.traffic.options, "-c", address]
         end = json.loads(self.guests[0].run(*command).stdout)["end"]
-        # Of UDP what is sent counts: the filter is on the sender's way.
+        # For UDP, what was sent counts: the filter is at the sender's end.
         total = end["sum_received"] if "sum_received" in end else end["sum"]
         percent = end["cpu_utilization_percent"]
         used = (percent["host_total"] + percent["remote_total"]) / 100 * total["seconds"]
-        return Ran(total["bits_per_second"], used / (total["bytes"] * 8))
+        return Run(total["bits_per_second"], used / (total["bytes"] * 8))
 
     def limit_segments(self, segments: int) -> None:
-        """Both guests' kernels hand over that many TCP segments in one packet."""
+        """Let both guests' kernels hand over at most *segments* TCP segments in one packet."""
         for guest in self.guests:
             guest.ip(f"link set eth0 gso_max_segs {segments}")
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
-    """A row for each kind of traffic, receiver and IP version, each guest's filter beside none."""
+    """Return a row for each kind of traffic, receiver and IP version: with the filter, and without."""
     with Lab(NAME) as lab, contextlib.ExitStack() as undo:
         bridges = {side: Bridge(lab, side, number) for number, side in enumerate(SIDES, 1)}
         undo.enter_context(Daemon(lab))
         programs = {FILTER: open_pin(BPFFS / lab.name / "tap_in"), EMPTY: undo.enter_context(_attached_empty(lab))}
         undo.callback(os.close, programs[FILTER])
         for link in bridges[FILTER].links:
-            _until_says(lab, "tap_in", "tc", "filter", "show", "dev", link, "ingress")
+            _until_prints(lab, "tap_in", "tc", "filter", "show", "dev", link, "ingress")
         for place in (lab.host, *(bridge.guests[1] for bridge in bridges.values())):
             undo.enter_context(_server(place))
         return [_row(bridges, programs, flow, rounds) for flow in FLOWS]
@@ -151,57 +164,58 @@ def measure(rounds: int) -> list[dict[str, Any]]:
 def _row(bridges: Mapping[str, Bridge], programs: Mapping[str, int], flow: Flow, rounds: int) -> dict[str, Any]:
     for bridge in bridges.values():
         bridge.limit_segments(flow.traffic.segments)
-    ran: dict[str, list[list[Ran]]] = {side: [] for side in SIDES}
+    runs: dict[str, list[list[Run]]] = {side: [] for side in SIDES}
     nanoseconds: dict[str, list[float]] = {side: [] for side in programs}
     for _ in range(rounds):
         for number in range(TURNS):
-            # There and back again, so that what changes steadily meets all alike; each is first in its turn.
+            # Forwards and backwards, so that a steady drift of the machine disturbs all alike; a turn begins with
+            # another bridge than the one before.
             order = [SIDES[(number + at) % len(SIDES)] for at in range(len(SIDES))]
             sent = [(side, bridges[side].send(flow)) for side in (*order, *reversed(order))]
-            for side, runs_of in ran.items():
-                runs_of.append([one for of, one in sent if of == side])
-        # The statistics themselves cost two looks at a clock, so throughput is measured without them.
+            for side, turns in runs.items():
+                turns.append([run for sender, run in sent if sender == side])
+        # The kernel reads a clock twice for the statistics, so throughput is measured without them.
         for side, program in programs.items():
             with _bpf_stats():
-                time, runs = _statistics(program)
+                time, count = _statistics(program)
                 bridges[side].send(flow)
-                more_time, more_runs = _statistics(program)
-            nanoseconds[side].append((more_time - time) / (more_runs - runs))
-    ratios = _ratios(ran, FILTER, "rate")
+                later_time, later_count = _statistics(program)
+            nanoseconds[side].append((later_time - time) / (later_count - count))
+    ratios = _ratios(runs, FILTER, "rate")
     return {
         "traffic": flow.traffic.name,
         "to": flow.receiver,
         "ip": flow.version,
-        # What is counted for a program that does nothing are the two looks at the clock.
+        # The time of a program that does nothing is that of the two readings of the clock.
         "ns_added": round(statistics.median(map(operator.sub, nanoseconds[FILTER], nanoseconds[EMPTY])), 1),
         "ns_filter": round(statistics.median(nanoseconds[FILTER]), 1),
         "ns_empty": round(statistics.median(nanoseconds[EMPTY]), 1),
-        "gbit_with": round(_median(ran[FILTER]) / 1e9, 3),
-        "gbit_without": round(_median(ran[NOTHING]) / 1e9, 3),
+        "gbit_with": round(_median(runs[FILTER]) / 1e9, 3),
+        "gbit_without": round(_median(runs[NOTHING]) / 1e9, 3),
         "ratio": round(statistics.median(ratios), 3),
-        "ratio_empty": round(statistics.median(_ratios(ran, EMPTY, "rate")), 3),
-        "cpu_ratio": round(statistics.median(_ratios(ran, FILTER, "cost")), 3),
+        "ratio_empty": round(statistics.median(_ratios(runs, EMPTY, "rate")), 3),
+        "cpu_ratio": round(statistics.median(_ratios(runs, FILTER, "cost")), 3),
         "ratio_of_each_round": " ".join(
             f"{statistics.median(ratios[at : at + TURNS]):.3f}" for at in range(0, len(ratios), TURNS)
         ),
     }
 
 
-def _ratios(ran: Mapping[str, Sequence[Sequence[Ran]]], side: str, figure: str) -> list[float]:
-    """A figure of *side* as a part of what it is without a filter, turn by turn."""
+def _ratios(runs: Mapping[str, Sequence[Sequence[Run]]], side: str, figure: str) -> list[float]:
+    """Return the ratio of a figure of *side* to the same figure without a filter, for each turn."""
     return [
-        sum(getattr(one, figure) for one in those) / sum(getattr(one, figure) for one in plain)
-        for those, plain in zip(ran[side], ran[NOTHING], strict=True)
+        sum(getattr(run, figure) for run in turn) / sum(getattr(run, figure) for run in plain)
+        for turn, plain in zip(runs[side], runs[NOTHING], strict=True)
     ]
 
 
-def _median(rounds: Sequence[Sequence[Ran]]) -> float:
-    return statistics.median(one.rate for those in rounds for one in those)
+def _median(turns: Sequence[Sequence[Run]]) -> float:
+    return statistics.median(run.rate for turn in turns for run in turn)
 
 
 @contextmanager
 def _attached_empty(lab: Lab) -> Iterator[int]:
-    """A program that does nothing, attached to the empty links as the daemon attaches its own."""
+    """Attach a program that does nothing to the links of the empty bridge, as the daemon attaches its own; yield it."""
     BPF, _ = import_bcc()
     with kernel_headers():
         module = BPF(text=b"int nothing(struct __sk_buff *skb) { return -1; }")
@@ -217,9 +231,9 @@ def _attached_empty(lab: Lab) -> Iterator[int]:
         module.cleanup()
 
 
-def _until_says(lab: Lab, text: str, *command: str) -> None:
-    says = " ".join(command)
-    until(lambda: text in lab.host.run(*command, check=False).stdout, START_TIME, f"{text!r} in what {says!r} says")
+def _until_prints(lab: Lab, text: str, *command: str) -> None:
+    what = f"{text!r} in the output of {' '.join(command)!r}"
+    until(lambda: text in lab.host.run(*command, check=False).stdout, START_TIME, what)
 
 
 @contextmanager
@@ -236,7 +250,7 @@ def _server(place: Namespace) -> Iterator[None]:
 
 @contextmanager
 def _bpf_stats() -> Iterator[None]:
-    """The kernel counts programs' time meanwhile (``kernel.bpf_stats_enabled``), the whole machine's."""
+    """Let the kernel measure the time of all BPF programs of the machine (``kernel.bpf_stats_enabled``)."""
     before = BPF_STATS.read_text()
     BPF_STATS.write_text("1")
     try:
@@ -246,7 +260,7 @@ def _bpf_stats() -> Iterator[None]:
 
 
 def _statistics(program: int) -> tuple[int, int]:
-    """Nanoseconds and runs of the program with that file descriptor so far."""
+    """Return how many nanoseconds the program *program*, a file descriptor, has run so far, and how often."""
     lines = Path(f"/proc/self/fdinfo/{program}").read_text().splitlines()
-    says = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return int(says["run_time_ns"]), int(says["run_cnt"])
+    fields = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(fields["run_time_ns"]), int(fields["run_cnt"])

@@ -1,7 +1,7 @@
 """The field: a lab whose guests are on veth pairs, and the load that they make.
 
-The lab's own taps are carried by a program, which would be what is measured. A veth pair costs little, and to steering
-it is a tap: its name says so. Guests have one namespace, one link and one address each.
+A program carries the frames of the lab's own taps, and the benchmark would measure that program. A veth pair costs
+little, and steering takes it for a tap because of its name. Each guest has one namespace, one link and one address.
 """
 
 from __future__ import annotations
@@ -28,21 +28,30 @@ SERVICE = "169.254.169.254"
 SERVER_CPU, LOAD_CPU = 0, 1
 
 READY_TIME = 60.0
-"""Seconds until the daemon knows the domain of every guest."""
+"""Seconds within which the daemon must know the domain of every guest."""
 
 META_DATA = "/openstack/latest/meta_data.json"
 MARKER = "vm%u.example.org"
-"""What the guest of that number finds in its own and in no other's."""
+"""The text that only the meta_data.json of one guest contains; %u is the guest's number."""
 
 POLL = 0.001
 
 SLOTS = 64
-"""Guests that ask at a time, where nothing else is meant."""
+"""The number of guests that ask at the same time, unless a benchmark has another."""
 
 
 @frozen
 class Load:
-    """What a load came to. Times are in milliseconds from the first SYN to the last byte."""
+    """The result of a load.
+
+    :ivar done: connections that have ended.
+    :ivar stuck: connections that have not ended in time.
+    :ivar unconnected: connections that were not established.
+    :ivar broken: connections that ended without an answer.
+    :ivar not_200: answers with another status than 200.
+    :ivar wrong: answers without the guest's marker.
+    :ivar p50_ms: the median time from the first SYN to the last byte, in milliseconds; the next two count alike.
+    """
 
     seconds: float
     done: int
@@ -57,17 +66,20 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """The answers a second."""
         return self.done / self.seconds
 
     @property
     def failures(self) -> int:
-        """Requests without the right answer."""
+        """The number of requests without the right answer."""
         return self.stuck + self.unconnected + self.broken + self.not_200 + self.wrong
 
 
 class Field:
-    """A running lab, its daemon, and guests."""
+    """A running lab with its daemon and its guests.
+
+    :param load: the program that makes the load (``load.c``).
+    """
 
     def __init__(self, lab: Lab, daemon: Daemon, load: Path) -> None:
         self.lab = lab
@@ -77,7 +89,7 @@ class Field:
         self.guests: list[str] = []
 
     def add_guests(self, count: int) -> None:
-        """Make *count* more guests; number N has the tap vnetN, the host name vmN, and a key of 1 KB."""
+        """Add *count* guests; guest N has the tap vnetN and the domain vmN (:func:`domain`)."""
         numbers = range(len(self.guests), len(self.guests) + count)
         for number in numbers:
             self.daemon.write_domain(f"vm{number}", domain(number))
@@ -99,11 +111,11 @@ class Field:
         self.guests += names.values()
 
     def load(self, requests: bytes, *, slots: int, total: int, seconds: int, marker: str = "") -> Load:
-        """Let all guests send *requests*, each on a new connection, *slots* at a time and *total* in all.
+        """Let all guests send *requests*, each on a new connection, *slots* at a time and *total* altogether.
 
-        :param requests: requests that ask to close, one after the other.
-        :param seconds: after which what is not answered has failed.
-        :param marker: what answers to the first request hold, with %u for the guest's number.
+        :param requests: the requests, one after the other; each asks the server to close the connection.
+        :param seconds: the seconds after which requests without an answer have failed.
+        :param marker: the text that the answer to a guest's first request must contain, with %u for the guest's number.
         """
         with tempfile.NamedTemporaryFile() as file:
             file.write(requests)
@@ -116,7 +128,7 @@ class Field:
         return Load(**json.loads(done.stdout))
 
     def restart(self, admin: str) -> None:
-        """Have the daemon begin anew, with *admin* as further lines of that table of its configuration."""
+        """Restart the daemon, with *admin* as further lines of the table ``[admin]`` of its configuration."""
         self.daemon.stop()
         self.daemon.set_admin(admin)
         self.daemon.start()
@@ -126,9 +138,9 @@ class Field:
     def settle(self) -> None:
         """Wait until every guest gets its own answer.
 
-        :raises TimeoutError: when one does not within :data:`READY_TIME`.
+        :raises TimeoutError: when a guest does not get it within :data:`READY_TIME`.
         """
-        # A tap whose carrier comes may have another guest from then on, so that what was answered before says nothing.
+        # A tap that gains its carrier may have another guest from then on, so earlier answers prove nothing.
         until(
             lambda: all(tap["carrier"] and tap["domain"] for tap in self.daemon.status()["taps"]),
             READY_TIME,
@@ -141,24 +153,25 @@ class Field:
         return self.load(request(META_DATA), slots=SLOTS, total=total, seconds=seconds, marker=MARKER)
 
     def workers(self) -> list[int]:
-        """The processes that answer."""
+        """Return the pids of the workers."""
         return [worker["pid"] for worker in self.daemon.status()["workers"]]
 
     def pin_workers(self) -> None:
-        """Let the workers have the servers' core and nothing else."""
+        """Pin the workers to the core that all servers use."""
         for pid in self.workers():
             os.sched_setaffinity(pid, {SERVER_CPU})
 
 
 def mac(number: int) -> str:
-    """The MAC address of the guest of that number, as its domain file says it."""
+    """Return the MAC address of guest *number*, as its domain file has it."""
     return f"fa:16:3e:00:{number >> 8:02x}:{number & 255:02x}"
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait for *condition*.
+    """Wait until *condition* returns true.
 
-    :raises TimeoutError: when it is not so within *seconds*; it says that *what* was waited for.
+    :param what: what is waited for, for the error.
+    :raises TimeoutError: when *condition* returns false for longer than *seconds*.
     """
     deadline = time.monotonic() + seconds
     while not condition():
@@ -168,12 +181,12 @@ def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 def request(path: str) -> bytes:
-    """One request on a connection of its own."""
+    """Return the request for *path* on a connection of its own."""
     return f"GET {path} HTTP/1.1\r\nHost: {SERVICE}\r\nUser-Agent: bench\r\nConnection: close\r\n\r\n".encode()
 
 
 def domain(number: int) -> dict[str, Any]:
-    """A domain file whose meta_data.json has 1.5 KB, with a random_seed of half of that."""
+    """Return the content of guest *number*'s domain file. Its meta_data.json has 1.5 KB, half of it random_seed."""
     return {
         "uuid": f"1a831fa7-c50b-4693-a16e-{number:012x}",
         "name": f"vm{number}",
@@ -192,7 +205,7 @@ def domain(number: int) -> dict[str, Any]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """The time that the process and its threads have run so far."""
+    """Return the seconds that the process *pid* and its threads have run so far."""
     # The first of three numbers: nanoseconds on a CPU (Documentation/scheduler/sched-stats.rst).
     schedules = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(schedule.read_text().split()[0]) for schedule in schedules) / 1e9
@@ -200,7 +213,10 @@ def cpu_seconds(pid: int) -> float:
 
 @contextmanager
 def field(*, name: str = NAME, settings: str = "") -> Iterator[Field]:
-    """A field without guests; *settings* are further lines of the daemon's configuration."""
+    """Run a field without guests.
+
+    :param settings: further lines of the daemon's configuration.
+    """
     with Lab(name) as lab:
         load = lab.directory / "load"
         subprocess.run(["gcc", "-O2", "-o", load, SCRIPTS / "benchmark/load.c"], check=True)

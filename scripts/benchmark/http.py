@@ -1,4 +1,4 @@
-"""How fast meta_data.json is answered on new connections, beside other servers behind the same steering."""
+"""Answers of meta_data.json on new connections, beside other servers behind the same steering."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.field import MARKER, META_DATA, SLOTS, Field, Load, cpu_seconds, 
 from benchmark.peers import ALL, Peer, in_place, running
 
 GUESTS = 200
-"""So that none comes near its own limits: at 20,000 answers a second each asks 100 times."""
+"""Enough guests that none comes near its rate limit: at 20,000 answers a second, each asks 100 times a second."""
 
 TOTAL = 10_000
 SECONDS = 30
@@ -22,23 +22,24 @@ US = "eve-meta"
 
 @frozen
 class Round:
-    """A load on one server, and the seconds for which that one's process ran meanwhile."""
+    """A load on one server, and the seconds of CPU time that the server's process took for it."""
 
     load: Load
     cpu: float
 
     @property
     def cpu_us(self) -> float:
-        """Microseconds for each answer."""
+        """The microseconds of CPU time for each answer."""
         return self.cpu / self.load.done * 1e6
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
-    """A row for each server: answers a second, and the server's CPU and p99 with it; medians of *rounds*, also of the
-    ratios to nginx, because a machine's speed is another in each round.
+    """Return a row for each server: answers a second, CPU time for each answer, and the 99th percentile of latency.
 
-    The load takes a core, and most of what the kernel does for both ends of a connection is done on that one: what is
-    quicker than the load does not show in the rate, but in the CPU that its answers took.
+    All are medians of *rounds*, and so are the ratios to nginx, because a machine's speed differs from round to round.
+
+    The load takes a core, and the kernel does most of its work for both ends of a connection on that core. So a server
+    that is quicker than the load shows that not in its rate, but in the CPU time of its answers.
     """
     with field() as here:
         here.add_guests(GUESTS)
@@ -46,16 +47,17 @@ def measure(rounds: int) -> list[dict[str, Any]]:
         here.settle()
         document = here.lab.host.run(*here.daemon.command("render", "vm0", META_DATA)).stdout.encode()
         servers: list[Peer | None] = [None, *ALL]
-        taken: dict[str, list[Round]] = {_name(server): [] for server in servers}
+        rounds_of: dict[str, list[Round]] = {_name(server): [] for server in servers}
         with running(here, document) as pids:
             (pids[US],) = here.workers()
             for server in servers:
-                _round(here, server, pids)  # warm
+                _round(here, server, pids)  # to warm up
             for number in range(rounds):
-                # The machine's other work comes and goes, and what the one before left in the caches is the next one's.
+                # In random order: the machine's other work comes and goes, and each server finds the caches as the one
+                # before it left them.
                 for server in Random(number).sample(servers, len(servers)):
-                    taken[_name(server)].append(_round(here, server, pids))
-    nginx = taken[ALL[0].name]
+                    rounds_of[_name(server)].append(_round(here, server, pids))
+    nginx = rounds_of[ALL[0].name]
     return [
         {
             "server": name,
@@ -67,7 +69,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
             "p99_ms": round(median(each.load.p99_ms for each in of_one), 1),
             "failures": sum(each.load.failures for each in of_one),
         }
-        for name, of_one in taken.items()
+        for name, of_one in rounds_of.items()
     ]
 
 

@@ -3,14 +3,17 @@
  *
  * load ADDRESS SLOTS TOTAL SECONDS REQUESTS MARKER NAMESPACE...
  *
- * ADDRESS    of the service, IPv4; port 80
- * SLOTS      connections at a time
- * TOTAL      connections in all; SECONDS the time after which the rest counts as failed
- * REQUESTS   a file of requests, each ended by an empty line and telling the server to close
- * MARKER     what an answer to the first request must contain, with %u for the guest's number from 0; "" for nothing
+ * ADDRESS    the IPv4 address of the service; the port is 80
+ * SLOTS      the number of connections at a time
+ * TOTAL      the number of connections altogether
+ * SECONDS    the time after which connections without an answer count as failed
+ * REQUESTS   a file of requests, each ended by an empty line and asking the server to close the connection
+ * MARKER     the text that the answer to a guest's first request must contain, with %u for the guest's number, which
+ *            counts from 0; "" for no such text
  *
- * Each slot plays guest after guest, and each guest sends all requests, one after the other. In C because the load must
- * cost less than what is measured, and one thread because one core is what it may have. Prints one line of JSON.
+ * Each slot plays guest after guest, and each guest sends all requests, one after the other. The program is in C because
+ * the load must cost less than what is measured, and has one thread because it may use one core. It prints one line of
+ * JSON.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -95,7 +98,7 @@ static void read_requests(const char *path)
 
 static void begin(struct slot *slot);
 
-/* The guest's next request, or the slot's next guest. */
+/* Goes on with the guest's next request, or with the slot's next guest. */
 static void next(struct slot *slot, unsigned slots)
 {
 	if (++slot->request == request_count) {
@@ -148,7 +151,7 @@ static void finish(struct slot *slot)
 	}
 }
 
-/* Returns whether the answer is there, or never will be. */
+/* Returns whether the answer has arrived, or cannot arrive any more. */
 static bool advance(struct slot *slot, uint32_t events)
 {
 	if (!slot->sent && (events & EPOLLOUT) && !(events & (EPOLLERR | EPOLLHUP))) {
@@ -164,7 +167,7 @@ static bool advance(struct slot *slot, uint32_t events)
 		if (got <= 0)
 			return true;
 		slot->length += got;
-		/* Long answers are not looked at as a whole: keep the head. */
+		/* Only the head of a long answer is examined: keep it, and overwrite the rest. */
 		if (slot->length == ANSWER_SIZE - 1)
 			slot->length = ANSWER_SIZE / 2;
 	}

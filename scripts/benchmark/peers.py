@@ -1,5 +1,7 @@
-"""Other servers behind the same steering: each listens in the private namespace, and a rule of our own before the
-daemon's leads the guests to it."""
+"""Other servers behind the same steering.
+
+Each listens in the private namespace, and a rule before the daemon's own leads the guests to it.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,19 @@ from harness import SCRIPTS
 from harness.namespace import inside
 
 START_TIME = 30.0
-"""Seconds until a peer answers; Go's compiler is not part of it."""
+"""Seconds within which a peer must answer; the time of Go's compiler does not count."""
 
 SERVERS = SCRIPTS / "benchmark/servers"
 
 
 @frozen
 class Peer:
-    """A server of others. *prepare* writes what it needs into a folder and says by which command it runs.
+    """Another project's server.
 
-    :ivar name: as in the table.
-    :ivar port: where it listens, on 127.0.0.1 of the private namespace.
+    :ivar name: the name in the table.
+    :ivar port: the port on which it listens, at 127.0.0.1 of the private namespace.
+    :ivar prepare: writes the files that the server needs into a folder, and returns the command that runs the server;
+        called with the folder and the port.
     """
 
     name: str
@@ -84,12 +88,15 @@ ALL = (
     Peer("go", 9003, _go),
     Peer("wsgi", 9004, _wsgi),
 )
-"""nginx is the one that others are compared with."""
+"""All peers. The first, nginx, is the one with which the others are compared."""
 
 
 @contextlib.contextmanager
 def running(field: Field, document: bytes) -> Iterator[dict[str, int]]:
-    """All peers run meanwhile, each on the servers' core, with *document* as meta_data.json; gives each one's PID."""
+    """Run all peers, each on the servers' core; yield the pid of each, by its name.
+
+    :param document: the meta_data.json that they serve.
+    """
     pids = {}
     with contextlib.ExitStack() as stack:
         for peer in ALL:
@@ -97,7 +104,7 @@ def running(field: Field, document: bytes) -> Iterator[dict[str, int]]:
             file = folder / "www" / META_DATA[1:]
             file.parent.mkdir(parents=True)
             file.write_bytes(document)
-            # nginx drops root and reads it as another user.
+            # nginx gives up root and reads the file as another user.
             for path in (field.lab.directory, *file.parents[:4], file):
                 path.chmod(0o755)
             with (folder / "log").open("wb") as log:
@@ -111,7 +118,7 @@ def running(field: Field, document: bytes) -> Iterator[dict[str, int]]:
 
 @contextlib.contextmanager
 def in_place(field: Field, peer: Peer | None) -> Iterator[None]:
-    """Guests are led to *peer* meanwhile; None is eve-meta, to which they are led anyway."""
+    """Lead the guests to *peer*; None stands for eve-meta, to which the daemon's own rule leads them."""
     if peer is None:
         yield
         return

@@ -1,6 +1,6 @@
-"""Thousands of taps: how long until they are steered, what one more costs, what they weigh, how soon a file counts.
+"""Thousands of taps: the time until they are steered, the price of one more, their memory, the time a change takes.
 
-What concerns the supervisor is said in its own CPU time where it can be: that is the same on a busy machine.
+Where possible, the figures of the supervisor are CPU time, which is the same on a busy machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.link_watch import watching
 from harness.namespace import inside
 
 STEPS = (10, 100, 1000, 4000)
-"""Numbers of taps at which the next ones are timed."""
+"""The numbers of taps at which the benchmark measures."""
 
 SAMPLE = 20
 """Taps that are added one after the other, and timed, at each step in each round."""
@@ -40,13 +40,13 @@ ASK_INTERVAL = 0.006
 """Seconds between two requests of a guest that waits for its new answer: one tap may ask 200 times a second."""
 
 PULSE_INTERVAL = 0.005
-"""Seconds between two looks at whether the supervisor's reactor turns."""
+"""Seconds between two questions that measure how soon the supervisor's reactor answers."""
 
 METRICS = "127.0.0.1:9169"
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
-    """A row for each of :data:`STEPS`, and one for a restart with all of them there.
+    """Return a row for each of :data:`STEPS`, and one for a restart with all taps.
 
     Taps are real tap devices, and each has its domain file.
     """
@@ -56,16 +56,16 @@ def measure(rounds: int) -> list[dict[str, Any]]:
         daemon.set_admin(f'metrics = "{METRICS}"\n')
         daemon.write_domain("vm0", domain(0))
         with daemon:
-            ground = _Ground(lab, daemon, lab.guest("vm0", tap="vnet0", bridge="br0"))
-            rows = [ground.row(step, rounds) for step in STEPS]
-            rows.append(ground.restart())
+            scale_lab = _ScaleLab(lab, daemon, lab.guest("vm0", tap="vnet0", bridge="br0"))
+            rows = [scale_lab.row(step, rounds) for step in STEPS]
+            rows.append(scale_lab.restart())
     for row in rows[:-1]:
         row["one_more_ratio"] = round(row["one_more_ms"] / rows[0]["one_more_ms"], 2)
     return rows
 
 
-class _Ground:
-    """The lab with one guest that asks, behind vnet0, and as many other taps as there are."""
+class _ScaleLab:
+    """The lab with one guest that asks, behind vnet0, and a growing number of other taps."""
 
     def __init__(self, lab: Lab, daemon: Daemon, guest: Guest) -> None:
         self._lab = lab
@@ -75,11 +75,11 @@ class _Ground:
         self._changes = 0
 
     def row(self, step: int, rounds: int) -> dict[str, Any]:
-        """What *step* taps cost, and what the next ones."""
-        filling = step - self._taps
+        """Add taps until there are *step*; return what these cost, and what further ones cost then."""
+        added = step - self._taps
         for number in range(self._taps, step):
             self._daemon.write_domain(f"vm{number}", domain(number))
-        time.sleep(1)  # what reading the files takes is not the taps'
+        time.sleep(1)  # so that reading the files does not count
         with self._observed() as attach:
             self._lab.host.ip(*(f"tuntap add vnet{number} mode tap" for number in range(self._taps, step)))
             self._taps = step
@@ -89,9 +89,9 @@ class _Ground:
         changes, change_cpu = zip(*(self._change() for _ in range(rounds * CHANGES)), strict=True)
         return {
             "taps": step,
-            "added": filling,
+            "added": added,
             "known_s": round(attach["seconds"], 2),
-            "attach_cpu_ms": round(attach["cpu"] * 1000 / filling, 2),
+            "attach_cpu_ms": round(attach["cpu"] * 1000 / added, 2),
             "attach_pause_ms": round(attach["pause"] * 1000),
             "one_more_ms": round(statistics.median(t for times in one_more for t in times) * 1000, 2),
             "one_more_cpu_ms": round(statistics.median(cpu) * 1000, 2),
@@ -103,30 +103,32 @@ class _Ground:
         }
 
     def restart(self) -> dict[str, Any]:
-        """From starting the daemon, with all taps there, until each is steered and has its domain."""
+        """Restart the daemon with all taps; return a row about the time until each is steered and has its domain."""
         began = time.monotonic()
         self._daemon.stop()
         stopped = time.monotonic() - began
         began = time.monotonic()
         self._daemon.start()
         with self._observed() as restart:
-            answered: list[float] = []
             until(lambda: self._hostname() is not None, PATIENCE, "an answer")
-            answered.append(time.monotonic() - began)
+            answered = time.monotonic() - began
             self._all_known()
         return {
             "taps": self._taps,
             "added": self._taps,
             "known_s": round(time.monotonic() - began, 2),
             "stop_s": round(stopped, 2),
-            "answered_s": round(answered[0], 2),
+            "answered_s": round(answered, 2),
             "attach_pause_ms": round(restart["pause"] * 1000),
             **self._resident(),
         }
 
     def _one_more(self) -> tuple[list[float], float]:
-        """Seconds from the kernel's word of a new tap to its filter, for some taps that go again; and the supervisor's
-        CPU time for one of them, until it is at rest."""
+        """Add some taps one by one, and remove them again.
+
+        :returns: for each, the seconds from the kernel's message about the new tap to the tap's filter; and the
+            supervisor's CPU time for one tap, until the supervisor has nothing left to do for it.
+        """
         numbers = range(self._taps, self._taps + SAMPLE)
         before_cpu = self._cpu()
         with watching(self._lab.host) as watch:
@@ -142,7 +144,7 @@ class _Ground:
         return times, cpu
 
     def _by_hand(self) -> list[float]:
-        """Seconds that a program without anything else takes for the same qdisc and filter."""
+        """Return the seconds in which a program with no other work adds the same qdisc and filter, for some taps."""
         names = [f"other{number}" for number in range(SAMPLE)]
         times = []
         with contextlib.ExitStack() as undo:
@@ -162,7 +164,7 @@ class _Ground:
         return times
 
     def _change(self) -> tuple[float, float]:
-        """Seconds from a changed file to the guest's new answer, and the supervisor's CPU time for it."""
+        """Change a file; return the seconds until the guest's new answer, and the supervisor's CPU time for it."""
         self._changes += 1
         hostname = f"changed{self._changes}.example.org"
         cpu = self._cpu()
@@ -182,8 +184,8 @@ class _Ground:
         return str(json.loads(answer.body)["hostname"]) if answer.status == 200 else None
 
     def _asked(self, rounds: int) -> dict[str, float]:
-        """What ``eve-meta status`` and a scrape of the metrics take, and for how long they keep the reactor."""
-        said: dict[str, float] = {}
+        """Return how long ``eve-meta status`` and a scrape take, and for how long each keeps the reactor."""
+        figures: dict[str, float] = {}
         questions: dict[str, Callable[[], int]] = {"status": self._status, "scrape": self._scrape}
         for name, ask in questions.items():
             times, pauses, size = [], [], 0
@@ -192,11 +194,11 @@ class _Ground:
                     size = ask()
                 times.append(observed["seconds"])
                 pauses.append(observed["pause"])
-                time.sleep(1.1)  # a scrape is answered from the last one for a second
-            said[f"{name}_ms"] = round(statistics.median(times) * 1000)
-            said[f"{name}_pause_ms"] = round(statistics.median(pauses) * 1000)
-            said[f"{name}_kb"] = round(size / 1000)
-        return said
+                time.sleep(1.1)  # the daemon reuses the text of a scrape for a second
+            figures[f"{name}_ms"] = round(statistics.median(times) * 1000)
+            figures[f"{name}_pause_ms"] = round(statistics.median(pauses) * 1000)
+            figures[f"{name}_kb"] = round(size / 1000)
+        return figures
 
     def _status(self) -> int:
         return len(json.dumps(self._daemon.status()))
@@ -215,29 +217,33 @@ class _Ground:
 
     @contextlib.contextmanager
     def _observed(self) -> Iterator[dict[str, float]]:
-        """Meanwhile: the seconds, the supervisor's CPU seconds, and the longest that its reactor did not turn."""
-        seen: dict[str, float] = {"pause": 0.0}
+        """Measure what happens in the context: the yielded figures are complete when it ends.
+
+        They are ``seconds``, the supervisor's CPU seconds (``cpu``), and the longest time for which its reactor did not
+        answer (``pause``, in seconds).
+        """
+        figures: dict[str, float] = {"pause": 0.0}
         done = threading.Event()
         path = str(self._daemon.directory / "admin.sock")
 
-        def look() -> None:
+        def pulse() -> None:
             while not done.wait(PULSE_INTERVAL):
                 began = time.monotonic()
                 with socket.socket(socket.AF_UNIX) as asking, contextlib.suppress(OSError):
                     asking.connect(path)
-                    asking.sendall(b'{"question": "nothing that there is"}\n')
+                    asking.sendall(b'{"question": "no such question"}\n')
                     asking.recv(4096)
-                    seen["pause"] = max(seen["pause"], time.monotonic() - began)
+                    figures["pause"] = max(figures["pause"], time.monotonic() - began)
 
-        looking = threading.Thread(target=look, daemon=True)
+        pulsing = threading.Thread(target=pulse, daemon=True)
         cpu, began = self._cpu(), time.monotonic()
-        looking.start()
+        pulsing.start()
         try:
-            yield seen
-            seen["seconds"], seen["cpu"] = time.monotonic() - began, self._cpu() - cpu
+            yield figures
+            figures["seconds"], figures["cpu"] = time.monotonic() - began, self._cpu() - cpu
         finally:
             done.set()
-            looking.join()
+            pulsing.join()
 
     def _cpu(self) -> float:
         return cpu_seconds(self._pid)

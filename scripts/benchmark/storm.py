@@ -38,7 +38,7 @@ EC2_LEAVES = (
 )
 
 BOOT = (
-    # The first answer is the one that is looked into: whose is it?
+    # The load checks the first answer: it must be the guest's own.
     "/openstack/2018-08-27/meta_data.json",
     "/openstack",
     "/openstack",
@@ -55,7 +55,7 @@ BOOT = (
 
 
 def measure(_rounds: int) -> list[dict[str, Any]]:
-    """One row: how long all guests' boots took together."""
+    """Return one row about the boots of all guests together."""
     with field() as here:
         here.add_guests(GUESTS)
         here.pin_workers()

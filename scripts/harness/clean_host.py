@@ -18,13 +18,14 @@ from harness.mmdebstrap import CACHE, built_once, install, release
 DISTRIBUTION = "debian"
 
 CERTIFICATES = "root/certificates.crt"
-"""Not where the distribution's are: they come when the package ca-certificates does, and this machine's may be more."""
+"""A path other than the distribution's, whose certificates come with the package ca-certificates: this machine may need
+more of them."""
 
 NETWORK_SETTINGS = ("PIP_INDEX", "PIP_EXTRA", "PIP_TRUSTED", "http_proxy", "https_proxy", "no_proxy")
 """The beginnings of the variables by which pip and apt reach their packages from this machine."""
 
 NOT_CLONED = (".git", ".venv", "__pycache__", ".*_cache", "*.egg-info", "build", "dist")
-"""What a checkout may hold and a clone does not."""
+"""Files that a checkout may hold, but a clone does not."""
 
 ENTER = """
 set -e
@@ -56,11 +57,11 @@ mount --bind "$cache/pip" "$root/root/.cache/pip"
 hostname clean
 exec chroot "$root" "$@"
 """
-"""From a shell to a command on the host."""
+"""The shell script that enters the host and becomes a command there."""
 
 
 def reach_network(root: Path) -> dict[str, str]:
-    """Give the file system *root* this machine's ways to the network, and return the environment that names them."""
+    """Give the file system *root* this machine's settings of the network; return the environment that names them."""
     copied = {"/etc/resolv.conf": "etc/resolv.conf", "/etc/hosts": "etc/hosts"}
     for ours, theirs in (copied | {"/etc/ssl/certs/ca-certificates.crt": CERTIFICATES}).items():
         (root / theirs).unlink(missing_ok=True)
@@ -79,8 +80,8 @@ def copy_checkout(into: Path) -> None:
 class CleanHost:
     """A host in the folder *root*, which must not exist; a context manager that makes the host and removes it.
 
-    Packages that an earlier host downloaded are in a cache: apt's beside the cache of :mod:`harness.mmdebstrap`'s
-    things, pip's likewise. Without them the host downloads them.
+    A cache beside that of :mod:`harness.mmdebstrap` keeps the packages that apt and pip of earlier hosts have
+    downloaded. The host downloads those that are missing.
     """
 
     def __init__(self, root: Path) -> None:
@@ -92,7 +93,7 @@ class CleanHost:
         tree = built_once("minbase", [DISTRIBUTION, release(DISTRIBUTION)], self._build)
         for kind in ("apt", "pip"):
             (self._cache / kind).mkdir(parents=True, exist_ok=True)
-        os.utime(self._cache)  # of today: what nobody uses goes
+        os.utime(self._cache)  # used today, so that it is not removed as unused
         _copy(f"{tree}/.", self.root)
         (self.root / "root/.cache/pip").mkdir(parents=True)
         _copy(f"{self._cache}/apt/.", self.root / "var/cache/apt/archives")
@@ -101,7 +102,7 @@ class CleanHost:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        # What the distribution has replaced since goes; what another host put into the cache meanwhile stays.
+        # Packages that the distribution has replaced go; those that another host has put into the cache stay.
         self.run("apt-get", "-qq", "autoclean")
         for package in (self.root / "var/cache/apt/archives").glob("*.deb"):
             if not (self._cache / "apt" / package.name).exists():
@@ -116,7 +117,7 @@ class CleanHost:
         return work / "tree"
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the checkout on the host; both of its outputs are one."""
+        """Run a command in the checkout on the host; its standard output includes its standard error."""
         alone = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--ipc", "--uts")
         enter = ("sh", "-c", ENTER, "sh", self.root, self._cache)
         path = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}

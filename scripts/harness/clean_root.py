@@ -1,6 +1,6 @@
 """A clean root file system of this machine's distribution, with systemd and a package's dependencies, and no more.
 
-The file system is shared and never written to: its users lay an overlay over it (``machine.py``).
+Nobody writes to the file system, which is shared: its users lay an overlay over it (``machine.py``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Run within a guest: let one of cloud-init's datasources ask the service, and print what it found as JSON.
 
-cloud-init's code is in .venv, where scripts/bootstrap unpacked it. An installed cloud-init of this
-machine is neither read nor written. The modules that cloud-init imports are the distribution's, as in a guest that has
-the distribution's package.
+cloud-init's code is in .venv, where scripts/bootstrap unpacked it. A cloud-init that is installed on this machine is
+neither read nor written. The modules that cloud-init imports are the distribution's, as in a guest that has the
+distribution's package.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ OPENSTACK: Mapping[str, str] = {"system-product-name": DMI_PRODUCT_NOVA}
 """The SMBIOS of an OpenStack VM: without it the OpenStack datasource asks for nothing."""
 
 AWS: Mapping[str, str] = {"system-uuid": AWS_UUID, "system-serial-number": AWS_UUID}
-"""The SMBIOS of an AWS VM: with it the Ec2 datasource insists on a session token, without it
-the datasource asks for none."""
+"""The SMBIOS of an AWS VM: with it the Ec2 datasource insists on a session token, without it the datasource asks for
+none."""
 
 # Not their "Local" siblings, which bring the NIC up by DHCP first: the guest's NIC is configured already.
 DATASOURCES = {"OpenStack": (DataSourceOpenStack, OPENSTACK), "Ec2": (DataSourceEc2, AWS)}
@@ -80,7 +80,7 @@ def find(source: Any) -> dict[str, Any]:
     return {
         "datasource": source.dsname,
         "metadata_address": source.metadata_address,
-        # The Ec2 datasource keeps its token here; no public attribute tells whether it has one.
+        # The Ec2 datasource keeps its token here; no public attribute shows whether it has one.
         "token": getattr(source, "_api_token", None) is not None,
         "instance_id": source.get_instance_id(),
         "hostname": hostname(source),

@@ -49,7 +49,7 @@ class Change(NamedTuple):
 
 
 class HostState(NamedTuple):
-    """The lines of each section, read in the network namespace *namespace*, or in this process's."""
+    """The lines of each section, read in the network namespace *namespace*, or in this process's own."""
 
     namespace: Namespace | None
     sections: dict[str, frozenset[str]]
@@ -65,9 +65,9 @@ class HostState(NamedTuple):
         return cls(namespace, {name: frozenset(section(run)) for name, section in SECTIONS.items()})
 
     def changes(self, *, patience: float = 0) -> list[Change]:
-        """Return what differs from this state, once nothing does or after *patience* seconds.
+        """Return the changes since this state.
 
-        The kernel ends namespaces in the background.
+        :param patience: seconds to wait for the changes to vanish: the kernel ends namespaces in the background.
         """
         deadline = time.monotonic() + patience
         while True:

@@ -49,7 +49,7 @@ def demo() -> int:
 def how(plan: Plan) -> str:
     """Describe how cloud-init searches for its metadata in the guest of *plan*."""
     if plan.needs_token:
-        return "the Ec2 datasource, since SMBIOS says AWS; eve-meta requires a session token of it (tokens: required)"
+        return "the Ec2 datasource, since SMBIOS names AWS; eve-meta demands a session token (tokens: required)"
     if not plan.ipv4:
         # Debian 12's cloud-init tries 169.254.169.254 only.
         return (
@@ -168,7 +168,7 @@ def remove(name: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command that *arguments* name."""
+    """Run the command that *arguments* name; return its exit status."""
     parser = argparse.ArgumentParser(prog="scripts/lab", description=__doc__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 

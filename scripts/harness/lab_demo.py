@@ -23,7 +23,7 @@ UNAUTHORIZED = 401
 
 
 @frozen
-class Seen:
+class Observed:
     """The observations of one guest.
 
     :ivar found: the results of its cloud-init; ``error`` when cloud-init failed.
@@ -42,8 +42,8 @@ class Seen:
     without_token: int | None
 
 
-def look(daemon: Daemon, guests: Mapping[Plan, Guest]) -> dict[Plan, Seen]:
-    """Run cloud-init in all guests at once, then observe the guests and the daemon."""
+def look(daemon: Daemon, guests: Mapping[Plan, Guest]) -> dict[Plan, Observed]:
+    """Run cloud-init in all guests at once, then observe each guest and its tap."""
     asked = {plan: ask_cloud_init(plan, guest) for plan, guest in guests.items()}
     found = {plan: finish_cloud_init(process) for plan, process in asked.items()}
     taps = {tap["tap"]: tap for tap in daemon.status()["taps"]}
@@ -73,12 +73,12 @@ def finish_cloud_init(process: subprocess.Popen[str]) -> dict[str, Any]:
     return {"datasource": None, "error": errors}
 
 
-def _see(plan: Plan, guest: Guest, found: dict[str, Any], tap: dict[str, Any] | None) -> Seen:
+def _see(plan: Plan, guest: Guest, found: dict[str, Any], tap: dict[str, Any] | None) -> Observed:
     (nic,) = json.loads(guest.run("ip", "-json", "address", "show", "dev", "eth0").stdout)
     addresses: dict[str, list[str]] = {"inet": [], "inet6": []}
     for address in nic["addr_info"]:
         addresses[address["family"]].append(address["local"])
-    return Seen(
+    return Observed(
         found,
         tap,
         addresses["inet"],
@@ -92,7 +92,7 @@ def _see(plan: Plan, guest: Guest, found: dict[str, Any], tap: dict[str, Any] | 
     )
 
 
-def differences(plan: Plan, seen: Seen) -> list[str]:
+def differences(plan: Plan, seen: Observed) -> list[str]:
     """List how the observations of a guest differ from its plan; empty when all is right."""
     found, tap, domain = seen.found, seen.tap, plan.domain
     if found["datasource"] is None:
@@ -120,7 +120,7 @@ def differences(plan: Plan, seen: Seen) -> list[str]:
     return wrong
 
 
-def _token_differences(plan: Plan, seen: Seen) -> list[str]:
+def _token_differences(plan: Plan, seen: Observed) -> list[str]:
     wrong = []
     # The daemon counts such requests, beside what cloud-init reports of itself.
     if bare := (seen.tap or {}).get("notes", {}).get("no_token"):
@@ -130,7 +130,7 @@ def _token_differences(plan: Plan, seen: Seen) -> list[str]:
     return wrong
 
 
-def _ipv6_differences(seen: Seen) -> list[str]:
+def _ipv6_differences(seen: Observed) -> list[str]:
     wrong = []
     if seen.ipv4:
         wrong.append(f"eth0: expected no IPv4 address, got {', '.join(seen.ipv4)}")
@@ -142,7 +142,7 @@ def _ipv6_differences(seen: Seen) -> list[str]:
     return wrong
 
 
-def table(seen: Mapping[Plan, Seen], wrong: Mapping[Plan, Sequence[str]]) -> str:
+def table(seen: Mapping[Plan, Observed], wrong: Mapping[Plan, Sequence[str]]) -> str:
     """Return a table with a line for each guest, and below it each difference."""
     rows = [("GUEST", "ADDRESS", "TAP", "TAG", "DOMAIN", "DATASOURCE", "HOSTNAME", "KEYS", "VERDICT")]
     for plan, what in seen.items():

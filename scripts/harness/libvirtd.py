@@ -90,13 +90,13 @@ while True:
     except ChildProcessError:
         break
 """
-"""The init of libvirtd: QEMUs become its children, and it reaps them, for which libvirtd waits."""
+"""The init of libvirtd: orphaned QEMUs become its children, and it reaps them, for which libvirtd waits."""
 
 
 class Libvirtd:
     """The libvirtd of *lab*; a context manager that starts it, and ends it with all domains.
 
-    libvirtd may be stopped and started again meanwhile: its domains go on.
+    libvirtd may be stopped and started again within the context: its domains go on.
 
     :ivar uri: the URI of libvirtd, for any libvirt client on this machine.
     """

@@ -83,7 +83,10 @@ def _options(context: click.Context) -> Iterator[str]:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """As click shows them: blank lines part them, and one that begins with a backspace keeps its lines."""
+    """Yield the paragraphs of a help text in roff.
+
+    As in click, blank lines separate paragraphs, and a paragraph that begins with a backspace keeps its line breaks.
+    """
     for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
         if paragraph.startswith("\b"):
             yield from (".PP", ".nf", *(_text(line) for line in paragraph.splitlines()[1:]), ".fi")
@@ -96,7 +99,7 @@ def _lower(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    r"""For roff: a "-" that can be typed is "\-", and no line begins with a "." or "'" that is a request."""
+    r"""Escape *text* for roff: a "-" that can be typed is "\-", and no line begins with a request ("." or "'")."""
     plain = text.replace("\\", r"\e").replace("-", r"\-")
     return re.sub(r"^(?=[.'])", r"\\&", plain, flags=re.MULTILINE)
 

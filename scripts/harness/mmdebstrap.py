@@ -1,8 +1,8 @@
-"""Debian or Ubuntu installed into a folder, and a cache of what is built from it.
+"""Debian or Ubuntu installed into a folder, and a cache of the things that are built from it.
 
-Each thing is built once and kept in :data:`CACHE`, in a folder whose name is a hash of what the thing is made of: a
-changed recipe makes another folder. A build works in a folder of its own there, whose result is renamed at the very
-end, so that the cache has either the whole thing or nothing.
+Each thing is built once and kept in :data:`CACHE`, in a folder whose name is a hash of the thing's recipe: a changed
+recipe makes another folder. A build works in a folder of its own there and renames its result at the very end, so that
+the cache has either the whole thing or nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness.guests import LabError
 CACHE = Path("/var/cache/eve-meta-lab")
 
 UNUSED_TIME = 14 * 86400.0
-"""Seconds after which the next build removes whatever nobody used, for example an older checkout's things."""
+"""Seconds after which the next build removes a thing that nobody has used, such as one of an older checkout."""
 
 RUN_TIME = 900.0
 """Seconds that each program of a build may take; mmdebstrap takes one minute where the mirror is near."""
@@ -40,8 +40,10 @@ KEYRINGS = {
 
 
 def built_once(kind: str, made_of: Sequence[str], build: Callable[[Path], Path]) -> Path:
-    """Return the folder with the thing of this *kind* that is made of *made_of*; build it when it is not there yet.
+    """Return the folder with a thing from the cache; build the thing where it is missing.
 
+    :param kind: the beginning of the folder's name.
+    :param made_of: the recipe: everything on which the content of the thing depends.
     :param build: builds the thing: it gets an empty folder to work in, and returns the folder within it to keep.
     :raises LabError: when the thing cannot be built.
     """
@@ -63,7 +65,7 @@ def built_once(kind: str, made_of: Sequence[str], build: Callable[[Path], Path])
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """Hold the lock by which two runs at once build a thing once. The lock ends with this process."""
+    """Hold the lock that makes two simultaneous runs build a thing once. The lock ends with this process."""
     descriptor = os.open(CACHE, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -121,7 +123,7 @@ def _mirrors(distribution: str) -> list[str]:
 
 
 def _apt_settings() -> list[str]:
-    """Return the settings by which this machine's apt reaches its mirrors, such as a proxy; mmdebstrap reads none."""
+    """Return the settings by which this machine's apt reaches its mirrors, such as a proxy; mmdebstrap ignores them."""
     settings = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=False).stdout
     wanted = re.compile(r'Acquire::(https?::|Check-|Retries)\S* "[^"]+";')
     return [line.rstrip(";") for line in settings.splitlines() if wanted.fullmatch(line)]
@@ -149,4 +151,4 @@ def run(*command: str | Path) -> None:
         raise LabError(f"cannot build it: {command[0]} does not end within {RUN_TIME:.0f} s") from None
     except subprocess.CalledProcessError as error:
         end = "\n".join(error.stdout.splitlines()[-30:])
-        raise LabError(f"cannot build it (is the network there, and does apt-get update work?): {end}") from None
+        raise LabError(f"cannot build it (does the network work, and apt-get update?): {end}") from None

@@ -63,7 +63,7 @@ def processes_in(inodes: set[int]) -> list[int]:
     """Return the ids of the processes that run in any of the namespaces with *inodes*."""
     found = []
     for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):  # ended meanwhile
+        with contextlib.suppress(OSError):  # ended by now
             if entry.name.isdigit() and (entry / "ns/net").stat().st_ino in inodes:
                 found.append(int(entry.name))
     return found

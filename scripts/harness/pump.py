@@ -55,7 +55,7 @@ def held_tap(name: str, pid: int) -> int:
     :raises KeyError: when the process holds no such tap.
     """
     for entry in os.scandir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(OSError):  # closed meanwhile
+        with contextlib.suppress(OSError):  # closed by now
             with open(f"/proc/{pid}/fdinfo/{entry.name}") as file:
                 holds = f"\niff:\t{name}\n" in file.read()
             if holds:
@@ -107,7 +107,7 @@ class Pump:
             for descriptor, _ in sorted(self._epoll.poll(), key=lambda event: event[0] == self._control.fileno()):
                 if descriptor != self._control.fileno():
                     self._carry(descriptor)
-                elif not self._obey():
+                elif not self._execute():
                     return
 
     def _carry(self, source: int) -> None:
@@ -132,7 +132,7 @@ class Pump:
                 if error.errno not in (errno.EAGAIN, errno.EIO, errno.EBADFD, errno.ENOBUFS, errno.EINVAL):
                     raise
 
-    def _obey(self) -> bool:
+    def _execute(self) -> bool:
         if not (message := self._control.recv(MAX_MESSAGE)):
             return False
         request: dict[str, Any] = json.loads(message)

@@ -28,7 +28,10 @@ def capabilities() -> set[str]:
 
 
 def bounded(without: str | None = None) -> list[str]:
-    """Return the prefix that limits a command to the unit's capabilities, except *without*, for good."""
+    """Return the prefix that limits a command to the unit's capabilities for good.
+
+    :param without: a capability that the command must not have, either.
+    """
     kept = sorted(name.removeprefix("CAP_").lower() for name in capabilities() - {without})
     bounding = ",".join(["-all", *(f"+{name}" for name in kept)])
     return ["setpriv", f"--bounding-set={bounding}", "--inh-caps=-all", "--no-new-privs", "--"]

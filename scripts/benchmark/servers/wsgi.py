@@ -1,4 +1,4 @@
-"""A metadata service as nova's is built: webob's requests and responses, JSON made for each, eventlet's server."""
+"""A metadata service built as nova's is: webob's requests and responses, JSON made for each, eventlet's server."""
 
 from __future__ import annotations
 

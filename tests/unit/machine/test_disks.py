@@ -180,14 +180,14 @@ def test_a_fifo_is_not_opened(tmp_path: Path) -> None:
 
 def test_a_disk_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     iso(tmp_path / "seed.iso", "cidata")
-    look = disks._look
+    look = disks._examine
 
     def hang(image: DiskImage, process: Path) -> dict[str, object]:
         if image.shown == "dead":
             time.sleep(60)
         return look(image, process)
 
-    monkeypatch.setattr(disks, "_look", hang)
+    monkeypatch.setattr(disks, "_examine", hang)
     monkeypatch.setattr(disks, "TIMEOUT", 0.3)
     images = [DiskImage(path=str(tmp_path / "seed.iso"), shown=shown) for shown in ("good", "dead", "after")]
     began = time.monotonic()
