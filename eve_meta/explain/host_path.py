@@ -115,8 +115,8 @@ def process(facts: Facts, tap: TapFacts) -> Iterator[Step]:
     holder = f"QEMU process {tap.process.pid} holds {tap.name}"
     if not tap.process.trusted and not named:
         text = (
-            f"{holder}, but runs as user {tap.process.uid}, whose processes are not trusted: name the tap in a file, or "
-            "the user in [inventory] process_users if it runs nothing but QEMU"
+            f"{holder}, but runs as user {tap.process.uid}, whose processes are not trusted: name the tap in a file, "
+            "or the user in [inventory] process_users if it runs nothing but QEMU"
         )
         file = known.origins[0] if known is not None and known.origins[0].startswith("/") else ""
         mend = edit(file) if file else command("eve-meta", "new", tap.process.name or tap.name)
