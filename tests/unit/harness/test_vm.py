@@ -86,7 +86,7 @@ def program(cache: Path, name: str, script: str) -> None:
 
 def test_an_image_whose_build_fails_leaves_nothing(cache: Path) -> None:
     program(cache, "unshare", "echo E: no such mirror; exit 25")
-    with pytest.raises(LabError, match=r"does apt-get update work.*E: no such mirror"):
+    with pytest.raises(LabError, match=r"does the network work, and apt-get update.*E: no such mirror"):
         vm_image.image()
     assert list(cache.iterdir()) == []
 
