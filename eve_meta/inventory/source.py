@@ -98,7 +98,7 @@ class Hypervisor(Source, Protocol):
         """Return, by tap, the origins of the tap's domain (keys of :attr:`Layer.domains`), none for no domain's tap.
 
         Several origins are a contradiction. A tap that is missing has no answer yet. Whenever a tap gets an answer, or
-        another one, the callback of :meth:`start` is called, but not when :meth:`taps_changed` or
+        another one, the callback of :meth:`Source.start` is called, but not when :meth:`taps_changed` or
         :meth:`holder_may_have_changed` withdraws an answer.
         """
 
