@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,10 +13,13 @@ import click
 
 from eve_meta.cli.options import config_option
 from eve_meta.config import DEFAULT_PATH, MAX_WORKERS, Config, load_config
+from eve_meta.runtime.sandbox import landlock
 from eve_meta.runtime.sandbox.identities import find_ids
+from eve_meta.runtime.sandbox.rehearsal import rehearse
+from eve_meta.runtime.sandbox.seccomp import import_seccomp
 from eve_meta.steering.bpf.packages import install
 from eve_meta.steering.doctor.examination import examine
-from eve_meta.steering.doctor.finding import Finding, State, ok, wrong
+from eve_meta.steering.doctor.finding import Finding, State, ok, warning, wrong
 from eve_meta.values.problem import Problem
 
 EXAMPLES = """\
@@ -60,18 +64,51 @@ def _findings(path: Path | None) -> Iterator[Finding]:
     else:
         read = path or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
         yield ok("configuration", str(read) if read else "there is no file: every key has its default")
-    yield _user(config.web.workers or MAX_WORKERS)
+    yield from _sandbox(config.web.workers or MAX_WORKERS)
     if config.inventory.libvirt:
         yield _libvirt()
     yield from examine(config.steering, config.admin.metrics)
 
 
-def _user(workers: int) -> Finding:
+def _sandbox(workers: int) -> Iterator[Finding]:
+    """Check what workers are confined with, and, as root, confine a process as a worker is."""
+    try:
+        import_seccomp()
+    except Problem as problem:
+        yield wrong("seccomp", str(problem), install("seccomp"))
+        return
+    yield ok("seccomp", "Python finds libseccomp's binding")
     try:
         ids = find_ids(workers)
     except Problem as problem:
-        return wrong("user", str(problem), "run eve-meta on the host itself")
-    return ok("user", f"nobody else has the ids from {ids.start} on, as which workers run")
+        yield wrong("user", str(problem), "run eve-meta on the host itself")
+        return
+    yield ok("user", f"nobody else has the ids from {ids.start} on, as which workers run")
+    yield _landlock()
+    if os.geteuid() == 0:
+        yield _confinement(ids.start)
+
+
+def _landlock() -> Finding:
+    version = landlock.abi()
+    if not version:
+        return warning(
+            "landlock",
+            "this kernel has no Landlock, which would be the workers' second wall before files, network and signals",
+            "boot with a kernel that has CONFIG_SECURITY_LANDLOCK, and 'landlock' among lsm=",
+        )
+    return ok("landlock", f"version {version} denies {landlock.denied(version)}")
+
+
+def _confinement(uid: int) -> Finding:
+    name, remedy = "confinement", "run eve-meta on the host itself, with the rights that its systemd unit grants"
+    try:
+        in_force = rehearse(uid)
+    except (OSError, Problem) as problem:
+        return wrong(name, str(problem), remedy)
+    if in_force.missing:
+        return wrong(name, f"a worker would be without: {', '.join(in_force.missing)}", remedy)
+    return ok(name, "a child that confined itself as a worker lacks nothing of it")
 
 
 def _libvirt() -> Finding:

@@ -10,8 +10,10 @@ from eve_meta.runtime.sandbox.syscalls import INTERPRETER, permit
 MAX_OPEN_FILES = 65536
 """File descriptors of a worker, where the hard limit allows it: 32 connections for each of 2,000 taps at once."""
 
-MAX_MEMORY = 4 * 1024 * 1024 * 1024
-"""Bytes of address space of a worker."""
+MAX_MEMORY = 2 * 1024 * 1024 * 1024
+"""Bytes of address space of a worker. One that has just started has 50 MiB, and 1,000 domains with 1 MiB of documents
+each make it 1 GiB; the other half is for answers on their way. Where guests have more, ``[web] workers`` shares them
+out."""
 
 _SET = (
     # On the listening sockets (eve_meta.web.sockets).

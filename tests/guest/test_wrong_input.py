@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from attrs import field, frozen
 
+from eve_meta.runtime.sandbox.identities import BLOCK, BLOCKS, FIRST
 from harness.daemon import EVE_META
 from harness.guests import BPFFS
 from harness.namespace import ip_batch
@@ -127,11 +128,20 @@ def no_nsenter(_stage: Scene, tmp: Path) -> Wrong:
     return Wrong(["nsenter is not installed", "install the package util-linux"], environment={"PATH": str(path)})
 
 
-def no_user(_stage: Scene, tmp: Path) -> Wrong:
-    users = Path("/etc/passwd").read_text().splitlines(keepends=True)
+def no_seccomp(_stage: Scene, tmp: Path) -> Wrong:
+    spec = importlib.util.find_spec("seccomp")
+    assert spec is not None
+    assert spec.origin is not None
+    nothing = tmp / "nothing"
+    nothing.touch()
+    return Wrong(["seccomp", "install python3-seccomp"], with_mounts(f"mount --bind {nothing} {spec.origin}"))
+
+
+def no_free_ids(_stage: Scene, tmp: Path) -> Wrong:
     passwd = tmp / "passwd"
-    passwd.write_text("".join(user for user in users if not user.startswith("eve-meta:")))
-    return Wrong(["no user 'eve-meta'", "useradd"], with_mounts(f"mount --bind {passwd} /etc/passwd"))
+    taken = (f"u{first}:x:{first}:0::/:/bin/sh\n" for first in range(FIRST, FIRST + BLOCKS * BLOCK, BLOCK))
+    passwd.write_text(Path("/etc/passwd").read_text() + "".join(taken))
+    return Wrong(["ids that nobody else has"], with_mounts(f"mount --bind {passwd} /etc/passwd"))
 
 
 def run_directory_is_a_file(stage: Scene, tmp: Path) -> Wrong:
@@ -157,7 +167,8 @@ WAYS: dict[str, Callable[[Scene, Path], Wrong]] = {
     "an iptables that fails": iptables_fails,
     "no iptables": no_iptables,
     "no nsenter": no_nsenter,
-    "no user eve-meta": no_user,
+    "no binding of libseccomp": no_seccomp,
+    "no user ids that nobody has": no_free_ids,
     "a file in the place of the run directory": run_directory_is_a_file,
     "no directory for the admin socket": no_place_for_the_socket,
 }

@@ -67,7 +67,7 @@ def test_it_installs_runs_and_goes(chroot: Machine, checkout: Path, run: Run) ->
     left = everything(chroot) - before
     assert left == {
         *("etc/eve-meta", "etc/eve-meta/eve-meta.toml", "etc/eve-meta/domains.d", "etc/eve-meta/domains.d/a.yaml"),
-        *("usr/local/lib/sysusers.d", "usr/local/lib/tmpfiles.d", "usr/local/share/man/man8"),
+        *("usr/local/lib/tmpfiles.d", "usr/local/share/man/man8"),
     }
 
 

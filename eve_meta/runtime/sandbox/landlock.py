@@ -42,11 +42,11 @@ def abi() -> int:
 
 
 def denied(version: int) -> str:
-    """Return in words what Landlock of *version* denies."""
+    """Return in a few words what Landlock of *version* denies."""
     scopes = [
         (1, "files"),
-        (NETWORK_ABI, "TCP bind and connect"),
-        (SCOPE_ABI, "signals and abstract unix sockets of others"),
+        (NETWORK_ABI, "TCP"),
+        (SCOPE_ABI, "signals, abstract sockets"),
     ]
     return ", ".join(text for since, text in scopes if version >= since)
 
