@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from eve_meta.runtime.sandbox.identities import FIRST
-from harness.daemon import EVE_META
 from harness.guests import Guest
 from harness.namespace import RUN_NETNS
 from tests.guest.scene import (
@@ -252,63 +250,3 @@ def test_a_workers_memory_is_in_no_core_file_and_it_has_no_children(stage: Scene
     assert limits["Max processes"] == ["0", "0"]
     assert limits["Max core file size"] == ["0", "0"]
     assert proc(pid, f"task/{pid}/children") == ""
-
-
-TRY = """
-import os, resource, socket, sys
-from pathlib import Path
-from eve_meta.runtime.sandbox.confine import confine
-from eve_meta.runtime.sandbox.policy import Identity
-from eve_meta.web.confinement import WORKER
-
-def outcome(what):
-    try:
-        what()
-    except OSError as error:
-        return error.strerror
-    except ValueError as error:  # setrlimit() has another
-        return str(error)
-    return "possible"
-
-def raw():
-    socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
-
-ipv4 = socket.socket()
-confine(WORKER, Identity(root=Path(sys.argv[1]), uid=int(sys.argv[2]), gid=int(sys.argv[3])))
-print(repr({
-    "fork": outcome(lambda: os.fork() or os._exit(0)),
-    "/etc/passwd": outcome(lambda: open("/etc/passwd").close()),
-    "/proc": outcome(lambda: os.listdir("/proc")),
-    "write to /": outcome(lambda: open("/file", "w").close()),
-    "become root": outcome(lambda: os.setuid(0)),
-    "chroot": outcome(lambda: os.chroot("/")),
-    "raw socket": outcome(raw),
-    "SO_MARK": outcome(lambda: ipv4.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x10007)),
-    "more processes": outcome(lambda: resource.setrlimit(resource.RLIMIT_NPROC, (9, 9))),
-    "signal init": outcome(lambda: os.kill(1, 0)),
-}))
-"""
-
-
-def test_what_a_worker_gives_up_is_gone_for_good(tmp_path: Path) -> None:
-    """A process with the same confinement tries what a guest could do that has compromised a worker."""
-    tmp_path.chmod(0o755)
-    done = subprocess.run(
-        [EVE_META.with_name("python"), "-I", "-c", TRY, tmp_path, str(FIRST), str(FIRST)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    denied, missing = "Operation not permitted", "No such file or directory"
-    assert eval(done.stdout) == {
-        "fork": "Resource temporarily unavailable",
-        "/etc/passwd": missing,
-        "/proc": missing,
-        "write to /": "Permission denied",
-        "become root": denied,
-        "chroot": denied,
-        "raw socket": denied,
-        "SO_MARK": denied,
-        "more processes": "not allowed to raise maximum limit",
-        "signal init": denied,
-    }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, capturedLogs, eventAsText
@@ -257,6 +259,19 @@ def test_a_worker_that_does_not_answer_is_killed_and_started_again(scene: Scene)
     scene.worker.confirm_table(1.0)
     scene.reactor.advance(0)
     assert (scene.starts, scene.worker.restarts, scene.worker.hangs) == (2, 1, 1)
+
+
+# -- what it died of --
+
+
+def test_a_death_of_a_forbidden_system_call_is_named_and_counted(scene: Scene) -> None:
+    scene.worker.start()
+    scene.worker.processEnded(Failure(ProcessTerminated(signal=signal.SIGSYS)))
+    assert (scene.forbidden, scene.worker.forbidden_calls, scene.worker.restarts) == ([7], 1, 1)
+    assert "worker 0 (pid 7) was killed for a system call that no worker makes" in scene.lines[-2]
+    scene.reactor.advance(0)
+    scene.worker.processEnded(Failure(ProcessTerminated(signal=signal.SIGKILL)))
+    assert (scene.worker.forbidden_calls, scene.worker.restarts) == (1, 2)
 
 
 # -- stopping and draining --
