@@ -8,9 +8,12 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyroute2 import IPRoute
 
+from eve_meta.steering.path import namespace
 from eve_meta.steering.path.namespace import PrivateNamespace
 from eve_meta.steering.path.sysctls import CONNTRACK_SYSCTLS
 from eve_meta.steering.taps.tags import QUARANTINE
@@ -130,6 +133,68 @@ def test_a_piece_that_somebody_removed_is_restored(private: PrivateNamespace, da
     # A link that was made again has another ifindex, which tc and the kernel show.
     changes = [str(change) for change in before.changes() if "link del" not in damage]
     assert changes == []
+
+
+class _Racing:
+    """Calls of a module's IPRoute, before the *moment*-th of which somebody removes something by *command*."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, moment: int, *command: str) -> None:
+        self.calls = 0
+        racing = self
+
+        class Racing(IPRoute):  # type: ignore[misc]
+            def __getattribute__(self, name: str) -> Any:
+                method = super().__getattribute__(name)
+                if name not in ("addr", "get_links", "link", "link_lookup", "route", "rule", "tc"):
+                    return method
+
+                def call(*arguments: Any, **options: Any) -> Any:
+                    racing.calls += 1
+                    if racing.calls == moment:
+                        subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
+                    return method(*arguments, **options)
+
+                return call
+
+        monkeypatch.setattr(namespace, "IPRoute", Racing)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("ip", "link", "del", f"{NAME}0"), ("ip", "netns", "del", NAME)],
+    ids=["the veth pair", "the namespace's name"],
+)
+def test_what_somebody_deletes_at_any_moment_is_one_clear_line(
+    private: PrivateNamespace, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    private.ensure()
+    moment, calls, lines = 0, 1, set()
+    while moment < calls:
+        moment += 1
+        with monkeypatch.context() as patch:
+            racing = _Racing(patch, moment, *command)
+            try:
+                private.ensure()
+            except Problem as problem:
+                lines.add(str(problem))
+            calls = max(calls, racing.calls)
+        private.ensure()
+    assert moment > 20
+    assert all("\n" not in line and "(19," not in line for line in lines)
+    assert all("vanished" in line or "eve-meta" in line or "emnsp" in line for line in lines)
+
+
+@pytest.mark.parametrize("command", [("ip", "link", "del", f"{NAME}0"), ("ip", "netns", "del", NAME)])
+def test_what_somebody_deletes_while_it_is_removed_is_removed(
+    private: PrivateNamespace, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    for moment in range(1, 6):
+        private.ensure()
+        with monkeypatch.context() as patch:
+            _Racing(patch, moment, *command)
+            private.remove()
+        assert not private.path.exists()
+        assert private.host_link not in os.listdir("/sys/class/net")
 
 
 def test_removing_leaves_the_host_as_it_was(lab: Lab, private: PrivateNamespace) -> None:

@@ -51,6 +51,16 @@ NOTIFICATION_GROUPS = {
 linux/rtnetlink.h, linux/netfilter/nfnetlink.h)."""
 
 
+@contextlib.contextmanager
+def _gone_is_gone() -> Iterator[None]:
+    """Ignore that a link does not exist any more: anybody may delete it between any two of our calls."""
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code != errno.ENODEV:
+            raise
+
+
 class PrivateNamespace:
     """The network namespace *name* and the veth pair that leads into it.
 
@@ -128,6 +138,8 @@ class PrivateNamespace:
             try:
                 ifindex = self._ensure_all()
             except NetlinkError as error:
+                if error.code == errno.ENODEV:
+                    raise self._vanished() from None
                 raise Problem(f"cannot set up the network namespace {self.name!r}: {error}") from None
             undo.pop_all()
         return ifindex
@@ -154,9 +166,11 @@ class PrivateNamespace:
             link = self._host_link(host)
             if link is not None and link.get_attr("IFLA_IFALIAS") == ALIAS:
                 # Deleting one end deletes meta0 as well, at once. The kernel ends a deleted namespace in its own time.
-                host.link("del", index=link["index"])
+                with _gone_is_gone():
+                    host.link("del", index=link["index"])
         if self.path.exists() and (self._held < 0 or self.is_named()):
-            netns.remove(self.name)
+            with contextlib.suppress(FileNotFoundError):  # somebody else has removed it meanwhile
+                netns.remove(self.name)
         self._release()
 
     def _release(self) -> None:
@@ -300,7 +314,7 @@ class PrivateNamespace:
                 # A file on which no namespace is mounted: whoever made the file died before mounting.
                 if error.errno != errno.EINVAL:
                     raise
-                self.path.unlink()
+                self.path.unlink(missing_ok=True)
         if not self.path.exists():
             try:
                 netns.create(self.name)
@@ -308,8 +322,25 @@ class PrivateNamespace:
                 raise Problem(f"cannot make the network namespace {self.name!r}: {error}; is this root?") from None
 
     def _host_link(self, host: IPRoute) -> ifinfmsg | None:
-        indices = host.link_lookup(ifname=self.host_link)
-        return next(iter(host.get_links(indices[0])), None) if indices else None
+        for ifindex in host.link_lookup(ifname=self.host_link):
+            with _gone_is_gone():
+                link: ifinfmsg | None = next(iter(host.get_links(ifindex)), None)
+                return link
+        return None
+
+    def _ifindex(self, ipr: IPRoute, name: str) -> int:
+        """Return the ifindex of our link *name*.
+
+        :raises Problem: when the link is gone.
+        """
+        for ifindex in ipr.link_lookup(ifname=name):
+            return int(ifindex)
+        raise self._vanished()
+
+    def _vanished(self) -> Problem:
+        return Problem(
+            f"the veth pair {self.host_link}/{META0} vanished while it was being made: does another program manage it?"
+        )
 
     def _ensure_links(self, host: IPRoute, inside: IPRoute) -> int:
         host_end = self._host_link(host)
@@ -328,32 +359,32 @@ class PrivateNamespace:
                 f"(ip netns delete {self.name}) or choose another [steering] namespace"
             )
         if host_end is None or not meta0:
-            if host_end is not None:
-                host.link("del", index=host_end["index"])
-            if meta0:
-                inside.link("del", index=meta0[0])
-            peer = {"ifname": META0, "net_ns_fd": self.name, "address": META0_MAC}
+            with _gone_is_gone():
+                if host_end is not None:
+                    host.link("del", index=host_end["index"])
+            with _gone_is_gone():
+                if meta0:
+                    inside.link("del", index=meta0[0])
+            # The descriptor, not the name, which somebody may delete at any moment.
+            peer = {"ifname": META0, "net_ns_fd": self._held, "address": META0_MAC}
             host.link("add", ifname=self.host_link, kind="veth", peer=peer)
             host_end = self._host_link(host)
             meta0 = inside.link_lookup(ifname=META0)
         if host_end is None or not meta0:
-            raise Problem(
-                f"the veth pair {self.host_link}/{META0} vanished while it was being made: "
-                "does another program manage it?"
-            )
+            raise self._vanished()
         host.link("set", index=host_end["index"], ifalias=ALIAS)
         sysctls.write(sysctls.of_host_link(self.host_link))
         # On lo, where the alias remains when somebody deletes the veth pair.
-        inside.link("set", index=inside.link_lookup(ifname="lo")[0], ifalias=ALIAS, state="up")
+        inside.link("set", index=self._ifindex(inside, "lo"), ifalias=ALIAS, state="up")
         return int(host_end["index"])
 
     def _bring_up(self, host: IPRoute, inside: IPRoute) -> None:
-        meta0 = inside.link_lookup(ifname=META0)[0]
+        meta0 = self._ifindex(inside, META0)
         inside.link("set", index=meta0, address=META0_MAC, flags=IFF_UP | IFF_NOARP, change=IFF_UP | IFF_NOARP)
-        host.link("set", index=host.link_lookup(ifname=self.host_link)[0], state="up")
+        host.link("set", index=self._ifindex(host, self.host_link), state="up")
 
     def _ensure_routes(self, inside: IPRoute) -> None:
-        meta0 = inside.link_lookup(ifname=META0)[0]
+        meta0 = self._ifindex(inside, META0)
         if self.ipv6:
             # No duplicate address detection: nobody else is on this link, and no socket can listen until it ends.
             address = {"index": meta0, "address": iptables.WORKER6, "prefixlen": 128, "flags": IFA_F_NODAD}
@@ -371,7 +402,7 @@ class PrivateNamespace:
                     raise
 
     def _ensure_filters(self, host: IPRoute, host_ifindex: int, inside: IPRoute) -> None:
-        meta0 = inside.link_lookup(ifname=META0)[0]
+        meta0 = self._ifindex(inside, META0)
         for ipr, ifindex, name, parent in (
             (host, host_ifindex, "host_in", filters.INGRESS),
             (inside, meta0, "ns_in", filters.INGRESS),

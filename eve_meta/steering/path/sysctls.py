@@ -7,6 +7,7 @@ namespace first.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -70,6 +71,9 @@ CONNTRACK_SYSCTLS = {
 }
 
 
+_LINK = re.compile(r"net/ipv[46]/conf/([^/]+)/")
+
+
 def wanted(*, ipv6: bool) -> Mapping[str, str]:
     """Return the values that the private namespace needs, by name.
 
@@ -96,6 +100,9 @@ def write(sysctls: Mapping[str, str]) -> None:
         except FileNotFoundError:
             if name.startswith("net/ipv6/"):
                 continue  # a kernel without IPv6 has nothing to switch off
+            link = _LINK.match(name)
+            if link is not None and not path.parent.is_dir():
+                raise Problem(f"the link {link[1]} vanished: does another program manage it?") from None
             raise Problem(f"this kernel has no sysctl {name.replace('/', '.')}: eve-meta needs it") from None
         except OSError as error:
             raise Problem(f"cannot set the sysctl {name.replace('/', '.')}: {error.strerror}") from None
@@ -111,6 +118,8 @@ def changed(sysctls: Mapping[str, str]) -> Iterator[str]:
             continue  # the link is gone, which the inspection reports as such; or the kernel has no IPv6
         try:
             current = os.read(descriptor, 64)
+        except FileNotFoundError:
+            continue  # the link went at this moment
         finally:
             os.close(descriptor)
         if current.strip() != value.encode():
