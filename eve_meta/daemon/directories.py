@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -39,7 +40,11 @@ def run_directory(path: Path) -> Iterator[None]:
     """
     try:
         # It may exist: systemd's RuntimeDirectory= makes it, or a daemon that died left it. 0711: workers pass through.
-        path.mkdir(mode=0o711, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            path.chmod(0o711)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     except OSError as error:
         raise Problem(f"cannot make the directory {path}: {error.strerror}") from None
     # Held, because a second daemon that gives up would remove the workers' root in it.

@@ -66,7 +66,9 @@ def serve(config: Config) -> None:
     # waits this long for its turn. With Python's default of 5 ms, a new tap would get its filter only once the metrics
     # are formatted.
     sys.setswitchinterval(0.0005)
-    os.umask(0o022)  # workers must be able to see their folder, whoever starts the daemon
+    # As the unit has it, whoever starts the daemon. What others have to see, the workers' folder and /run/netns, gets
+    # its mode explicitly.
+    os.umask(0o077)
     # One file descriptor for each QEMU process that is watched (a pidfd): a shell's soft limit is 1,024.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))

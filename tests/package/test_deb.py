@@ -270,6 +270,7 @@ def test_a_removal_leaves_what_is_yours(machine: Machine, lab: Lab, files_before
         "/etc/eve-meta/domains.d/vm0.yaml",
         "/etc/eve-meta/domains.d/vm1.yaml",
         "/var/lib/eve-meta",
+        "/var/log/eve-meta",
     }
     left = files(machine) - files_before
     assert {path for path in left if not path.startswith("/var/lib/eve-meta/")} - ACCOUNTS == yours
@@ -286,6 +287,6 @@ def test_a_purge_leaves_nothing(machine: Machine, files_before: set[str]) -> Non
     machine.run("apt-get", "-y", "purge", "eve-meta")
     assert files(machine) - files_before - ACCOUNTS == set()
     assert machine.run("getent", "passwd", "eve-meta", check=False).stdout == ""
-    found = machine.run("find", "/etc", "/usr", "/var/lib", "-name", "*eve-meta*").stdout
+    found = machine.run("find", "/etc", "/usr", "/var/lib", "/var/log", "-name", "*eve-meta*").stdout
     assert found == ""
     assert machine.run("systemctl", "list-unit-files", "--no-legend", "eve-meta*", check=False).stdout == ""

@@ -317,6 +317,10 @@ class PrivateNamespace:
                 self.path.unlink(missing_ok=True)
         if not self.path.exists():
             try:
+                # As ip-netns(8) makes it, whatever our umask is: every user may list the names in it.
+                with contextlib.suppress(FileExistsError):
+                    self.path.parent.mkdir()
+                    self.path.parent.chmod(0o755)
                 netns.create(self.name)
             except OSError as error:
                 raise Problem(f"cannot make the network namespace {self.name!r}: {error}; is this root?") from None

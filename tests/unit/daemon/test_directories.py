@@ -24,7 +24,7 @@ def test_a_directory_is_held_by_one_daemon_at_a_time(tmp_path: Path) -> None:
 
 def test_workers_may_pass_through_the_run_directory_and_it_is_removed(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    old = os.umask(0o022)  # the daemon's
+    old = os.umask(0o077)  # the daemon's
     try:
         with run_directory(run):
             assert run.stat().st_mode & 0o777 == 0o711
