@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import json
 import os
 import platform
@@ -20,6 +21,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from eve_meta.config import SteeringConfig
+from eve_meta.runtime.sandbox.identities import BLOCK, BLOCKS, FIRST
 from eve_meta.steering.bpf.libbpf import BPF_TCX_INGRESS, open_pin
 from eve_meta.steering.doctor import kernel, neighbours, rehearsal, software
 from eve_meta.steering.doctor.finding import Finding
@@ -240,14 +242,33 @@ def readable() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_no_user_and_a_configuration_that_is_wrong(readable: Path) -> None:
+def test_ids_that_others_have_and_a_configuration_that_is_wrong(readable: Path) -> None:
     (readable / "bad.toml").write_text("[steering]\ntap = []\n")
-    without = f"grep -v ^eve-meta: /etc/passwd > {readable}/passwd; mount --bind {readable}/passwd /etc/passwd"
-    found = examine(*as_nobody(without), config=readable / "bad.toml")
+    named = (f"u{first}:x:{first}:0::/:/bin/sh\n" for first in range(FIRST, FIRST + BLOCKS * BLOCK, BLOCK))
+    (readable / "passwd").write_text(Path("/etc/passwd").read_text() + "".join(named))
+    found = examine(*as_nobody(f"mount --bind {readable}/passwd /etc/passwd"), config=readable / "bad.toml")
     assert bad(found) == {"configuration": "wrong", "user": "wrong", "root": "wrong"}
     assert found["configuration"]["mend"] == f"eve-meta check --config {readable}/bad.toml"
     assert "unknown key" in found["configuration"]["text"]
-    assert found["user"]["mend"].startswith("useradd --system ")
+    assert f"all from {FIRST} on are in use" in found["user"]["text"]
+
+
+def test_no_binding_of_libseccomp(readable: Path) -> None:
+    spec = importlib.util.find_spec("seccomp")
+    assert spec is not None
+    (readable / "nothing").touch()
+    found = examine(*as_nobody(f"mount --bind {readable}/nothing {spec.origin}"))
+    assert bad(found) == {"seccomp": "wrong", "root": "wrong"}
+    assert found["seccomp"]["mend"] == "apt-get install python3-seccomp"
+
+
+def test_a_process_is_confined_on_trial(bpffs: Path) -> None:
+    found = examine()
+    assert {found[check]["state"] for check in ("seccomp", "user", "landlock", "confinement")} == {"ok"}
+    # As in a container without the right to make namespaces.
+    found = examine("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+    assert found["confinement"]["state"] == "wrong"
+    assert "Operation not permitted" in found["confinement"]["text"]
 
 
 # -- a rehearsal that is impossible --
