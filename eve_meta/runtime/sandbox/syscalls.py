@@ -20,7 +20,8 @@ AT_EMPTY_PATH = 0x1000
 F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GET_SEALS = 0, 1, 2, 3, 4, 1030, 1034
 
 # asm-generic/ioctls.h
-TCGETS, FIONBIO, FIONREAD, FIONCLEX, FIOCLEX = 0x5401, 0x5421, 0x541B, 0x5450, 0x5451
+FIONBIO, FIONREAD, FIONCLEX, FIOCLEX = 0x5421, 0x541B, 0x5450, 0x5451
+TCGETS, TCGETS2 = 0x5401, 0x802C_542A
 
 # linux/prctl.h
 PR_SET_NAME, PR_GET_NAME, PR_SET_VMA = 15, 16, 0x53564D41
@@ -45,6 +46,7 @@ MEMORY = (
     *permit("brk", "madvise", "mremap", "munmap", "mlock", "munlock"),  # mlock fails by its limit, which is 0
     # Never memory that can be executed: what an attacker brings along must be put together from what is there.
     Call("mmap", (Where(2, 0, mmap.PROT_EXEC),)),
+    Call("mmap2", (Where(2, 0, mmap.PROT_EXEC),)),  # where addresses are 32 bits
     Call("mprotect", (Where(2, 0, mmap.PROT_EXEC),)),
 )
 
@@ -66,12 +68,26 @@ SELF = (
 )
 
 DESCRIPTORS = (
-    *permit("close", "close_range", "dup", "fstat", "fstat64", "lseek", "_llseek", "read", "readv", "write", "writev"),
+    *permit(
+        "close",
+        "close_range",
+        "dup",
+        "fstat",
+        "fstat64",
+        "lseek",
+        "_llseek",
+        "pread64",
+        "read",
+        "readv",
+        "write",
+        "writev",
+    ),
     *permit("epoll_create", "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait"),
     *permit("_newselect", "eventfd2", "poll", "ppoll", "ppoll_time64", "pselect6", "pselect6_time64", "select"),
     *permit_options("fcntl", 1, (F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GET_SEALS)),
     *permit_options("fcntl64", 1, (F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GET_SEALS)),
-    *permit_options("ioctl", 1, (FIONBIO, FIONREAD, FIOCLEX, FIONCLEX, TCGETS)),  # TCGETS: isatty()
+    *permit_options("ioctl", 1, (FIONBIO, FIONREAD, FIOCLEX, FIONCLEX)),
+    *permit_options("ioctl", 1, (TCGETS, TCGETS2)),  # isatty(), from glibc 2.42 on by the second
     # fstat() of newer C libraries.
     Call("newfstatat", (Where(3, AT_EMPTY_PATH, AT_EMPTY_PATH),)),
     Call("fstatat64", (Where(3, AT_EMPTY_PATH, AT_EMPTY_PATH),)),
