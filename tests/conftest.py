@@ -31,7 +31,7 @@ def _descendants() -> dict[int, str]:
             state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
-            continue  # ended meanwhile
+            continue  # it has ended
         if state != "Z":
             parents.setdefault(int(parent), []).append(int(entry.name))
             commands[int(entry.name)] = command
@@ -50,7 +50,7 @@ def _temporary_folders() -> set[Path]:
 
 @pytest.fixture(scope="session")
 def leave_no_trace() -> Iterator[None]:
-    """Fail when, after the last test, the machine's network is another than before the first, or a process stayed."""
+    """Fail when, after the last test, the machine's network has changed since the first, or a process still runs."""
     # A process whose parent ends becomes this process's child instead of init's: daemons left running are found.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     processes = _descendants()

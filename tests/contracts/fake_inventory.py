@@ -40,7 +40,7 @@ class FakeInventory:
         self._changed = None
 
     def change(self) -> None:
-        """Call *changed*, as an inventory does after each change."""
+        """Call the callback of :meth:`start`, as an inventory does after each change."""
         if self._changed is not None:
             self._changed()
 

@@ -1,4 +1,4 @@
-"""What an inventory does for the supervisor, whether it is the real one or the tests' fake."""
+"""The contract of an inventory with the supervisor, for the real inventory and the tests' fake."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class InventoryContract:
 
     @pytest.fixture
     def changes(self, world: World) -> list[None]:
-        """The calls of *changed* since the inventory was started. There is one tap, tap0."""
+        """The calls of the callback since the inventory was started. There is one tap, tap0."""
         changes: list[None] = []
         world.inventory.start(lambda: changes.append(None))
         world.inventory.taps_changed(["tap0"])

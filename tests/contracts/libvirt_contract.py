@@ -1,4 +1,4 @@
-"""What a connection to libvirtd does, whether libvirtd is real or the tests' fake."""
+"""The contract of a connection to libvirtd, for a real libvirtd and the tests' fake."""
 
 from __future__ import annotations
 

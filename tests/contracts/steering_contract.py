@@ -1,4 +1,4 @@
-"""What steering does on a host, whether the host's kernel is real or the tests' fake."""
+"""The contract of steering with its observer, on a host whose kernel is real or the tests' fake."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class Recorder:
 
 
 class Host(Protocol):
-    """A host, real or not: what its hypervisor and its administrator do, and what is to be seen on it.
+    """A host, real or not: what its hypervisor and its administrator do to it, and what a test can see on it.
 
-    Its taps are named as *patterns* say. Taps are persistent: they exist without a process that holds them.
+    The names of its taps match *patterns*. Taps are persistent: they exist without a process that holds them.
     """
 
     patterns: tuple[str, ...]
@@ -81,7 +81,7 @@ class Host(Protocol):
         """Let a second pass."""
 
     def lost_messages(self) -> AbstractContextManager[None]:
-        """Let the kernel drop the netlink messages about the changes that are made meanwhile."""
+        """Let the kernel drop the netlink messages about the changes that are made within the context."""
 
     def add_tap(self, name: str) -> None: ...
     def add_bridge(self, name: str) -> None: ...
@@ -119,7 +119,7 @@ class Host(Protocol):
         """Delete that other namespace."""
 
     def leftovers(self) -> Sequence[str]:
-        """Return what steering has left behind on the host, its taps aside."""
+        """Return everything that steering has left behind on the host, which may keep its taps."""
 
 
 class SteeringContract:
@@ -178,7 +178,7 @@ class SteeringContract:
         assert (host.filters("other0"), host.qdiscs("other0"), host.tags()) == ([], [], {})
 
     def test_a_tap_that_loses_its_carrier_gets_a_new_tag_at_once(self, host: Host) -> None:
-        """What the next process asks is never taken for a request of the one before."""
+        """A request of the next holder is never taken for one of the holder before."""
         host.add_tap("vnet0")
         host.hold("vnet0")
         _, recorder = host.start()
@@ -297,7 +297,7 @@ class SteeringContract:
             assert (host.filters(tap), host.qdiscs(tap)) == ([], [])
 
     def test_a_daemon_adopts_what_one_that_died_left(self, host: Host) -> None:
-        """Each tap keeps its tag; a tap that went has taken its own along; counting goes on."""
+        """Each tap keeps its tag; a tap that is gone has none any more; counting goes on."""
         for tap in ("vnet0", "vnet1", "vnet2"):
             host.add_tap(tap)
         host.hold("vnet2")

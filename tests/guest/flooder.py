@@ -1,4 +1,4 @@
-"""A guest that floods, as a program of its own behind a tap of its own: so a measurement beside it is of the service.
+"""A guest that floods: a program of its own behind a tap of its own, so that tests beside it measure the service alone.
 
 ``python -m tests.guest.flooder HOST GUEST TAP RAW`` makes the taps TAP and RAW in the network namespace HOST. Behind
 TAP is the ``eth0`` of the network namespace GUEST; behind RAW is this program itself, which is faster than a kernel.

@@ -1,4 +1,4 @@
-"""What the guest tests share: a lab with its daemon and guests, connections that stay open, and waiting."""
+"""Helpers of the guest tests: a lab with its daemon and guests, connections that stay open, and waiting."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Identity:
 
     @classmethod
     def asked_by(cls, guest: Guest) -> Identity:
-        """Return what *guest* reads now, on new connections."""
+        """Return the identity that *guest* reads now, on new connections."""
         return cls.read(guest.get(META_DATA), guest.get(USER_DATA))
 
 
@@ -147,7 +147,7 @@ class Scene:
         return dict(self.status_of(tap)["drops"])
 
     def domain_is(self, tap: str, number: int | None) -> bool:
-        """Whether the daemon has assigned domain *number* to *tap*; None: no domain."""
+        """Return whether the daemon has assigned domain *number* to *tap*; None stands for no domain."""
         found = self.status_of(tap).get("domain")
         return (found and found["uuid"]) == (None if number is None else uuid_of(number))
 
@@ -260,7 +260,7 @@ def proc_status(pid: int) -> dict[str, str]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process *pid* runs; a zombie does not."""
+    """Return whether the process *pid* runs; a zombie does not."""
     try:
         return not proc_status(pid)["State"].startswith("Z")
     except (FileNotFoundError, ProcessLookupError):

@@ -296,7 +296,7 @@ def test_nothing_that_a_guest_sends_decides_whose_data_it_gets(street: Street) -
 
 
 def test_a_guest_with_its_neighbours_addresses_gets_its_own_data(street: Street) -> None:
-    """It takes the neighbour's IP and MAC addresses, on the same bridge."""
+    """The guest takes the neighbour's IP and MAC addresses, on the same bridge."""
     attacker = street.attacker
     attacker.ip(
         f"link set eth0 address {NEIGHBOUR_MAC}", "address flush dev eth0", f"address add {NEIGHBOUR_IP}/24 dev eth0",

@@ -95,7 +95,7 @@ def ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def test_a_thousand_domains_are_told_apart(stage: Stage) -> None:
+def test_a_thousand_domains_each_read_their_own_documents(stage: Stage) -> None:
     ask(stage.scene, SAMPLE)
 
 

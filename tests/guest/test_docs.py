@@ -31,12 +31,12 @@ def stage() -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize(("path", "block"), COMMANDS)
-def test_it_works(stage: Scene, path: Path, block: str) -> None:
+def test_each_command_for_a_guest_works(stage: Scene, path: Path, block: str) -> None:
     guest: Guest = stage.lab.guests["vm1"]
     done = guest.run("sh", "-c", SHELL + block, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
 
 
-def test_there_are_such() -> None:
+def test_there_are_commands_for_a_guest() -> None:
     assert len(COMMANDS) >= 6

@@ -122,7 +122,7 @@ def test_each_application_reads_its_own_at_eves_endpoints(node: Node) -> None:
 
 
 def test_a_domain_that_is_no_application_reads_nothing_of_the_node(node: Node) -> None:
-    """EVE's own server tells anybody which node it is, and where."""
+    """EVE's own server answers anybody with the node's identity and position."""
     node.tree.app(1)
     node.tree.put("wwan/WwanLocationInfo", "global", LOCATION)
     application = node.plugged(1, TAP)

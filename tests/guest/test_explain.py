@@ -54,7 +54,7 @@ def stage() -> Iterator[Scene]:
 
 
 def iptables_of(stage: Scene) -> Iptables:
-    """The daemon's iptables: while they are broken, it cannot restore missing rules."""
+    """Return the daemon's iptables. While they are broken, the daemon cannot restore missing rules."""
     return Iptables(stage.lab.directory / "iptables", "nft")
 
 

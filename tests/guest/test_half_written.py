@@ -201,7 +201,7 @@ def test_an_incomplete_file_changes_nothing_until_it_is_complete(
             assert victim.received == readable_in("old") or fault is a_directory
         began = time.monotonic()
         eventually(lambda: readable_in("new") <= victim.received, AT_ONCE)
-        print(f"\n{problem}\ntold anew after {(time.monotonic() - began) * 1000:.0f} ms")
+        print(f"\n{problem}\nthe new version was served after {(time.monotonic() - began) * 1000:.0f} ms")
     assert str(stage.daemon.domains) in problem
     assert victim.received - {"503", "404"} == readable_in("old") | readable_in("new")
     assert neighbour.received == {"no version", domain(1, None)["user_data"]}

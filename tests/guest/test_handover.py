@@ -1,6 +1,6 @@
 """A daemon succeeds another, as in an upgrade: no guest is refused, cut or answered wrongly, and nothing is left over.
 
-A service manager of the tests' own keeps the sockets meanwhile; in tests/package systemd does.
+Between the two daemons, a service manager of the tests' own keeps the sockets; in tests/package systemd does.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Stage:
         """Return the names of the sockets that the service manager keeps."""
         found = set()
         for _, descriptor in list(self.manager.kept):
-            with contextlib.suppress(OSError):  # it has replaced it meanwhile
+            with contextlib.suppress(OSError):  # the service manager has replaced the descriptor
                 found.add(f"ino:{os.fstat(descriptor).st_ino}")
         return found
 
@@ -341,8 +341,11 @@ def test_without_a_service_manager_the_daemon_leaves_all_but_its_sockets(stage: 
 
 
 def test_a_tap_with_another_owner_when_the_next_daemon_starts_gets_another_tag(stage: Stage) -> None:
-    """The tap outlives its owner. A request that the old owner sent, and no worker had read, must not count as the new
-    owner's: otherwise the old one could set the new one's password."""
+    """The tap outlives its owner.
+
+    A request that the old owner sent, and that no worker has read, must not count as the new owner's: otherwise the old
+    one could set the new one's password.
+    """
     lab, daemon = stage.scene.lab, stage.scene.daemon
     with contextlib.ExitStack() as undo:
         lab.host.ip("tuntap add vnet9 mode tap vnet_hdr")

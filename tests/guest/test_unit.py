@@ -61,7 +61,7 @@ class Stage:
 
 @contextlib.contextmanager
 def libvirts_user() -> Iterator[int]:
-    """The user as which libvirt runs QEMU on Debian; made for the tests where libvirt is not installed."""
+    """Yield the user as whom libvirt runs QEMU on Debian; made for the tests where libvirt is not installed."""
     passwd = Path("/etc/passwd")
     try:
         yield pwd.getpwnam("libvirt-qemu").pw_uid
@@ -315,10 +315,10 @@ def test_the_daemon_reports_ready_when_guests_are_answered_and_that_its_reactor_
         *daemon.command("serve"), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        heard = [manager.recv(4096).decode()]
-        assert heard == ["STATUS=compiling the programs and making the path for guests"]
-        while "READY=1" not in heard[-1]:
-            heard.append(manager.recv(4096).decode())
+        messages = [manager.recv(4096).decode()]
+        assert messages == ["STATUS=compiling the programs and making the path for guests"]
+        while "READY=1" not in messages[-1]:
+            messages.append(manager.recv(4096).decode())
         assert stage.scene.lab.guests["vm0"].get(META_DATA).status in (
             200,
             503,

@@ -1,4 +1,4 @@
-"""``eve-meta serve`` with a fault prints one line that tells what to do, and leaves the host as it was.
+"""``eve-meta serve`` with a fault prints one line with the remedy, and leaves the host as it was.
 
 Each case runs the command as a person would, with a real fault: programs are hidden by PATH, files by mounts in a mount
 namespace of their own.
@@ -63,10 +63,10 @@ def tools_without(folder: Path, *missing: str) -> Path:
 class Wrong:
     """A start of the daemon that must fail.
 
-    :ivar says: what the line on standard error must contain.
+    :ivar texts: the texts that the line on standard error must contain.
     """
 
-    says: Sequence[str]
+    texts: Sequence[str]
     prefix: Sequence[str | Path] = ()
     environment: Mapping[str, str] = field(factory=dict)
     config: Path | None = None
@@ -199,7 +199,7 @@ def refuses(stage: Scene, wrong: Wrong) -> None:
     lines = done.stderr.splitlines()
     assert [line for line in lines if line.startswith("eve-meta: ")] == lines, lines
     assert len(lines) == 1, lines
-    assert all(text in lines[0] for text in wrong.says), lines
+    assert all(text in lines[0] for text in wrong.texts), lines
     assert (done.returncode, done.stdout) == (wrong.status, "")
     assert before.changes(patience=3) == []
     assert left(stage) == files
@@ -253,9 +253,9 @@ FOREIGN: dict[str, tuple[Callable[[Scene], AbstractContextManager[None]], Sequen
 
 @pytest.mark.parametrize("thing", FOREIGN)
 def test_what_belongs_to_another_program_is_named_and_left_alone(stage: Scene, thing: str) -> None:
-    there, says = FOREIGN[thing]
+    there, texts = FOREIGN[thing]
     with there(stage):
-        refuses(stage, Wrong(says))
+        refuses(stage, Wrong(texts))
 
 
 # -- what must not stop the daemon --

@@ -13,7 +13,7 @@ from tests.kernel.steer import loaded_pins
 
 @pytest.fixture(scope="session")
 def bpffs() -> Iterator[Path]:
-    """The BPF file system; where it is not mounted, it is while the tests last."""
+    """The BPF file system; where it is not mounted, it is mounted for as long as the tests run."""
     path = Path("/sys/fs/bpf")
     mounted = path.is_mount()
     if not mounted:

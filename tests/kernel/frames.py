@@ -227,7 +227,7 @@ class Frames:
             offset = self.mostly(0, (1, 8, 0xFFF8, 6), 3)
             return which, struct.pack("!BBHI", kind, self.mostly(0, (255,)), offset, 7) + behind
         size = (units + 2) * 4 if which == 51 else (units + 1) * 8
-        # Some are shorter than their length field says.
+        # Some are shorter than their length field demands.
         present = self.mostly(size, (0, 2, 4, 8), 20)
         return which, (bytes((kind, units)) + bytes(size))[:present] + behind
 

@@ -71,9 +71,9 @@ def mounted(script: str) -> list[str]:
 
 
 def as_nobody(script: str = "") -> list[str]:
-    """A prefix: as an unprivileged user, with mounts of its own, made by *script*.
+    """Return a prefix for a command, which then runs as an unprivileged user, with mounts of its own, made by *script*.
 
-    The user can enter the checkout, also where it lies in a home of mode 0700.
+    The user can enter the checkout, even where the checkout is in a home of mode 0700.
     """
     closed = next((parent for parent in reversed(ROOT.parents) if not parent.stat().st_mode & stat.S_IXOTH), None)
     enter = f"mount --bind {ROOT} /mnt; mount -t tmpfs -o mode=755 tmpfs {closed}; umask 022; mkdir -p {ROOT}"
@@ -135,7 +135,7 @@ def test_a_kernel_that_is_locked_down(
     assert kernel.lockdown().state.value == state
 
 
-def test_it_asks_for_the_capabilities_that_the_unit_grants() -> None:
+def test_the_doctor_asks_for_the_capabilities_that_the_unit_grants() -> None:
     assert capabilities() == kernel.NEEDED.keys()
 
 
@@ -407,7 +407,7 @@ METRICS_ELSEWHERE = "192.0.2.1:9169"
 
 @pytest.fixture
 def served(lab: Lab) -> Iterator[None]:
-    """The host has that address, on a link of its own, and a socket listens there."""
+    """The host has the address 192.0.2.1, on a link of its own, and a socket listens there."""
     lab.host.ip("link add uplink type bridge", "link set uplink up", "address add 192.0.2.1/24 dev uplink")
     with lab.host.open_socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.bind(("192.0.2.1", 9169))
@@ -417,7 +417,7 @@ def served(lab: Lab) -> Iterator[None]:
 
 @pytest.mark.usefixtures("served")
 def test_metrics_that_guests_can_read(lab: Lab) -> None:
-    """They can whatever link has the address; the test also connects from a neighbour of the host."""
+    """Guests can, whichever link has the address; the test also connects from a neighbour of the host."""
     lab.bridge("br0", "10.0.0.1/24")
     guest = lab.guest("web", tap="vnet1", bridge="br0", gateway="10.0.0.1")
     found = look(lab, METRICS_ELSEWHERE)

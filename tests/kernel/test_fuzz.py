@@ -45,7 +45,9 @@ DEFECTS = {
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_it_finds_a_defect_and_names_the_seed_that_shows_it_again(bpffs: Path, tmp_path: Path, defect: str) -> None:
+def test_the_fuzzer_finds_a_defect_and_names_the_seed_that_shows_it_again(
+    bpffs: Path, tmp_path: Path, defect: str
+) -> None:
     sources = Path(shutil.copytree(source_directory(), tmp_path / "bpf"))
     right, wrong = DEFECTS[defect]
     code = (sources / "steer.c").read_text()

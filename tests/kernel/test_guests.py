@@ -1,4 +1,4 @@
-"""The map guests: how much a guest may still send to the service, and the sightings of what it did."""
+"""The map ``guests``: how much a guest may still send to the service, and the sightings of what it did."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_several_cpus_at_once_pass_no_more_than_is_allowed(steer: Steer) -> None
     def flood(cpu: int) -> None:
         os.sched_setaffinity(0, {cpu})  # of this thread
         ready.wait()
-        steer.run("tap_in", syn(), repeat=200_000)  # ctypes releases the interpreter's lock meanwhile
+        steer.run("tap_in", syn(), repeat=200_000)  # ctypes releases the interpreter's lock for the call
 
     for _ in range(5):
         steer.reset()

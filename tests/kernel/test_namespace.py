@@ -34,7 +34,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def private(lab: Lab, pins: Path) -> Iterator[PrivateNamespace]:
-    """The namespace that a test makes; meanwhile the calling thread is on the lab's host."""
+    """The namespace that a test makes. For as long as the test runs, the calling thread is on the lab's host."""
     with inside(lab.host.name):
         private = PrivateNamespace(NAME, pins)
         yield private
@@ -56,7 +56,7 @@ def iptables(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     return str(request.param)
 
 
-def test_it_is_complete_with_either_variant_of_iptables(private: PrivateNamespace, iptables: str) -> None:
+def test_the_path_is_complete_with_either_variant_of_iptables(private: PrivateNamespace, iptables: str) -> None:
     private.ensure()
     rules = [line for line in show("iptables-save").splitlines() if line.startswith("-A")]
     assert len(rules) == 2
@@ -95,7 +95,7 @@ def test_no_state_of_a_connection_outlives_the_quarantine_of_its_tag(private: Pr
     assert max(map(int, timeouts.values())) < QUARANTINE
 
 
-def test_making_it_twice_changes_nothing(private: PrivateNamespace) -> None:
+def test_making_the_namespace_twice_changes_nothing(private: PrivateNamespace) -> None:
     first = private.ensure()
     before = HostState.read(Namespace(NAME))
     assert private.ensure() == first

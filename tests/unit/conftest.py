@@ -1,4 +1,4 @@
-"""What the unit tests share: how long Hypothesis may take."""
+"""The settings of all unit tests: how much time Hypothesis may take."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def source(path: Path) -> str:
 
 
 def is_python(path: Path) -> bool:
-    """Whether the file is a module, or a command written in Python."""
+    """Return whether the file is a module, or a command written in Python."""
     return path.suffix == ".py" or re.match(r"#!.*\bpython", source(path)) is not None
 
 
@@ -162,7 +162,10 @@ def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def is_defined(name: str, path: Path, scope: tuple[str, ...] = ()) -> bool:
-    """Whether *name*, dotted or not, is defined in the class *scope* of the module at *path*, or everywhere."""
+    """Return whether *name* is defined in the class *scope* of the module at *path*, in the module, or everywhere.
+
+    :param name: a name, dotted or not.
+    """
     parts = name.split(".")
     for depth in range(len(scope), -1, -1):
         if parts[0] in names(path, *scope[:depth]):
@@ -196,7 +199,7 @@ def _has_in_base(path: Path, scope: tuple[str, ...], base: str, parts: list[str]
 
 
 def _is_absolute(parts: list[str]) -> bool:
-    """Whether *parts* name a module and, after it, something that the module defines."""
+    """Return whether *parts* name a module and, after it, something that the module defines."""
     for length in range(len(parts), 0, -1):
         module = ".".join(parts[:length])
         if module in modules():

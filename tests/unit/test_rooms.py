@@ -46,7 +46,7 @@ def code_map() -> str:
 
 
 @pytest.mark.parametrize("room", rooms(), ids=str)
-def test_each_room_says_what_belongs_there(room: Path) -> None:
+def test_each_room_has_a_first_sentence(room: Path) -> None:
     assert len(first_sentence(room)) > len("A room.")
 
 

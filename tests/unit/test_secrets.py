@@ -90,9 +90,9 @@ FILES = (
 )
 
 
-def assert_silent(*said: object) -> None:
-    """Assert that nothing in *said* holds a canary, neither as people nor as programs read it."""
-    for each in said:
+def assert_silent(*outputs: object) -> None:
+    """Assert that none of *outputs* holds a canary, neither as people nor as programs read it."""
+    for each in outputs:
         plain = json.dumps(attrs.asdict(each)) if isinstance(each, InventoryProblem) else ""
         for text in (str(each), repr(each), plain):
             assert CANARY not in text

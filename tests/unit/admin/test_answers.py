@@ -34,7 +34,7 @@ FILES = {"/d/web1.yaml": WEB, "/d/db1.yaml": DB}
 
 
 class Inventory:
-    """web1 and db1; db1's file names vnet8, which does not exist. A file is broken."""
+    """An inventory of web1 and db1; db1's file names vnet8, which does not exist. A file is broken."""
 
     def domains(self) -> list[Domain]:
         return list(FILES.values())
@@ -60,7 +60,7 @@ class Inventory:
 
 
 class Passwords:
-    """web1 and a domain that is gone have posted one."""
+    """The passwords that web1 and a domain that is gone have posted."""
 
     def __init__(self) -> None:
         self.kept = {WEB.instance_uuid: "secret", GONE: "left behind"}
@@ -111,7 +111,7 @@ def answering(passwords: Passwords) -> Mapping[Question[Any], Any]:
 
 
 def result(answer: Any) -> Any:
-    """What *answer* is, or came to; a failure is raised."""
+    """Return *answer*, or the result of the Deferred that it is; raise a failure."""
     if not isinstance(answer, Deferred):
         return answer
     came: list[Any] = []
@@ -135,7 +135,7 @@ FORMS = ["web1", "WEB1", str(WEB.uuid), str(WEB.uuid).upper(), "vnet1", "VNET1"]
 
 
 def meant(question: Question[Any], answer: Any) -> Any:
-    """The name or uuid of the domain that *answer* is about."""
+    """Return the name or uuid of the domain that *answer* is about."""
     if question is questions.SHOW_DOMAIN:
         return answer["domain"]["name"]
     if question is questions.EXPLAIN:

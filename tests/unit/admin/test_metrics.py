@@ -52,11 +52,11 @@ NUMBERS = Numbers(
 
 
 ORDER = ("tap", "domain", "document", "status", "result", "limit", "reason", "direction", "uuid", "tag")
-"""Of labels in what follows."""
+"""The labels whose values identify a series here, in this order."""
 
 
 def samples(text: bytes) -> dict[tuple[str, tuple[str, ...]], float]:
-    """The value of each series, by its name and the values of its labels."""
+    """Return the value of each series, by its name and the values of its labels."""
     families = text_string_to_metric_families(text.decode())
     found = [sample for family in families for sample in family.samples]
     return {(s.name, _values(s.labels)): s.value for s in found}

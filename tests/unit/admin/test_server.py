@@ -35,7 +35,7 @@ ANSWERS: dict[Question[Any], Any] = {
 
 
 def ask(line: bytes) -> Any:
-    """The answer so far, None where none has come."""
+    """Send *line*; return the answer so far, None where none has come."""
     protocol: Any = AdminFactory(TaskClock(), ANSWERS, Events(Clock())).buildProtocol(None)
     transport = StringTransport()
     protocol.makeConnection(transport)

@@ -72,7 +72,7 @@ def test_the_list_of_commands_imports_none_of_them(how: str) -> None:
 
 
 def imported_by(code: str) -> set[str]:
-    """The modules that a process has imported once it has run *code*."""
+    """Return the modules that a process has imported once it has run *code*."""
     command = [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"]
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 

@@ -93,7 +93,7 @@ def read(source: Domain | Tree, path: str, *, peer: str = "198.51.100.9", today:
 
 
 def crawl(tree: Tree, path: str) -> Iterator[str]:
-    """Return the leaves below the directory *path*, found by listings, as a guest finds them."""
+    """Yield the leaves below the directory *path*, found by listings, as a guest finds them."""
     listing = read(tree, path)
     assert listing is not None, path
     for line in listing.splitlines():

@@ -52,8 +52,8 @@ def test_cloud_init_boots(monkeypatch: pytest.MonkeyPatch) -> None:
     # It looks for the newest tree first, and stays with it.
     assert asked[:3] == [f"{TREE}/meta-data/instance-id", f"{TREE}/user-data", f"{TREE}/meta-data/"]
     assert {path.split("/")[1] for path in asked} == {"2021-03-23"}
-    # One look; what it asks of 2009-04-04, too; instance-life-cycle and mac; services/ with 2 leaves; tags/instance/
-    # with 1; network/ with 4 directories and 10 leaves.
+    # One request to see whether the version exists; 27 that 2009-04-04 needs, too; instance-life-cycle and mac;
+    # services/ with 2 leaves; tags/instance/ with 1; network/ with 4 directories and 10 leaves.
     assert len(asked) == 1 + 27 + 2 + 3 + 3 + 15
     assert datasource.get_instance_id() == "i-0000002a"
     assert datasource.userdata_raw == b"#cloud-config\n"

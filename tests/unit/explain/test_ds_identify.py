@@ -37,7 +37,7 @@ main
 
 
 def found_by_cloud_init(guest: Machine, order: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The datasources that cloud-init's own ds-identify leaves; None where it disables cloud-init."""
+    """Return the datasources that cloud-init's own ds-identify keeps; None where it disables cloud-init."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         dmi = root / "sys/class/dmi/id"

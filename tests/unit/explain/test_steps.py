@@ -91,8 +91,8 @@ def facts(
     return Facts(host=whole, machine=machine, libvirt=libvirt, service=True)
 
 
-def with_tap(of: TapFacts = TAP, /, **changes: Any) -> Facts:
-    return facts(attrs.evolve(of, **changes))
+def with_tap(tap: TapFacts = TAP, /, **changes: Any) -> Facts:
+    return facts(attrs.evolve(tap, **changes))
 
 
 def with_link(**changes: Any) -> Facts:
@@ -108,14 +108,14 @@ def with_machine(**changes: Any) -> Facts:
     return facts(machine=attrs.evolve(MACHINE, **changes))
 
 
-def with_dmi(of: Facts | None = None, **changes: Any) -> Facts:
-    whole = facts() if of is None else of
+def with_dmi(whole: Facts | None = None, **changes: Any) -> Facts:
+    whole = whole or facts()
     assert whole.machine is not None
     return attrs.evolve(whole, machine=attrs.evolve(whole.machine, dmi=Dmi(**changes)))
 
 
 def unasked(whole: Facts) -> Facts:
-    """*whole* without what its guest asked for."""
+    """Return *whole* without the requests of its guest."""
     (tap,) = whole.host.taps
     return attrs.evolve(whole, host=attrs.evolve(whole.host, taps=(attrs.evolve(tap, asked=()),)))
 

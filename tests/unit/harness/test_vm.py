@@ -58,7 +58,7 @@ def test_a_boot_that_found_what_it_must_not() -> None:
     assert differences(CEDAR, alders("NoCloud [seed=/dev/vdb][dsmode=net]"))
 
 
-def test_a_boot_is_not_over_before_cloud_init_says_so() -> None:
+def test_a_boot_is_not_over_before_cloud_inits_last_line() -> None:
     boot = Boot.read(CONSOLE.format(begins=BEGINS, key=ALDER.served.key))
     assert boot.datasource is None
     assert boot.address == "10.0.0.5"

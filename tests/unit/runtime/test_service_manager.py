@@ -1,4 +1,4 @@
-"""The daemon speaks sd_notify(3), takes over stored sockets, and survives whatever its service manager does."""
+"""The daemon notifies by sd_notify(3), takes over stored sockets, and survives whatever its service manager does."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from twisted.internet.task import Clock
 from eve_meta.runtime.service_manager import NAME, STATUS_INTERVAL, ServiceManager
 
 FIRST = 300
+"""The first descriptor that the service manager of these tests passes: 3 is in use here."""
 
 ANOTHER_PID = str(os.getpid() + 1)
 """Not 1: a process that has a process namespace to itself may have that id."""
-"""The first descriptor that the service manager of these tests passes: 3 is in use here."""
 
 
 class Manager:

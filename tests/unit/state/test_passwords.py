@@ -46,7 +46,7 @@ class Disk:
         return len(waiting)
 
     def passwords(self, state: Path) -> Passwords:
-        """The passwords in *state*, on this disk."""
+        """Return the passwords in *state*, on this disk."""
         return Passwords(state, self.run, self.clock.seconds)
 
 

@@ -119,7 +119,7 @@ class Visitor:
         return str(int(statuses[0])) if statuses else "cut off"
 
     def _statuses(self, read: bytes) -> list[int]:
-        """The statuses of the answers in *read*. The last may be cut off; answers to HEAD have no bodies."""
+        """Return the statuses of the answers in *read*. The last may be cut off; answers to HEAD have no bodies."""
         statuses = []
         while read:
             head, end, read = read.partition(b"\r\n\r\n")

@@ -34,12 +34,12 @@ BUFFER = 64 * 1024
 
 
 def domain(uuid: str = UUID, **fields: Any) -> bytes:
-    """The JSON of a small domain."""
+    """Return the JSON of a small domain."""
     return json.dumps({"uuid": uuid, "name": "web1", "hostname": "web1.example.org", **fields}).encode()
 
 
 def get(path: str, *fields: str, method: str = "GET", version: str = "1.1") -> bytes:
-    """The bytes of a request without a body."""
+    """Return the bytes of a request without a body."""
     lines = [f"{method} {path} HTTP/{version}", "Host: 169.254.169.254", *fields]
     return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n"
 
@@ -63,7 +63,7 @@ class Answer:
 
 
 def answers(received: bytes) -> list[Answer]:
-    """The answers in *received*, none of them to HEAD; the last ends where it ends."""
+    """Return the answers in *received*, none of which is to HEAD; the last may be incomplete."""
     stream = BytesIO(received)
     found = []
     while line := stream.readline():
@@ -147,7 +147,7 @@ class FakeWire:
         self._end("aborted", ConnectionAborted())
 
     def turn(self) -> bool:
-        """Let the guest read what there is; return whether anything happened."""
+        """Let the guest read what has been sent; return whether anything happened."""
         if self.ended or not self.takes:
             return False
         moved = bool(self.buffer)
@@ -194,7 +194,7 @@ class Guest:
         self.read()
 
     def shut(self) -> None:
-        """Close the guest's half: no more will be sent."""
+        """Close the guest's half of the connection: the guest sends no more."""
         if not self.wire.ended:
             self.wire.protocol.readConnectionLost()
             self.read()
@@ -229,8 +229,9 @@ def make_answering(
     hop_limit: int = 1,
     confirmed: bool = True,
 ) -> Answering:
-    """What answers the guest of :data:`TAG`, whose domain is *known*, by default the one of :func:`domain`.
+    """Return an Answering that serves the guest of :data:`TAG`.
 
+    :param known: the guest's domain; by default that of :func:`domain`.
     :param confirmed: whether the table is current, for ever.
     """
 

@@ -39,7 +39,7 @@ class Server:
     port: int
 
     def connect(self, *, receive_buffer: int | None = None) -> socket.socket:
-        """A guest's connection; *receive_buffer* bytes hold what it does not read."""
+        """Return a guest's connection, whose socket buffers *receive_buffer* bytes that the guest has not read."""
         guest = socket.socket()
         guest.settimeout(PATIENCE)
         if receive_buffer is not None:
@@ -66,7 +66,7 @@ class Server:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Stop the reactor meanwhile: what guests do in it is done before their connections are accepted."""
+        """Stop the reactor within the context: what guests do there, they do before their connections are accepted."""
         stands, go_on = threading.Event(), threading.Event()
 
         def stand() -> None:
@@ -98,7 +98,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def rest(guest: socket.socket) -> bytes:
-    """All that the guest can still read."""
+    """Return everything that the guest can still read."""
     read = bytearray()
     while piece := guest.recv(SLICE):
         read += piece
@@ -113,13 +113,13 @@ def ask_again(guest: socket.socket) -> None:
 
 
 def statuses(read: bytes) -> list[int]:
-    """The status codes in *read*."""
+    """Return the status codes in *read*."""
     return [answer.status for answer in answers(read)]
 
 
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
-    """A server. Its reactor is not the process's, so it leaves nothing behind."""
+    """Run a server. Its reactor is not the process's, so it leaves nothing behind."""
     reactor: EPollReactor = EPollReactor()
     answering = Answering(reactor, Guests(reactor, identify=lambda _: TAG, limits=LIMITS))
     answering.current_until = math.inf

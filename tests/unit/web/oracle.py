@@ -22,7 +22,7 @@ from eve_meta.web.limits import Limits
 from eve_meta.web.request import Memo, Need, Refusal, Request, RequestReader
 
 ANY_SIZE = 1 << 30
-"""h11 keeps as much as that of a head; our limits are not what is compared."""
+"""The size up to which h11 keeps a head: more than any input has, because the test does not compare limits."""
 
 
 @frozen
@@ -131,11 +131,11 @@ class Case:
         return self.data[: end.end()] if end else self.data
 
     def refused(self, *statuses: int) -> bool:
-        """Whether we refuse, with one of *statuses*, what h11 takes."""
+        """Return whether we refuse, with one of *statuses*, what h11 takes."""
         return isinstance(self.theirs, Taken) and isinstance(self.ours, Refused) and self.ours.status in statuses
 
     def has(self, pattern: bytes) -> bool:
-        """Whether *pattern* is in the head."""
+        """Return whether *pattern* is in the head."""
         return re.search(pattern, self.head, re.IGNORECASE) is not None
 
 
@@ -149,7 +149,10 @@ class Explanation:
 
 
 def _is_form_of_ours(line: bytes) -> bool:
-    """Whether the target in *line* is a path, or "http" and a host without user information, that names a place."""
+    """Return whether the target in *line* has a form that we take.
+
+    It is a path, or "http" with a host without user information and a path, and names a place.
+    """
     target = [*line.split(b" "), b"", b""][1]
     found = re.fullmatch(rb"(?:http://[^/?@#]+)?(/[^#]*|\?[^#]*)?", target, re.IGNORECASE)
     if found is None or not target or target.startswith(b"?"):
@@ -239,7 +242,7 @@ EXPLAINED = (
 
 
 def difference(data: bytes) -> Case | None:
-    """Where the two readers do not agree about *data*, if they do not."""
+    """Return the case in which the two readers disagree about *data*, None where they agree."""
     case = Case(data, ours(data), theirs(data))
     return None if case.ours == case.theirs else case
 
@@ -277,7 +280,7 @@ BYTES = (b"\r", b"\n", b"\r\n", b" ", b"\t", b":", b",", b"/", b"\0", b"\x7f", b
 
 
 def request(random: Random) -> bytes:
-    """A request, or what is left of one: some four in ten are taken by both readers."""
+    """Return a request, or the remains of one: both readers take some four in ten."""
 
     def mostly(usual: bytes, others: Sequence[bytes], one_in: int = 12) -> bytes:
         return random.choice(others) if random.randrange(one_in) == 0 else usual

@@ -55,7 +55,7 @@ class OneTurn:
         self.acceptor.start()
 
     def guest(self) -> socket.socket:
-        """A guest that is connected and not accepted yet."""
+        """Return the socket of a guest that is connected and not accepted yet."""
         return socket.create_connection(self.listener.getsockname(), timeout=PATIENCE)
 
 

@@ -26,7 +26,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def answering(clock: Clock) -> Answering:
-    """What answers the guest of one known domain."""
+    """An Answering that serves the guest of one known domain."""
     return make_answering(clock)
 
 

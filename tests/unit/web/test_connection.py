@@ -47,12 +47,12 @@ def clock() -> Clock:
 
 @pytest.fixture
 def answering(clock: Clock) -> Answering:
-    """What answers the guest of one known domain."""
+    """An Answering that serves the guest of one known domain."""
     return make_answering(clock)
 
 
 def with_user_data(clock: Clock, data: bytes) -> Answering:
-    """What answers the guest of a domain whose user data are *data*."""
+    """Return an Answering that serves the guest of a domain whose user data are *data*."""
     return make_answering(clock, known=domain(user_data=base64.b64encode(data).decode()))
 
 

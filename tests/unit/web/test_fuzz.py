@@ -1,4 +1,4 @@
-"""A short run of ``scripts/fuzz http``, and the proof that it would notice."""
+"""A short run of ``scripts/fuzz http``, and the proof that it notices defects."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         _a_traceback,
     ],
 )
-def test_it_finds_a_defect_and_says_how_to_see_it_again(
+def test_the_fuzzer_finds_a_defect_and_names_the_seed_that_shows_it_again(
     defect: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     defect(monkeypatch)

@@ -81,7 +81,7 @@ def answered(entry: Entry, path: str, method: str, *, now: float = SINCE) -> Exp
 
 
 def read(data: bytes) -> Request:
-    """Return the request that *data* is."""
+    """Return the only request in *data*."""
     reader = RequestReader(Memo(Limits()))
     reader.receive(data)
     request = reader.next()
@@ -93,7 +93,7 @@ LEADING_SOMEWHERE = [rule for rule in PATHS if rule.methods]
 
 
 @pytest.mark.parametrize("rule", LEADING_SOMEWHERE, ids=lambda rule: rule.pattern)
-def test_a_guest_is_answered_as_the_table_says(rule: PathRule) -> None:
+def test_a_guest_is_answered_by_the_table(rule: PathRule) -> None:
     for path in examples(rule):
         assert rule_of(tuple(path.split("/")[1:] if path != "/" else ())) is rule
         for method in METHODS:
@@ -108,7 +108,7 @@ def test_a_guest_is_answered_as_the_table_says(rule: PathRule) -> None:
 
 
 @pytest.mark.parametrize("rule", PATHS, ids=lambda rule: rule.pattern)
-def test_who_may_ask_is_as_the_table_says(rule: PathRule) -> None:
+def test_whoever_may_ask_is_decided_by_the_table(rule: PathRule) -> None:
     for path in examples(rule) if rule.methods else [rule.pattern.replace("**", "x/y/z")]:
         for method in METHODS:
             needs = answered(ENTRIES["required tokens"], path, method).status == 401
@@ -127,7 +127,7 @@ def test_who_may_ask_is_as_the_table_says(rule: PathRule) -> None:
 
 
 @pytest.mark.parametrize("rule", [rule for rule in PATHS if not rule.methods], ids=lambda rule: rule.pattern)
-def test_where_nothing_is_each_method_is_answered_404(rule: PathRule) -> None:
+def test_on_a_path_that_leads_nowhere_each_method_is_answered_404(rule: PathRule) -> None:
     for path in (rule.pattern.replace("**", "x/y/z"), rule.pattern.replace("**", "..x")):
         for method in METHODS:
             assert answered(ALL, path, method).status == 404

@@ -20,7 +20,7 @@ Outcome = Request | Need | HTTPStatus
 
 
 def outcomes(*pieces: bytes, limits: Limits | None = None) -> list[Outcome]:
-    """All that comes out when *pieces* come in one after the other, without the calls for more bytes."""
+    """Return all outcomes when *pieces* come in one after the other, without the calls for more bytes."""
     reader = RequestReader(Memo(limits or Limits()))
     found: list[Outcome] = []
     for piece in pieces:
@@ -34,14 +34,14 @@ def outcomes(*pieces: bytes, limits: Limits | None = None) -> list[Outcome]:
 
 
 def one(data: bytes, limits: Limits | None = None) -> Request:
-    """The one request that *data* is."""
+    """Return the only request in *data*."""
     (found,) = outcomes(data, limits=limits)
     assert isinstance(found, Request), found
     return found
 
 
 def refused(data: bytes, limits: Limits | None = None) -> HTTPStatus:
-    """The status with which *data* is refused, before it gives a request."""
+    """Return the status with which *data* is refused before it gives any request."""
     (found,) = outcomes(data, limits=limits)
     assert isinstance(found, HTTPStatus), found
     return found

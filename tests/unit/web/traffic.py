@@ -135,7 +135,7 @@ class Requests:
         self._now = now
 
     def stream(self) -> bytes:
-        """A pipeline of requests, or what looks like one."""
+        """Return a pipeline of requests, or what looks like one."""
         kinds = (self._request, self._request, self._nearly, self._nearly, self._junk, self._long)
         return b"".join(
             self._random.choices(kinds, (40, 40, 40, 40, 5, 3))[0]()
@@ -148,7 +148,7 @@ class Requests:
         return data
 
     def _request(self) -> bytes:
-        """A request for something that may be there."""
+        """Return a request for something that may exist."""
         choice, randrange = self._random.choice, self._random.randrange
         method = "GET" if randrange(3) else choice(METHODS)
         path = choice(PATHS) if randrange(3) else choice((LARGE, PASSWORD, TOKEN))
@@ -177,7 +177,7 @@ class Requests:
         return data
 
     def _spelt(self, path: str) -> str:
-        """*path* as another guest might write it, or climb out of it."""
+        """Return *path* in another spelling, or with segments that climb out of it."""
         choice, randrange = self._random.choice, self._random.randrange
         if randrange(4):
             return path
@@ -194,7 +194,7 @@ class Requests:
         return self._random.randbytes(self._random.choice((1, 10, 1000)))
 
     def _long(self) -> bytes:
-        """What goes on for ever."""
+        """Return a part of something that goes on for ever."""
         size = self._random.choice((4000, 5000, 17_000, 70_000))
         begin = self._random.choice((b"", b"GET /", b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"GET / HTTP/1.1\r\n"))
         return begin + (self._random.choice((b"a", b"a: b\r\n", b"\r\n", b"\0", b" ")) * size)[:size]
