@@ -24,7 +24,7 @@ from eve_meta.supervisor.worker_process import WorkerConfig, WorkerProcess
 from eve_meta.values.domain import Domain, TokenPolicy
 from eve_meta.values.eve_node import Node
 from eve_meta.values.request_kind import RequestKind
-from eve_meta.wire.messages import PutNode, PutTap, RemoveTap, ToWorker
+from eve_meta.wire.messages import PutNode, PutTap, RemoveTap, TableCurrent, ToWorker
 from eve_meta.wire.password import Outcome
 from eve_meta.wire.requests import Row
 from tests.contracts.fake_inventory import FakeInventory
@@ -57,6 +57,12 @@ class FakeWorker:
 
     def begin(self) -> None:
         self.begun += 1
+
+    def beat(self) -> None:
+        pass
+
+    def confirm_table(self, at: float) -> None:
+        self.received.append(TableCurrent(at=at))
 
     def kill(self, *, blameless: bool = False) -> None:
         self.killed.append(blameless)
@@ -348,6 +354,20 @@ def test_the_table_is_true_when_the_kernels_messages_have_been_read(scene: Scene
     assert confirmed(scene) is None
     caught_up = True
     assert confirmed(scene) == scene.clock.seconds()
+
+
+def test_what_the_kernel_reported_is_revoked_before_the_table_is_confirmed(scene: Scene) -> None:
+    def catch_up() -> bool:
+        scene.supervisor.tap_gone(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
+        return True
+
+    scene.supervisor._steering = cast(Any, SimpleNamespace(catch_up=catch_up))
+    scene.supervisor.heartbeat._workers = cast(Any, scene.workers)
+    scene.supervisor.heartbeat.start()
+    scene.clock.advance(0)
+    current = TableCurrent(at=scene.clock.seconds())
+    assert scene.workers[1].received[-2:] == [RemoveTap(tag=1), current]
+    assert scene.workers[0].received[-1] == current
 
 
 def test_a_supervisor_that_was_away_reads_the_files_first_but_not_for_ever(scene: Scene) -> None:
