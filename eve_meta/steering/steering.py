@@ -71,9 +71,9 @@ class Steering:
     ) -> tuple[socket.socket, ...]:
         """Make the path and begin to watch for taps; return the sockets on which workers accept guests' connections.
 
-        To be called before the reactor runs, because it blocks for the two seconds that compiling takes.
+        Call it before the reactor runs, because it blocks for the two seconds that compiling takes.
 
-        :param raise_if_terminated: called from time to time meanwhile; an exception that it raises ends the start.
+        :param raise_if_terminated: called from time to time during the start, which ends when it raises an exception.
         :param workers: the number of workers; see
             :meth:`eve_meta.steering.path.namespace.PrivateNamespace.listen`.
         :param kept: the sockets of an earlier daemon; sound ones are taken over.
@@ -137,14 +137,14 @@ class Steering:
     def catch_up(self) -> bool:
         """Act on the changes of links that wait to be read.
 
-        :return: whether the observer has been told of all changes that the kernel had reported until then.
+        :return: whether the observer knows all changes that the kernel had reported until the call.
         """
         return self._monitor.catch_up()
 
     def counters(self, tag: int) -> dict[Reason, int]:
-        """Return how many frames of *tag* met which end; tag 0 counts the frames that came from no tap.
+        """Return the number of frames of *tag* by the reason of their verdict; empty when no tap has *tag*.
 
-        Empty when no tap has *tag*.
+        Tag 0 counts the frames that belong to no tap.
         """
         return self._maps.counters(tag)
 
@@ -155,7 +155,7 @@ class Steering:
     def inspect(self, names: Collection[str]) -> Inspection:
         """Return which pieces of the path are in place, and the filters on the links called *names*.
 
-        To be called in a thread, because it takes some time.
+        Call it in a thread, because it takes some time.
 
         :raises Problem: see :func:`eve_meta.steering.path.inspection.inspect`.
         """
@@ -163,7 +163,7 @@ class Steering:
 
     @property
     def overruns(self) -> int:
-        """How often netlink messages were lost."""
+        """The number of times that netlink messages were lost."""
         return self._monitor.overruns
 
     # -- links that come, change and go --
@@ -200,8 +200,8 @@ class Steering:
     def _exists(self, link: Link) -> bool:
         """Return whether *link* exists at this moment.
 
-        Messages about links wait to be read. A tap that went meanwhile, about which a dozen messages may still come,
-        would get a tag at each of them; where taps come and go fast, that takes so long that the next ones have to wait
+        Messages about links wait to be read. A tap that is gone by then, about which a dozen messages may still come,
+        would get a tag at each of them; where taps come and go fast, that takes so long that the next taps have to wait
         as well.
         """
         try:
@@ -239,8 +239,8 @@ class Steering:
     def _retag(self, tap: Tap, losses: int) -> None:
         """Give *tap*, which lost its carrier, a new tag: the next process that holds it may be another domain's.
 
-        Everything known about the old tag is withdrawn at once. The worker learns that only later, when it has read
-        what was sent to it before; the old tag leads to no tap any more meanwhile.
+        Everything known about the old tag is withdrawn at once. The worker learns that later, after the messages that
+        were sent to it before; until then the old tag leads to no tap any more.
         """
         self._forget(tap)
         try:

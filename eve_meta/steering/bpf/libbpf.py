@@ -93,7 +93,7 @@ class Map:
         size = ctypes.c_uint32(ctypes.sizeof(info))
         _call("bpf_obj_get_info_by_fd", self.fd, ctypes.byref(info), ctypes.byref(size))
         if (info.key_size, info.value_size) != (key_size, value_size):
-            # The pin of another build. The kernel would write as many bytes as the map has, not as we have room for.
+            # The pin of another build. The kernel would write as many bytes as the map has, not as many as fit here.
             os.close(self.fd)
             raise OSError(errno.EINVAL, f"{path} has keys of {info.key_size} and values of {info.value_size} bytes")
         self._key_size = key_size
@@ -128,7 +128,7 @@ class Map:
             _call("bpf_map_delete_elem", self.fd, key)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield every key. The map must not change meanwhile, or the kernel begins again."""
+        """Yield every key. The map must not change during the iteration, or the kernel begins again."""
         key: ctypes.Array[ctypes.c_char] | None = None
         while True:
             following = ctypes.create_string_buffer(self._key_size)

@@ -49,7 +49,7 @@ def build_id(sources: Path) -> int:
 
 @contextlib.contextmanager
 def kernel_headers() -> Iterator[str]:
-    """Make sure that bcc finds kernel headers for as long as the context lasts; yield where they are.
+    """Make sure that bcc finds kernel headers for as long as the context lasts; yield their path.
 
     bcc reads ``BCC_KERNEL_SOURCE``, then looks for the headers of the running kernel. Any headers serve us, because the
     programs use only the stable user API. So where bcc would find none, it gets those that the distribution installed.
@@ -107,7 +107,7 @@ def import_bcc() -> tuple[Any, Any]:
 
     :raises Problem: when bcc is not installed for this Python.
     """
-    # Only now: its absence becomes one line, and no process but the loader's pays for it.
+    # Imported only here: its absence becomes one line, and no process but the loader's pays for it.
     try:
         from bcc import BPF, lib
     except ImportError as error:

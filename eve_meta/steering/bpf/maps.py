@@ -18,7 +18,7 @@ MAPS = ("tags", "taps", "counters", "guests", "settings")
 
 
 class Reason(enum.IntEnum):
-    """Why a program did what it did with a frame: ``enum reason`` of ``bpf/shared.h``, where each is explained."""
+    """The reason of a program's verdict on a frame: ``enum reason`` of ``bpf/shared.h``, which explains each."""
 
     PASSED_REQUEST = 0
     ANSWERED_ARP = 1
@@ -76,9 +76,9 @@ class ReturnPath:
 
 @frozen
 class Settings:
-    """What the programs and a restarted daemon must know.
+    """The values that the programs and a restarted daemon need.
 
-    :ivar host_ifindex: of the veth pair's end on the host, to which tap_in redirects.
+    :ivar host_ifindex: the ifindex of the veth pair's end on the host, to which tap_in redirects.
     :ivar next_tag: the tag at which a restarted daemon goes on counting.
     :ivar build: :func:`eve_meta.steering.bpf.loader.build_id` of the sources of these pins.
     """
@@ -136,7 +136,7 @@ class ByteMap(Protocol):
 
 
 class LastingMaps:
-    """The maps that look the same in every build: what a new build takes over from an old one.
+    """The maps that have the same layout in every build, so that a new build takes them over from an old one.
 
     :param pins: the directory in which they are pinned.
     :param open_map: opens one of them, as :class:`eve_meta.steering.bpf.libbpf.Map` does.

@@ -27,6 +27,6 @@ def examine(config: SteeringConfig, metrics: str) -> Iterator[Finding]:
     yield ok("root", "you are root")
     yield kernel.capabilities()
     yield kernel.bpf_file_system()
-    # Without bcc and headers nothing compiles, which their own findings say.
+    # Without bcc and headers nothing compiles, which their own findings report.
     yield from rehearse(programs=all(finding.state is State.OK for finding in needed))
     yield from neighbours.look(config, metrics)

@@ -19,7 +19,7 @@ class State(enum.Enum):
 class Finding:
     """The result of the check called *check*.
 
-    :ivar mend: the one command that helps, or an instruction in words where none does; empty only when all is well.
+    :ivar mend: the one command that helps, or an instruction in words where none does; empty only where *state* is OK.
     """
 
     check: str

@@ -53,7 +53,7 @@ def lockdown() -> Finding:
         return warning(
             "lockdown",
             "the kernel is locked down (confidentiality) and refuses some BPF programs",
-            "boot with lockdown=integrity if a check below says that the programs do not load",
+            "boot with lockdown=integrity if a check below finds that the programs do not load",
         )
     return ok("lockdown", f"mode {mode}")
 

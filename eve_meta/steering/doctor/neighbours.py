@@ -20,7 +20,7 @@ from eve_meta.steering.taps.tap import is_tap
 from eve_meta.values.addresses import SERVICE_IPV4
 
 RT_SCOPE_UNIVERSE = 0
-"""Of linux/rtnetlink.h: the scope of addresses that are valid beyond the link that has them."""
+"""The scope of addresses that are valid beyond the link that has them (linux/rtnetlink.h)."""
 
 NETNS = Path("/run/netns")
 
@@ -29,7 +29,7 @@ NEUTRON = ("ovnmeta-", "qdhcp-", "qrouter-")
 
 
 def look(config: SteeringConfig, metrics: str) -> Iterator[Finding]:
-    """Look for these on the host.
+    """Look for whatever on the host could interfere with steering.
 
     :param metrics: the address at which the configuration publishes the metrics.
     """

@@ -13,7 +13,7 @@ from eve_meta.values.problem import Problem
 
 
 def iptables() -> Finding:
-    """Check that iptables runs, and tell which of its two variants it is; both serve us."""
+    """Check that iptables runs, and show which of its two variants it is; steering works with both."""
     try:
         done = subprocess.run(["iptables-restore", "--version"], capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -34,7 +34,7 @@ def bcc() -> Finding:
 
 
 def headers() -> Finding:
-    """Check that bcc will find kernel headers, and tell which."""
+    """Check that bcc will find kernel headers, and show which."""
     try:
         with kernel_headers() as paths:
             return ok("kernel headers", paths)

@@ -43,7 +43,7 @@ def attach(ipr: IPRoute, ifindex: int, program: int, name: str, parent: int = IN
     """Attach a program to *parent* of a link, in place of a filter of ours that may be there.
 
     :param program: the program's file descriptor.
-    :raises NetlinkError: when the kernel refuses; *parent*'s qdisc must be there.
+    :raises NetlinkError: when the kernel refuses, for example because *parent*'s qdisc is missing.
     """
     ipr.tc("replace-filter", "bpf", ifindex, **filter_arguments(program, name, parent))
 

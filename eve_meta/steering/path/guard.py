@@ -1,11 +1,10 @@
 """Notices when somebody else removes or changes a piece of the path, and restores it.
 
 The kernel reports changes of links, addresses, routes, policy rules and filters within the private namespace, and
-nf_tables those of iptables' rules; for the veth pair's end on the host,
-:class:`~eve_meta.steering.taps.links.LinkMonitor` does. Nobody reports pins, the namespace's name, sysctls and legacy
-iptables' rules: the guard checks these every :data:`PERIOD`. Whatever the sign of a change was, the whole path is
-inspected then, and restored where a piece is missing. Changes that we make ourselves therefore lead to one more
-inspection.
+nf_tables those of iptables' rules; :class:`~eve_meta.steering.taps.links.LinkMonitor` reports those of the veth pair's
+end on the host. Nothing reports changes of pins, the namespace's name, sysctls and legacy iptables' rules: the guard
+checks these every :data:`PERIOD`. Whatever the sign of a change is, the guard then inspects the whole path, and
+restores it where a piece is missing. So the guard's own changes lead to one more inspection.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ if TYPE_CHECKING:
     from eve_meta.steering.path.inspection import Inspection
 
 PERIOD = 2.0
-"""Seconds between checks of the pieces whose changes nobody reports; one check costs some 0.2 ms."""
+"""Seconds between checks of the pieces whose changes nothing reports; one check costs some 0.2 ms."""
 
 SETTLE = 0.2
-"""Seconds from a notification to the inspection: whoever restarts a firewall, say, makes several changes."""
+"""Seconds from a notification to the inspection: the restart of a firewall, say, makes several changes."""
 
 RECEIVE_SIZE = 128 * 1024
 
@@ -105,12 +104,12 @@ class Restored:
 
 
 class PathGuard:
-    """Watches over the path that consists of *namespace* and *pins*.
+    """Watches the path that consists of *namespace* and *pins*, and restores its missing pieces.
 
     :param inspect: inspects the path and the links of the names that it is given; called in a thread.
     :param restored: called when pieces were missing and have been restored.
-    :param failed: called with the reason when they could not be; the guard tries again every :data:`PERIOD`.
-    :param whole: called after each inspection that ends with a whole path, be it restored or found so.
+    :param failed: called with the reason when they could not be restored; the guard tries again every :data:`PERIOD`.
+    :param whole: called after each inspection after which the path is whole, restored or not.
     """
 
     _log = Logger()
@@ -172,7 +171,7 @@ class PathGuard:
             self._scheduled = self._reactor.callLater(SETTLE, self._begin_inspection)
 
     def _check(self) -> None:
-        """Check the pieces whose changes nobody reports. The idle daemon does this, so it starts no process."""
+        """Check the pieces whose changes nothing reports. An idle daemon does this, so it starts no process."""
         try:
             whole = (
                 not self._broken
@@ -240,7 +239,7 @@ class PathGuard:
 
 @implementer(IReadDescriptor)
 class _NetlinkListener:
-    """Calls *notified* for every message on a netlink socket, whatever it says."""
+    """Calls *notified* for every message on a netlink socket, whatever the message holds."""
 
     def __init__(self, reactor: IReactorFDSet, notifications: NotificationSocket, notified: Callable[[], None]) -> None:
         self._reactor = reactor

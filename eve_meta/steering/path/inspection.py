@@ -125,7 +125,7 @@ def inspect(namespace: PrivateNamespace, pins: Pins, names: Collection[str]) -> 
 
 
 def _link_state(ipr: IPRoute, name: str) -> LinkState | None:
-    with contextlib.suppress(NetlinkError):  # the link has gone meanwhile
+    with contextlib.suppress(NetlinkError):  # the link is gone by now
         if (ifindex := _ifindex(ipr, name)) is not None:
             (link,) = ipr.get_links(ifindex)
             master = link.get_attr("IFLA_MASTER")

@@ -1,4 +1,4 @@
-"""The names and numbers that everything we put on a host bears: how we, and people, know it as ours."""
+"""The names and numbers by which a daemon, and people, recognise everything that eve-meta puts on a host."""
 
 from __future__ import annotations
 

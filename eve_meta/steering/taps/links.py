@@ -63,8 +63,8 @@ RECEIVE_SIZE = 128 * 1024
 class Link:
     """A network device of the host.
 
-    :ivar carrier: whether its other end is there: a QEMU process, say.
-    :ivar losses: how often it has lost its carrier. Nothing else shows that the carrier went and came back while
+    :ivar carrier: whether something, such as a QEMU process, holds its other end.
+    :ivar losses: how often the link has lost its carrier. Nothing else shows that the carrier went and came back while
         messages were lost.
     """
 
@@ -116,7 +116,7 @@ class LinkMonitor:
     :param filter_lost: called with the ifindex of a link from which somebody deleted a qdisc or filter.
     :param qdisc_added: called with the ifindex of a link to which somebody added a qdisc.
     :param synced: called whenever a dump is complete.
-    :param own_port: the netlink port by which we add qdiscs ourselves; these are not reported.
+    :param own_port: the netlink port through which the daemon itself adds qdiscs, which are not reported.
     :ivar overruns: how often the kernel had to drop messages.
     """
 
@@ -296,7 +296,7 @@ def _text(value: bytes) -> str:
 
 
 def link_of(message: ifinfmsg) -> Link:
-    """Return the link that *message*, which pyroute2 has decoded, describes; for code that reads links only once."""
+    """Return the link that *message*, decoded by pyroute2, describes; for code that reads links only once."""
     name = message.get_attr("IFLA_IFNAME")
     return Link(
         ifindex=message["index"],

@@ -23,7 +23,7 @@ class TagAllocator:
     """Assigns tags.
 
     :param clock: returns monotonic seconds.
-    :param following: the tag to begin with; where it is none, counting begins at :data:`MIN_TAG`.
+    :param following: the tag to begin with; where that is no tag, counting begins at :data:`MIN_TAG`.
     :ivar following: the tag at which counting goes on.
     """
 

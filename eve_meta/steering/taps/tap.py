@@ -1,4 +1,4 @@
-"""A tap, the rule that decides which links are taps, and the interface of whoever serves them."""
+"""A tap, the rule that decides which links are taps, and the interface of the observer of taps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Tap:
 
 
 class TapObserver(Protocol):
-    """The server of the taps: steering calls it when they come, change and go."""
+    """The observer of the taps, which steering calls when they come, change and go."""
 
     def tap_appeared(self, tap: Tap) -> None:
         """Note that *tap* has its tag; its first frame may follow as soon as this returns."""
@@ -40,7 +40,7 @@ class TapObserver(Protocol):
         """Note that all existing taps have appeared; called again after netlink messages were lost."""
 
     def tap_gone(self, tap: Tap) -> None:
-        """Note that *tap* no longer exists, or no longer has this tag; no frame of it is on its way any longer."""
+        """Note that *tap* no longer exists, or no longer has this tag; none of its frames passes any longer."""
 
     def holder_may_have_changed(self, tap: Tap) -> None:
         """Note that *tap* got a carrier: the process that holds it may be another domain's."""

@@ -40,7 +40,7 @@ RECEIVE_SIZE = 32 * 1024
 class TapFilter:
     """Attaches a program to the ingress of links, and detaches it.
 
-    To be made and used in the links' network namespace.
+    Make and use it in the links' network namespace.
 
     :param program: the program's file descriptor.
     :param name: the program's name, for ``tc filter show``.
@@ -82,8 +82,8 @@ class TapFilter:
     def detach(self, ifindex: int) -> None:
         """Detach the filter from a link, and delete the ``ingress`` qdisc unless it has filters of others.
 
-        After a crash nobody can know who made an empty qdisc; without a filter it has no effect for anybody. A link
-        that has gone meanwhile took both along.
+        After a crash, nothing shows which program made an empty qdisc; without a filter it has no effect. A link that
+        is gone by now has taken both along.
 
         :raises NetlinkError: when the kernel refuses.
         """
