@@ -1,7 +1,7 @@
 """The clocks of the host, as one object that the daemon makes and hands down.
 
 Code that has the reactor takes monotonic time from ``reactor.seconds()``, which is the same clock
-(:mod:`eve_meta.runtime.reactor`) and the one that its timers run by. This object is for whoever shows times to people,
+(:mod:`eve_meta.runtime.reactor`) and the one that its timers run by. This object is for code that shows times to people
 or compares clocks.
 """
 

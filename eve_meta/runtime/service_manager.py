@@ -85,8 +85,8 @@ class ServiceManager:
     def store(self, sockets: Sequence[socket.socket]) -> None:
         """Have the service manager store *sockets* in place of those that it stores now; they stay open here, too.
 
-        It passes them to the daemon that it starts next, however this one ends. Connections that guests open meanwhile
-        wait in their backlog.
+        It passes them to the daemon that it starts next, however this one ends. Connections that guests open in between
+        wait in the sockets' backlog.
         """
         if tuple(sockets) == self.stored:
             return
@@ -133,7 +133,7 @@ def _inherited(environ: MutableMapping[str, str]) -> tuple[dict[str, socket.sock
     for name in [name for name in environ if name.startswith("LISTEN_")]:
         del environ[name]
     named = passed.inheritedNamedDescriptors()
-    # Of several under one name the last counts: the service manager did not hear that it was to remove the others.
+    # Of several under one name the last counts: the message to remove the others did not reach the service manager.
     for descriptor in set(passed.inheritedDescriptors()).difference(named.values()):
         with contextlib.suppress(OSError):
             os.close(descriptor)

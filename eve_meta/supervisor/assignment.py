@@ -18,8 +18,8 @@ from eve_meta.supervisor.tap_state import TapState
 from eve_meta.supervisor.tap_table import TapTable
 
 MAX_REST = 0.5
-"""Seconds of such a rest at most. The workers' table is behind meanwhile, and they answer nobody when it is behind for
-longer than :data:`eve_meta.wire.messages.LEASE_TIME`."""
+"""Seconds of such a rest at most. The workers' table is behind during a rest, and they answer nobody when it is behind
+for longer than :data:`eve_meta.wire.messages.LEASE_TIME`."""
 
 LONG_LOOK, REST_FACTOR = 0.005, 3
 """A look at the inventory's changes that takes longer than *LONG_LOOK* seconds is followed by a rest of *REST_FACTOR*
@@ -30,7 +30,7 @@ TAPS_A_TURN = 50
 
 
 class Assignment:
-    """Keeps the inventory informed of the taps of *table*, and these assigned to the domains that it knows.
+    """Keeps the inventory informed of the taps of *table*, and assigns to these the domains that the inventory knows.
 
     :param refresh: called with a tap whose domain may be another than before.
     :param refresh_general: called when the inventory has changed, for what concerns no single tap.
@@ -76,7 +76,7 @@ class Assignment:
         return self._reactor.seconds() if self._changed_at is None else self._changed_at
 
     def taps_changed(self, *taps: Tap) -> None:
-        """Inform the inventory that *taps* appeared or went: once for all that do in one turn of the reactor."""
+        """Inform the inventory that *taps* appeared or went: once for all of one turn of the reactor."""
         self._changed_taps.update(tap.name for tap in taps)
         if not self._stopped:
             self._inform_timer.start()

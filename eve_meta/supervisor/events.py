@@ -48,7 +48,7 @@ class Event:
 
     :ivar number: the count of events since the daemon started, from 1.
     :ivar at: seconds since the epoch.
-    :ivar fields: what belongs to the event; values are strings, numbers or None.
+    :ivar fields: the event's own fields; values are strings, numbers or None.
     """
 
     number: int
@@ -69,7 +69,7 @@ def rfc3339(seconds: float) -> str:
 
 
 class Events:
-    """The latest events, and the listeners that each new one is passed to."""
+    """The latest events, and the listeners to which each new one is passed."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -1,8 +1,8 @@
 """The supervisor's heartbeat: workers learn that their table is current, and show that they still answer.
 
-The law: a worker is told that its table is current only after the supervisor has acted on all that the kernel and the
-inventory had reported. So nobody has to find out why a supervisor does not keep up: one that is stopped, busy, dead, or
-behind what happens, tells nobody anything, and a worker that is told nothing soon answers nobody
+The law: the supervisor confirms a worker's table only after it has acted on everything that the kernel and the
+inventory had reported. So it does not matter why a supervisor does not keep up: one that is stopped, busy, dead or
+behind confirms nothing, and a worker without a confirmation soon answers nobody
 (:data:`eve_meta.wire.messages.LEASE_TIME`).
 """
 
@@ -32,7 +32,7 @@ class BeatingWorker(Protocol):
         """Look whether the worker still answers."""
 
     def confirm_table(self, at: float) -> None:
-        """Tell the worker that its table was true at *at*."""
+        """Confirm to the worker that its table was true at *at*."""
 
 
 class Heartbeat:

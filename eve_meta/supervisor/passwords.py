@@ -1,4 +1,4 @@
-"""Passwords that guests post, on their path from a worker to the disk and to whoever else has to know them.
+"""Passwords that guests post, on their path from a worker to the disk and to the other workers that need them.
 
 The law: the supervisor alone decides whether a password is set, whatever the worker that passes one on knew; and nobody
 learns that a password is set or cleared before every worker that answers the domain knows it.
@@ -58,7 +58,7 @@ class PostedPasswords:
         A compromised worker can set a password for any tag that it answers for. But it can replace none, and at most it
         fills the disk with one for each domain.
 
-        :param answer: called with what became of the password.
+        :param answer: called with the outcome.
         """
         state = self._table.get(tag) if self._table.worker_of(tag) == worker else None
         now = self._reactor.seconds()

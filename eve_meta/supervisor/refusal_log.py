@@ -1,7 +1,7 @@
-"""The one line in the log about what guests were refused.
+"""The one line in the log about refusals.
 
-Guests choose how many refusals there are, so these move counters, which ``eve-meta status`` shows. For whoever reads
-only the log, a line now and then says whose guests were refused. It holds nothing that a guest sent.
+Guests choose how many refusals there are, so these move counters, which ``eve-meta status`` shows. For people who read
+only the log, a line now and then names the taps whose guests were refused. It holds nothing that a guest sent.
 """
 
 from __future__ import annotations

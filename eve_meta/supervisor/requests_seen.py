@@ -1,4 +1,4 @@
-"""What the guest of each tap requested: how often, first and last, by kind of request and status of the answer.
+"""The requests of each tap's guest: how many, the first and the last, by kind of request and status of the answer.
 
 The law: a row counts only where its times can be true, and for the generation of its tag alone.
 
@@ -25,7 +25,7 @@ from eve_meta.wire.requests import Row
 class Seen:
     """The requests of one kind that got one status.
 
-    :ivar count: how many there were.
+    :ivar count: their number.
     :ivar first: the time of the first, in seconds of ``CLOCK_MONOTONIC``.
     :ivar last: the time of the last, likewise.
     """

@@ -1,4 +1,4 @@
-"""What the supervisor knows of one tap: its domain, and what that domain's guest did."""
+"""The state of one tap: its domain, and the tallies of that domain's guest."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class TapState:
 
     :ivar generation: the count of the domains that the tap's tag was assigned to (:mod:`eve_meta.wire.requests`).
     :ivar counts: how often each of :data:`eve_meta.wire.counts.NAMES` happened.
-    :ivar asked: what the guest requested.
+    :ivar asked: the requests of the guest.
     :ivar times: how long the answers took.
-    :ivar reports: what the guest's cloud-init reported of its boot, without its phone_home.
-    :ivar phone_home: its latest phone_home.
+    :ivar reports: the reports of the guest's cloud-init about its boot, without its phone_home.
+    :ivar phone_home: the latest phone_home.
     :ivar password_failed: when a password of the guest could not be stored, in seconds of ``CLOCK_MONOTONIC``.
     """
 

@@ -1,4 +1,4 @@
-"""What the supervisor learns from and about a worker, as one interface for whoever acts on it.
+"""The interface through which the supervisor learns from and about a worker.
 
 :class:`~eve_meta.supervisor.worker_process.WorkerProcess` calls it for what happens to the worker, and hands it to its
 :class:`~eve_meta.supervisor.worker_link.WorkerLink`, which calls it for what the worker sends.
@@ -46,4 +46,4 @@ class WorkerEvents(Protocol):
         """Take what the worker's guests reported of their boot."""
 
     def posted(self, tag: int, password: str, answer: Callable[[Outcome], None]) -> None:
-        """Take the *password* that the guest of *tag* posted, and call *answer* with what became of it."""
+        """Take the *password* that the guest of *tag* posted, and call *answer* with the outcome."""

@@ -1,7 +1,7 @@
-"""What a worker writes to its standard error, on its path into our log.
+"""The lines that a worker writes to its standard error, on their path into the daemon's log.
 
 The worker may be compromised. So it holds neither the log nor the terminal, but a pipe; and whatever it writes there,
-our log gets few and short lines of printable characters.
+the log gets few and short lines of printable characters.
 """
 
 from __future__ import annotations

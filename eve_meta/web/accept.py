@@ -6,7 +6,7 @@ that live longer: an object for the transport, the socket's modes, two changes o
 a connection begins on a :class:`FirstTurn`, which reads once and writes straight to the socket. A connection that
 survives that turn, because its request has not arrived yet, its guest reads slowly, or it is kept alive, is handed over
 to Twisted's own transport, and nothing is different from there on. :class:`~eve_meta.web.connection.Connection` knows
-of no difference at all: what it decides is decided once, for both.
+of no difference at all: its decisions are the same on both.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WAITS = 8
 
 REST = 0.1
 """Seconds for which nothing is accepted after the kernel had no descriptor or no memory for another connection. The
-listener stays readable meanwhile, and would keep the reactor busy."""
+listener stays readable during that time, and would keep the reactor busy."""
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 

@@ -1,8 +1,8 @@
-"""What a guest is answered: one of a closed set of answers, chosen by what its tag means and what it asks for.
+"""The answer to a guest's request: one of a closed set, chosen by the entry of the guest's tag and the request.
 
 Nothing of a request is ever quoted back, and nothing but the path and the method chooses between the documents of the
-one domain that the tag means. Which document or action is at which path is in the table of
-:mod:`eve_meta.documents.paths`.
+one domain that is behind the tap of the tag. The table of :mod:`eve_meta.documents.paths` has the document or action at
+each path.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class StorePassword:
 
 
 class RequestContext(NamedTuple):
-    """What an answer depends on beside the request and the table.
+    """Everything on which an answer depends, beside the request and the table.
 
     :ivar peer: the guest's IP address.
     :ivar port: the guest's TCP port.
@@ -119,7 +119,7 @@ class RequestContext(NamedTuple):
     :ivar random: returns as many random bytes as it is asked for.
     :ivar domain_wait: seconds from a tap's appearing during which its unknown domain may still become known.
     :ivar hosts: the names by which guests may call this service.
-    :ivar node: what EVE-OS publishes of its node.
+    :ivar node: the values that EVE-OS publishes of its node.
     """
 
     peer: str
@@ -134,9 +134,9 @@ class RequestContext(NamedTuple):
 
 
 def objection(entry: Entry | None, request: Request, context: RequestContext) -> Note | None:
-    """Return what speaks against *request* wherever it leads, None where nothing does.
+    """Return why *request* is refused wherever it leads, None where it is not.
 
-    :param entry: what the tag of the guest's tap means.
+    :param entry: the entry of the guest's tag.
     """
     if not context.hosts.known(request.host):
         return Note.WRONG_HOST
@@ -146,9 +146,9 @@ def objection(entry: Entry | None, request: Request, context: RequestContext) ->
 def answer(
     entry: Entry | None, request: Request, context: RequestContext, objected: Note | None
 ) -> Response | StorePassword | BootReport:
-    """Return the answer to *request*, or what is to be done before there is one.
+    """Return the answer to *request*, or what must be done before it can be answered.
 
-    :param entry: what the tag of the guest's tap means.
+    :param entry: the entry of the guest's tag.
     :param objected: the result of :func:`objection`.
     """
     if objected is Note.WRONG_HOST:

@@ -1,8 +1,8 @@
-"""From a guest's request to its answer: what all connections of a worker share for that.
+"""From a guest's request to its answer: the part that all connections of a worker share.
 
-What is answered is decided in :mod:`eve_meta.web.answer`, without I/O and without a clock; here is what the decision
-depends on (clocks, randomness, the table) and what follows from it (counts, reports, passwords). No byte that a guest
-sent reaches a log: guests move counters (:mod:`eve_meta.wire.counts`).
+:mod:`eve_meta.web.answer` decides the answer, without I/O and without a clock. This module provides what the decision
+depends on (clocks, randomness, the table), and does what follows from it (counts, reports, passwords). No byte that a
+guest sent reaches a log: guests move counters (:mod:`eve_meta.wire.counts`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The guests of a worker: what each tag means, what each guest holds open, and when that ends.
+"""The guests of a worker: the tap and domain of each tag, the connections that each guest holds open, and their ends.
 
 A connection belongs to the tag that the kernel gave its socket. It is admitted while its tap has fewer than the limit,
-it ends when its deadline passes, and it is cut the moment that its tag gets another meaning.
+it ends when its deadline passes, and it is cut the moment that its tag gets another tap or domain.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ no tap has a connection or an allowance that is not whole."""
 
 
 class Guests:
-    """The taps' meanings, open connections and allowances.
+    """The table, and the open connections and allowances of the guests in it.
 
     :param clock: the reactor, for the sweep.
     :param identify: returns the tag of an accepted socket, None for one that came through no tap.
-    :param monotonic: seconds that never jump. Not *clock*'s: Twisted's reactors count by the wall clock.
+    :param monotonic: returns seconds of ``CLOCK_MONOTONIC``.
 
     :ivar limits: what one guest may cost.
     :ivar monotonic: the parameter of that name.
-    :ivar table: what each tag means. Change it by :meth:`put` and :meth:`remove` alone, which cut connections.
-    :ivar tally: what the guests did.
+    :ivar table: the tap and the domain of each tag. Change it by :meth:`put` and :meth:`remove` alone, which cut
+        connections.
+    :ivar tally: the counts of what the guests did.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Guests:
         self._sweeping = False
 
     def put(self, tag: int, tap: str, since: float, domain: bytes | None, grants: Grants = NO_GRANTS) -> None:
-        """Let *tag* mean *tap* and *domain*; cut its connections where it meant another tap or domain.
+        """Put *tag* into the table with its *tap* and *domain*; cut its connections where it had another tap or domain.
 
         :param since: when the tap appeared, in seconds of the monotonic clock.
         :param domain: the domain's JSON, None while the domain is unknown.
@@ -64,7 +65,7 @@ class Guests:
             self._revoke(tag)
 
     def remove(self, tag: int) -> None:
-        """Let *tag* mean nothing any more, and cut its connections."""
+        """Remove *tag* from the table, and cut its connections."""
         self.table.remove(tag)
         self._revoke(tag)
 

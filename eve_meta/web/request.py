@@ -1,4 +1,4 @@
-"""Bytes in, requests out: what a guest sends is read here and nowhere else, without I/O and without a clock.
+"""Bytes in, requests out: the only reader of what guests send, without I/O and without a clock.
 
 A request is returned whole, or refused with the status to answer. A refusal ends its connection: after it nobody can
 know where the next request would begin. The decision depends on the bytes alone, never on how they were cut into pieces
@@ -54,9 +54,9 @@ MAX_REMEMBERED_BYTES = 1024
 
 
 class Refusal(Exception):
-    """What the guest sent is not accepted as a request.
+    """The guest sent something that is not accepted as a request.
 
-    :ivar status: what to answer before the connection is closed.
+    :ivar status: the status to answer before the connection is closed.
     """
 
     def __init__(self, status: HTTPStatus) -> None:
@@ -65,7 +65,7 @@ class Refusal(Exception):
 
 
 class Need(enum.Enum):
-    """Why there is no request yet."""
+    """What is needed before there is a request."""
 
     DATA = enum.auto()
     """More bytes."""
@@ -87,7 +87,7 @@ class Request:
     :ivar headers: header fields by lower-case name; fields of one name are joined by ", " (RFC 9110 section 5.2).
     :ivar keep_alive: whether the guest may send another request on this connection.
     :ivar body: the body, empty where there is none.
-    :ivar rule: what holds for *path*.
+    :ivar rule: the rule of *path*.
     """
 
     method: bytes
@@ -136,11 +136,11 @@ class Memo:
         self._known: dict[bytes, Request] = {}
 
     def get(self, data: bytes) -> Request | None:
-        """Return the request that *data* is, None where it was not read before or is not remembered."""
+        """Return the request that consists of *data*, None where it was not read before or is not remembered."""
         return self._known.get(data)
 
     def put(self, data: bytes, request: Request) -> None:
-        """Remember that *data* is *request*, the whole of it and nothing more."""
+        """Remember *request*, which consists of *data* and nothing more."""
         if len(self._known) >= MAX_REMEMBERED:
             # The oldest. Which one goes matters little, and to keep the order of use would cost at each use.
             del self._known[next(iter(self._known))]

@@ -43,7 +43,7 @@ BAD_TTL = refusal(
 
 
 def objection(entry: Entry, request: Request, uptime: float) -> Note | None:
-    """Return what speaks against *request* where tokens are required; None when its token is valid, or none is needed.
+    """Return why *request* is refused where tokens are required; None when its token is valid, or none is needed.
 
     :param uptime: seconds of ``CLOCK_BOOTTIME``.
     """

@@ -2,12 +2,11 @@
 
 *Inherited options*: what every accepted socket takes over from the listening one costs no connection a call of its own.
 
-*The tag of the tap* comes from the kernel, as the mark of the socket, and from nothing that the
-guest sends.
+*The tag of the tap* comes from the kernel, as the mark of the socket, and from nothing that the guest sends.
 
-*The hop limit*: a session token must not leave its guest: where a guest routes for others (containers, a
-careless NAT), the answer dies at that router, as AWS has it (``HttpPutResponseHopLimit``). On its path to the guest an
-answer is routed only by the private namespace that it leaves from, which takes nothing off the hop limit.
+*The hop limit*: a session token must not leave its guest: where a guest routes for others (containers, a careless NAT),
+the answer dies at that router, as with AWS (``HttpPutResponseHopLimit``). On its path to the guest an answer is routed
+only by the private namespace from which it leaves, which takes nothing off the hop limit.
 """
 
 from __future__ import annotations

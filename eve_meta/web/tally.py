@@ -1,4 +1,4 @@
-"""What a worker's guests did since the supervisor last heard of it: counters, requests, durations, reports.
+"""The activity of a worker's guests since the last message about it: counters, requests, durations, reports.
 
 A guest chooses how fast the numbers grow, never how many there are: names and kinds are closed sets, and reports have
 a budget in bytes. Each part gives what it holds to whoever takes it, and begins anew.
@@ -23,12 +23,12 @@ MAX_TAP_BYTES = 16 * 1024
 
 
 class Tally:
-    """What a worker's guests did, in three parts.
+    """The activity of a worker's guests, in three parts.
 
     :ivar counts: counters by tag and name.
     :ivar requests: requests by tag, kind and status, and how long their answers took.
-    :ivar reports: what guests' cloud-init reported.
-    :ivar began: called when there is something to take where there was nothing. Set it to be called.
+    :ivar reports: the reports of guests' cloud-init.
+    :ivar began: called when there is something to take where there was nothing; set it to a function that takes it.
     """
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class RequestTally:
         """Add the *seconds* that an answer to the guest of *tag* took."""
         times = self._times.get(tag)
         if times is None:
-            # A slow reader's answer may end when its request has long been taken: then this is all that there is.
+            # A slow reader's answer may end when its request has long been taken: then only its duration is left.
             if not self._rows and not self._times:
                 self._began()
             times = self._times[tag] = Histogram()
