@@ -1,7 +1,7 @@
 """Limits on the connections to a socket of the daemon that programs of the host open.
 
 Any user of the host may connect to the metrics, and each connection takes one of the daemon's descriptors, which taps
-and processes need. So there are at most so many at a time, a client has a limited time, and new connections are
+and processes need. So the number of connections is limited, a client has a limited time, and new connections are
 accepted at a limited rate: further clients wait in the kernel's queue, where they cost the daemon nothing.
 """
 
@@ -39,10 +39,10 @@ class Connection(Protocol):
 class Connections:
     """The open connections to one socket.
 
-    :param most: how many there are at a time. A further one ends the oldest that is idle, so that a client that only
+    :param most: the most connections at a time. A further one ends the oldest that is idle, so that a client that only
         opens connections does not keep others out.
     :param time: seconds that a connection may take, from its beginning to :meth:`asked` or :meth:`closed`.
-    :param rate: connections that are accepted a second, and that may come at once.
+    :param rate: the most connections that are accepted a second, and the most that are accepted at once.
     """
 
     def __init__(self, reactor: IReactorTime, *, most: int, time: float, rate: float) -> None:
@@ -57,7 +57,7 @@ class Connections:
         return len(self._open)
 
     def listen(self, port: Listening) -> None:
-        """Let *port* be the one that is paused while the rate is exceeded."""
+        """Set the port that is paused while the rate is exceeded."""
         self._port = port
 
     def admit(self) -> bool:

@@ -46,11 +46,11 @@ FRESH_TIME = 1.0
 """Seconds for which an answer is reused, however many scrapers ask: with 4,000 taps, making one takes a CPU second."""
 
 MAX_CONNECTIONS = 32
-"""The most connections at a time: several scrapers, and people who look."""
+"""The most connections at a time: enough for several scrapers and a few people."""
 
 CONNECTION_TIME = 30.0
-"""Seconds after which a connection is ended, whatever it is doing: three times Prometheus' default ``scrape_timeout``.
-Each connection is for one answer, so that nobody holds one for longer."""
+"""Seconds after which a connection is ended in any case: three times Prometheus' default ``scrape_timeout``. Each
+connection is for one answer, so that nobody holds one for longer."""
 
 CONNECTION_RATE = 50.0
 """Connections a second. A scraper opens one every few seconds."""
@@ -349,7 +349,7 @@ class _Request(Request):
 class _Channel(HTTPChannel):
     """A connection for one answer.
 
-    :ivar is_idle: whether the daemon is not making the answer: the request is not whole yet, or its reader is slow.
+    :ivar is_idle: False while the daemon makes the answer; True while it waits for the client to send or to read.
     """
 
     factory: MetricsSite

@@ -1,8 +1,8 @@
 """Makes the state directory private again, when the daemon starts.
 
-A copy of the directory, a restored backup or a ``chmod -R`` may leave files that every user of the host can read. That
-is corrected, and reported in the log once. What other users may have *written* is refused, not corrected: by
-:func:`eve_meta.state.files.make_directory` for directories, by :mod:`eve_meta.state.tokenkeys` for the secret, and
+A copy of the directory, a restored backup or a ``chmod -R`` may leave files that every user of the host can read. This
+module corrects their modes, and logs that once. Files that other users may have *written* are not corrected:
+:func:`eve_meta.state.files.make_directory` refuses such directories, :mod:`eve_meta.state.tokenkeys` such a secret, and
 :mod:`eve_meta.state.passwords` ignores the files of other users.
 """
 
@@ -21,7 +21,7 @@ from eve_meta.values.problem import Problem
 FILES = (tokenkeys.FILE, remembered.PROCESSES)
 
 OURS = frozenset((*FILES, *(name + files.UNFINISHED for name in FILES), passwords.DIRECTORY))
-"""The names of all that eve-meta keeps in its state directory."""
+"""The names of everything that eve-meta keeps in its state directory."""
 
 _log = Logger()
 
@@ -50,7 +50,7 @@ def open_state(path: Path) -> None:
 
 
 def _make_private(path: Path) -> Iterator[Path]:
-    """Make everything private, from the top down; yield what was not."""
+    """Make everything private, from the top down; yield the paths that were not."""
     names = os.listdir(path)
     if OURS.issuperset(names) and _restrict(path, 0o700, follow=True):
         yield path
@@ -72,11 +72,11 @@ def _restricted(path: Path) -> Iterator[Path]:
 
 
 def _restrict(path: Path, mode: int, *, follow: bool = False) -> bool:
-    """Take the permission bits of *path* that are not in *mode*; return whether it had any.
+    """Remove the permission bits of *path* that are not in *mode*; return whether it had any.
 
     A file that belongs to another user, or to which others may write, stays as it is: its reader refuses it.
 
-    :param follow: whether *path* may be a symbolic link. Of our files none is.
+    :param follow: whether *path* may be a symbolic link; none of eve-meta's own files is one.
     """
     try:
         # O_NONBLOCK: a FIFO would block until somebody writes to it.

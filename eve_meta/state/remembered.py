@@ -1,6 +1,6 @@
-"""What a daemon remembers for the next one, for as long as the host does not boot.
+"""The data that a daemon remembers for the next one, until the host boots again.
 
-Losing it harms nobody much, so it is not synced to the disk, and a file that cannot be read counts as none.
+Their loss does little harm, so the file is not synced to the disk, and one that cannot be read counts as missing.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Remembered:
             self.store(self._next)
 
     def _failed(self, failure: Failure) -> None:
-        # What comes next is tried again then.
+        # Nothing is tried again now: the next call of store() has newer data.
         self._writing = False
         self._next = None
         if not self._failure_logged:

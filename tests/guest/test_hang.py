@@ -50,7 +50,7 @@ def workers(stage: Scene) -> list[dict[str, Any]]:
 
 
 def all_are_answered(stage: Scene) -> bool:
-    """Whether each guest reads its own documents, on new connections."""
+    """Return whether each guest reads its own documents, on new connections."""
     try:
         found = [Identity.asked_by(stage.lab.guests[f"vm{number}"]) for number in range(COUNT)]
     except (OSError, AssertionError):

@@ -1,6 +1,6 @@
 """A supervisor that is stopped or busy: for two seconds nobody notices, and then no guest reads what may be another's.
 
-The tap is persistent, and changes hands meanwhile: the next holder of the tap is another domain's process.
+The tap is persistent, and changes hands during that time: its next holder is another domain's process.
 """
 
 from __future__ import annotations

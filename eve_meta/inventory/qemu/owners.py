@@ -49,7 +49,7 @@ GRACE = 10.0
 """Seconds for which a tap may be withheld before that is a problem: libvirt has started QEMU by then."""
 
 MEMORY_TIME = 0.2
-"""Seconds from a new process to when it is remembered: many start together."""
+"""Seconds until a new process is remembered: many start together, and are then stored at once."""
 
 BATCH = 100
 """Taps for which the results of a scan are applied in one step: a millisecond's worth."""
@@ -60,7 +60,7 @@ _CONVERTER = make_converter()
 
 
 class Memory(Protocol):
-    """Plain data that outlive the daemon, until the host boots (:class:`eve_meta.state.remembered.Remembered`)."""
+    """Plain data that outlive the daemon until the host boots (:class:`eve_meta.state.remembered.Remembered`)."""
 
     def load(self) -> Any:
         """Return what was stored, None for nothing."""
@@ -151,7 +151,7 @@ class ProcessOwners:
     :param reactor: needs IReactorTime and IReactorFDSet.
     :param proc: where procfs is mounted.
     :param users: the names of further users whose QEMU processes are trusted.
-    :param memory: where the trusted processes are remembered; None for nowhere.
+    :param memory: remembers the trusted processes for the next daemon; None where nothing does.
     """
 
     def __init__(

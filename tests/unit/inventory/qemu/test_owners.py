@@ -21,7 +21,7 @@ Turn = Callable[[float], None]
 
 
 class Memory:
-    """A memory without a file."""
+    """A memory that is no file."""
 
     plain: Any = None
 
@@ -35,7 +35,7 @@ class Memory:
 
 
 class Watched:
-    """Owners, and how often *changed* was called."""
+    """Owners, and the number of calls of their callback."""
 
     def __init__(self, proc: FakeProc, reactor: Any, **options: Any) -> None:
         self.owners = ProcessOwners(reactor, proc.path, **options)
@@ -383,4 +383,6 @@ def test_a_process_is_believed_only_while_its_user_is_configured(
 def test_a_memory_of_another_form_is_none(proc: FakeProc, reactor: Any, plain: object) -> None:
     memory = Memory()
     memory.plain = plain
-    Watched(proc, reactor, memory=memory).owners.stop()
+    watched = Watched(proc, reactor, memory=memory)
+    assert watched.owners._remembered == {}
+    watched.owners.stop()
