@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import attrs
@@ -17,12 +17,12 @@ import cattrs
 from eve_meta.admin.client import NotRunning, ask
 from eve_meta.admin.gathering import HostView, for_explanation
 from eve_meta.admin.questions import EXPLAIN
-from eve_meta.cli.known import names_in
+from eve_meta.cli.known import names_in, scanned
 from eve_meta.config import DEFAULT_PATH, Config, load_config
 from eve_meta.explain.facts import DiskFacts, DomainFacts, Facts, HostFacts, MachineFacts
-from eve_meta.inventory.files.directory import Directory
-from eve_meta.inventory.files.domain_file import read_domain_file
+from eve_meta.inventory.files.domain_file import FileReading
 from eve_meta.inventory.qemu.process import MAX_CMDLINE, ProcessTable
+from eve_meta.inventory.readers.command import CommandReader
 from eve_meta.machine import links
 from eve_meta.machine.disks import read_disks
 from eve_meta.machine.libvirt import connected, hardware_of, inactive_xml
@@ -75,9 +75,7 @@ def _from_daemon(config: Config, asked_for: str) -> HostFacts:
 
 
 def _without_daemon(config: Config, asked_for: str, table: ProcessTable) -> HostFacts:
-    directory = Directory(config.inventory.directory)
-    for _ in directory.scan():
-        pass
+    directory = scanned(config.inventory.directory)
     owners = table.scan(links.names()).owners
     by_uuid = {domain.instance_uuid: path for path, domain in directory.domains.items()}
     view = HostView(
@@ -94,7 +92,11 @@ def _with_line(domain: DomainFacts) -> DomainFacts:
     """Return *domain* with the line on which its file begins to describe its NICs."""
     if not domain.taps or not domain.origins or not domain.origins[0].startswith("/"):
         return domain
-    lines = read_domain_file(domain.origins[0]).lines
+    with closing(CommandReader()) as reader:
+        file = FileReading(domain.origins[0], reader)
+        if file.reading is not None:
+            reader.wait(file.reading)
+    lines = file.finish().lines
     return attrs.evolve(
         domain, line=min((line for path, line in lines.items() if path.startswith("nics[")), default=None)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +14,9 @@ from eve_meta.admin.questions import LIST_DOMAINS, SHOW_DOMAIN
 from eve_meta.admin.resolve import NamedDomain, Names
 from eve_meta.config import load_config
 from eve_meta.inventory.files.directory import Directory
-from eve_meta.inventory.files.domain_file import lines_of
+from eve_meta.inventory.files.domain_file import LinesReading
 from eve_meta.inventory.merge import Merged
+from eve_meta.inventory.readers.command import CommandReader
 from eve_meta.values.domain import Domain
 from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
@@ -125,16 +127,27 @@ def read_directory(path: Path) -> Directory:
         raise Problem(f"cannot read the directory {path}: Permission denied; domain files are for root alone") from None
     except OSError as error:
         raise Problem(f"cannot read the directory {path}: {error.strerror}") from None
-    directory = Directory(path)
-    for _ in directory.scan():
-        pass
+    return scanned(path)
+
+
+def scanned(path: Path) -> Directory:
+    """Read the domain files in *path*; what is wrong with the directory is among its problems."""
+    with contextlib.closing(CommandReader()) as reader:
+        directory = Directory(path, reader)
+        reader.run(directory.scan())
     return directory
 
 
 def with_lines(sources: Mapping[str, str]) -> Mapping[str, str]:
     """Return *sources*, each file among them with the line on which the field stands."""
     files = {origin for origin in sources.values() if origin.startswith("/") or Path(origin).is_file()}
-    lines = {file: lines_of(file, [field for field, origin in sources.items() if origin == file]) for file in files}
+    with contextlib.closing(CommandReader()) as reader:
+        readings = {
+            file: LinesReading(file, [field for field, origin in sources.items() if origin == file], reader)
+            for file in files
+        }
+        reader.run(each.reading for each in readings.values())
+    lines = {file: each.finish() for file, each in readings.items()}
     return {
         field: f"{origin}:{line}" if (line := lines.get(origin, {}).get(field)) is not None else origin
         for field, origin in sources.items()

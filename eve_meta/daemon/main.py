@@ -9,7 +9,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,12 +25,14 @@ from eve_meta.config import MAX_WORKERS, Config, load_config, split_address
 from eve_meta.daemon.directories import held, run_directory
 from eve_meta.daemon.handover import HandOver
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.inventory.readers.process import ReaderProcess
 from eve_meta.runtime.clock import Clock
 from eve_meta.runtime.log import complain, log_to_stderr
 from eve_meta.runtime.reactor import reactor
 from eve_meta.runtime.sandbox.birth import own_pid_namespace
 from eve_meta.runtime.sandbox.home import empty_folder
 from eve_meta.runtime.sandbox.identities import find_ids
+from eve_meta.runtime.sandbox.policy import Identity
 from eve_meta.runtime.sandbox.seccomp import import_seccomp
 from eve_meta.runtime.service_manager import ServiceManager
 from eve_meta.runtime.signals import Terminated, end_reactor, ended_by_signals, on_signals
@@ -79,13 +81,15 @@ def serve(config: Config) -> None:
         undo.callback(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
         import_seccomp()  # no worker could be confined without it
         workers = config.web.workers or min(os.cpu_count() or 1, MAX_WORKERS)
-        worker_config = _worker_config(config, workers)
+        ids = find_ids(workers + 1)  # the last is the reader's
+        worker_config = _worker_config(config, ids[:workers])
         undo.enter_context(run_directory(config.paths.run))
         undo.enter_context(empty_folder(worker_config.root))
         open_state(config.paths.state)
         undo.enter_context(held(config.paths.state, "state"))
         processes = Remembered(config.paths.state / PROCESSES, _in_thread)
-        inventory = Inventory(config.inventory, reactor, memory=processes)
+        reader = undo.enter_context(_reader(worker_config, ids[workers]))
+        inventory = Inventory(config.inventory, reactor, reader, memory=processes)
         clock = Clock(monotonic=reactor.seconds)
         supervisor = Supervisor(
             reactor,
@@ -153,15 +157,26 @@ def _in_thread(function: Callable[[], T]) -> Deferred[T]:
     return deferToThreadPool(reactor, reactor.getThreadPool(), function)
 
 
-def _worker_config(config: Config, workers: int) -> WorkerConfig:
+def _worker_config(config: Config, ids: Sequence[int]) -> WorkerConfig:
     return WorkerConfig(
-        ids=find_ids(workers),
+        ids=ids,
         root=config.paths.run / "root",
         birth=own_pid_namespace,
         domain_wait=config.web.domain_wait,
         hop_limit=config.web.hop_limit,
         hosts=config.web.hosts,
     )
+
+
+@contextlib.contextmanager
+def _reader(workers: WorkerConfig, number: int) -> Iterator[ReaderProcess]:
+    """Run the reader, as the user and group *number* in the same empty folder as *workers*."""
+    reader = ReaderProcess(reactor, Identity(uid=number, gid=number, root=workers.root), workers.birth)
+    reader.start()
+    try:
+        yield reader
+    finally:
+        reader.stop()
 
 
 def _begin_audit(config: Config, supervisor: Supervisor, undo: contextlib.ExitStack) -> None:

@@ -3,12 +3,16 @@
 ``inventory.py`` is the part that the daemon uses; it joins all others. ``source.py`` defines a source of domains, and a
 hypervisor, which is a source that also knows the domain of each tap. Three rooms have a source each:
 
-* ``files/``, the directory of domain files. ``reading.py`` reads any file, ``yaml_document.py`` YAML with the line of
-  each value, ``domain_file.py`` one domain file, and ``directory.py`` all of them; commands use these without Twisted.
-  ``watch.py`` follows the changes of files while the daemon runs, also for ``eve/``.
-* ``libvirt/``: ``connection.py`` asks libvirtd, ``domain_xml.py`` reads its XML, ``source.py`` is the hypervisor.
-* ``eve/``: ``pubsub.py`` reads what EVE-OS's agents publish, ``published.py`` turns it into values and ``domain.py``
-  these into domains, ``source.py`` is the hypervisor.
+* ``files/``, the directory of domain files. ``reading.py`` opens any file, ``domain_file.py`` is one domain file, and
+  ``directory.py`` all of them; commands use these without Twisted. ``watch.py`` keeps the files of a running daemon up
+  to date, EVE-OS's, too.
+* ``libvirt/``: ``connection.py`` asks libvirtd, ``description.py`` is what its XML describes, ``source.py`` is the
+  hypervisor.
+* ``eve/``: ``pubsub.py`` has the files of EVE-OS's agents, ``domain.py`` makes domains of their values, ``source.py``
+  is the hypervisor.
+
+None of them looks into what tenants wrote: ``readers/`` hands it to the reader, a process without privileges
+(``eve_meta/reader``), and takes the values back.
 
 ``qemu/`` finds the process that holds a tap, with its uuid and name: ``process.py`` reads /proc, ``options.py`` a
 QEMU's arguments, ``owners.py`` keeps the result up to date.

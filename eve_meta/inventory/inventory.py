@@ -12,6 +12,7 @@ from eve_meta.inventory.files.watch import FileSource
 from eve_meta.inventory.merge import Merged, Merging
 from eve_meta.inventory.qemu.owners import Memory, ProcessOwners
 from eve_meta.inventory.qemu.process import Owner
+from eve_meta.inventory.readers.reading import Reader
 from eve_meta.inventory.source import Hypervisor, InventoryProblem, Source
 from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
 from eve_meta.values.domain import Domain
@@ -25,6 +26,7 @@ class Inventory:
     """All domains, and the domain behind each tap.
 
     :param reactor: needs IReactorTime, IReactorFDSet and IReactorFromThreads.
+    :param reader: reads what tenants wrote. Whoever makes the inventory starts it and ends it.
     :param proc: where procfs is mounted.
     :param memory: where the processes behind taps are remembered for the next daemon; None for nowhere.
     :param hypervisors: hypervisors in addition to the configured ones.
@@ -35,19 +37,20 @@ class Inventory:
         self,
         config: InventoryConfig,
         reactor: Any,
+        reader: Reader,
         proc: Path = Path("/proc"),
         *,
         memory: Memory | None = None,
         hypervisors: Iterable[Hypervisor] = (),
     ) -> None:
-        self._eve = _eve(config, reactor)
+        self._eve = _eve(config, reactor, reader)
         self._hypervisors = (
             *hypervisors,
-            *_libvirt(config.libvirt, reactor),
+            *_libvirt(config.libvirt, reactor, reader),
             *(() if self._eve is None else (self._eve,)),
         )
         # The most important first: what people write in files wins over everything else.
-        self._files = FileSource(Directory(config.directory), reactor)
+        self._files = FileSource(Directory(config.directory, reader), reactor)
         self._sources: tuple[Source, ...] = (self._files, *self._hypervisors)
         self._owners = (
             ProcessOwners(reactor, proc, users=config.process_users, memory=memory) if config.process else None
@@ -254,19 +257,19 @@ class Inventory:
             self._concerned.update(taps)
 
 
-def _eve(config: InventoryConfig, reactor: Any) -> EveSource | None:
+def _eve(config: InventoryConfig, reactor: Any, reader: Reader) -> EveSource | None:
     if not config.eve:
         return None
-    # Imported only here: the readers of EVE's files take memory, which other hosts need not pay for.
+    # Imported only here: it takes memory, which hosts without EVE need not pay for.
     from eve_meta.inventory.eve.source import EveSource
 
-    return EveSource(Path(config.eve), config.eve_all, reactor)
+    return EveSource(Path(config.eve), config.eve_all, reactor, reader)
 
 
-def _libvirt(uri: str, reactor: Any) -> Iterator[Hypervisor]:
+def _libvirt(uri: str, reactor: Any, reader: Reader) -> Iterator[Hypervisor]:
     if uri:
         # Imported only here: libvirt's module takes memory, which hosts without libvirt need not pay for.
         from eve_meta.inventory.libvirt.connection import ThreadedLibvirtConnection
         from eve_meta.inventory.libvirt.source import LibvirtSource
 
-        yield LibvirtSource(ThreadedLibvirtConnection(uri, reactor.callFromThread), uri, reactor)
+        yield LibvirtSource(ThreadedLibvirtConnection(uri, reactor.callFromThread, reader), uri, reactor)

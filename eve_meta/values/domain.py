@@ -41,6 +41,10 @@ from eve_meta.values.text import is_printable
 NAMESPACE = UUID("5c3f2d3e-8f0e-5b0a-9a55-169254169254")
 """The uuid5 namespace of domains that have only a name: the same name gives the same uuid on every host and day."""
 
+METADATA_NAMESPACE = "urn:eve-meta:domain:1"
+"""The XML namespace of eve-meta's element in the ``<metadata>`` of a libvirt domain. It is no URL: there is nothing to
+fetch."""
+
 MAX_USER_DATA = 16 * 1024 * 1024
 """The most bytes of user data. Guests must get 1 MiB at least; nova stores 64 KiB, EVE 1 MiB, AWS 16 KiB."""
 
@@ -65,6 +69,12 @@ class TokenPolicy(str, enum.Enum):
 
 # -- validators: each raises BadValue("expected …, got …") --
 
+
+MAX_NICS = 256
+"""The most NICs of a domain, far above what a machine has slots for. Merging two lists of them costs their product."""
+
+MAX_DISKS = 1024
+"""The most disks of a domain. A virtio-scsi controller takes 16,383, of which people use hundreds at the most."""
 
 _NAME = check(f"1..{MAX_NAME} printable characters", lambda v: is_printable(v, MAX_NAME))
 _GROUPS = check("names of printable characters", lambda v: all(is_printable(group, MAX_NAME) for group in v))
@@ -135,6 +145,14 @@ def _key_mapping(instance: Any, attribute: Attribute[Any], value: Mapping[Any, A
 def _user_data(_instance: Any, attribute: Attribute[Any], value: bytes) -> None:
     if len(value) > MAX_USER_DATA:
         raise BadValue(f"expected at most {MAX_USER_DATA} bytes of user data, got {len(value)}", attribute.name)
+
+
+def _at_most(limit: int) -> Any:
+    def validate(_instance: Any, attribute: Attribute[Any], value: tuple[Any, ...]) -> None:
+        if len(value) > limit:
+            raise BadValue(f"expected at most {limit}, got {len(value)}", attribute.name)
+
+    return validate
 
 
 def _sorted_once(cpus: Iterable[int]) -> tuple[int, ...]:
@@ -229,8 +247,8 @@ class Domain:
     vendor_data2: Mapping[str, Any] = secret(factory=dict, validator=_json_mapping)
     files: tuple[File, ...] = secret(default=())
     tokens: TokenPolicy | None = None
-    nics: tuple[Nic, ...] = ()
-    disks: tuple[Disk, ...] = ()
+    nics: tuple[Nic, ...] = field(default=(), validator=_at_most(MAX_NICS))
+    disks: tuple[Disk, ...] = field(default=(), validator=_at_most(MAX_DISKS))
     shares: tuple[Share, ...] = ()
     dedicated_cpus: tuple[int, ...] = field(
         default=(),
@@ -242,10 +260,11 @@ class Domain:
     def __attrs_post_init__(self) -> None:
         if self.uuid is None and self.name is None:
             raise BadValue("expected a 'uuid' or a 'name', got neither")
-        taps = self.taps
-        for tap in taps:
-            if taps.count(tap) > 1:
+        taps: set[str] = set()
+        for tap in self.taps:
+            if tap in taps:
                 raise BadValue(f"expected each tap once in 'nics', got {tap!r} twice", "nics")
+            taps.add(tap)
 
     @property
     def taps(self) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def is_device_name(text: str) -> bool:
 _DEVICE = check(f"a network device's name, at most {IFNAMSIZ} bytes without '/', ':' or space", is_device_name)
 
 
-_MAC_ADDRESS = check("a MAC address such as fa:16:3e:00:00:01", lambda v: isinstance(v, str) and bool(_MAC.match(v)))
+MAC_ADDRESS = check("a MAC address such as fa:16:3e:00:00:01", lambda v: isinstance(v, str) and bool(_MAC.match(v)))
 
 
 def _lower(value: Any) -> Any:
@@ -123,7 +123,7 @@ class Nic:
     """
 
     tap: str | None = field(default=None, validator=optional(_DEVICE))
-    mac: str | None = field(default=None, converter=_lower, validator=optional(_MAC_ADDRESS))
+    mac: str | None = field(default=None, converter=_lower, validator=optional(MAC_ADDRESS))
     id: UUID | None = None
     network_id: UUID | None = None
     type: str | None = field(default=None, validator=optional(TEXT_LINE))

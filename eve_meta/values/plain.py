@@ -12,6 +12,7 @@ import difflib
 import enum
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -64,6 +65,9 @@ TEXTUAL: tuple[tuple[Any, Callable[[str], Any], str], ...] = (
 
 STRICT: tuple[tuple[type, str], ...] = ((str, "a string"), (int, "a whole number"), (bool, "true or false"))
 
+MAX_KEY = 100
+"""The most characters of an unknown key that are compared with the known ones."""
+
 _PLAIN_KEY = re.compile(r"[\w-]+\Z")
 
 
@@ -72,10 +76,18 @@ class Fault:
     """One thing that is wrong in plain data: the *message*, and the *path* of keys and list indices to it.
 
     The path may contain a secret, as a key of ``meta``; :func:`field_of` makes of it what people may see.
+
+    :param message: the message, or a function that makes it: the nearest of the known keys is worth its search only
+        where somebody reads of it.
     """
 
     path: tuple[Any, ...] = attrs.field(repr=False)
-    message: str
+    _message: str | Callable[[], str]
+
+    @property
+    def message(self) -> str:
+        """What is wrong."""
+        return self._message if isinstance(self._message, str) else self._message()
 
 
 def field_of(kind: Any, path: tuple[Any, ...], aliases: Mapping[type, tuple[str, ...]] | None = None) -> str:
@@ -113,7 +125,7 @@ def _is_union(kind: Any) -> bool:
     return get_origin(kind) in (Union, UnionType)
 
 
-def make_converter(*, written: bool = False, **options: Any) -> cattrs.Converter:
+def make_converter(*, written: bool = False, detailed: bool = True, **options: Any) -> cattrs.Converter:
     """Make a converter for the project's values; *options* are those of :class:`cattrs.Converter`.
 
     Structuring raises ``cattrs.errors.BaseValidationError``, which :func:`faults` explains. Of the value of a secret
@@ -122,10 +134,12 @@ def make_converter(*, written: bool = False, **options: Any) -> cattrs.Converter
 
     :param written: whether the data are a person's, who may not fill in the fields that only a source of the inventory
         knows (:data:`~eve_meta.values.domain.OF_A_SOURCE`).
+    :param detailed: whether all mistakes in the data are to be found. Otherwise structuring is faster, and raises an
+        exception of any kind for the first mistake.
     """
-    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True, **options)
-    of_secrets = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True, **options)
-    converters = _Converters(converter, of_secrets, written)
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=detailed, **options)
+    of_secrets = cattrs.Converter(forbid_extra_keys=True, detailed_validation=detailed, **options)
+    converters = _Converters(converter, of_secrets, written, detailed)
     _register_structuring(converter, converters, hidden=False)
     _register_structuring(of_secrets, converters, hidden=True)
     # A user of *converter* may give it another hook for bytes, which then holds for secret bytes, too.
@@ -147,11 +161,13 @@ class _Converters:
     """The converter of a class's fields: *plain*, or *of_secrets*, whose errors quote no value.
 
     :ivar written: as of :func:`make_converter`.
+    :ivar detailed: as of :func:`make_converter`.
     """
 
     plain: cattrs.Converter
     of_secrets: cattrs.Converter
     written: bool
+    detailed: bool
 
     def of(self, attribute: attrs.Attribute[Any]) -> cattrs.Converter:
         return self.of_secrets if is_secret(attribute) else self.plain
@@ -189,13 +205,17 @@ def faults(
         fields = [field.name for field in attrs.fields(error.cl) if not _is_of_a_source(field)]
         known = fields + list((aliases or {}).get(error.cl, ()))
         for key in sorted(error.extra_fields, key=str):
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            yield Fault((*path, key), f"unknown key; {hint}")
+            yield Fault((*path, key), partial(_unknown_key, str(key), known))
     elif isinstance(error, KeyError):
         yield Fault(path, "expected a value, but the key is missing")
     else:
         yield Fault(path, str(error))
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key[:MAX_KEY], known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    return f"unknown key; {hint}"
 
 
 def _step(part: Exception) -> tuple[Any, ...]:
@@ -254,9 +274,14 @@ def _class_of_dict(kind: Any, converters: _Converters, hidden: bool) -> Callable
         if converters.written and _is_of_a_source(each)
         else override(struct_hook=_validated(each, converters.of(each)))
         for each in attrs.fields(kind)
+        if converters.detailed or (converters.written and _is_of_a_source(each))
     }
     hook = make_dict_structure_fn(
-        kind, converters.plain, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **hooks
+        kind,
+        converters.plain,
+        _cattrs_forbid_extra_keys=True,
+        _cattrs_detailed_validation=converters.detailed,
+        **hooks,
     )
     return _of_type(dict, "a mapping of names to values", lambda value: hook(value, kind), hidden)
 

@@ -10,7 +10,8 @@ from attrs import define, field
 from twisted.internet.task import Clock
 
 from eve_meta.inventory.libvirt.connection import RETRY_TIME, LibvirtObserver
-from eve_meta.inventory.libvirt.domain_xml import NAMESPACE, describe
+from eve_meta.values.domain import METADATA_NAMESPACE
+from tests.contracts.fake_reader import describe
 
 MAC = "52:54:00:00:00:{:02x}"
 
@@ -34,7 +35,11 @@ class FakeDomain:
             f"<target dev='{tap}'/></interface>"
             for index, tap in enumerate(self.taps)
         )
-        metadata = f"<domain xmlns='{NAMESPACE}'>{escape(self.metadata)}</domain>" if self.metadata is not None else ""
+        metadata = (
+            f"<domain xmlns='{METADATA_NAMESPACE}'>{escape(self.metadata)}</domain>"
+            if self.metadata is not None
+            else ""
+        )
         return (
             f"<domain type='qemu'{running}><name>{self.name}</name><uuid>{self.uuid}</uuid>"
             f"<metadata>{metadata}</metadata><devices>{nics}</devices></domain>"

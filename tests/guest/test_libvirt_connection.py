@@ -12,6 +12,7 @@ import pytest
 
 from eve_meta.inventory.libvirt.connection import ThreadedLibvirtConnection
 from harness.guests import Lab
+from tests.contracts.fake_reader import FakeReader
 from tests.contracts.libvirt_contract import LibvirtContract
 from tests.guest.libvirtd import Libvirtd, interface
 
@@ -25,7 +26,7 @@ class Real:
         self.libvirtd = libvirtd
         self.calls: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = queue.SimpleQueue()
         self.connection = ThreadedLibvirtConnection(
-            libvirtd.uri, lambda call, *arguments: self.calls.put((call, arguments))
+            libvirtd.uri, lambda call, *arguments: self.calls.put((call, arguments)), FakeReader()
         )
         self.names: dict[str, str] = {}
         self.stopped = False

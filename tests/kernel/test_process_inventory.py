@@ -28,6 +28,7 @@ import json, sys, time
 from pathlib import Path
 from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
+from eve_meta.inventory.readers.process import ReaderProcess
 from eve_meta.runtime.reactor import reactor
 from eve_meta.state.remembered import Remembered
 from twisted.internet.threads import deferToThreadPool
@@ -42,7 +43,9 @@ def in_thread(change):
 
 directory, *taps = sys.argv[1:]
 memory = Remembered(Path(directory).with_name("processes"), in_thread)
-inventory = Inventory(InventoryConfig(directory=Path(directory)), reactor, memory=memory)
+reader = ReaderProcess(reactor, None)
+reader.start()
+inventory = Inventory(InventoryConfig(directory=Path(directory)), reactor, reader, memory=memory)
 inventory.start(report)
 inventory.taps_changed(taps)
 reactor.run()

@@ -20,7 +20,6 @@ from eve_meta.documents import eve
 from eve_meta.documents.document import Document
 from eve_meta.documents.tokens import MAX_TTL
 from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS, OPENSTACK_VERSIONS
-from eve_meta.inventory.files.domain_file import read_domain_file
 from eve_meta.steering.bpf.maps import Reason
 from eve_meta.values.domain import MAX_USER_DATA, OF_A_SOURCE, Domain
 from eve_meta.values.eve_node import Application
@@ -30,6 +29,7 @@ from eve_meta.web.response import Response
 from eve_meta.wire.counts import NAMES
 from eve_meta.wire.password import MAX_PASSWORD
 from tests import texts
+from tests.contracts.fake_reader import read_domain_file
 from tests.unit.documents.reading import FULL, find
 
 README, GUESTS, SECURITY = (texts.read(path) for path in (texts.README, texts.GUESTS, texts.SECURITY))

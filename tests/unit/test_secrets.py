@@ -20,15 +20,14 @@ import pytest
 from cattrs.errors import BaseValidationError
 
 import eve_meta
-from eve_meta.inventory.eve.published import app_config
 from eve_meta.inventory.eve.pubsub import Topic
-from eve_meta.inventory.files.domain_file import read_domain_file
-from eve_meta.inventory.libvirt.domain_xml import NAMESPACE, describe
 from eve_meta.inventory.source import InventoryProblem
-from eve_meta.values.domain import Domain, File
+from eve_meta.values.domain import METADATA_NAMESPACE, Domain, File
+from eve_meta.values.eve_published import AppConfig
 from eve_meta.values.plain import faults, make_converter
 from eve_meta.wire import channel
 from eve_meta.wire.messages import PutTap
+from tests.contracts.fake_reader import FakeReader, describe, read_domain_file
 
 CANARY = "hunter2canary"
 NUMBER = 8151623
@@ -117,14 +116,14 @@ def test_a_mistake_in_a_secret_is_found_by_its_line(tmp_path: Path) -> None:
     path.chmod(0o600)
     assert [str(problem) for problem in read_domain_file(str(path)).problems] == [
         f"{path}:4: meta: expected a string, got a list",
-        f"{path}:8: vendor_data: expected keys that are strings, got a whole number: put it in quotes",
+        f"{path}:8: vendor_data: expected a key that is text, got a whole number: put it in quotes",
     ]
 
 
 def test_no_mistake_in_libvirts_metadata_shows_a_secret() -> None:
     for text in FILES:
         for inner in (escape(text), f"<{CANARY}/>", f"<a>{CANARY}</a>"):
-            metadata = f"<x:domain xmlns:x='{NAMESPACE}'>{inner}</x:domain>"
+            metadata = f"<x:domain xmlns:x='{METADATA_NAMESPACE}'>{inner}</x:domain>"
             xml = f"<domain><name>a</name><uuid>{UUID1}</uuid><metadata>{metadata}</metadata></domain>"
             try:
                 description = describe(xml, lambda _: None)
@@ -156,7 +155,7 @@ def eve_files() -> Iterator[str]:
 def test_no_mistake_in_eves_files_shows_a_secret(tmp_path: Path) -> None:
     for content in eve_files():
         (tmp_path / f"{UUID1}.json").write_text(content)
-        topic = Topic(tmp_path, app_config)
+        topic: Topic[AppConfig] = Topic(tmp_path, "app_config", AppConfig, FakeReader())
         for _ in topic.scan():
             pass
         assert_silent(*topic.problems, topic.values)

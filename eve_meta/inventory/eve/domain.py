@@ -8,7 +8,9 @@ from uuid import UUID
 
 from attrs import frozen
 
-from eve_meta.inventory.eve.published import (
+from eve_meta.values.domain import Domain, is_hostname
+from eve_meta.values.eve_node import Adapter, Application, Device, Port
+from eve_meta.values.eve_published import (
     OPENSTACK,
     AdapterStatus,
     AppConfig,
@@ -17,8 +19,6 @@ from eve_meta.inventory.eve.published import (
     NetworkStatus,
     NetworkType,
 )
-from eve_meta.values.domain import Domain, is_hostname
-from eve_meta.values.eve_node import Adapter, Application, Device, Port
 from eve_meta.values.nic import Address, Interface, Nic, Subnet, SubnetType
 
 IPV6_DHCP = SubnetType.IPV6_DHCPV6_STATEFUL
@@ -100,7 +100,8 @@ def _nic(adapter: AdapterStatus, surroundings: Surroundings) -> Nic:
 
 def _subnets(adapter: AdapterStatus, network: NetworkStatus | None) -> Iterator[Subnet]:
     is_known = False
-    for address, assigned_by in adapter.addresses:
+    for assigned in adapter.addresses:
+        address, assigned_by = assigned.address, assigned.assigned_by
         kind = _TYPES.get((assigned_by, address.version))
         interface = _interface(address, network)
         # A static address is of no use without the length of its prefix. EVE saw it in use, so the guest has it
@@ -141,7 +142,7 @@ def _adapter(adapter: AdapterStatus, surroundings: Surroundings) -> Adapter:
     network = None if adapter.network is None else surroundings.networks.get(adapter.network)
     external = None
     if network is not None:
-        labels = sorted(network.ports & surroundings.ports.keys())
+        labels = sorted(surroundings.ports.keys() & network.ports)
         external = tuple(address for label in labels for address in surroundings.ports[label])
     return Adapter(taps=adapter.taps, external_ipv4=external, may_discover=adapter.may_discover)
 
@@ -152,6 +153,6 @@ def _others(status: AppStatus, applications: Iterable[AppStatus]) -> dict[str, t
 
 def _ports(status: AppStatus) -> Iterator[Port]:
     for adapter in status.adapters:
-        for address, assigned_by in adapter.addresses:
-            if assigned_by != AssignedBy.EVE:
-                yield Port(name=next(iter(adapter.taps), ""), address=address)
+        for assigned in adapter.addresses:
+            if assigned.assigned_by != AssignedBy.EVE:
+                yield Port(name=next(iter(adapter.taps), ""), address=assigned.address)

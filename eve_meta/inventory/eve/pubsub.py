@@ -1,34 +1,29 @@
-"""Reads the files of EVE-OS's pubsub: a directory for each topic, and in it a JSON file for each key.
+"""The files of EVE-OS's pubsub: a directory for each topic, and in it a JSON file for each key.
 
 An agent of EVE publishes below ``/run/<agent>/<Topic>/<key>.json`` (``pubsub/socketdriver/driver.go`` of lf-edge/eve):
 it writes a file of another name, beginning with "tmp", and renames it. The directory holds the latest value of each
 key, and appears when the agent first publishes. Files not named ``.json`` are no keys: temporary files, the socket's
 lock, and ``restarted``, which means that the agent has published all that it had to publish when it started.
 
-The files are Go's encoding of structs: fields by their names, embedded structs flattened, ``net.IP`` as text and "" for
-none, ``net.HardwareAddr`` and other bytes in base64, a nil slice as null. :class:`Fields` reads that, and ignores all
-other fields: EVE's structs grow.
+The reader parses them (:mod:`eve_meta.reader.eve_published`): they hold what the applications' owners wrote.
 """
 
 from __future__ import annotations
 
-import base64
 import errno
-import json
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_address, ip_network
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
-from uuid import UUID
 
 from attrs import frozen
 
-from eve_meta.inventory.files.reading import DEBOUNCE, Stamp, read, stamp
+from eve_meta.inventory.files.reading import DEBOUNCE, Read, Stamp, read, stamp
+from eve_meta.inventory.readers.reading import Reader, Reading, Unread
 from eve_meta.inventory.source import InventoryProblem
-from eve_meta.values.checks import name_type, quote
-from eve_meta.values.nic import Address, Network
+from eve_meta.values.plain import make_converter
+from eve_meta.values.text import escape_unprintable
+from eve_meta.wire.reading import MAX_FIELD, MAX_MESSAGE, EveAnswer
 
 T = TypeVar("T")
 
@@ -38,178 +33,10 @@ MAX_FILE = 8 * 1024 * 1024
 
 SUFFIX = ".json"
 
-SECRETS = frozenset(("pubsub-large-CloudInitUserData",))
-"""Fields that may hold a secret: no error quotes their values."""
+AHEAD = 64
+"""The most files that are handed to the reader before it has answered the first."""
 
-_NIL = UUID(int=0)
-_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z")
-
-
-class Unfit(Exception):
-    """A file that is not of the form that EVE publishes.
-
-    :ivar field: the path to the field that is wrong, "" for the file as a whole.
-    """
-
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(message)
-        self.field = name
-
-
-class Fields:
-    """A struct of Go in JSON. Each method returns a field of one type, or Go's zero value where the field is missing.
-
-    :raises Unfit: when the JSON is no object. The methods raise it when a field has another type.
-    """
-
-    def __init__(self, plain: Any, where: str = "") -> None:
-        if not isinstance(plain, dict):
-            raise Unfit(where, f"expected an object, got {name_type(plain)}")
-        self._plain = plain
-        self._where = where
-
-    def path(self, name: str) -> str:
-        """Return the path to the field *name*."""
-        return f"{self._where}.{name}" if self._where else name
-
-    def wrong(self, name: str, expected: str) -> Unfit:
-        """Return the error for a field *name* that is not what is *expected*."""
-        value = self._plain.get(name)
-        return Unfit(
-            self.path(name), f"expected {expected}, got {name_type(value) if name in SECRETS else _kind(value)}"
-        )
-
-    def drop(self, name: str) -> None:
-        """Remove the field *name* from the JSON."""
-        self._plain.pop(name, None)
-
-    def has(self, name: str) -> bool:
-        """Return whether there is a field *name* that is not null."""
-        return self._plain.get(name) is not None
-
-    def text(self, name: str) -> str:
-        """Return a string."""
-        return self._scalar(name, str, "a string") or ""
-
-    def flag(self, name: str) -> bool:
-        """Return a bool."""
-        return self._scalar(name, bool, "true or false") or False
-
-    def number(self, name: str) -> int:
-        """Return an int."""
-        return self._scalar(name, int, "a whole number") or 0
-
-    def _scalar(self, name: str, kind: type[T], expected: str) -> T | None:
-        value = self._plain.get(name)
-        # type(), not isinstance(): to Python, True is an int.
-        if value is not None and type(value) is not kind:
-            raise self.wrong(name, expected)
-        return value
-
-    def items(self, name: str) -> list[Any]:
-        """Return a list, whatever its items are."""
-        value = self._plain.get(name)
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            raise self.wrong(name, "a list")
-        return value
-
-    def struct(self, name: str) -> Fields:
-        """Return a struct, an empty one where it is missing."""
-        value = self._plain.get(name)
-        return Fields({} if value is None else value, self.path(name))
-
-    def structs(self, name: str) -> list[Fields]:
-        """Return a list of structs."""
-        return [Fields(item, f"{self.path(name)}[{index}]") for index, item in enumerate(self.items(name))]
-
-    def uuid(self, name: str) -> UUID | None:
-        """Return a ``uuid.UUID``, None for the uuid of zeros."""
-        if not self.text(name):
-            return None
-        try:
-            uuid = UUID(self.text(name))
-        except ValueError:
-            raise self.wrong(name, "a uuid") from None
-        return None if uuid == _NIL else uuid
-
-    def address(self, name: str) -> Address | None:
-        """Return a ``net.IP``, None for none."""
-        return self._address(name, self.text(name))
-
-    def addresses(self, name: str) -> tuple[Address, ...]:
-        """Return a ``[]net.IP``."""
-        addresses = (self._address(name, item) for item in self.items(name))
-        return tuple(address for address in addresses if address is not None)
-
-    def _address(self, name: str, text: Any) -> Address | None:
-        if text in ("", None):
-            return None
-        try:
-            if isinstance(text, str):
-                return ip_address(text)
-        except ValueError:
-            pass
-        raise Unfit(self.path(name), f"expected an IP address, got {_kind(text)}")
-
-    def network(self, name: str) -> Network | None:
-        """Return a ``net.IPNet``, which Go writes as an address and a mask's bytes; None where it has no address."""
-        fields = self.struct(name)
-        address, mask = fields.address("IP"), fields.data("Mask")
-        if address is None:
-            return None
-        try:
-            # Go keeps an IPv4 network's mask in 4 or in 16 bytes.
-            bits = "".join(f"{byte:08b}" for byte in mask[-address.max_prefixlen // 8 :])
-            prefix = len(bits.rstrip("0"))
-            if len(bits) != address.max_prefixlen or "0" in bits[:prefix]:
-                raise ValueError
-            return ip_network(f"{address}/{prefix}", strict=False)
-        except ValueError:
-            raise self.wrong(name, "an IP network") from None
-
-    def mac(self, name: str) -> str | None:
-        """Return a ``net.HardwareAddr``, or the text that EVE had in its place before 2021; None for none."""
-        text = self.text(name)
-        if _MAC.match(text):
-            return text.lower()
-        octets = self.data(name)
-        if len(octets) not in (0, 6):
-            raise self.wrong(name, "a MAC address")
-        return octets.hex(":") or None
-
-    def data(self, name: str) -> bytes:
-        """Return a ``[]byte``."""
-        try:
-            return base64.b64decode(self.text(name), validate=True)
-        except ValueError:
-            # Not quoted: it may be a secret.
-            raise Unfit(self.path(name), "expected base64") from None
-
-
-def _kind(value: Any) -> str:
-    # Never the content of an object or a list: it may be a secret, and is not what is wrong.
-    return {dict: "an object", list: "a list", type(None): "null"}.get(type(value)) or quote(value)
-
-
-def parse(content: bytes) -> Any:
-    """Parse the JSON text *content*.
-
-    :raises Unfit: when it is not JSON. NaN and the infinities, which Python accepts, are not JSON.
-    """
-    try:
-        return json.loads(content, parse_constant=_no_constant)
-    except UnicodeDecodeError:
-        raise Unfit("", "expected JSON, which is text in UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise Unfit("", f"expected JSON, but {error.msg} at character {error.pos}") from None
-    except (ValueError, RecursionError):
-        raise Unfit("", "expected JSON that EVE would write") from None
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(text)
+_CONVERTER = make_converter(detailed=False)
 
 
 @frozen
@@ -217,6 +44,7 @@ class _File(Generic[T]):
     stamp: Stamp
     value: T | None
     problem: InventoryProblem | None
+    retry_at: float | None = None
 
 
 class Topic(Generic[T]):
@@ -225,16 +53,20 @@ class Topic(Generic[T]):
     A broken file keeps its last good value; a file that is gone has none.
 
     :param path: the directory; it may be missing.
-    :param make: makes a value of a file's key and JSON, or raises :class:`Unfit`.
+    :param topic: the kind of the files, a key of :data:`eve_meta.reader.eve_published.READ`.
+    :param kind: the type of their values.
+    :param reader: reads them.
     :param delay: seconds for which a change may wait.
 
     :ivar values: the values of the files, by key.
     """
 
-    def __init__(self, path: Path, make: Callable[[str, Any], T], delay: float = DEBOUNCE) -> None:
+    def __init__(self, path: Path, topic: str, kind: Any, reader: Reader, delay: float = DEBOUNCE) -> None:
         self.path = path
         self.delay = delay
-        self._make = make
+        self._topic = topic
+        self._kind = kind
+        self._reader = reader
         self._files: dict[str, _File[T]] = {}
         self._unreadable: InventoryProblem | None = None
         self.values: Mapping[str, T] = {}
@@ -254,8 +86,15 @@ class Topic(Generic[T]):
         of_files = [file.problem for file in self._files.values() if file.problem is not None]
         return of_files if self._unreadable is None else [self._unreadable, *of_files]
 
-    def scan(self) -> Iterator[None]:
-        """Read what has changed, a file at each step; at the last step, put the result in place."""
+    def retry_at(self) -> float | None:
+        """As :meth:`eve_meta.inventory.files.watch.Files.retry_at`."""
+        return min((file.retry_at for file in self._files.values() if file.retry_at is not None), default=None)
+
+    def scan(self) -> Iterator[Reading[Any] | None]:
+        """Read what has changed, a file at each step; at the last step, put the result in place.
+
+        A reading among the steps must have its result before the next step is taken.
+        """
         self._unreadable = None
         try:
             names = sorted(name for name in os.listdir(self.path) if name.endswith(SUFFIX) and name != SUFFIX)
@@ -267,25 +106,59 @@ class Topic(Generic[T]):
                 self._unreadable = InventoryProblem(file=str(self.path), message=message)
                 return
         files: dict[str, _File[T]] = {}
+        ahead: dict[str, tuple[Read, Reading[T | InventoryProblem]]] = {}
         for name in names:
             key = name.removesuffix(SUFFIX)
             known = self._files.get(key)
-            unchanged = known is not None and known.stamp is not None and known.stamp == stamp(self.file(key))
-            file = known if known is not None and unchanged else self._read(key, known)
-            if os.path.lexists(self.file(key)):
-                files[key] = file
-            yield
-        self._files = files
-        self.values = {key: file.value for key, file in files.items() if file.value is not None}
+            if known is not None and known.stamp is not None and known.stamp == stamp(self.file(key)):
+                files[key] = known
+            else:
+                file = read(self.file(key), MAX_FILE)
+                if file.content is None:
+                    files[key] = self._unread(key, file, file.why)
+                else:
+                    ahead[key] = (file, self._begin(key, file.content))
+            if len(ahead) >= AHEAD:
+                yield from self._finish(ahead, files)
+            yield None
+        yield from self._finish(ahead, files)
+        self._files = {key: files[key] for key in sorted(files) if os.path.lexists(self.file(key))}
+        self.values = {key: file.value for key, file in self._files.items() if file.value is not None}
 
-    def _read(self, key: str, known: _File[T] | None) -> _File[T]:
+    def _begin(self, key: str, content: bytes) -> Reading[T | InventoryProblem]:
         path = self.file(key)
-        file = read(path, MAX_FILE)
-        try:
-            if file.content is None:
-                raise Unfit("", file.why)
-            return _File(file.stamp, self._make(key, parse(file.content)), None)
-        except Unfit as error:
-            kept = None if known is None else known.value
-            rest = "" if kept is None else "; its last good version holds"
-            return _File(file.stamp, kept, InventoryProblem(file=path, field=error.field, message=f"{error}{rest}"))
+
+        def structure(plain: dict[str, Any], _parts: bytes) -> T | InventoryProblem:
+            answer = _CONVERTER.structure(plain, EveAnswer)
+            if answer.message:
+                field, message = escape_unprintable(answer.path[:MAX_FIELD]), answer.message[:MAX_MESSAGE]
+                return InventoryProblem(file=path, field=field, message=escape_unprintable(message))
+            value: T = _CONVERTER.structure(answer.value, self._kind)
+            return value
+
+        reading: Reading[T | InventoryProblem] = Reading(
+            path, {"kind": "eve", "topic": self._topic, "key": key}, content, structure
+        )
+        self._reader.read(reading)
+        return reading
+
+    def _finish(
+        self, ahead: dict[str, tuple[Read, Reading[T | InventoryProblem]]], files: dict[str, _File[T]]
+    ) -> Iterator[Reading[Any]]:
+        for key, (file, reading) in ahead.items():
+            yield reading
+            result = reading.result
+            if isinstance(result, Unread):
+                files[key] = self._unread(key, file, str(result), retry_at=result.retry_at)
+            elif isinstance(result, InventoryProblem):
+                files[key] = self._unread(key, file, result.message, result.field)
+            else:
+                files[key] = _File(file.stamp, result, None)
+        ahead.clear()
+
+    def _unread(self, key: str, file: Read, message: str, name: str = "", *, retry_at: float | None = None) -> _File[T]:
+        known = self._files.get(key)
+        kept = None if known is None else known.value
+        rest = "" if kept is None else "; its last good version holds"
+        problem = InventoryProblem(file=self.file(key), field=name, message=f"{message}{rest}")
+        return _File(None if retry_at is not None else file.stamp, kept, problem, retry_at)

@@ -10,28 +10,19 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
 from eve_meta.inventory.eve.domain import Surroundings, domain
-from eve_meta.inventory.eve.published import (
-    GLOBAL,
-    AppConfig,
-    AppStatus,
-    app_config,
-    app_status,
-    as_published,
-    device,
-    device_ports,
-    network_status,
-    wwan_status,
-)
 from eve_meta.inventory.eve.pubsub import Topic
 from eve_meta.inventory.files.watch import FileSource
+from eve_meta.inventory.readers.reading import Reader, Reading
 from eve_meta.inventory.source import InventoryProblem, Layer
 from eve_meta.values.domain import Domain
-from eve_meta.values.eve_node import UNKNOWN_NODE, Node
+from eve_meta.values.eve_node import UNKNOWN_NODE, Device, Node
+from eve_meta.values.eve_published import GLOBAL, AppConfig, AppStatus, NetworkStatus
 
 T = TypeVar("T")
 
@@ -45,33 +36,42 @@ class EveFiles:
 
     :param run: ``/run`` of the node.
     :param everything: whether all applications get a domain's documents, whatever their ``MetaDataType``.
+    :param reader: reads them.
 
     :ivar problems: what is wrong.
     :ivar node: the metadata that all applications share.
     """
 
-    def __init__(self, run: Path, everything: bool) -> None:
+    def __init__(self, run: Path, everything: bool, reader: Reader) -> None:
         self.run = run
         self._everything = everything
-        self._status = Topic(run / "zedrouter/AppNetworkStatus", app_status)
-        self._networks = Topic(run / "zedrouter/NetworkInstanceStatus", network_status)
+        status = run / "zedrouter/AppNetworkStatus"
+        self._status: Topic[AppStatus] = Topic(status, "app_status", AppStatus, reader)
+        networks = run / "zedrouter/NetworkInstanceStatus"
+        self._networks: Topic[NetworkStatus] = Topic(networks, "network_status", NetworkStatus, reader)
         # The first topic that has an application counts, as in EVE's own server: zedagent's holds what zedmanager has
         # not taken over yet, and DomainConfig has the same as both.
-        self._configs = (
-            Topic(run / "zedmanager/AppNetworkConfig", app_config),
-            Topic(run / "zedagent/AppNetworkConfig", app_config),
-            Topic(run / "zedmanager/DomainConfig", app_config),
+        of_config = ("zedmanager/AppNetworkConfig", "zedagent/AppNetworkConfig", "zedmanager/DomainConfig")
+        self._configs: tuple[Topic[AppConfig], ...] = tuple(
+            Topic(run / path, "app_config", AppConfig, reader) for path in of_config
         )
         # The second was its place before April 2026.
         of_device = (run / "zedagent/EdgeNodeInfo", run.parent / "persist/status/zedagent/EdgeNodeInfo")
-        self._device = tuple(Topic(path, device) for path in of_device)
-        self._ports = Topic(run / "nim/DeviceNetworkStatus", device_ports, NODE_DELAY)
+        self._device: tuple[Topic[Device], ...] = tuple(Topic(path, "device", Device, reader) for path in of_device)
+        ports = run / "nim/DeviceNetworkStatus"
+        self._ports: Topic[Mapping[str, tuple[IPv4Address, ...]]] = Topic(
+            ports, "device_ports", Mapping[str, tuple[IPv4Address, ...]], reader, NODE_DELAY
+        )
         # The agent "wwan" publishes itself; before there was one, nim did it (pkg/wwan/mmagent/agent/agent.go and
         # pkg/pillar/cmd/nim/nim.go of lf-edge/eve, as pkg/pillar/cmd/msrv/msrv.go subscribes to them).
         agents = ("wwan", "nim")
-        self._location = tuple(Topic(run / agent / "WwanLocationInfo", as_published, NODE_DELAY) for agent in agents)
-        self._wwan_status = tuple(Topic(run / agent / "WwanStatus", wwan_status, NODE_DELAY) for agent in agents)
-        self._wwan_metrics = tuple(Topic(run / agent / "WwanMetrics", as_published, NODE_DELAY) for agent in agents)
+
+        def of_node(name: str, topic: str) -> tuple[Topic[bytes], ...]:
+            return tuple(Topic(run / agent / name, topic, bytes, reader, NODE_DELAY) for agent in agents)
+
+        self._location = of_node("WwanLocationInfo", "as_published")
+        self._wwan_status = of_node("WwanStatus", "wwan_status")
+        self._wwan_metrics = of_node("WwanMetrics", "as_published")
         self._topics: tuple[Topic[Any], ...] = (
             self._status,
             *self._configs,
@@ -94,7 +94,7 @@ class EveFiles:
     def __str__(self) -> str:
         return str(self.run)
 
-    def scan(self, suspects: Collection[str] | None = None) -> Iterator[None]:
+    def scan(self, suspects: Collection[str] | None = None) -> Iterator[Reading[Any] | None]:
         """As :meth:`eve_meta.inventory.files.watch.Files.scan`; the files are few, and all looked at."""
         self._asking = set(self._unasked)
         for topic in self._topics:
@@ -115,6 +115,10 @@ class EveFiles:
             self._unasked -= self._asking
         self._asking = set()
         self._answer()
+
+    def retry_at(self) -> float | None:
+        """As :meth:`eve_meta.inventory.files.watch.Files.retry_at`."""
+        return min((at for topic in self._topics if (at := topic.retry_at()) is not None), default=None)
 
     def watched(self) -> Mapping[str, float]:
         """As :meth:`eve_meta.inventory.files.watch.Files.watched`."""
@@ -227,13 +231,14 @@ class EveSource(FileSource):
     :param run: ``/run`` of the node.
     :param everything: see :class:`EveFiles`.
     :param reactor: needs IReactorTime and IReactorFDSet.
+    :param reader: reads the files.
     """
 
     away = False
     """It can always be asked: its knowledge is in files."""
 
-    def __init__(self, run: Path, everything: bool, reactor: Any) -> None:
-        self._eve = EveFiles(run, everything)
+    def __init__(self, run: Path, everything: bool, reactor: Any, reader: Reader) -> None:
+        self._eve = EveFiles(run, everything, reader)
         super().__init__(self._eve, reactor)
 
     def taps_changed(self, names: Iterable[str]) -> None:

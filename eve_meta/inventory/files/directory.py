@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from eve_meta.inventory.files.domain_file import DomainFile, read_domain_file
+from eve_meta.inventory.files.domain_file import DomainFile, FileReading
 from eve_meta.inventory.files.reading import DEBOUNCE
+from eve_meta.inventory.readers.reading import Reader, Reading
 from eve_meta.inventory.source import InventoryProblem, Layer
 from eve_meta.values.domain import Domain
 
@@ -22,6 +25,12 @@ SUFFIXES = (".yaml", ".yml")
 FEW = 10
 """The most changed files that are compared with all others one by one: each takes 2 ms among 4,000."""
 
+AHEAD = 64
+"""The most files that are read while the reader works on the first of them."""
+
+AHEAD_BYTES = 4 * 1024 * 1024
+"""The bytes of these after which no further one is read: what a directory of the largest files takes of memory."""
+
 _Claim = tuple[str, str]
 
 
@@ -29,14 +38,16 @@ class Directory:
     """Domain files as they were at the last :meth:`scan`.
 
     :param path: the directory; it may be missing.
+    :param reader: reads the text of the files.
 
     :ivar files: every domain file by its path, in the order of the names.
     :ivar domains: the domains, by the paths of their files.
     :ivar problems: what is wrong, file by file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reader: Reader) -> None:
         self.path = path
+        self._reader = reader
         self.files: Mapping[str, DomainFile] = {}
         self.domains: Mapping[str, Domain] = {}
         self.problems: tuple[InventoryProblem, ...] = ()
@@ -45,7 +56,7 @@ class Directory:
         self._special: set[str] = set()
         self._readable = False
 
-    def scan(self, suspects: Collection[str] | None = None) -> Iterator[None]:
+    def scan(self, suspects: Collection[str] | None = None) -> Iterator[Reading[Any] | None]:
         """As :meth:`eve_meta.inventory.files.watch.Files.scan`.
 
         It works in steps, so that a daemon can do other things in between: 4,000 files take seconds at the first scan.
@@ -64,18 +75,43 @@ class Directory:
             self._readable = False
             return
         files = {} if names is None else dict(self.files)
+        ahead: deque[tuple[str, DomainFile | FileReading]] = deque()
         for name in looked_at:
             path = os.path.join(self.path, name)
             known = self.files.get(path)
-            file = known if known is not None and known.unchanged() else read_domain_file(path)
-            if os.path.lexists(path):
-                files[path] = file
+            if known is not None and known.unchanged():
+                ahead.append((path, known))
             else:
-                files.pop(path, None)
-            yield
+                ahead.append((path, FileReading(path, self._reader)))
+                while len(ahead) > AHEAD or sum(_size(file) for _, file in ahead) > AHEAD_BYTES:
+                    yield from self._take_first(ahead, files)
+            while ahead and isinstance(ahead[0][1], DomainFile):
+                yield from self._take_first(ahead, files)
+            yield None
+        while ahead:
+            yield from self._take_first(ahead, files)
         self._readable = True
         paths = files.keys() | self.files.keys() if names is None else {os.path.join(self.path, name) for name in names}
         self._put(files, [path for path in paths if files.get(path) is not self.files.get(path)])
+
+    @staticmethod
+    def _take_first(
+        ahead: deque[tuple[str, DomainFile | FileReading]], files: dict[str, DomainFile]
+    ) -> Iterator[Reading[Any]]:
+        """Put the first file of *ahead* in place, once it is read."""
+        path, file = ahead.popleft()
+        if isinstance(file, FileReading):
+            if file.reading is not None:
+                yield file.reading
+            file = file.finish()
+        if os.path.lexists(path):
+            files[path] = file
+        else:
+            files.pop(path, None)
+
+    def retry_at(self) -> float | None:
+        """As :meth:`eve_meta.inventory.files.watch.Files.retry_at`."""
+        return min((at for path in self._special if (at := self.files[path].retry_at) is not None), default=None)
 
     def _suspected(self, suspects: Collection[str] | None) -> set[str] | None:
         """Return the names of the files to look at, None for all files."""
@@ -121,6 +157,10 @@ class Directory:
                 if os.path.islink(path):
                     directories.add(os.path.dirname(os.path.realpath(path)))
         return dict.fromkeys(directories, DEBOUNCE)
+
+
+def _size(file: DomainFile | FileReading) -> int:
+    return file.size if isinstance(file, FileReading) else 0
 
 
 def _domain_files(names: Iterable[str]) -> set[str]:

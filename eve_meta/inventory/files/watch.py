@@ -26,7 +26,9 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
 from eve_meta.inventory.files.reading import DEBOUNCE
+from eve_meta.inventory.readers.reading import Reading
 from eve_meta.inventory.source import InventoryProblem, Layer
+from eve_meta.runtime.timer import Timer
 
 _CONTENT = (
     inotify.IN_CLOSE_WRITE
@@ -53,12 +55,17 @@ class Files(Protocol):
     def layers(self) -> Sequence[Layer]:
         """As :meth:`eve_meta.inventory.source.Source.layers`."""
 
-    def scan(self, suspects: Collection[str] | None = None) -> Iterator[None]:
+    def scan(self, suspects: Collection[str] | None = None) -> Iterator[Reading[Any] | None]:
         """Read what has changed, a file at each step; at the last step, put the result in place.
+
+        A reading among the steps must have its result before the next step is taken.
 
         :param suspects: the paths that events have named since the last scan began, below the directories of
             :meth:`watched`, without links; None where any file may have changed.
         """
+
+    def retry_at(self) -> float | None:
+        """Return when files that the reader did not read should be looked at again, None where there are none."""
 
     def watched(self) -> Mapping[str, float]:
         """Return the directories in which a change matters, each with the seconds that a change may wait for the scan.
@@ -87,7 +94,9 @@ class FileSource:
         self._unwatched: tuple[InventoryProblem, ...] = ()
         self._timer: IDelayedCall | None = None
         self._due = 0.0
-        self._scanning: CooperativeTask[Iterator[None]] | None = None
+        # While files are unread that the reader may be handed again later. Nothing waits for that scan.
+        self._retry = Timer(reactor, self._schedule)
+        self._scanning: CooperativeTask[Iterator[Deferred[None] | None]] | None = None
         self._again = False
         self._begun = 0
         self._awaited: set[int] = set()
@@ -109,6 +118,7 @@ class FileSource:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._retry.cancel()
         if self._scanning is not None:
             self._scanning.stop()
 
@@ -160,7 +170,7 @@ class FileSource:
         # The watches are set before the first look, so that whatever changes after it causes an event.
         suspects = None if self._watch() or self._unwatched or self._has_unread_events() else self._suspects
         self._suspects, self._events = set(), 0
-        self._scanning = cooperate(self._files.scan(suspects))
+        self._scanning = cooperate(map(_deferred, self._files.scan(suspects)))
         done: Deferred[Any] = self._scanning.whenDone()
         done.addCallbacks(self._scanned, self._failed)
 
@@ -174,6 +184,9 @@ class FileSource:
         if self._watch():
             self._suspects = None
             self._again = True
+        self._retry.cancel()
+        if (retry_at := self._files.retry_at()) is not None and self._changed is not None:
+            self._retry.start_at(retry_at)
         if self._again:
             self._scan()
         if (content != self._last_content or awaited) and self._changed is not None:
@@ -266,3 +279,12 @@ class FileSource:
     def _has_unread_events(self) -> bool:
         # FIONREAD gives the number of bytes of unread events (inotify(7)).
         return self._notifier is not None and any(fcntl.ioctl(self._notifier.fileno(), termios.FIONREAD, bytes(4)))
+
+
+def _deferred(reading: Reading[Any] | None) -> Deferred[None] | None:
+    """Return what fires when *reading* has its result, None where nothing is to be waited for."""
+    if reading is None or reading.result is not None:
+        return None
+    done: Deferred[None] = Deferred()
+    reading.when_done(lambda: done.callback(None))
+    return done

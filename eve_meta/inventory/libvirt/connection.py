@@ -1,9 +1,10 @@
 """The connection to libvirtd: it asks on request, reports events, and reopens itself when it is lost.
 
 libvirt's calls block, for ever when libvirtd hangs, and its events need a loop of their own. So two threads do the
-work: one runs libvirt's event loop, the other opens the connection and makes the calls. The observer is called in the
-reactor's thread. Nothing ever waits for the two threads, not even the end of the daemon: they are daemon threads, and a
-call that does not return ends with the process.
+work: one runs libvirt's event loop, the other opens the connection and makes the calls. Neither looks into the XML that
+libvirtd answers: tenants wrote parts of it, and the reader reads it. The observer is called in the reactor's thread.
+Nothing ever waits for the two threads, not even the end of the daemon: they are daemon threads, and a call that does
+not return ends with the process.
 
 libvirt is imported late: the package python3-libvirt comes from the distribution, and only hosts that configure
 libvirt need it.
@@ -12,12 +13,14 @@ libvirt need it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, Protocol
 from uuid import UUID
 
-from eve_meta.inventory.libvirt.domain_xml import Description, describe
+from eve_meta.inventory.libvirt.description import Description, ReadXml, xml_reading
+from eve_meta.inventory.readers.reading import Reader, Reading, Unread
 from eve_meta.values.problem import Problem
 
 RETRY_TIME = 0.5
@@ -32,6 +35,11 @@ libvirtd that hangs counts as away after 20 s."""
 
 MAX_NETWORKS = 1024
 """The most libvirt networks whose uuid is remembered, by name, for as long as one connection lasts."""
+
+
+MAX_UNREAD = 32
+"""The most XML texts that wait for the reader. While there are so many, libvirtd is not asked for more; it limits each
+to 4 MiB (``REMOTE_STRING_MAX``)."""
 
 
 class LibvirtObserver(Protocol):
@@ -54,8 +62,11 @@ class LibvirtObserver(Protocol):
         :meth:`LibvirtConnection.look` with *number*.
         """
 
-    def failed(self, uuid: UUID, why: str) -> None:
-        """libvirtd failed to describe the domain."""
+    def failed(self, uuid: UUID, why: str, retry_at: float | None = None) -> None:
+        """libvirtd failed to describe the domain, or the reader did not read what it answered.
+
+        :param retry_at: when the reader may read it, in seconds of the reactor's clock; None where it did not fail.
+        """
 
 
 class LibvirtConnection(Protocol):
@@ -113,20 +124,29 @@ class ThreadedLibvirtConnection:
     """A :class:`LibvirtConnection` to *uri* whose blocking calls run in a thread of their own.
 
     :param call: calls a function in the reactor's thread, from any thread (``reactor.callFromThread``).
+    :param reader: reads the XML; it is called in the reactor's thread.
     :raises Problem: when the module libvirt is missing.
     """
 
-    def __init__(self, uri: str, call: Callable[..., object]) -> None:
+    def __init__(self, uri: str, call: Callable[..., object], reader: Reader) -> None:
         self._libvirt = load()
         self._uri = uri
         self._call = call
+        self._reader = reader
         self._observer: LibvirtObserver | None = None
+        # Of the reactor's thread: the looks whose XML is being read, by domain; the XML that has been read and waits
+        # for the uuid of a network, in its order; and the uuids of networks.
+        self._reading: dict[UUID, set[int]] = {}
+        self._read: deque[tuple[UUID, int, ReadXml]] = deque()
+        self._networks: dict[str, UUID | None] = {}
         # Guards what follows, which the threads share; notified when any of it changes.
         self._condition = threading.Condition()
         self._stopped = False
         self._broken: str | None = None
         self._list: int | None = None
         self._looks: dict[UUID, int] = {}
+        self._unread = 0
+        self._unknown_networks: set[str] = set()
         self._changed: set[UUID] = set()
 
     def start(self, observer: LibvirtObserver) -> None:
@@ -159,9 +179,67 @@ class ThreadedLibvirtConnection:
     def _notify(self, method: str, *arguments: object) -> None:
         self._call(self._notify_now, method, arguments)
 
-    def _notify_now(self, method: str, arguments: Iterable[object]) -> None:
+    def _notify_now(self, method: str, arguments: Sequence[Any]) -> None:
+        if method in ("connected", "lost"):
+            self._reading.clear()
+            self._read.clear()
+            self._networks.clear()
+        elif method in ("described", "failed"):
+            # What libvirtd answered before is out of date, wherever it is by now.
+            self._drop(arguments[0], arguments[1])
+            arguments = (arguments[0], *arguments[2:]) if method == "failed" else arguments
         if self._observer is not None:
             getattr(self._observer, method)(*arguments)
+
+    # -- reading XML, in the reactor's thread --
+
+    def _have_xml(self, uuid: UUID, number: int, xml: str) -> None:
+        reading = xml_reading(xml, uuid)
+        self._reading.setdefault(uuid, set()).add(number)
+        reading.when_done(partial(self._have_read, uuid, number, reading))
+        self._reader.read(reading)
+
+    def _have_read(self, uuid: UUID, number: int, reading: Reading[ReadXml]) -> None:
+        with self._condition:
+            self._unread -= 1
+            self._condition.notify()
+        result = reading.result
+        if number not in self._reading.get(uuid, ()) or result is None:
+            return
+        if isinstance(result, Unread):
+            self._notify_now("failed", (uuid, number, result.why, result.retry_at))
+            return
+        self._read.append((uuid, number, result))
+        self._describe()
+
+    def _describe(self) -> None:
+        """Pass on what has been read, until the uuid of a network is missing."""
+        while self._read:
+            uuid, number, read = self._read[0]
+            missing = {name for name in read.networks if name is not None and name not in self._networks}
+            if missing and len(self._networks) < MAX_NETWORKS:
+                with self._condition:
+                    self._unknown_networks |= missing
+                    self._condition.notify()
+                return
+            self._read.popleft()
+            if number in self._reading.get(uuid, ()):
+                try:
+                    described = read.described(self._networks)
+                except ValueError as error:
+                    self._notify_now("failed", (uuid, number, str(error)))
+                else:
+                    self._notify_now("described", (uuid, number, described))
+
+    def _have_networks(self, uuids: Mapping[str, UUID | None]) -> None:
+        self._networks |= uuids
+        self._describe()
+
+    def _drop(self, uuid: UUID, number: int) -> None:
+        """Forget what is being read about the domain *uuid* and was asked for with *number* at the latest."""
+        numbers = {each for each in self._reading.pop(uuid, ()) if each > number}
+        if numbers:
+            self._reading[uuid] = numbers
 
     # -- the thread that calls libvirt --
 
@@ -187,6 +265,7 @@ class ThreadedLibvirtConnection:
         with self._condition:
             self._broken, self._list = None, None
             self._looks.clear()
+            self._unknown_networks.clear()
         # Read-only, because eve-meta changes nothing.
         connection = libvirt.openReadOnly(self._uri)
         connection.registerCloseCallback(self._on_close, None)
@@ -202,43 +281,49 @@ class ThreadedLibvirtConnection:
 
     def _serve(self, connection: Any) -> str:
         """Put the pending questions to libvirtd until the connection breaks or is stopped; return why it broke."""
-        networks: dict[str, UUID | None] = {}
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: self._stopped or self._broken or self._list is not None or self._looks)
+                self._condition.wait_for(self._has_work)
                 if self._stopped or self._broken:
                     return self._broken or ""
+                names, self._unknown_networks = self._unknown_networks, set()
                 number, self._list = self._list, None
-                uuid = None if number is not None else next(iter(self._looks))
+                uuid = None if names or number is not None or not self._may_look() else next(iter(self._looks))
                 look_number = 0 if uuid is None else self._looks.pop(uuid)
+            if names:
+                self._call(self._have_networks, {name: self._network(connection, name) for name in names})
             if number is not None:
                 uuids = frozenset(UUID(bytes=domain.UUID()) for domain in connection.listAllDomains())
                 self._notify("listed", number, uuids)
             elif uuid is not None:
-                self._look(connection, uuid, look_number, networks)
+                self._look(connection, uuid, look_number)
 
-    def _look(self, connection: Any, uuid: UUID, number: int, networks: dict[str, UUID | None]) -> None:
-        def network(name: str) -> UUID | None:
-            if name not in networks and len(networks) < MAX_NETWORKS:
-                try:
-                    networks[name] = UUID(bytes=connection.networkLookupByName(name).UUID())
-                except self._libvirt.libvirtError:
-                    networks[name] = None
-            return networks.get(name)
+    def _has_work(self) -> object:
+        return self._stopped or self._broken or self._unknown_networks or self._list is not None or self._may_look()
 
+    def _may_look(self) -> bool:
+        return bool(self._looks) and self._unread < MAX_UNREAD
+
+    def _network(self, connection: Any, name: str) -> UUID | None:
         try:
-            description = describe(connection.lookupByUUID(uuid.bytes).XMLDesc(), network)
+            return UUID(bytes=connection.networkLookupByName(name).UUID())
+        except self._libvirt.libvirtError:
+            return None
+
+    def _look(self, connection: Any, uuid: UUID, number: int) -> None:
+        try:
+            xml = connection.lookupByUUID(uuid.bytes).XMLDesc()
         except self._libvirt.libvirtError as error:
             if not connection.isAlive():
                 raise
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN:
                 self._notify("described", uuid, number, None)
             else:
-                self._notify("failed", uuid, _text(error))
-        except ValueError as error:
-            self._notify("failed", uuid, str(error))
+                self._notify("failed", uuid, number, _text(error))
         else:
-            self._notify("described", uuid, number, description)
+            with self._condition:
+                self._unread += 1
+            self._call(self._have_xml, uuid, number, xml)
 
     def _close(self, connection: Any) -> None:
         if connection is not None:

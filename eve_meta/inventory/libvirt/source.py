@@ -23,7 +23,7 @@ import attrs
 from attrs import define
 
 from eve_meta.inventory.libvirt.connection import LibvirtConnection
-from eve_meta.inventory.libvirt.domain_xml import Description
+from eve_meta.inventory.libvirt.description import Description
 from eve_meta.inventory.source import InventoryProblem, Layer
 from eve_meta.runtime.timer import Timer
 from eve_meta.values.deadlines import Deadlines
@@ -75,6 +75,8 @@ class LibvirtSource:
         self._away: str | None = "has not answered yet"
         self._known: dict[UUID, _Known] = {}
         self._failed: dict[UUID, str] = {}
+        # When the reader may read the XML of a domain that it did not read.
+        self._retries = Deadlines[UUID]()
         self._names: dict[str, UUID] = {}
         self._claims: dict[str, set[UUID]] = {}
         # Tap → the number of its last change: only what was asked for later says anything about the tap.
@@ -122,7 +124,9 @@ class LibvirtSource:
         """As :meth:`eve_meta.inventory.source.Source.problems`."""
         problems = [problem for each in self._known.values() for problem in each.description.problems]
         for uuid, why in self._failed.items():
-            problems.append(InventoryProblem(file=f"libvirt domain {uuid}", message=f"cannot read its XML: {why}"))
+            named = f" ({self._known[uuid].description.name})" if uuid in self._known else ""
+            where = f"libvirt domain {uuid}{named}"
+            problems.append(InventoryProblem(file=where, message=f"cannot read its XML: {why}"))
         if self._away is not None:
             message = f"{self._away}: known domains are served as before"
             problems.append(InventoryProblem(file=f"libvirt {self._uri}", message=message, warning=True))
@@ -191,6 +195,7 @@ class LibvirtSource:
     def described(self, uuid: UUID, number: int, description: Description | None) -> None:
         """As :meth:`eve_meta.inventory.libvirt.connection.LibvirtObserver.described`."""
         self._failed.pop(uuid, None)
+        self._retries.remove(uuid)
         old = self._known.get(uuid)
         if description is not None:
             if old is not None:
@@ -200,9 +205,12 @@ class LibvirtSource:
             self._put(uuid, None)
         self._answered(uuid)
 
-    def failed(self, uuid: UUID, why: str) -> None:
+    def failed(self, uuid: UUID, why: str, retry_at: float | None = None) -> None:
         """As :meth:`eve_meta.inventory.libvirt.connection.LibvirtObserver.failed`. The domain stays as it was."""
         self._failed[uuid] = why
+        if retry_at is not None:
+            self._retries.set(uuid, retry_at)
+            self._arm()
         self._answered(uuid)
 
     def _drop_questions(self) -> None:
@@ -275,8 +283,8 @@ class LibvirtSource:
 
     def _arm(self) -> None:
         if self._changed is not None:
-            for deadlines in (self._settling, self._unclaimed):
-                if (due := deadlines.next()) is not None:
+            for due in (self._settling.next(), self._unclaimed.next(), self._retries.next()):
+                if due is not None:
                     self._timer.start_at(due)
 
     def _fall_due(self) -> None:
@@ -285,6 +293,8 @@ class LibvirtSource:
             if tap not in self._answers:
                 for uuid in self._claims.get(tap, ()):
                     self._look(uuid)
+        for uuid in self._retries.take_due(now):
+            self._look(uuid)
         unclaimed = [tap for tap in self._unclaimed.take_due(now) if tap not in self._answers]
         self._ripe.update(unclaimed)
         if unclaimed:

@@ -23,6 +23,7 @@ from eve_meta.inventory.source import Layer
 from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
 from eve_meta.values.domain import Domain
 from eve_meta.values.nic import Nic
+from tests.contracts.fake_reader import make_directory
 from tests.unit.inventory.conftest import Until
 from tests.unit.inventory.writing import write
 
@@ -213,7 +214,7 @@ def test_a_scan_of_the_files_that_changed_gives_what_a_scan_of_all_gives(rounds:
         path = Path(place)
         path.chmod(0o700)
         write(path / "data.txt", "0")
-        few, all_of_them = Directory(path), Directory(path)
+        few, all_of_them = make_directory(path), make_directory(path)
         scan(few)
         scan(all_of_them)
         for number, edited in enumerate(rounds):
@@ -266,7 +267,7 @@ def test_a_changed_file_is_looked_at_alone(
         looked.append(os.path.basename(file.path))
         return unchanged(file)
 
-    directory = Directory(place)
+    directory = make_directory(place)
     source = FileSource(directory, reactor)
     source.start(lambda: None)
     try:
@@ -284,7 +285,7 @@ def test_after_many_events_all_files_are_looked_at(
     place: Path, reactor: Any, until: Until, listings: list[str]
 ) -> None:
     """A queue of the kernel that overflowed holds at least as many; no event names the files that it lost."""
-    directory = Directory(place)
+    directory = make_directory(place)
     source = FileSource(directory, reactor)
     source.start(lambda: None)
     try:

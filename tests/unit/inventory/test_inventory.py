@@ -17,6 +17,7 @@ from eve_meta.inventory import Inventory
 from eve_meta.inventory.source import InventoryProblem, Layer
 from eve_meta.values.domain import Domain
 from eve_meta.values.nic import Nic
+from tests.contracts.fake_reader import FakeReader
 from tests.unit.inventory.conftest import Until
 from tests.unit.inventory.fakeproc import FakeProc
 from tests.unit.inventory.writing import write
@@ -38,7 +39,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def inventory(directory: Path, proc: FakeProc, reactor: Any) -> Iterator[Inventory]:
-    inventory = Inventory(InventoryConfig(directory=directory), reactor, proc.path)
+    inventory = Inventory(InventoryConfig(directory=directory), reactor, FakeReader(), proc.path)
     yield inventory
     inventory.stop()
 
@@ -174,7 +175,9 @@ def test_a_tap_whose_carrier_changes_has_no_domain_until_the_next_look(
 
 def test_without_processes_the_file_alone_decides(directory: Path, reactor: Any, until: Until) -> None:
     write(directory / "web1.yaml", f"uuid: {UUID1}\nnics: [{{tap: tap0}}]\n")
-    inventory = Inventory(InventoryConfig(directory=directory, process=False), reactor, Path("/nonexistent"))
+    inventory = Inventory(
+        InventoryConfig(directory=directory, process=False), reactor, FakeReader(), Path("/nonexistent")
+    )
     inventory.start(lambda: None)
     inventory.taps_changed(["tap0"])
     inventory.holder_may_have_changed("tap0")
@@ -256,7 +259,7 @@ def start(hypervisor: FakeHypervisor, directory: Path, proc: FakeProc, reactor: 
 
     def start_inventory(*, process: bool) -> Inventory:
         config = InventoryConfig(directory=directory, process=process)
-        inventory = Inventory(config, reactor, proc.path, hypervisors=[hypervisor])
+        inventory = Inventory(config, reactor, FakeReader(), proc.path, hypervisors=[hypervisor])
         started.append(inventory)
         inventory.start(lambda: None)
         inventory.taps_changed(["vnet0"])

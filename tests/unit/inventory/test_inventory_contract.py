@@ -14,6 +14,7 @@ from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
 from eve_meta.values.domain import Domain
 from tests.contracts.fake_inventory import FakeInventory
+from tests.contracts.fake_reader import FakeReader
 from tests.contracts.inventory_contract import InventoryContract
 from tests.unit.inventory.conftest import Until
 from tests.unit.inventory.fakeproc import FakeProc
@@ -51,7 +52,7 @@ class Real:
         self.domains = path / "domains.d"
         self.domains.mkdir(0o700)
         self.proc = FakeProc(path / "proc")
-        self.inventory = Inventory(InventoryConfig(directory=self.domains), reactor, self.proc.path)
+        self.inventory = Inventory(InventoryConfig(directory=self.domains), reactor, FakeReader(), self.proc.path)
         self.until = until
 
     def assign(self, tap: str, name: str | None) -> None:

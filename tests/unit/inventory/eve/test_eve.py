@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from eve_meta.documents.network_data import network_data
 from eve_meta.inventory.eve.source import EveFiles
 from eve_meta.values.domain import Domain
+from tests.contracts.fake_reader import FakeReader
 from tests.evetree import DEVICE, LOCATION, SWITCH, Tree, adapter, ip_net, mac, network_uuid, uuid
 
 
@@ -26,7 +27,7 @@ def tree(tmp_path: Path) -> Tree:
 
 
 def scanned(tree: Tree, *, everything: bool = False) -> EveFiles:
-    files = EveFiles(tree.run, everything)
+    files = EveFiles(tree.run, everything, FakeReader())
     scan(files)
     return files
 

@@ -15,6 +15,7 @@ from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
 from eve_meta.inventory.eve import source as module
 from eve_meta.inventory.eve.source import EveSource
+from tests.contracts.fake_reader import FakeReader
 from tests.evetree import LOCATION, Tree, adapter, uuid
 from tests.unit.inventory.conftest import LongestTurn, Until
 from tests.unit.inventory.writing import write
@@ -33,7 +34,7 @@ class Watched:
     """A source, and how often it called *changed*."""
 
     def __init__(self, tree: Tree, reactor: Any) -> None:
-        self.source = EveSource(tree.run, False, reactor)
+        self.source = EveSource(tree.run, False, reactor, FakeReader())
         self.changes = 0
 
     def start(self) -> None:
@@ -179,7 +180,7 @@ def test_many_large_applications_do_not_block_the_reactor(
 def inventory(tree: Tree, tmp_path: Path, reactor: Any, turn: Turn) -> Iterator[Inventory]:
     (tmp_path / "domains.d").mkdir(0o700)
     config = InventoryConfig(directory=tmp_path / "domains.d", eve=str(tree.run), process=False)
-    inventory = Inventory(config, reactor)
+    inventory = Inventory(config, reactor, FakeReader())
     yield inventory
     inventory.stop()
     turn(0.05)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eve_meta.inventory.files import directory as module
 from eve_meta.inventory.files.directory import Directory
-from eve_meta.inventory.files.domain_file import DomainFile, read_domain_file
+from tests.contracts.fake_reader import FakeReader, make_directory
 from tests.unit.inventory.writing import write
 
 UUID1 = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
@@ -32,7 +31,7 @@ def problems(directory: Directory) -> list[str]:
 @pytest.fixture
 def directory(tmp_path: Path) -> Directory:
     tmp_path.chmod(0o700)
-    return Directory(tmp_path)
+    return make_directory(tmp_path)
 
 
 def test_only_domain_files_count(directory: Directory) -> None:
@@ -161,7 +160,7 @@ def test_thousands_of_copies_do_not_take_for_ever(directory: Directory) -> None:
 
 
 def test_a_missing_directory_is_a_warning(tmp_path: Path) -> None:
-    directory = Directory(tmp_path / "domains.d")
+    directory = make_directory(tmp_path / "domains.d")
     scan(directory)
     assert [str(problem) for problem in directory.problems] == [
         f"{tmp_path}/domains.d: warning: no such directory; domain files are read as soon as there is one"
@@ -183,22 +182,17 @@ def test_a_directory_that_cannot_be_read_keeps_its_domains(
     assert problems(directory) == [f"{directory.path}: cannot read this directory: Input/output error"]
 
 
-def test_only_changed_files_are_read_again(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[str] = []
-
-    def read_it(path: str) -> DomainFile:
-        read.append(path)
-        return read_domain_file(path)
-
-    monkeypatch.setattr(module, "read_domain_file", read_it)
+def test_only_changed_files_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = FakeReader()
+    directory = Directory(tmp_path, reader)
     monkeypatch.setattr("eve_meta.inventory.files.reading.RACY_NS", 0)
     for name in "abc":
         write(directory.path / f"{name}.yaml", f"name: {name}\n")
     scan(directory)
-    read.clear()
+    reader.read_names.clear()
     write(directory.path / "b.yaml", "name: b2\n")
     scan(directory)
-    assert read == [str(directory.path / "b.yaml")]
+    assert reader.read_names == [str(directory.path / "b.yaml")]
 
 
 def test_directories_in_which_changes_matter(directory: Directory, tmp_path: Path) -> None:

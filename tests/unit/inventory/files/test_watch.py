@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from twisted.internet import inotify
 
-from eve_meta.inventory.files.directory import Directory
 from eve_meta.inventory.files.reading import DEBOUNCE
 from eve_meta.inventory.files.watch import FileSource
+from tests.contracts.fake_reader import make_directory
 from tests.unit.inventory.conftest import LongestTurn, Until
 from tests.unit.inventory.writing import edit, write
 
@@ -24,7 +24,7 @@ class Watched:
     """A source, and how often it called *changed*."""
 
     def __init__(self, path: Path, reactor: Any) -> None:
-        self.source = FileSource(Directory(path), reactor)
+        self.source = FileSource(make_directory(path), reactor)
         self.changes = 0
 
     def start(self) -> None:
@@ -224,12 +224,12 @@ def test_a_defect_in_one_scan_does_not_end_watching(
     until(lambda: watched.changes == 1)
     failed = []
 
-    def fail(_path: str) -> None:
+    def fail(*_: object) -> None:
         failed.append(True)
         raise RuntimeError("a defect")
 
     with monkeypatch.context() as patch:
-        patch.setattr("eve_meta.inventory.files.directory.read_domain_file", fail)
+        patch.setattr("eve_meta.inventory.files.directory.FileReading", fail)
         write(path / "a.yaml", "name: a\n")
         until(lambda: bool(failed))
     write(path / "a.yaml", "name: a\n")

@@ -6,9 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from eve_meta.inventory.libvirt.domain_xml import NAMESPACE, Description, describe
+from eve_meta.inventory.libvirt.description import Description
+from eve_meta.values.domain import METADATA_NAMESPACE as NAMESPACE
 from eve_meta.values.domain import Disk
 from eve_meta.values.nic import Nic
+from tests.contracts.fake_reader import describe
 
 NETWORK = UUID("aaaaaaaa-c50b-4693-a16e-fb8171f1b69e")
 PORT = UUID("bbbbbbbb-c50b-4693-a16e-fb8171f1b69e")

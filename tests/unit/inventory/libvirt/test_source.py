@@ -16,6 +16,7 @@ from eve_meta.inventory.libvirt.source import NOBODY_TIME, SETTLE_TIME, SLOW_TIM
 from eve_meta.runtime.reactor import reactor
 from eve_meta.values.problem import Problem
 from tests.contracts.fake_libvirt import FakeLibvirt
+from tests.contracts.fake_reader import FakeReader
 from tests.contracts.libvirt_contract import UUID1, UUID2
 
 XML1, XML2 = "libvirt XML of web1", "libvirt XML of web2"
@@ -312,7 +313,7 @@ def test_a_domain_that_cannot_be_described_stays_as_it_was(scene: Scene) -> None
     scene.libvirtd.broken.add(UUID(UUID1))
     scene.libvirtd.set_metadata(UUID1, "hostname: a")
     scene.rest()
-    assert scene.problems() == [f"libvirt domain {UUID1}: cannot read its XML: no"]
+    assert scene.problems() == [f"libvirt domain {UUID1} (web1): cannot read its XML: no"]
     assert sorted(map(str, scene.names())) == ["web1", "web2"]
     scene.libvirtd.broken.clear()
     scene.libvirtd.set_metadata(UUID1, "hostname: b")
@@ -345,13 +346,15 @@ def test_nothing_is_asked_while_nothing_happens(scene: Scene) -> None:
 def test_a_missing_module_is_a_problem_that_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "libvirt", None)
     with pytest.raises(Problem, match="install the package python3-libvirt"):
-        Inventory(InventoryConfig(libvirt="qemu:///system"), reactor)
+        Inventory(InventoryConfig(libvirt="qemu:///system"), reactor, FakeReader())
 
 
-def test_libvirt_is_imported_only_where_it_is_configured() -> None:
+def test_libvirt_is_imported_only_where_it_is_configured_and_parsers_of_what_tenants_wrote_never() -> None:
     text = (
         "import sys; from eve_meta.config import InventoryConfig; from eve_meta.inventory import Inventory; "
-        "from eve_meta.runtime.reactor import reactor; Inventory(InventoryConfig(), reactor); "
-        "print('libvirt' in sys.modules)"
+        "from eve_meta.inventory.readers.process import ReaderProcess; "
+        "from eve_meta.runtime.reactor import reactor; "
+        "Inventory(InventoryConfig(), reactor, ReaderProcess(reactor, None)); "
+        "print([name for name in ('libvirt', 'yaml', 'xml') if name in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", text], capture_output=True, check=True).stdout == b"False\n"
+    assert subprocess.run([sys.executable, "-c", text], capture_output=True, check=True).stdout == b"[]\n"

@@ -1,94 +1,60 @@
 """Reads libvirt's XML of a domain.
 
 See https://libvirt.org/formatdomain.html. The forms of buses and addresses are those of nova's device metadata
-(``nova/virt/libvirt/driver.py``, ``_prepare_device_bus``). The XML comes from libvirtd, which is root's.
+(``nova/virt/libvirt/driver.py``, ``_prepare_device_bus``). The XML comes from libvirtd, which is root's; but tenants
+wrote the text of the metadata in it, and in many an installation more than that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 from xml.etree import ElementTree
 from xml.parsers.expat import ErrorString
 
-from attrs import frozen
-
-from eve_meta.inventory.files.domain_file import read_metadata
-from eve_meta.inventory.source import InventoryProblem
+from eve_meta.reader.domain_text import read_metadata
 from eve_meta.values.checks import BadValue
-from eve_meta.values.domain import Disk, Domain
+from eve_meta.values.domain import METADATA_NAMESPACE, Disk
 from eve_meta.values.nic import Nic
+from eve_meta.values.plain import make_converter
+from eve_meta.wire.reading import MAX_FIELD, DomainAnswer, FaultAt, XmlAnswer
 
-NAMESPACE = "urn:eve-meta:domain:1"
-"""The XML namespace of eve-meta's element in a domain's ``<metadata>``. It is no URL: there is nothing to fetch."""
-
-_ELEMENT = f"{{{NAMESPACE}}}domain"
+_ELEMENT = f"{{{METADATA_NAMESPACE}}}domain"
 
 _BRIDGED = ("bridge", "network")
+
+_CONVERTER = make_converter(omit_if_default=True)
 
 T = TypeVar("T")
 
 
-@frozen(kw_only=True)
-class Description:
-    """A domain as libvirt described it.
-
-    :ivar active: whether the domain runs or is paused: only then its taps exist.
-    :ivar domain: what the hypervisor knows.
-    :ivar metadata: the domain that eve-meta's metadata describe, None where they are missing or broken.
-    :ivar problems: what is wrong with the metadata.
-    """
-
-    uuid: UUID
-    name: str
-    active: bool
-    domain: Domain
-    metadata: Domain | None = None
-    problems: tuple[InventoryProblem, ...] = ()
-
-    @property
-    def origin(self) -> str:
-        """The origin of *domain*."""
-        return f"libvirt XML of {self.name}"
-
-    @property
-    def metadata_origin(self) -> str:
-        """The origin of *metadata*."""
-        return _metadata_origin(self.name)
-
-
-def describe(xml: str, network: Callable[[str], UUID | None]) -> Description:
-    """Read a domain's XML.
-
-    :param network: returns the uuid of the libvirt network with a name, None where there is none.
-    :raises ValueError: when *xml* is not the XML of a domain.
-    """
+def read_xml(xml: bytes) -> tuple[XmlAnswer, list[bytes]]:
+    """Read *xml*, libvirt's XML of a domain; return the answer and its parts."""
     try:
-        root = ElementTree.fromstring(xml)
+        root = ElementTree.fromstring(xml)  # noqa: S314  # this process is there to be lost to whatever XML can do
         uuid, name = UUID(root.findtext("uuid", "")), root.findtext("name", "")
     except ElementTree.ParseError as error:
         # expat's own message, without the name that ElementTree adds: that may be part of a secret.
-        why = ErrorString(error.code)
-        raise ValueError(f"expected the XML of a domain, got something else: {why}, line {error.position[0]}") from None
+        why = f"{ErrorString(error.code)}, line {error.position[0]}"
+        return XmlAnswer(error=f"expected the XML of a domain, got something else: {why}"), []
     except ValueError:
-        raise ValueError("expected the XML of a domain, got something else: it has no uuid") from None
-    values: dict[str, Any] = {"uuid": uuid, "name": name}
-    values["nics"] = _each_tap_once(_nic(each, network) for each in root.iterfind("devices/interface"))
-    values["disks"] = tuple(
-        _disk(each) for each in root.iterfind("devices/disk") if each.get("device", "disk") in ("disk", "lun")
-    )
-    elements = [each for each in root.iterfind("metadata/*") if each.tag.startswith(f"{{{NAMESPACE}}}")]
-    metadata, problems = _metadata(elements[0], uuid, name) if elements else (None, ())
-    return Description(
-        uuid=uuid,
+        return XmlAnswer(error="expected the XML of a domain, got something else: it has no uuid"), []
+    nics, networks = _nics(root)
+    disks = [_disk(each) for each in root.iterfind("devices/disk") if each.get("device", "disk") in ("disk", "lun")]
+    elements = [each for each in root.iterfind("metadata/*") if each.tag.startswith(f"{{{METADATA_NAMESPACE}}}")]
+    metadata, parts = _metadata(elements[0], uuid, name) if elements else (None, [])
+    return XmlAnswer(
+        uuid=str(uuid),
         name=name,
         # libvirt writes the id of running domains only. A question to libvirtd would be answered at another moment.
         active="id" in root.attrib,
-        domain=_made(Domain, values),
+        nics=[_CONVERTER.unstructure(nic) for nic in nics],
+        networks=networks,
+        disks=[_CONVERTER.unstructure(disk) for disk in disks],
         metadata=metadata,
-        problems=problems,
-    )
+        parts=list(map(len, parts)),
+    ), parts
 
 
 def _made(kind: Callable[..., T], values: dict[str, Any]) -> T:
@@ -117,10 +83,25 @@ def _attribute(element: ElementTree.Element, path: str, name: str) -> str | None
 # -- nics --
 
 
-def _nic(interface: ElementTree.Element, network: Callable[[str], UUID | None]) -> Nic:
+def _nics(root: ElementTree.Element) -> tuple[list[Nic], list[str | None]]:
+    """Return the NICs, and the libvirt network that each of them is in."""
+    # The configuration of a domain that does not run may name one tap twice. The domain would not start like that.
+    taps: set[str] = set()
+    nics: list[Nic] = []
+    networks: list[str | None] = []
+    for interface in root.iterfind("devices/interface"):
+        nic = _nic(interface)
+        if nic.tap is None or nic.tap not in taps:
+            taps |= set() if nic.tap is None else {nic.tap}
+            nics.append(nic)
+            of_network = interface.get("type") == "network"
+            networks.append(_attribute(interface, "source", "network") if of_network else None)
+    return nics, networks
+
+
+def _nic(interface: ElementTree.Element) -> Nic:
     kind = interface.get("type", "")
     port = interface.find("virtualport")
-    source = _attribute(interface, "source", "network") if kind == "network" else None
     bus, address = _place(interface, None)
     values = {
         "tap": _attribute(interface, "target", "dev"),
@@ -128,23 +109,11 @@ def _nic(interface: ElementTree.Element, network: Callable[[str], UUID | None]) 
         "mtu": _whole(_attribute(interface, "mtu", "size")),
         "type": _type(kind, port),
         "vlan": _vlan(interface, kind),
-        "network_id": None if source is None else network(source),
         "id": None if port is None else _uuid(_attribute(port, "parameters", "interfaceid")),
         "bus": bus,
         "address": address,
     }
     return _made(Nic, values)
-
-
-def _each_tap_once(nics: Iterator[Nic]) -> tuple[Nic, ...]:
-    # The configuration of a domain that does not run may name one tap twice. The domain would not start like that.
-    taps: set[str] = set()
-    kept = []
-    for nic in nics:
-        if nic.tap is None or nic.tap not in taps:
-            kept.append(nic)
-            taps |= set() if nic.tap is None else {nic.tap}
-    return tuple(kept)
 
 
 def _type(kind: str, port: ElementTree.Element | None) -> str | None:
@@ -210,19 +179,12 @@ def _place(device: ElementTree.Element, target: str | None) -> tuple[str | None,
 # -- metadata --
 
 
-def _metadata_origin(name: str) -> str:
-    return f"libvirt metadata of {name}"
-
-
-def _metadata(
-    element: ElementTree.Element, uuid: UUID, name: str
-) -> tuple[Domain | None, tuple[InventoryProblem, ...]]:
-    origin = _metadata_origin(name)
+def _metadata(element: ElementTree.Element, uuid: UUID, name: str) -> tuple[DomainAnswer | None, list[bytes]]:
     if element.tag != _ELEMENT or len(element):
         # An element within is not named: it is part of the text, which may hold secrets.
-        got = "an element within it" if element.tag == _ELEMENT else f"<{element.tag.rpartition('}')[2]}>"
+        got = "an element within it" if element.tag == _ELEMENT else f"<{element.tag.rpartition('}')[2][:MAX_FIELD]}>"
         message = f"expected one element <domain> with the text of a domain file in it, got {got}"
-        return None, (InventoryProblem(file=origin, message=message),)
+        return DomainAnswer(faults=[FaultAt(None, "", message)]), []
     if not (element.text or "").strip():
-        return None, ()
-    return read_metadata(element.text or "", origin, uuid, name)
+        return None, []
+    return read_metadata(element.text or "", uuid, name)
