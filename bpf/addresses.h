@@ -15,8 +15,8 @@ static __always_inline int impossible_source(__be32 address)
 	return first == 0 || first == 127 || first >= 224;
 }
 
-/* Whether a change of two neighbouring bytes could make it the service's: then its other two bytes are the service's
- * already. */
+/* Whether a change of two neighbouring bytes could make the address the service's: then its other two bytes are the
+ * service's already. */
 static __always_inline int near_service(__be32 address)
 {
 	__u32 differ = bpf_ntohl(address) ^ SERVICE_IPV4;
@@ -43,9 +43,9 @@ static __always_inline int straddles(__u32 differ, __u32 next)
 	return !(differ & 0xffffff00) && !(next & 0x00ffffff);
 }
 
-/* Whether it is not the service's, and no change of two neighbouring bytes could make it so. Where such two bytes lie
- * in the first half, the last word is the service's already; in the second half, the first word; in the middle, both.
- */
+/* Whether the address is not the service's, and no change of two neighbouring bytes could make it so. Where two such
+ * bytes lie in the first half, the last word is the service's already; in the second half, the first word; in the
+ * middle, both. */
 static __always_inline int is_far(const struct in6_addr *address)
 {
 	__be32 first = address->s6_addr32[0], last = address->s6_addr32[3];
@@ -54,13 +54,13 @@ static __always_inline int is_far(const struct in6_addr *address)
 	       last != bpf_htonl(SERVICE_IPV6_LOCAL_LAST) && last != bpf_htonl(SERVICE_IPV6_EC2_LAST);
 }
 
-/* Whether both addresses are. This is true of most packets, so it is tested first, and is cheap. */
+/* Whether both addresses of a packet are far. This is true of most packets, so it is tested first, and is cheap. */
 static __always_inline int are_far(const struct ipv6hdr *ip)
 {
 	return is_far(&ip->saddr) && is_far(&ip->daddr);
 }
 
-/* Whether a change of two neighbouring bytes could make it the service's. */
+/* Whether a change of two neighbouring bytes could make the address the service's. */
 static __always_inline int near_service6(const struct in6_addr *address)
 {
 	__u32 b = address->s6_addr32[1], c = bpf_ntohl(address->s6_addr32[2]);
@@ -99,7 +99,7 @@ static __always_inline int is_broadcast(__be32 address)
 	return address == 0xffffffff;
 }
 
-/* ff02::1:2, the destination of all its DHCPv6 (RFC 8415 section 7.1). */
+/* ff02::1:2, the destination of all of a guest's DHCPv6 (RFC 8415 section 7.1). */
 static __always_inline int is_dhcp6_servers(const struct in6_addr *address)
 {
 	return is_ipv6(address, 0xff020000, 0x00010002);

@@ -16,8 +16,9 @@
  * atomic operation that returns a value (clang compiles it only for BPF CPU version 3). Without them the bucket errs in
  * the guest's favour, within bounds:
  * - Between our read and our atomic add each other CPU may take one token: one too many per CPU.
- * - A full bucket is set, not added to. A CPU that is interrupted just there overwrites what others took meanwhile: at
- *   most one burst, and only once for each time that the bucket was full, which takes burst / rate of silence.
+ * - A full bucket is set, not added to. A CPU that is interrupted just there overwrites what others took in the
+ *   meantime: at most one burst, and only once for each time that the bucket was full, which takes burst / rate of
+ *   silence.
  * So a guest never gets more than two bursts instead of one, and in the long run never more than twice the rate. */
 static __always_inline int take(__u64 *full_at, __u64 now, __u64 rate, __u64 burst)
 {

@@ -18,7 +18,7 @@ from attrs import Attribute, field
 from eve_meta.values.text import is_printable
 
 QUOTES = ": put it in quotes"
-"""The end of an error's message where quotes in the file would mend it."""
+"""The end of an error's message where quotes in the file would correct the error."""
 
 Validator = Callable[[Any, "Attribute[Any]", Any], None]
 

@@ -18,8 +18,8 @@ def is_printable(text: Any, limit: int) -> bool:
 def escape_unprintable(text: str, *, keep: str = "") -> str:
     r"""Return *text* with each unprintable character as Python escapes it (``\n``, ``\x1b``, ``\u202e``).
 
-    A backslash in *text* stays one, so that people read the text as it was written; the result is for them and cannot
-    be turned back.
+    A backslash in *text* stays one, so that people read the text as it was written; the result is for people, and
+    cannot be converted back.
 
     :param keep: unprintable characters to let through, such as the line break where *text* may be of several lines.
     """

@@ -1,7 +1,7 @@
 """Reports in which a guest's cloud-init describes its own boot: the posts of its webhook reporting and of phone_home.
 
-A report is a guest's claim. It is kept for whoever looks at the guest's timeline and decides nothing. Of each report
-only a few fields are kept, short ones, of printable ASCII.
+A report is a guest's claim. It is kept for the guest's timeline and decides nothing. Of each report only a few fields
+are kept, short ones, of printable ASCII.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class What(enum.Enum):
 
 
 class Result(enum.Enum):
-    """The outcome of what finished (``cloudinit/reporting/events.py``)."""
+    """The outcome of a step that finished (``cloudinit/reporting/events.py``)."""
 
     SUCCESS = "SUCCESS"
     WARN = "WARN"
@@ -139,5 +139,5 @@ def read_phone_home(body: bytes, at: float) -> BootReport:
 
 
 def _kept(text: object, limit: int) -> str:
-    """Return as much of a guest's field as is kept: its first *limit* characters, "" where it is no string."""
+    """Return the part of a guest's field that is kept: its first *limit* characters, "" where it is no string."""
     return to_printable_ascii(text[:limit]) if isinstance(text, str) else ""

@@ -30,7 +30,7 @@ MAX_SUM = 1e9
 
 
 class Times(NamedTuple):
-    """The answers to the guest of *tag*: how many fell into each bucket, and the seconds that all together took."""
+    """The answers to the guest of *tag*: the number in each bucket, and the seconds that all of them took together."""
 
     tag: int
     generation: int

@@ -180,7 +180,7 @@ def test_pins_that_somebody_removes_are_pinned_again(stage: Stage) -> None:
     assert programs() == before
 
 
-def test_a_namespace_whose_name_somebody_deletes_gets_it_back(stage: Stage) -> None:
+def test_a_namespace_whose_name_somebody_deletes_gets_its_name_back(stage: Stage) -> None:
     """Nothing has changed within it: an open connection goes on."""
     with KeepAlive(stage.lab.guests["vm0"]) as connection:
         assert connection.get(META_DATA).status == 200

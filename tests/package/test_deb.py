@@ -1,4 +1,4 @@
-"""The Debian package on a clean host with systemd: the tests follow one another, as a host's life does."""
+"""The Debian package on a clean host with systemd. The tests build on one another, from installation to purge."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def write_domain(machine: Machine, number: int, tap: str) -> None:
     )
 
 
-def test_installing_it_starts_it(machine: Machine, old: Path) -> None:
+def test_installing_the_package_starts_the_daemon(machine: Machine, old: Path) -> None:
     install(machine, old)
     # apt-get waited for READY=1, so the daemon runs already.
     assert machine.run("systemctl", "is-active", "eve-meta").stdout == "active\n"
@@ -97,7 +97,7 @@ def test_installing_it_starts_it(machine: Machine, old: Path) -> None:
     assert machine.run("getent", "passwd", "eve-meta", check=False).stdout == ""  # workers' ids have no name
 
 
-def test_it_serves_a_guest(machine: Machine, lab: Lab) -> None:
+def test_the_daemon_serves_a_guest(machine: Machine, lab: Lab) -> None:
     write_domain(machine, 0, "vnet0")
     guest = lab.guest("vm0", tap="vnet0", bridge="br0")
     eventually(lambda: guest.get(META_DATA).status == 200, 10)
@@ -112,7 +112,7 @@ def status(machine: Machine) -> str:
     return text if "taps: 1" in text else ""
 
 
-def test_it_is_confined_and_its_namespace_is_the_hosts(machine: Machine) -> None:
+def test_the_service_is_confined_and_shares_the_hosts_mounts(machine: Machine) -> None:
     daemon = outer_pid(machine)
     confined = proc_status(daemon)
     assert (confined["NoNewPrivs"], confined["Seccomp"]) == ("1", "2")
@@ -122,7 +122,7 @@ def test_it_is_confined_and_its_namespace_is_the_hosts(machine: Machine) -> None
     assert "meta0" in machine.run("ip", "-n", "eve-meta", "link", "show", "meta0").stdout
 
 
-def test_the_doctor_finds_nothing_also_while_it_runs(machine: Machine) -> None:
+def test_the_doctor_finds_nothing_wrong_while_the_daemon_runs(machine: Machine) -> None:
     report = json.loads(machine.run("eve-meta", "doctor", "--json").stdout)
     assert [finding for finding in report["findings"] if finding["state"] != "ok"] == []
 
@@ -191,7 +191,7 @@ def test_a_stop_removes_everything_and_keeps_no_socket(machine: Machine, lab: La
     eventually(lambda: answered(lab), 10)
 
 
-def test_one_that_dies_is_started_again_and_takes_everything_over(machine: Machine, lab: Lab) -> None:
+def test_a_daemon_that_dies_is_started_again_and_takes_everything_over(machine: Machine, lab: Lab) -> None:
     """An answer that has begun is finished, and a guest that connects before the next daemon starts waits for it."""
     namespace = private_namespace(machine)
     large = "0123456789abcdef" * 65536
@@ -220,7 +220,7 @@ def answered(lab: Lab) -> bool:
         return False
 
 
-def test_one_whose_reactor_is_blocked_is_started_again(machine: Machine, lab: Lab) -> None:
+def test_a_daemon_whose_reactor_is_blocked_is_started_again(machine: Machine, lab: Lab) -> None:
     drop_in = "/etc/systemd/system/eve-meta.service.d"
     machine.run("mkdir", drop_in)
     machine.run("sh", "-c", f"printf '[Service]\\nWatchdogSec=3\\n' > {drop_in}/soon.conf")
@@ -251,7 +251,7 @@ def test_an_upgrade_keeps_what_is_yours(machine: Machine, lab: Lab, deb: Path) -
     assert machine.run("test", "-e", "/usr/lib/eve-meta/from-old-version", check=False).returncode == 1
 
 
-def test_root_that_runs_it_writes_nothing_that_a_removal_would_miss(machine: Machine) -> None:
+def test_commands_that_root_runs_write_nothing_that_a_removal_would_miss(machine: Machine) -> None:
     for arguments in (["check"], ["render", "vm0", "/latest/meta-data"], ["status"], ["doctor"]):
         machine.run("eve-meta", *arguments)
     found = machine.run("find", "/usr/lib/eve-meta", "-newer", "/var/lib/dpkg/info/eve-meta.list", "-type", "f").stdout

@@ -42,7 +42,7 @@ def everything(chroot: Machine) -> set[str]:
     }
 
 
-def test_it_installs_runs_and_goes(chroot: Machine, checkout: Path, run: Run) -> None:
+def test_the_script_installs_what_works_and_removes_it(chroot: Machine, checkout: Path, run: Run) -> None:
     # The packages that it would install come first, as into the lab's VM: their files are not its to remove.
     done = run(checkout / "vagrant/provision.sh", checkout, "--host")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -71,7 +71,7 @@ def test_it_installs_runs_and_goes(chroot: Machine, checkout: Path, run: Run) ->
     }
 
 
-def test_beside_the_package_it_refuses(chroot: Machine, checkout: Path, run: Run) -> None:
+def test_the_script_refuses_to_install_beside_the_package(chroot: Machine, checkout: Path, run: Run) -> None:
     status = chroot.root / "var/lib/dpkg/status"
     status.write_text(
         status.read_text() + "\nPackage: eve-meta\nStatus: install ok installed\nMaintainer: x <x@localhost>\n"

@@ -14,13 +14,13 @@ from harness import ROOT
 VAGRANT = ROOT / "vagrant"
 
 
-def test_it_is_ruby() -> None:
+def test_the_vagrantfile_is_ruby() -> None:
     done = subprocess.run(["ruby", "-c", VAGRANT / "Vagrantfile"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "Syntax OK\n"), done.stderr
 
 
 @pytest.mark.skipif(shutil.which("vagrant") is None, reason="vagrant is not installed")
-def test_vagrant_takes_it(tmp_path: Path) -> None:
+def test_vagrant_accepts_the_vagrantfile(tmp_path: Path) -> None:
     for name in ("Vagrantfile", "provision.sh"):
         shutil.copy(VAGRANT / name, tmp_path / name)
     # Without asking whether this machine has libvirt or VirtualBox.
@@ -30,7 +30,7 @@ def test_vagrant_takes_it(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_scripts_that_it_names_are_there() -> None:
+def test_the_scripts_that_the_vagrantfile_names_exist() -> None:
     text = (VAGRANT / "Vagrantfile").read_text() + (VAGRANT / "provision.sh").read_text()
     assert (VAGRANT / "provision.sh").stat().st_mode & 0o111
     named = set(re.findall(r"scripts/[a-z]+", text))

@@ -30,14 +30,14 @@ def script() -> ModuleType:
     return module
 
 
-def test_it_looks_for_the_numbers_that_steering_uses(script: ModuleType) -> None:
+def test_the_script_looks_for_the_numbers_that_steering_uses(script: ModuleType) -> None:
     assert script.FILTER_PRIORITY == names.FILTER_PRIORITY
     assert int(script.FILTER_HANDLE, 16) == names.FILTER_HANDLE
     assert int(script.TABLE) == names.TABLE
     assert int(script.STEERED, 16) == STEERED
 
 
-def test_it_looks_for_the_links_and_addresses_that_steering_uses(script: ModuleType) -> None:
+def test_the_script_looks_for_the_links_and_addresses_that_steering_uses(script: ModuleType) -> None:
     assert script.META0 == names.META0
     assert script.Inspection("emx", "bpftool").host_link == names.host_link("emx")
     assert (
@@ -46,21 +46,21 @@ def test_it_looks_for_the_links_and_addresses_that_steering_uses(script: ModuleT
     ) == script.FAMILIES
 
 
-def test_it_knows_all_programs_and_maps(script: ModuleType) -> None:
+def test_the_script_knows_all_programs_and_maps(script: ModuleType) -> None:
     assert tuple(script.PROGRAMS) == PROGRAMS
     assert script.MAPS == MAPS
 
 
-def test_the_sysctls_that_it_explains_have_steerings_values(script: ModuleType) -> None:
+def test_the_sysctls_that_the_script_explains_have_steerings_values(script: ModuleType) -> None:
     wanted = {name.replace("/", "."): value for name, value in sysctls.SYSCTLS.items()}
     assert {name: value for name, (value, _) in script.SYSCTLS.items()}.items() <= wanted.items()
 
 
-def test_it_reads_reasons_and_sightings_in_the_programs_order(script: ModuleType) -> None:
+def test_the_script_reads_reasons_and_sightings_in_the_programs_order(script: ModuleType) -> None:
     assert [name.lower() for name, _ in script.reasons()] == [reason.label for reason in Reason]
     assert tuple(name for name, _ in script.sightings()) == SIGHTINGS
     assert BUCKETS.size == script.BUCKETS * 8
 
 
-def test_it_writes_keys_as_the_maps_have_them(script: ModuleType) -> None:
+def test_the_script_writes_keys_as_the_maps_have_them(script: ModuleType) -> None:
     assert script.words(0x1234) == [f"{byte:#04x}" for byte in U32.pack(0x1234)]
