@@ -11,9 +11,9 @@
  * MARKER     the text that the answer to a guest's first request must contain, with %u for the guest's number, which
  *            counts from 0; "" for no such text
  *
- * Each slot plays guest after guest, and each guest sends all requests, one after the other. The program is in C because
- * the load must cost less than what is measured, and has one thread because it may use one core. It prints one line of
- * JSON.
+ * Each slot plays guest after guest, and each guest sends all requests, one after the other. The program is in C
+ * because the load must cost less than what is measured, and has one thread because it may use one core. It prints one
+ * line of JSON.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
