@@ -91,13 +91,15 @@ class CommandReader:
                 process.take(data, self._queue)
         except Nonsense:
             self.close()
+            if not process.ready:
+                raise Problem(f"the reader of domain files does not start: {NONSENSE}") from None
             self._queue.failed(NONSENSE, time.monotonic())
 
 
 class _Process:
     """One process of the reader.
 
-    :ivar ready: whether it has said that it is confined.
+    :ivar ready: whether it has reported that it is confined.
     :ivar started: when it was started.
     """
 
@@ -146,7 +148,7 @@ class _Process:
                 self._unsent.popleft()
 
     def receive(self, timeout: float) -> bytes | None:
-        """Return what comes within *timeout* seconds: b"" for the end, None for nothing."""
+        """Return the data that arrive within *timeout* seconds: b"" at the end of the stream, None for no data."""
         end = time.monotonic() + timeout
         while True:
             writing = [self._channel] if self._unsent else []

@@ -40,7 +40,7 @@ MAX_OUTPUT = 4096
 
 
 class ReaderReactor(IReactorProcess, IReactorSocket, IReactorTime):
-    """What the reader needs of the reactor."""
+    """The parts of the reactor that the reader needs."""
 
 
 class ReaderProcess:
@@ -136,7 +136,7 @@ class ReaderProcess:
         if due is None or self._process is None:
             return
         if self._reactor.seconds() < due:
-            self._overdue.start_at(due)  # it went on to another document meanwhile
+            self._overdue.start_at(due)  # it has gone on to another document
             return
         process = self._process
         if process.ready:
@@ -176,8 +176,7 @@ class ReaderProcess:
         if process is self._process:
             self._log.error("the reader is replaced: {why}", why=NONSENSE)
             self._lose(process)
-            if self._queue.overdue_at() is not None:
-                self._queue.failed(NONSENSE, self._reactor.seconds())
+            self._queue.failed(NONSENSE, self._reactor.seconds())
         process.kill()
 
     def ended(self, process: _Process, status: int, output: str) -> None:
@@ -201,7 +200,7 @@ class ReaderProcess:
 class _Process(ProcessProtocol):
     """One process of the reader.
 
-    :ivar ready: whether it has said that it is confined.
+    :ivar ready: whether it has reported that it is confined.
     :ivar started: when it was started.
     """
 

@@ -1,10 +1,10 @@
-"""The documents for the reader: their order, their time, and what becomes of them when the reader dies.
+"""The documents for the reader: their order, their time, and their fate when the reader dies.
 
-It does no input or output. The reader answers one document after the other, so it works on the first one that has no
-answer. When that takes longer than :data:`~eve_meta.wire.reading.DOCUMENT_TIME`, the reader has to be killed, and the
-document is *unread*. So is a document at which the reader died twice, or whose answer no honest reader gives. Each time
-that this happens to documents of one name, the name waits longer until it is read again: whoever writes one bad
-document after the other delays the documents of others by two seconds, and then more and more rarely.
+The queue does no input or output. The reader answers one document after the other, so it works on the first one that
+has no answer. When that takes longer than :data:`~eve_meta.wire.reading.DOCUMENT_TIME`, the reader has to be killed,
+and the document is *unread*. So is a document at which the reader died twice, or whose answer no honest reader gives.
+Each time that this happens to documents of one name, the name waits longer until it is read again: whoever writes one
+bad document after the other delays the documents of others by two seconds, and then more and more rarely.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_WAITING_NAMES = 1000
 
 
 class Nonsense(Exception):
-    """The reader sent what no honest reader sends. It has to be killed."""
+    """The reader sent what no honest reader sends, and has to be killed."""
 
 
 @frozen
@@ -118,7 +118,12 @@ class ReadingQueue:
         return self._since + (IMPATIENT_TIME if self._since < self._impatient_until else DOCUMENT_TIME)
 
     def failed(self, why: str, now: float) -> None:
-        """Give up the document that the reader works on, for the reason *why*. The reader is gone, or will be."""
+        """Give up the document that the reader works on, where there is one, for the reason *why*.
+
+        The reader is gone, or the caller ends it.
+        """
+        if not self._sent:
+            return
         reading = self._take_first(now)
         self._impatient_until = now + FIRST_WAIT
         before = self._waits.pop(reading.name, None)
