@@ -315,6 +315,13 @@ def test_every_part_of_the_confinement_is_in_force_and_status_shows_it(stage: Sc
         assert set(worker["confinement"].values()) == {True}, worker
 
 
+def test_a_worker_with_a_misleading_name_hides_nothing_from_status(stage: Scene) -> None:
+    code = "ctypes.CDLL(None).prctl(15, b'\\xff\\x85\\nUid:\\t0', 0, 0, 0)"  # PR_SET_NAME
+    assert post_python(stage.lab.guests["vm0"], code) == ""
+    for worker in stage.daemon.status()["workers"]:
+        assert set(worker["confinement"].values()) == {True}, worker
+
+
 def test_two_workers_share_neither_user_nor_namespace(stage: Scene) -> None:
     pids = [worker["pid"] for worker in stage.daemon.status()["workers"]]
     users = {proc_status(pid)["Uid"] for pid in pids}

@@ -1,4 +1,4 @@
-"""How the parent starts a process that is to be confined: as the first of a pid namespace.
+"""How the parent starts a process that is to be confined: as the first process of a pid namespace.
 
 Such a process sees no other process, so it has no number by which to signal, trace, slow down or limit one. When it
 ends, the kernel ends whatever it may have started.
@@ -28,7 +28,7 @@ def own_pid_namespace() -> Iterator[None]:
 
     :raises Problem: when the kernel refuses.
     """
-    # The child's and the caller's differ while a context like this one lasts.
+    # Not ns/pid: a caller within another such context would be moved out of it.
     home = os.open("/proc/thread-self/ns/pid_for_children", os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:

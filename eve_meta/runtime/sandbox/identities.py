@@ -1,7 +1,7 @@
 """The ids that confined processes run as: each runs as a user and a group that nobody else is.
 
-They have no name and no line in ``/etc/passwd``, and need none: nothing is looked up by them, and no file belongs to
-them. A user that is made for all workers together could be signalled, limited and slowed down by each of them.
+The ids have no name and no line in ``/etc/passwd``, and need none: nothing looks them up, and no file belongs to them.
+Processes that share a user could signal, limit and slow down each other.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ def _running() -> set[int]:
     for process in _PROC.iterdir():
         if process.name.isdecimal():
             with contextlib.suppress(OSError):  # it has ended
-                # The owner of the folder is root where a process gave its privileges up, so its status is read.
-                status = (process / "status").read_text()
-                for line in status.splitlines():
+                # The owner of the folder is root where a process gave its privileges up, so its status is read. Its
+                # name, which is in there, may be any bytes.
+                status = (process / "status").read_text(errors="replace")
+                for line in status.split("\n"):
                     if line.startswith(("Uid:", "Gid:")):
                         found.update(map(int, line.split()[1:]))
     return found

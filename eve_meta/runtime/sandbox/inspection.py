@@ -84,7 +84,9 @@ def inspect(pid: int, uid: int) -> InForce:
 
 
 def _status(process: Path) -> dict[str, str]:
-    lines = (line.partition(":") for line in (process / "status").read_text().splitlines())
+    # A process chooses its name, the first line: any bytes but a line feed, which the kernel escapes.
+    text = (process / "status").read_bytes().decode(errors="replace")
+    lines = (line.partition(":") for line in text.split("\n"))
     return {key: value.strip() for key, _, value in lines}
 
 

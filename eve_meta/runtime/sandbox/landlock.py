@@ -1,7 +1,7 @@
 """Landlock (landlock(7)): the kernel's second wall behind the empty folder, the namespaces and the system call filter.
 
-A ruleset that handles a right and has no rule for it denies it. Ours handles every right that the kernel knows, and has
-no rule at all. What a process has open already stays usable.
+A ruleset denies each right that it handles, but for what its rules permit. The ruleset here handles every right that
+the kernel knows, and has no rules. What a process has open already stays usable.
 """
 
 from __future__ import annotations

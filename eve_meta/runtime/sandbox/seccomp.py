@@ -1,8 +1,8 @@
 """The system call filter of a confined process, made by libseccomp from its policy (seccomp(2)).
 
 A call that is not among the policy's kills the process with SIGSYS, on which its parent acts; the kernel's log has the
-call's number (``journalctl -k``, "audit: type=1326 … syscall=NUMBER"). So a worker that an attacker probes ends, and so
-does one of ours that needs a call which we forgot: neither hangs.
+call's number (``journalctl -k``, "audit: type=1326 … syscall=NUMBER"). So a compromised process that probes the kernel
+ends, and so does a sound one that needs a call which its policy forgot: neither hangs.
 
 libseccomp's Python binding comes from the distribution, as bcc does: it must match the distribution's libseccomp.
 """

@@ -43,7 +43,8 @@ class Host:
 
     def run(self, pid: int, uid: int) -> None:
         (self._proc / str(pid)).mkdir()
-        (self._proc / str(pid) / "status").write_text(f"Name:\tx\nUid:\t0\t0\t0\t{uid}\nGid:\t0\t0\t0\t0\n")
+        status = f"Uid:\t0\t0\t0\t{uid}\nGid:\t0\t0\t0\t0\n"
+        (self._proc / str(pid) / "status").write_bytes(b"Name:\t\xff\x85Uid: x\n" + status.encode())
 
     def delegate(self, text: str) -> None:
         self._subordinate[0].write_text(text)
