@@ -288,7 +288,7 @@ def _loader_of(pid: int) -> int | None:
     """Return the process that compiles the programs for the daemon *pid*."""
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         with contextlib.suppress(OSError):
-            if b"steering.loader" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"eve_meta.steering.bpf.loader" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
     return None
 

@@ -56,6 +56,8 @@ def _running() -> set[int]:
                 # The owner of the folder is root where a process gave its privileges up, so its status is read. Its
                 # name, which is in there, may be any bytes.
                 status = (process / "status").read_text(errors="replace")
+                if "\nState:\tZ" in status:
+                    continue  # it has ended, and its parent has not noticed yet
                 for line in status.split("\n"):
                     if line.startswith(("Uid:", "Gid:")):
                         found.update(map(int, line.split()[1:]))

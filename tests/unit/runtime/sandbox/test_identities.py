@@ -41,9 +41,9 @@ class Host:
         for name in ("uid_map", "gid_map"):
             (self._proc / "self" / name).write_text(text)
 
-    def run(self, pid: int, uid: int) -> None:
+    def run(self, pid: int, uid: int, state: str = "S (sleeping)") -> None:
         (self._proc / str(pid)).mkdir()
-        status = f"Uid:\t0\t0\t0\t{uid}\nGid:\t0\t0\t0\t0\n"
+        status = f"State:\t{state}\nUid:\t0\t0\t0\t{uid}\nGid:\t0\t0\t0\t0\n"
         (self._proc / str(pid) / "status").write_bytes(b"Name:\t\xff\x85Uid: x\n" + status.encode())
 
     def delegate(self, text: str) -> None:
@@ -63,6 +63,11 @@ def test_the_first_block_is_free_on_most_hosts(host: Host) -> None:
 def test_a_block_of_which_a_process_has_an_id_is_another_daemons(host: Host) -> None:
     host.run(2, FIRST + 5)
     assert find_ids(2).start == FIRST + BLOCK
+
+
+def test_a_process_that_has_ended_has_no_ids(host: Host) -> None:
+    host.run(2, FIRST, "Z (zombie)")
+    assert find_ids(1).start == FIRST
 
 
 def test_an_id_with_a_name_is_somebodys(host: Host) -> None:
