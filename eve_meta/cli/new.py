@@ -82,7 +82,7 @@ def new(name: str, config: Path | None, domains: Path | None) -> None:
         if domain.name == name:
             raise Problem(f"there is already a domain {name}, in {other}")
     path = directory.path / f"{name}.yaml"
-    # json.dumps quotes the name: in YAML a plain 007 or yes would not be a string.
+    # json.dumps quotes the name: in YAML a plain 007 or true would not be a string.
     text = TEMPLATE.format(name=name, quoted=json.dumps(name), uuid=known.get(name, uuid4()))
     try:
         # For root alone: the file will hold secrets.

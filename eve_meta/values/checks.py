@@ -86,7 +86,7 @@ def quote(value: Any, *, hidden: bool = False) -> str:
 def quote_where_text_belongs(value: Any, *, hidden: bool = False) -> str:
     """Quote *value*, as :func:`quote` does, where text was expected; advise quotes where YAML made another type of it.
 
-    To YAML, ``yes`` is true, ``007`` a number, ``10:20:30`` a number to the base of 60, and ``2024-01-01`` a date.
+    To YAML, ``true`` is no text, and ``007`` and ``1e3`` are numbers; to TOML, ``2024-01-01`` is a date.
     """
     return quote(value, hidden=hidden) + (QUOTES if isinstance(value, (int, float, date)) else "")
 
