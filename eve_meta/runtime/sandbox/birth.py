@@ -35,7 +35,9 @@ def own_pid_namespace() -> Iterator[None]:
             call("unshare", CLONE_NEWPID)
         except OSError as error:
             # EINVAL: CONFIG_PID_NS is not set; ENOSPC: the sysctl user.max_pid_namespaces is too low.
-            raise Problem(f"the kernel gives a worker no pid namespace of its own: {error.strerror}") from None
+            raise Problem(
+                f"the kernel gives a confined process no pid namespace of its own: {error.strerror}"
+            ) from None
         try:
             yield
         finally:

@@ -21,7 +21,9 @@ def empty_folder(root: Path) -> Iterator[None]:
             root.mkdir(exist_ok=True)
             root.chmod(0o755)  # it is root's, so nobody else can write there
             if any(root.iterdir()):
-                raise Problem(f"{root} is all that workers may see, but it is not empty: remove what is in it")
+                raise Problem(
+                    f"{root} is all that confined processes may see, but it is not empty: remove what is in it"
+                )
         except OSError as error:
             raise Problem(f"cannot make {error.filename}: {error.strerror}") from None
         yield

@@ -19,7 +19,7 @@ FIRST = 2_100_000_000
 to 2,000,200,000) hand out reaches so far, and systemd's next begins at 2,147,352,576."""
 
 BLOCK = 128
-"""Ids of one daemon: 64 workers at most (:data:`eve_meta.config.MAX_WORKERS`), and what else it starts."""
+"""Ids of one daemon: of 64 workers at most (:data:`eve_meta.config.MAX_WORKERS`) and of its reader."""
 
 BLOCKS = 256
 
@@ -37,7 +37,7 @@ def find_ids(count: int) -> range:
     """
     if not all(map(_maps, _MAPS)):
         raise Problem(
-            f"workers need user and group ids from {FIRST} on, which this container's user namespace lacks: "
+            f"confined processes need user and group ids from {FIRST} on, which this container's user namespace lacks: "
             "run eve-meta outside of it"
         )
     running = _running()
@@ -45,7 +45,7 @@ def find_ids(count: int) -> range:
         block = range(first, first + BLOCK)
         if not (any(each in block for each in running) or _is_subordinate(block) or any(map(_has_name, block[:count]))):
             return block[:count]
-    raise Problem(f"workers need user and group ids that nobody else has; all from {FIRST} on are in use")
+    raise Problem(f"confined processes need user and group ids that nobody else has; all from {FIRST} on are in use")
 
 
 def _running() -> set[int]:
