@@ -59,7 +59,7 @@ class Assignment:
         self._inform_timer = Timer(reactor, self._inform_inventory)
         self._look_timer = Timer(reactor, self._look_at_changes)
         self._next_look_at = 0.0
-        self._changed_at: float | None = None  # when the first change came that was not looked at yet
+        self._changed_at: float | None = None  # when the first change was reported that has not been looked at
         # Tags of taps that are to be refreshed when their turn comes; a dict keeps their order.
         self._waiting: dict[int, None] = {}
         self._turn_timer = Timer(reactor, self._take_turn)
@@ -72,7 +72,7 @@ class Assignment:
 
     @property
     def true_at(self) -> float:
-        """The last moment of which the table has all that the inventory knew, in seconds of the reactor's clock."""
+        """The last moment at which the table had all that the inventory knew, in seconds of the reactor's clock."""
         return self._reactor.seconds() if self._changed_at is None else self._changed_at
 
     def taps_changed(self, *taps: Tap) -> None:

@@ -1,4 +1,4 @@
-"""The supervisor's heartbeat: workers learn that their table is current, and show that they still answer.
+"""The supervisor's heartbeat: it confirms the workers' tables, and has the workers show that they still answer.
 
 The law: the supervisor confirms a worker's table only after it has acted on everything that the kernel and the
 inventory had reported. So it does not matter why a supervisor does not keep up: one that is stopped, busy, dead or
@@ -22,11 +22,11 @@ BEAT = 0.5
 """Seconds between two beats: a fourth of the lease, so that a delay of a second and a half costs no guest an answer."""
 
 CATCH_UP_DELAY = 0.02
-"""Seconds until a supervisor that was behind tries again, in which its reactor does everything else."""
+"""Seconds until a supervisor that is behind tries again. Meanwhile its reactor does everything else."""
 
 
 class BeatingWorker(Protocol):
-    """A worker, as far as the heartbeat concerns it."""
+    """A worker, as far as the heartbeat needs it."""
 
     def beat(self) -> None:
         """Look whether the worker still answers."""
@@ -38,10 +38,10 @@ class BeatingWorker(Protocol):
 class Heartbeat:
     """Beats for *workers*.
 
-    :param true_at: acts on what was reported and not acted on yet, and returns the last moment of which the table is
+    :param true_at: acts on what was reported and not acted on yet, and returns the last moment at which the tables were
         true, in seconds of ``CLOCK_MONOTONIC``; None where it needs another turn of the reactor.
-    :param returned: called before *true_at* when the supervisor has done nothing for so long that the lease is over.
-    :ivar lapses: how often workers answered nobody, because their table had not been confirmed in time.
+    :param returned: called before *true_at* when the supervisor has done nothing for longer than a lease lasts.
+    :ivar lapses: how often leases ended because the tables were not confirmed in time.
     """
 
     _log = Logger()

@@ -48,8 +48,8 @@ SETTLE_TIME = 2.0
 is found within milliseconds; libvirt may be away."""
 
 RETURN_TIME = 1.0
-"""Seconds at most for which guests wait for the files, when the supervisor goes on after it has done nothing for longer
-than the lease. A file that takes longer is not to keep the guests of all others waiting."""
+"""Seconds at most for which guests wait for a scan of the files, when the supervisor goes on after it has done nothing
+for longer than a lease lasts. A file that takes longer to read must not keep the guests of all domains waiting."""
 
 LEAVE_TIME = 5.0
 """Seconds for which the state of a tap that is gone is kept, for what workers still have to send about it: several
@@ -67,7 +67,7 @@ class Supervisor:
     :param keep: called with the sockets that guests connect to, and again when they are replaced.
     :ivar restorations: how often each piece of the path was restored.
     :ivar events: what happens.
-    :ivar heartbeat: has the workers confirm that they live, and confirms their table to them.
+    :ivar heartbeat: confirms the workers' tables, and looks whether the workers answer.
     :ivar tallies: what workers send about their guests.
     :ivar passwords: what guests posted.
     :ivar stopping: whether :meth:`stop` was called.
@@ -261,7 +261,7 @@ class Supervisor:
     # -- workers --
 
     def _true_at(self) -> float | None:
-        """Catch up with what happened; return the last moment of which the table is true, None if that takes longer."""
+        """Catch up with all events; return the last moment at which the table was true, None if that takes longer."""
         now = self._reactor.seconds()
         if self._steering is None or not self._steering.catch_up():
             return None
@@ -270,7 +270,7 @@ class Supervisor:
         return min(now, self._assignment.true_at)
 
     def _returned(self) -> None:
-        """Read the files first: while we were away, somebody may have given a tap to another domain."""
+        """Await a scan of the files: meanwhile somebody may have assigned a tap to another domain in one of them."""
         self._awaited_scan = self._inventory.due_scan()
         self._awaited_until = self._reactor.seconds() + RETURN_TIME
 

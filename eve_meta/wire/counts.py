@@ -24,7 +24,7 @@ class Drop(str, enum.Enum):
     """The guest did not read its answer in time."""
 
     REVOKED = "revoked"
-    """The tap is gone, another domain was assigned to it, or nobody could tell: the lease had ended."""
+    """The tap is gone, another domain was assigned to it, or the lease ended, so that nobody could know."""
 
 
 class Note(str, enum.Enum):
