@@ -1,6 +1,6 @@
 """The reader: the process that reads what tenants wrote, without privilege, network or files.
 
-It is handed the bytes of one document after the other, and gives values or what is wrong. A document that takes too
-long or too much memory costs the process its life, and nobody else anything: :mod:`eve_meta.inventory.readers` starts
-another. So nothing but its launcher names this room.
+The reader is handed the bytes of one document after the other, and answers with values or with mistakes. A document
+that takes too long or too much memory costs the process its life, and nobody else anything:
+:mod:`eve_meta.inventory.readers` starts another. So nothing but its launcher names this room.
 """

@@ -1,4 +1,4 @@
-"""What the reader keeps when it is confined: its channel, and nothing that leads anywhere else."""
+"""The confinement of the reader: it keeps its channel, and nothing that leads anywhere else."""
 
 from __future__ import annotations
 

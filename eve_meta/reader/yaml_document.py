@@ -2,8 +2,8 @@
 
 The core schema (https://yaml.org/spec/1.2.2/, chapter 10.3) makes few types of plain text: ``off``, ``yes``,
 ``52:54:00:12:34:56`` and ``2024-01-01`` are text, and ``010`` is ten. PyYAML's own schema is that of YAML 1.1, to which
-these are false, true, a number to the base of 60, a date and eight. The key ``<<``, which merges mappings, is of YAML
-1.1 alone; it is understood all the same, because people have it in their files.
+these are false, true, a number to the base of 60, a date and eight. The key ``<<``, which merges mappings, belongs to
+YAML 1.1 alone; it is understood all the same, because people have it in their files.
 
 Nor does PyYAML's ``safe_load`` suffice otherwise: it forgets the lines, silently takes the last of two equal keys,
 turns 2 KB of aliases into gigabytes ("billion laughs"), and its C composer, which calls itself for each level of
@@ -86,7 +86,7 @@ _CORE = re.compile(
 """The plain scalars that are no text, each by its type."""
 
 _FIRST = frozenset("~nNtTfF0123456789+-.")
-"""What such a scalar begins with, where it is not empty."""
+"""The characters with which such a scalar begins, where it is not empty."""
 
 _OF_TAG = {
     f"{_TAG}null": (type(None),),

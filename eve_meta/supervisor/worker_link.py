@@ -126,11 +126,11 @@ class WorkerLink:
         self._channel.abort()
 
     def beat(self) -> None:
-        """Look whether the process has answered the last ping, and send it the next one.
+        """Check whether the process has answered the last ping, and send it the next one.
 
         Silence is counted in calls of this method, not by the clock. Between two calls the reactor has read all that
-        the process had sent; and a supervisor that was stopped, busy, or suspended with its machine, makes no calls
-        meanwhile, so that it takes none of its own absence for the silence of the process.
+        the process had sent; and a supervisor that is stopped, busy, or suspended with its machine, makes no calls for
+        as long, so that it takes none of its own absence for the silence of the process.
         """
         if self._is_distrusted:
             return

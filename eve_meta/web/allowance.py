@@ -1,7 +1,7 @@
-"""What the guest of one tap may still cost a worker: connections up to their limit, requests at their rate.
+"""The allowance of the guest of one tap: connections up to their limit, requests at their rate.
 
-No I/O and no clock: whoever calls brings the time (:mod:`eve_meta.web.guests`). An open connection is known here by
-what its end takes (:class:`OpenConnection`), so that nothing below :mod:`eve_meta.web.connection` imports it.
+No I/O and no clock: the caller brings the time (:mod:`eve_meta.web.guests`). All that is known here of an open
+connection is how to end it (:class:`OpenConnection`), so that nothing below :mod:`eve_meta.web.connection` imports it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class OpenConnection(Protocol):
         """End what has lasted until the deadline."""
 
     def revoke(self) -> None:
-        """Cut the connection: its tag has another meaning now."""
+        """Cut the connection: its tag has another tap or domain now."""
 
     def end_if_idle(self) -> None:
         """End the connection, unless some bytes of a request are here or an answer is under way."""

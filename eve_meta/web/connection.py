@@ -71,7 +71,7 @@ class _Wait(enum.Enum):
     """The first byte of another request."""
 
     ANSWER = enum.auto()
-    """The supervisor, on which the answer depends. Nothing is read meanwhile."""
+    """The supervisor, on which the answer depends. Until it answers, nothing is read."""
 
     READER = enum.auto()
     """The guest, which is to read before more is sent."""
@@ -80,7 +80,7 @@ class _Wait(enum.Enum):
     """The guest, which is to read the last bytes before the connection is closed."""
 
     LINGER = enum.auto()
-    """The guest's end of the connection, after a refusal. What the guest sends meanwhile is thrown away."""
+    """The guest's end of the connection, after a refusal. What the guest still sends is thrown away."""
 
 
 _ENDING = (_Wait.FLUSH, _Wait.LINGER)
@@ -198,7 +198,7 @@ class Connection(TwistedProtocol):
             self._wire.abortConnection()
 
     def revoke(self) -> None:
-        """Cut the connection: its tag has another meaning now. Not a byte more is sent, not even of a begun answer."""
+        """Cut the connection: its tag has another tap or domain now. No byte more is sent, even of a begun answer."""
         if self._allowance is not None:
             self._answering.counts.add(self._allowance.tag, Drop.REVOKED.value)
             self._wire.abortConnection()
@@ -254,7 +254,7 @@ class Connection(TwistedProtocol):
     def _wait_for(self, response: Deferred[Response], request: Request) -> None:
         self._asked = request
         self._await(_Wait.ANSWER, self._answering.limits.answer_time)
-        # Nothing is read meanwhile, or the guest could make the worker keep all that it sends.
+        # Nothing is read until the answer comes, or the guest could make the worker keep all that it sends.
         self._wire.pauseProducing()
         response.addCallback(self._answer_came, request)
 

@@ -61,7 +61,7 @@ class Response:
 def refusal(
     status: HTTPStatus, why: str = "", *, extra: str = "", close: bool = False, hop_limited: bool = False
 ) -> Response:
-    """Return an answer that refuses a request; *why*, for whoever reads it, is a constant, never from the request."""
+    """Return an answer that refuses a request. *why*, a text for people, is a constant, never from the request."""
     line = f"{status.value} {status.phrase}" + (f": {why}" if why else "")
     return Response(status, f"{line}\n".encode(), extra=extra, close=close, hop_limited=hop_limited)
 

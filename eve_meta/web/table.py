@@ -1,7 +1,7 @@
-"""Which tag means which tap, and what its domain may read: pushed by the supervisor, read by every request.
+"""The tap of each tag, and what the guest behind it may read: pushed by the supervisor, looked up by every request.
 
 A domain is kept as the JSON in which it came until its guest asks, and again when the guest has not asked for long:
-1,000 domains at rest are some 2 MB. What a tag means is looked up for each request, never remembered by a connection.
+1,000 domains at rest are some 2 MB. The entry of a tag is looked up for each request, never remembered by a connection.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NO_GRANTS = Grants()
 
 @define(eq=False)
 class Entry:
-    """What a tag means.
+    """The tap of a tag, and the domain behind the tap.
 
     :ivar tap: the tap's name.
     :ivar since: when the tap appeared, in seconds of ``time.monotonic()``.
@@ -75,10 +75,10 @@ class Table:
         self._unused: set[int] = set()
 
     def put(self, tag: int, tap: str, since: float, domain: bytes | None, grants: Grants = NO_GRANTS) -> bool:
-        """Let *tag* mean *tap* and *domain* from now on.
+        """Make *tap* and *domain* the entry of *tag*, in place of an earlier one.
 
-        :return: whether *tag* meant another tap or domain before, so that no connection may last from the one to the
-            other. That an unknown domain becomes known is no such change; that a known one becomes unknown is.
+        :return: whether *tag* had another tap or domain before, so that no connection may outlast the change. That an
+            unknown domain becomes known is no such change; that a known one becomes unknown is.
         """
         old = self._entries.get(tag)
         if old is not None and (old.tap, old.domain, old.grants) == (tap, domain, grants):
@@ -89,12 +89,12 @@ class Table:
         return old is not None and (old.tap != tap or _is_other(old.domain, domain))
 
     def remove(self, tag: int) -> None:
-        """Let *tag* mean nothing any more."""
+        """Remove the entry of *tag*, if there is one."""
         self._forget_tree(tag)
         self._entries.pop(tag, None)
 
     def get(self, tag: int) -> Entry | None:
-        """Return the entry of *tag*, with its tree where the domain is known; None when *tag* means nothing."""
+        """Return the entry of *tag*, with its tree where the domain is known; None when *tag* has no entry."""
         entry = self._entries.get(tag)
         if entry is None or entry.domain is None:
             return entry

@@ -41,7 +41,7 @@ _TYPES: Mapping[tuple[int, int], SubnetType] = {
 
 @frozen(kw_only=True)
 class Surroundings:
-    """What the applications of a node have in common.
+    """The values that the applications of a node have in common.
 
     :ivar networks: the network instances, by uuid.
     :ivar device: the node, None while it is unknown.

@@ -100,7 +100,7 @@ class EveFiles:
         for topic in self._topics:
             yield from topic.scan()
         domains, problems = self._read()
-        # The same object where nothing changed, by which callers recognise that.
+        # The same object where nothing changed: callers recognise that by it.
         self._domains = {
             origin: old if (old := self._domains.get(origin)) == new else new for origin, new in domains.items()
         }
@@ -235,7 +235,7 @@ class EveSource(FileSource):
     """
 
     away = False
-    """It can always be asked: its knowledge is in files."""
+    """The source can always be asked: its knowledge is in files."""
 
     def __init__(self, run: Path, everything: bool, reactor: Any, reader: Reader) -> None:
         self._eve = EveFiles(run, everything, reader)

@@ -29,7 +29,8 @@ AHEAD = 64
 """The most files that are read while the reader works on the first of them."""
 
 AHEAD_BYTES = 4 * 1024 * 1024
-"""The bytes of these after which no further one is read: what a directory of the largest files takes of memory."""
+"""While these files have so many bytes or more, no further one is read: even a directory of the largest files takes
+little memory."""
 
 _Claim = tuple[str, str]
 
@@ -246,7 +247,7 @@ def _conflict(file: DomainFile, claim: _Claim, owner: str) -> InventoryProblem:
 
 
 def _claims(domain: Domain) -> dict[_Claim, str]:
-    """Return what *domain* alone may have, as (kind, value), each with its field."""
+    """Return the identifiers that *domain* alone may have, as (kind, value), each with its field."""
     claims: dict[_Claim, str] = {}
     if domain.uuid is not None:
         claims["uuid", str(domain.uuid)] = "uuid"

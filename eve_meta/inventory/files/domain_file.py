@@ -125,7 +125,7 @@ def structure_answer(plain: dict[str, Any]) -> DomainAnswer:
 class FileReading:
     """The reading of the domain file at *path*.
 
-    :ivar reading: what the reader does of it; None where the file itself cannot be read.
+    :ivar reading: the reader's part; None where the file itself cannot be read.
     :ivar size: the bytes that it has.
     """
 

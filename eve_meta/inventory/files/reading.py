@@ -1,8 +1,8 @@
 """Reads a file that may be anything: with bounded size, without waiting, and with a stamp that shows later changes.
 
 The law: only whole files are read. A file that somebody has open for writing is not read, since half of a YAML file is
-often good YAML, and half of a script is a script. A writer that closes the file after each part cannot be told from one
-that has finished; such writers should use rename(2).
+often good YAML, and half of a script is a script. A writer that closes the file after each part looks like one that has
+finished; such writers should use rename(2).
 """
 
 from __future__ import annotations
@@ -101,8 +101,9 @@ def _is_being_written(descriptor: int) -> bool:
     """Return whether somebody has the file open for writing. If nobody has, nobody can until *descriptor* is closed.
 
     That is what a lease for reading means, and the kernel grants none while the file is open for writing (fcntl(2),
-    "Leases"). Whoever opens the file meanwhile waits the milliseconds that reading it takes. Only a file's owner may
-    have a lease, and directories, FIFOs and some file systems have none: there nobody can know, and the file is read.
+    "Leases"). Whoever opens the file while it is read waits for the milliseconds that this takes. Only a file's owner
+    may have a lease, and directories, FIFOs and some file systems have none: there nobody can know, and the file is
+    read.
     """
     try:
         # The kernel announces the end of a lease by SIGIO, which ends a process that does not expect it. SIGURG does

@@ -282,7 +282,7 @@ class FileSource:
 
 
 def _deferred(reading: Reading[Any] | None) -> Deferred[None] | None:
-    """Return what fires when *reading* has its result, None where nothing is to be waited for."""
+    """Return a Deferred that fires when *reading* has its result, None where there is nothing to wait for."""
     if reading is None or reading.result is not None:
         return None
     done: Deferred[None] = Deferred()

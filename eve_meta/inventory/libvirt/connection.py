@@ -43,29 +43,31 @@ to 4 MiB (``REMOTE_STRING_MAX``)."""
 
 
 class LibvirtObserver(Protocol):
-    """The receiver of what a connection learns. Its methods are called in the reactor's thread."""
+    """The receiver of a connection's news. Its methods are called in the reactor's thread."""
 
     def connected(self) -> None:
-        """The connection is open, and events arrive from now on. Events from before were missed."""
+        """Note that the connection is open, and that events arrive from now on. Earlier events were missed."""
 
     def lost(self, why: str) -> None:
-        """The connection is lost or could not be opened. Pending questions are dropped."""
+        """Note that the connection is lost or could not be opened. Pending questions are dropped."""
 
     def changed(self, uuid: UUID) -> None:
-        """Something about the domain *uuid* has changed, or may have."""
+        """Note that something about the domain *uuid* has changed, or may have."""
 
     def listed(self, number: int, uuids: frozenset[UUID]) -> None:
-        """*uuids* are all domains: the answer to :meth:`LibvirtConnection.list_domains` with *number*."""
+        """Take *uuids*, those of all domains: the answer to :meth:`LibvirtConnection.list_domains` with *number*."""
 
     def described(self, uuid: UUID, number: int, description: Description | None) -> None:
-        """*description* is the domain now, None where the domain no longer exists: the answer to
-        :meth:`LibvirtConnection.look` with *number*.
+        """Take the description of the domain *uuid*: the answer to :meth:`LibvirtConnection.look` with *number*.
+
+        :param description: None where the domain no longer exists.
         """
 
     def failed(self, uuid: UUID, why: str, retry_at: float | None = None) -> None:
-        """libvirtd failed to describe the domain, or the reader did not read what it answered.
+        """Note that libvirtd failed to describe the domain, or that the reader did not read libvirtd's answer.
 
-        :param retry_at: when the reader may read it, in seconds of the reactor's clock; None where it did not fail.
+        :param retry_at: when the reader may be handed the answer again, in seconds of the reactor's clock; None where
+            libvirtd failed.
         """
 
 
@@ -76,7 +78,7 @@ class LibvirtConnection(Protocol):
         """Open the connection, and reopen it whenever it is lost."""
 
     def stop(self) -> None:
-        """Close the connection without waiting for the end of that. The observer is not called any more."""
+        """Begin to close the connection, without waiting until it is closed. The observer is not called any more."""
 
     def list_domains(self, number: int) -> None:
         """Ask which domains there are, running or not. The observer's ``listed`` gets the answer with *number*."""
@@ -134,8 +136,8 @@ class ThreadedLibvirtConnection:
         self._call = call
         self._reader = reader
         self._observer: LibvirtObserver | None = None
-        # Of the reactor's thread: the looks whose XML is being read, by domain; the XML that has been read and waits
-        # for the uuid of a network, in its order; and the uuids of networks.
+        # Used by the reactor's thread only: the looks whose XML is being read, by domain; the XML that has been read
+        # and waits for the uuid of a network, in its order; and the uuids of networks.
         self._reading: dict[UUID, set[int]] = {}
         self._read: deque[tuple[UUID, int, ReadXml]] = deque()
         self._networks: dict[str, UUID | None] = {}
@@ -185,7 +187,7 @@ class ThreadedLibvirtConnection:
             self._read.clear()
             self._networks.clear()
         elif method in ("described", "failed"):
-            # What libvirtd answered before is out of date, wherever it is by now.
+            # Earlier answers of libvirtd are out of date, wherever they are by now.
             self._drop(arguments[0], arguments[1])
             arguments = (arguments[0], *arguments[2:]) if method == "failed" else arguments
         if self._observer is not None:

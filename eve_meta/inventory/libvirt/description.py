@@ -1,6 +1,6 @@
 """A domain as libvirt describes it.
 
-The reader parses the XML (:mod:`eve_meta.reader.libvirt_xml`); here root makes values of what it gives.
+The reader parses the XML (:mod:`eve_meta.reader.libvirt_xml`); here root makes values of the reader's answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Description:
     """A domain as libvirt described it.
 
     :ivar active: whether the domain runs or is paused: only then its taps exist.
-    :ivar domain: what the hypervisor knows.
+    :ivar domain: the domain as the hypervisor knows it.
     :ivar metadata: the domain that eve-meta's metadata describe, None where they are missing or broken.
     :ivar problems: what is wrong with the metadata.
     """
@@ -72,7 +72,7 @@ class ReadXml:
     def described(self, uuids: Mapping[str, UUID | None]) -> Description:
         """Return the description with the uuids of networks, by name.
 
-        :raises ValueError: where there is none.
+        :raises ValueError: where there is no description.
         """
         if self.description is None:
             raise ValueError(self.error)

@@ -2,7 +2,7 @@
 
 When an event names a domain, its XML is asked for; all domains are listed once the connection is open. So nothing is
 polled. One counter numbers the questions to libvirtd and the changes of taps, so that their order is known: the XML of
-a running domain says which taps are its own only if it was asked for after the tap appeared or last changed its
+a running domain shows that a tap is its own only if it was asked for after the tap appeared or last changed its
 carrier. Two times matter:
 
 * The domain that had the tap before may still claim it: libvirtd learns of a QEMU's end a moment later than the kernel,
@@ -79,7 +79,7 @@ class LibvirtSource:
         self._retries = Deadlines[UUID]()
         self._names: dict[str, UUID] = {}
         self._claims: dict[str, set[UUID]] = {}
-        # Tap → the number of its last change: only what was asked for later says anything about the tap.
+        # Tap → the number of its last change: only answers to later questions count for the tap.
         self._taps: dict[str, int] = {}
         self._answers: dict[str, Collection[str]] = {}
         # Domains of which a description is asked for. And the number of the last listing, with those of its domains
@@ -243,8 +243,8 @@ class LibvirtSource:
         if old is not None:
             self._names.pop(old.description.name, None)
         if known is not None:
-            # No two domains have one name. Where it seems so, the one that was known by it has another name now, or is
-            # gone.
+            # No two domains have one name. Where they seem to, the domain that was known by the name has another one
+            # now, or is gone.
             other = self._names.get(known.description.name)
             if other is not None:
                 self._put(other, None)

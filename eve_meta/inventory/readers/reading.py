@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @frozen
 class Unread:
-    """Instead of a result: the document was not read.
+    """The result of a document that was not read.
 
     :ivar why: the reason, without the document's name: "it takes longer than 2 s".
     :ivar retry_at: when it may be handed over again, in seconds of the reader's clock. Until then it stays unread.

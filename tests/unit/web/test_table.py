@@ -1,4 +1,4 @@
-"""A tag that means one domain now and another later."""
+"""A tag that has one domain now and another later."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_a_worker_accepts_when_its_table_is_complete_and_current(scene: Scene) -
 
 
 def test_a_worker_whose_table_is_complete_waits_until_it_is_current(scene: Scene) -> None:
-    """What confirmed it meanwhile may be over by then, and a guest had better wait than get 503."""
+    """A lease confirmed before that may have ended by then, and a guest had better wait than get 503."""
     scene.confirm()
     scene.reactor.advance(LEASE_TIME)
     scene.receive(Begin())
@@ -89,7 +89,7 @@ def test_a_worker_whose_table_is_complete_waits_until_it_is_current(scene: Scene
 
 
 def test_a_worker_goes_on_accepting_without_a_lease(scene: Scene) -> None:
-    """Guests get 503 at once, which tells them to come again."""
+    """Guests get 503 at once, after which they try again."""
     scene.confirm()
     scene.receive(Begin())
     scene.reactor.advance(LEASE_TIME)
