@@ -32,10 +32,10 @@ def compromised_scene(name: str, domains: Mapping[str, Mapping[str, Any]], **opt
 
 
 def post_python(guest: Guest, code: str, *, timeout: float = 10) -> str:
-    """Have the worker that answers *guest* run *code*, and return what that said.
+    """Have the worker that answers *guest* run *code*, and return what the code printed.
 
-    The code calls ``say(…)``. It has the modules of :data:`~tests.guest.compromised_process.MODULES`, ``syscall(name,
-    …)``, and of the worker ``worker``, ``answering`` and ``tag``. It can import nothing.
+    The code can import nothing. It has the modules of :data:`~tests.guest.compromised_process.MODULES`, the function
+    ``syscall(name, …)``, and the worker's own ``worker``, ``answering`` and ``tag``.
 
     :raises OSError: when the worker dies of it.
     """
@@ -62,11 +62,11 @@ class Attack:
 class Outcome:
     """What came of an attack.
 
-    :ivar said: what the code said, and the exception with which it ended.
+    :ivar output: what the code printed, and the exception with which it ended.
     :ivar status: the exit status, or a negative number: of the signal that ended the process.
     """
 
-    said: str
+    output: str
     status: int
 
 

@@ -4,7 +4,7 @@
     The daemon, but that its workers are those of the next line. SIGUSR2 keeps its supervisor from doing anything for
     :data:`BLOCKED_TIME` seconds.
 ``worker …``
-    A worker that runs the Python which a guest posts to :data:`PATH`, and answers with what that said.
+    A worker that runs the Python which a guest posts to :data:`PATH`, and answers with what the code printed.
 ``attacks ROOT UID``
     Runs each attack of a list on standard input, each in a process that is confined as a worker is.
 
@@ -30,6 +30,7 @@ import sys
 import threading
 import time
 import traceback
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def _register(argument: Any) -> Any:
 
 
 class _Numbers(dict[str, int]):
-    """The numbers of system calls by name; looked up by libseccomp, which needs no system call for it."""
+    """The numbers of system calls by name. libseccomp finds them without a system call, so also when confined."""
 
     def __missing__(self, name: str) -> int:
         self[name] = number_of(name)
@@ -81,10 +82,10 @@ MODULES = {
 
 
 def run(code: str, **names: Any) -> str:
-    """Run *code*, which calls ``say`` with what is to be known, and return that; an exception is the last of it."""
+    """Run *code* with *names*, and return what it printed, and last the exception with which it ended."""
     output = io.StringIO()
     try:
-        exec(code, {**MODULES, "say": lambda *words: print(*words, file=output), "syscall": syscall, **names})
+        exec(code, {**MODULES, "print": partial(print, file=output), "syscall": syscall, **names})
     except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=output)
     return output.getvalue().strip()
@@ -114,8 +115,8 @@ def worker() -> int:
         if request.target != PATH.encode():
             return respond(self, allowance, request, peer, port)
         workers = (each for each in gc.get_objects() if isinstance(each, honest.Worker))
-        said = run(request.body.decode(), answering=self, tag=allowance.tag, worker=next(workers))
-        return Response(HTTPStatus.OK, said.encode())
+        output = run(request.body.decode(), answering=self, tag=allowance.tag, worker=next(workers))
+        return Response(HTTPStatus.OK, output.encode())
 
     Answering.respond = compromised  # type: ignore[method-assign]
     return honest.main()
@@ -150,16 +151,16 @@ def _outcome(policy: Policy, identity: Identity, code: str) -> dict[str, Any]:
                 os.setsid()
                 try:
                     confine(policy, identity)
-                    said = run(code)
+                    output = run(code)
                 except BaseException:
-                    said = traceback.format_exc()
-                os.write(writable, said.encode())
+                    output = traceback.format_exc()
+                os.write(writable, output.encode())
             os._exit(0)
     os.close(writable)
     with open(readable, "rb") as pipe:
-        said = pipe.read().decode()
+        output = pipe.read().decode()
     _, status = os.waitpid(child, 0)
-    return {"said": said, "status": os.waitstatus_to_exitcode(status)}
+    return {"output": output, "status": os.waitstatus_to_exitcode(status)}
 
 
 if __name__ == "__main__":

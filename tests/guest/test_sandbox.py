@@ -211,7 +211,7 @@ LANDLOCKED = {
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcome]]:
-    """Try everything, after things of the host are there that must not be found."""
+    """Run every attack on a host that has a file, shared memory, a socket and a key which none may reach."""
     root = tmp_path_factory.mktemp("root")
     for folder in (root, *root.parents):
         folder.chmod(folder.stat().st_mode | 0o011)
@@ -220,7 +220,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Out
     (root / "file").chmod(0o644)
     segment = call("shmget", 0x5EED, 4096, 0o1666)
     canary = _abstract_listener("eve-meta-canary")
-    system_call("keyctl", number_of("keyctl"), 1, None)  # a session keyring for us, as a login has one
+    system_call("keyctl", number_of("keyctl"), 1, None)  # a session keyring, as a login has one
     description = b"eve-meta-canary"
     system_call(
         "add_key",
@@ -236,7 +236,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Out
         **{f"refused {name}": Attack(code) for name, (code, _) in REFUSED.items()},
         **{f"behind {name}": attack for name, (attack, _) in BEHIND.items()},
         **{f"landlock {name}": attack for name, (_, attack, _) in LANDLOCKED.items()},
-        "memory": Attack("say(len(bytearray(1 << 30))); say(len(bytearray(2 << 30)))"),
+        "memory": Attack("print(len(bytearray(1 << 30))); print(len(bytearray(2 << 30)))"),
         "abort": Attack("os.abort()"),
     }
     try:
@@ -261,14 +261,14 @@ def test_a_system_call_that_no_worker_makes_ends_the_worker(outcomes: dict[str, 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_worker_opens_nothing(outcomes: dict[str, Outcome], name: str) -> None:
     outcome = outcomes[f"refused {name}"]
-    assert (outcome.status, f"[Errno {REFUSED[name][1]}]" in outcome.said) == (0, True), outcome
+    assert (outcome.status, f"[Errno {REFUSED[name][1]}]" in outcome.output) == (0, True), outcome
 
 
 @pytest.mark.parametrize("name", BEHIND)
 def test_what_stands_behind_the_filter_of_system_calls(outcomes: dict[str, Outcome], name: str) -> None:
     outcome = outcomes[f"behind {name}"]
     assert outcome.status == 0, outcome
-    assert any(f"[Errno {number}]" in outcome.said for number in BEHIND[name][1]), outcome
+    assert any(f"[Errno {number}]" in outcome.output for number in BEHIND[name][1]), outcome
 
 
 @pytest.mark.parametrize("name", LANDLOCKED)
@@ -277,7 +277,7 @@ def test_what_landlock_denies(outcomes: dict[str, Outcome], name: str) -> None:
     if landlock.abi() < needed:
         pytest.skip(f"this kernel's Landlock is {landlock.abi()}, and {needed} is needed")
     outcome = outcomes[f"landlock {name}"]
-    assert (outcome.status, f"[Errno {number}]" in outcome.said) == (0, True), outcome
+    assert (outcome.status, f"[Errno {number}]" in outcome.output) == (0, True), outcome
 
 
 def test_a_worker_takes_no_more_memory_than_its_share(outcomes: dict[str, Outcome]) -> None:
@@ -333,7 +333,7 @@ def test_two_workers_share_neither_user_nor_namespace(stage: Scene) -> None:
 
 def test_a_forbidden_call_is_counted_named_and_hurts_nobody_else(stage: Scene) -> None:
     mine = stage.lab.guests["vm0"]
-    assert post_python(mine, "say('hello')") == "hello"
+    assert post_python(mine, "print('hello')") == "hello"
     before = stage.daemon.status()["workers"]
     with pytest.raises(OSError):
         post_python(mine, "os.kill(-1, signal.SIGSTOP)")
