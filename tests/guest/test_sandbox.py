@@ -348,7 +348,7 @@ def test_a_forbidden_call_is_counted_named_and_hurts_nobody_else(stage: Scene) -
     assert all(is_answered(stage, number) for number in range(COUNT))
 
 
-def test_a_worker_that_takes_all_memory_ends_and_another_takes_its_place(stage: Scene) -> None:
+def test_a_worker_that_takes_all_that_it_may_answers_its_guests_again(stage: Scene) -> None:
     code = "hoard = []\nwhile True:\n    hoard.append(mmap.mmap(-1, 64 << 20))"
     assert post_python(stage.lab.guests["vm1"], code).endswith("Cannot allocate memory")
     eventually(lambda: is_answered(stage, 1), RESTART_TIME)
