@@ -240,6 +240,8 @@ def _limits(tap: TapNumbers) -> dict[str, int]:
     for _, status, count in tap.asked:
         if limit := LIMIT_STATUSES.get(status):
             hit[limit] = hit.get(limit, 0) + count
+    hit["unread"] = tap.counts.get(Note.TOO_MUCH_UNREAD.value, 0)
+    hit["rate"] = max(0, hit.get("rate", 0) - hit["unread"])  # these got 429, too
     return hit
 
 

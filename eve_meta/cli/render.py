@@ -81,7 +81,7 @@ def _print_document(name: str, tree: Tree, path: str) -> None:
         if rule.methods and rule.source is None:
             raise Problem(f"{name} reads nothing at {path}, which is for {b', '.join(rule.methods).decode()} (405)")
         raise Problem(f"{name} has nothing at {path} (404); {_listed(tree, segments)}")
-    left = memoryview(document.render(os.urandom(SEED_BYTES)))
+    left = memoryview(bytes(document.render(os.urandom(SEED_BYTES))))
     while left:
         # With PYTHONUNBUFFERED write() has no buffer, and may take only a part.
         left = left[sys.stdout.buffer.write(left) :]
@@ -95,5 +95,5 @@ def _listed(tree: Tree, segments: tuple[str, ...]) -> str:
     for end in range(len(segments) - 1, 0, -1):
         listing = _find(tree, segments[:end])
         if listing is not None:
-            return f"there are, at /{'/'.join(segments[:end])}: {', '.join(listing.body.decode().split())}"
+            return f"there are, at /{'/'.join(segments[:end])}: {', '.join(bytes(listing.body).decode().split())}"
     return "a guest begins at /openstack or /latest"

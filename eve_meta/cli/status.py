@@ -33,8 +33,9 @@ def status(config: Path | None, as_json: bool) -> None:
 
     REQUESTS counts answers by HTTP status; a word in place of a status counts connections that ended without an answer.
     NOTES counts, among the same requests, those without a session token (no_token), with an invalid one
-    (invalid_token), and to a host name that is not eve-meta's (wrong_host). DROPPED FRAMES are counted by reason;
-    bpf/shared.h explains each. Needs root and a running daemon.
+    (invalid_token), to a host name that is not eve-meta's (wrong_host), and from a guest that did not read enough of
+    earlier answers (too_much_unread). DROPPED FRAMES are counted by reason; bpf/shared.h explains each. Needs root and
+    a running daemon.
     """
     answer = ask(load_config(config).admin.socket, STATUS)
     if as_json:

@@ -10,6 +10,8 @@ from typing import Any
 
 from attrs import field, frozen
 
+from eve_meta.values.content import SMALL, Content
+
 SEED_BYTES = 512
 """The random bytes in a ``random_seed`` (nova's ``os.urandom(512)``): 684 characters of base64."""
 
@@ -25,13 +27,14 @@ HTML = "text/html; charset=UTF-8"
 class Document:
     """The document at one path.
 
-    :ivar body: the bytes, without the seed.
+    :ivar body: the bytes, without the seed. A :class:`~eve_meta.values.content.Content` has more than
+        :data:`~eve_meta.values.content.SMALL` of them; its bytes are read as they are sent.
     :ivar content_type: the value of ``Content-Type``.
     :ivar seed_at: where in *body* the characters of a fresh ``random_seed`` belong; None for a document without one.
     :ivar status: the status code of the answer.
     """
 
-    body: bytes = field(repr=False)  # secrets do not belong in a log
+    body: bytes | Content = field(repr=False)  # secrets do not belong in a log
     content_type: str = PLAIN
     seed_at: int | None = None
     status: int = 200
@@ -48,12 +51,16 @@ class Document:
         if self.seed_at is not None:
             return None
         if self._etag is None:
-            # Computed at the first use and kept: most documents are read once, but to hash 16 MiB of user data takes 10
-            # ms, and the guest decides how often it asks.
-            object.__setattr__(self, "_etag", f'"{hashlib.sha256(self.body).hexdigest()[:ETAG_DIGITS]}"')
+            # Computed at the first use and kept: most documents are read once, but the guest decides how often it asks.
+            body = self.body
+            digest = body.digest if isinstance(body, Content) else hashlib.sha256(body).hexdigest()
+            self._keep_etag(digest)
         return self._etag
 
-    def render(self, seed: bytes) -> bytes:
+    def _keep_etag(self, digest: str) -> None:
+        object.__setattr__(self, "_etag", f'"{digest[:ETAG_DIGITS]}"')
+
+    def render(self, seed: bytes) -> bytes | Content:
         """Return the bytes to send, with *seed* filled in where the document has a place for it.
 
         A seed serves one answer only: no two guests, and no guest twice, may ever read the same randomness.
@@ -66,6 +73,13 @@ class Document:
         if self.seed_at is None:
             return self.body
         return self.body[: self.seed_at] + base64.b64encode(seed) + self.body[self.seed_at :]
+
+    @classmethod
+    def of_content(cls, content: Content, content_type: str = PLAIN) -> Document:
+        """Make a document of *content*. Its bytes are not hashed again."""
+        document = cls(bytes(content) if len(content) <= SMALL else content, content_type)
+        document._keep_etag(content.digest)
+        return document
 
 
 def text(value: object) -> Document:

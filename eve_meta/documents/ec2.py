@@ -125,5 +125,5 @@ def _root(domain: Domain) -> dict[str, Entry]:
         "meta-data": Listing(partial(meta_data, domain)),
     }
     if domain.user_data is not None:
-        entries["user-data"] = Document(domain.user_data)
+        entries["user-data"] = Document.of_content(domain.user_data)
     return in_order(entries)

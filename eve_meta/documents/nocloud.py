@@ -41,7 +41,7 @@ class NoCloud:
 def _files(domain: Domain) -> dict[str, Entry]:
     return {
         "meta-data": _yaml(_meta_data(domain)),
-        "user-data": Document(domain.user_data or b""),
+        "user-data": Document(b"") if domain.user_data is None else Document.of_content(domain.user_data),
         "vendor-data": _vendor_data(domain),
         # cloud-init reads this file from 24.3 on. Earlier versions (Debian 12's 22.4) look for it in files and on disks
         # only, and their guests use DHCP. An empty mapping means "not given": cloud-init falls back to DHCP as without

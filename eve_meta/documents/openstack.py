@@ -37,9 +37,11 @@ class OpenStack:
 
     def __init__(self, domain: Domain, password: str | None) -> None:
         self._meta_data = PerVersion(lambda version: meta_data(domain, version))
-        self._content = {CONTENT_NAME.format(i): Document(file.content) for i, file in enumerate(domain.files)}
+        self._content = {
+            CONTENT_NAME.format(i): Document.of_content(file.content) for i, file in enumerate(domain.files)
+        }
         others = self._others = {
-            "user_data": None if domain.user_data is None else Document(domain.user_data),
+            "user_data": None if domain.user_data is None else Document.of_content(domain.user_data),
             # A password that is not set is an empty document, not a 404: it tells cloudbase-init that it may post one.
             "password": Document((password or "").encode(), HTML),
             "vendor_data.json": Document(dump(domain.vendor_data), JSON),

@@ -108,7 +108,7 @@ class TapFacts:
     :ivar drops: frames of its guest that were dropped, by reason.
     :ivar asked: the requests of its guest, in the order of their first times.
     :ivar notes: the counts of facts about requests that their status does not show: no_token, invalid_token,
-        wrong_host.
+        too_much_unread, wrong_host.
     :ivar tokens: whether its requests need a session token; None without a domain.
     :ivar problems: what keeps it from being served, as text for people.
     """

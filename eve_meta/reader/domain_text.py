@@ -17,6 +17,7 @@ from cattrs.errors import BaseValidationError
 
 from eve_meta.reader.yaml_document import BrokenYaml, YamlDocument, resolve
 from eve_meta.values.checks import QUOTES, name_type, quote, quote_where_text_belongs
+from eve_meta.values.content import Content
 from eve_meta.values.domain import Domain, File
 from eve_meta.values.plain import Fault, decode_base64, faults, field_of, make_converter
 from eve_meta.values.text import is_printable
@@ -34,14 +35,14 @@ class Blob(bytes):
     """Bytes of a domain, put in place of the form that they have in the file."""
 
 
-def _as_read(value: Any, _kind: Any) -> bytes:
+def _as_read(value: Any, _kind: Any) -> Content:
     if not isinstance(value, Blob):
         raise TypeError(f"expected the bytes that _Reading put in place, got {name_type(value)}")
-    return value
+    return Content(len(value), "", value)  # without a digest, which takes time: this domain is looked at, not kept
 
 
 _CONVERTER = make_converter(written=True)
-_CONVERTER.register_structure_hook(bytes, _as_read)
+_CONVERTER.register_structure_hook(Content, _as_read)
 
 
 def read_domain(content: bytes) -> tuple[DomainAnswer, list[bytes]]:

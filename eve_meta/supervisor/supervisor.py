@@ -33,7 +33,7 @@ from eve_meta.supervisor.passwords import PostedPasswords
 from eve_meta.supervisor.tallies import Tallies
 from eve_meta.supervisor.tap_state import TapState, event_fields
 from eve_meta.supervisor.tap_table import TapTable
-from eve_meta.supervisor.worker_entry import WorkerEntries, unknown_entry
+from eve_meta.supervisor.worker_entry import WorkerEntries, WorkerEntry, unknown_entry
 from eve_meta.supervisor.worker_feed import NODE
 from eve_meta.supervisor.worker_process import ProcessReactor, WorkerConfig, WorkerProcess
 from eve_meta.values.domain import TokenPolicy
@@ -238,7 +238,7 @@ class Supervisor:
         if self._inventory.node() != self._node:
             self._node = self._inventory.node()
             for worker in self.workers:
-                worker.put(NODE, self._node_content)
+                worker.put(NODE, self._node_entry)
         problems = {str(problem) for problem in self._inventory.problems()}
         for problem in sorted(problems - self._problems):
             self._log.warn("{problem}", problem=problem)
@@ -282,7 +282,7 @@ class Supervisor:
         """Send a worker, whose process is new, its part of the table."""
         worker = self.workers[number]
         self.events.emit(Kind.WORKER_STARTED, worker=number, pid=worker.pid, restarts=worker.restarts)
-        worker.put(NODE, self._node_content)
+        worker.put(NODE, self._node_entry)
         for state in self._table.of_worker(number):
             worker.put(state.tap.tag, partial(self._entries.entry_of, state))
         if self._begun:
@@ -305,8 +305,8 @@ class Supervisor:
         for worker in self._worker_of(state.tap.tag):
             worker.put(state.tap.tag, partial(self._entries.entry_of, state))
 
-    def _node_content(self) -> tuple[PutNode, bytes]:
-        return PutNode(node=self._node), b""
+    def _node_entry(self) -> WorkerEntry:
+        return WorkerEntry(PutNode(node=self._node))
 
     def _begin_if_settled(self) -> None:
         if self._settle_timer.is_pending and all(map(self._inventory.is_settled, self._table.names)):

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from functools import partial
+
+from attrs import frozen
 
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.supervisor.tap_state import TapState
-from eve_meta.values.domain import Domain, TokenPolicy
-from eve_meta.values.plain import make_converter
-from eve_meta.wire.messages import PutTap
+from eve_meta.values.content import Content
+from eve_meta.values.domain import TokenPolicy
+from eve_meta.wire.domain import DomainWriter
+from eve_meta.wire.messages import PutNode, PutTap
+
+
+@frozen
+class WorkerEntry:
+    """A message for a worker, and what it takes to make its payload.
+
+    :ivar contents: the contents that the payload names, which the worker must have when it reads the message.
+    :ivar write: makes the payload, given the number by which the worker knows each content; None for no payload.
+    """
+
+    message: PutTap | PutNode
+    contents: tuple[Content, ...] = ()
+    write: Callable[[Callable[[Content], int]], bytes] | None = None
 
 
 class WorkerEntries:
@@ -22,14 +39,14 @@ class WorkerEntries:
         self._tokens = tokens
         self._token_keys = token_keys
         self._passwords = passwords
-        self._converter = make_converter()
+        self._writer = DomainWriter()
 
-    def entry_of(self, state: TapState) -> tuple[PutTap, bytes]:
-        """Return the entry of the tap of *state*, and as its payload the domain in JSON, both as they are now."""
+    def entry_of(self, state: TapState) -> WorkerEntry:
+        """Return the entry of the tap of *state* as it is now, with the domain as its payload."""
         tap, domain = state.tap, state.domain
         if domain is None:
-            return unknown_entry(state), b""
-        entry = PutTap(
+            return WorkerEntry(unknown_entry(state))
+        message = PutTap(
             tag=tap.tag,
             tap=tap.name,
             since=tap.since,
@@ -38,7 +55,7 @@ class WorkerEntries:
             token_key=self._token_keys.of(tap.ifindex, domain.instance_uuid),
             password=self._passwords.get(domain.instance_uuid),
         )
-        return entry, json.dumps(self._converter.unstructure(domain, Domain), separators=(",", ":")).encode()
+        return WorkerEntry(message, domain.contents, partial(self._writer.write, domain))
 
 
 def unknown_entry(state: TapState) -> PutTap:

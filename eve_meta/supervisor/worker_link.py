@@ -6,6 +6,7 @@ else, or more than a sound one does, is to be killed, and nothing more is taken 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypeVar
@@ -15,6 +16,7 @@ from twisted.internet.interfaces import IReactorSocket, IReactorTime
 
 from eve_meta.runtime.timer import Timer
 from eve_meta.supervisor.heartbeat import BEAT
+from eve_meta.supervisor.worker_contents import WorkerContents
 from eve_meta.supervisor.worker_events import WorkerEvents
 from eve_meta.supervisor.worker_feed import WorkerFeed
 from eve_meta.values.bucket import TokenBucket
@@ -93,12 +95,16 @@ class WorkerLink:
     """The supervisor's end of the socket pair with one process.
 
     :param fd: that end, which is non-blocking, and of which the link makes a copy of its own.
+    :param descriptors: sends descriptors to the process (:func:`eve_meta.runtime.sealed.descriptor_pair`); the link
+        closes it.
     :param owner: acts on what concerns the process itself.
     :param events: takes what the process sends about its guests.
     :ivar feed: the messages about taps for the process.
     """
 
-    def __init__(self, reactor: LinkReactor, fd: int, owner: LinkOwner, events: WorkerEvents) -> None:
+    def __init__(
+        self, reactor: LinkReactor, fd: int, descriptors: socket.socket, owner: LinkOwner, events: WorkerEvents
+    ) -> None:
         self._reactor = reactor
         self._owner = owner
         self._events = events
@@ -111,7 +117,8 @@ class WorkerLink:
         self._silent_beats = 0
         self._channel = Channel(self._received, self._channel_closed, MAX_TO_SUPERVISOR, self._admit)
         self._channel.adopt(reactor, fd)
-        self.feed = WorkerFeed(reactor, self._channel)
+        self._contents = WorkerContents(self._channel.send, descriptors)
+        self.feed = WorkerFeed(reactor, self._channel, self._contents)
 
     def drain(self) -> None:
         """Have the process accept no more connections, answer what was requested, and then send ``Drained``."""
@@ -123,6 +130,7 @@ class WorkerLink:
 
     def abort(self) -> None:
         """Close the link at once."""
+        self._contents.close()
         self._channel.abort()
 
     def beat(self) -> None:
@@ -232,6 +240,7 @@ class WorkerLink:
 
     def _channel_closed(self) -> None:
         self._is_closed = True
+        self._contents.close()
         self._owner.link_closed(self)
         for number in list(self._counts_requests):
             self._counts_came(number)

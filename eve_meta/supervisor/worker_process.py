@@ -23,13 +23,14 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from eve_meta.runtime.sealed import descriptor_pair
 from eve_meta.runtime.timer import Timer
 from eve_meta.supervisor.worker_events import WorkerEvents
-from eve_meta.supervisor.worker_feed import Content
+from eve_meta.supervisor.worker_feed import MakeEntry
 from eve_meta.supervisor.worker_link import LinkReactor, WorkerLink
 from eve_meta.supervisor.worker_log import WorkerLog
 from eve_meta.values.problem import Problem
-from eve_meta.wire.channel import CHANNEL_FD, FIRST_LISTENER_FD
+from eve_meta.wire.channel import CHANNEL_FD, DESCRIPTORS_FD, FIRST_LISTENER_FD
 from eve_meta.wire.messages import PutTap, RemoveTap
 
 PROGRAM: tuple[str, ...] = ("-I", "-m", "eve_meta.web.worker")
@@ -143,10 +144,11 @@ class WorkerProcess(ProcessProtocol):
     def _spawn(self) -> None:
         listeners = self._get_listeners()
         ours, theirs = socket.socketpair()
-        with ours, theirs:
+        sender, receiver = descriptor_pair()
+        with ours, theirs, receiver:
             ours.setblocking(False)
             # Before the process starts: were it to fail afterwards, the process would have to be ended again.
-            link = WorkerLink(self._reactor, ours.fileno(), self, self._events)
+            link = WorkerLink(self._reactor, ours.fileno(), sender, self, self._events)
             arguments = (
                 *(sys.executable, *PROGRAM),
                 *("--root", str(self._config.root)),
@@ -156,7 +158,7 @@ class WorkerProcess(ProcessProtocol):
                 *("--hop-limit", str(self._config.hop_limit)),
                 *(f"--host={host}" for host in self._config.hosts),
             )
-            files: dict[int, int | str] = {2: "r", CHANNEL_FD: theirs.fileno()}
+            files: dict[int, int | str] = {2: "r", CHANNEL_FD: theirs.fileno(), DESCRIPTORS_FD: receiver.fileno()}
             files |= {fd: listener.fileno() for fd, listener in enumerate(listeners, FIRST_LISTENER_FD)}
             try:
                 with self._in_namespace(), self._config.birth():
@@ -227,10 +229,10 @@ class WorkerProcess(ProcessProtocol):
         if self._link is not None:
             self._link.feed.send_now(message)
 
-    def put(self, tag: int, content: Content) -> None:
-        """Send the worker *content*, as :meth:`eve_meta.supervisor.worker_feed.WorkerFeed.put`."""
+    def put(self, tag: int, make: MakeEntry) -> None:
+        """Send the worker what *make* makes, as :meth:`eve_meta.supervisor.worker_feed.WorkerFeed.put`."""
         if self._link is not None:
-            self._link.feed.put(tag, content)
+            self._link.feed.put(tag, make)
 
     def beat(self) -> None:
         """Look whether the process still answers, as :meth:`eve_meta.supervisor.worker_link.WorkerLink.beat`."""

@@ -19,10 +19,11 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid5
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, converters, field, frozen
 
 from eve_meta.values.checks import (
     DEVICE_TAGS,
+    SECRET,
     TEXT_LINE,
     BadValue,
     check,
@@ -34,6 +35,7 @@ from eve_meta.values.checks import (
     quote_where_text_belongs,
     secret,
 )
+from eve_meta.values.content import EMPTY, Content, content_of
 from eve_meta.values.eve_node import Application
 from eve_meta.values.nic import Nic
 from eve_meta.values.text import is_printable
@@ -48,10 +50,16 @@ fetch."""
 MAX_USER_DATA = 16 * 1024 * 1024
 """The most bytes of user data. Guests must get 1 MiB at least; nova stores 64 KiB, EVE 1 MiB, AWS 16 KiB."""
 
+MAX_MAPPING = 256 * 1024
+"""The most bytes of each of ``vendor_data``, ``vendor_data2``, ``meta``, ``public_keys`` and ``block_device_mapping``,
+as JSON. Unlike user data they are decoded, not only passed on, when a guest asks after a while, and all guests wait for
+that. Real ones have some KiB; nova's limit for its metadata is 128 values of 255 characters."""
+
 MAX_NAME = 255
 """The most characters of a name: as many as libvirt and nova's ``instances.display_name`` hold."""
 
 _HOSTNAME_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _BLOCK_DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 
 
@@ -93,12 +101,18 @@ def _json_mapping(_instance: Any, attribute: Attribute[Any], value: Any) -> None
         raise BadValue(f"expected a mapping, got {name_type(value)}", attribute.name)
     _string_keys(value, attribute.name, ())
     try:
-        json.dumps(value, allow_nan=False)
+        size = len(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError):
         # Python's own error is not passed on: it may quote the value, which may be a secret.
         raise BadValue(
             "expected values that JSON can hold, got others, such as a date or .nan", attribute.name
         ) from None
+    _limit(size, attribute)
+
+
+def _limit(size: int, attribute: Attribute[Any]) -> None:
+    if size > MAX_MAPPING:
+        raise BadValue(f"expected at most {MAX_MAPPING} bytes as JSON, got {size}", attribute.name)
 
 
 def _string_keys(value: Any, name: str, steps: tuple[Any, ...]) -> None:
@@ -109,10 +123,12 @@ def _string_keys(value: Any, name: str, steps: tuple[Any, ...]) -> None:
             if not isinstance(key, str):
                 got = quote_where_text_belongs(key, hidden=True)
                 raise BadValue(f"expected keys that are strings, got {got}", name, (*steps, key))
-            _string_keys(inner, name, (*steps, key))
+            if not isinstance(inner, str):  # of most values this saves a call
+                _string_keys(inner, name, (*steps, key))
     elif isinstance(value, (list, tuple)):
         for index, inner in enumerate(value):
-            _string_keys(inner, name, (*steps, index))
+            if not isinstance(inner, str):
+                _string_keys(inner, name, (*steps, index))
 
 
 def _text_mapping(_instance: Any, attribute: Attribute[Any], value: Mapping[Any, Any]) -> None:
@@ -124,9 +140,10 @@ def _text_mapping(_instance: Any, attribute: Attribute[Any], value: Mapping[Any,
         if not isinstance(text, str):
             got = quote_where_text_belongs(text, hidden=hidden)
             raise BadValue(f"expected a string, got {got}", attribute.name, (key,))
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if _HALF_CHARACTER.search(text):
             # JSON can carry half a character (a lone surrogate); UTF-8, which guests read, cannot.
             raise BadValue("expected whole characters, got half of one", attribute.name, (key,))
+    _limit(len(json.dumps(value if isinstance(value, dict) else dict(value))), attribute)
 
 
 def _key_mapping(instance: Any, attribute: Attribute[Any], value: Mapping[Any, Any]) -> None:
@@ -142,7 +159,7 @@ def _key_mapping(instance: Any, attribute: Attribute[Any], value: Mapping[Any, A
             raise BadValue("expected a public key, got none", attribute.name, (name,))
 
 
-def _user_data(_instance: Any, attribute: Attribute[Any], value: bytes) -> None:
+def _user_data(_instance: Any, attribute: Attribute[Any], value: Content) -> None:
     if len(value) > MAX_USER_DATA:
         raise BadValue(f"expected at most {MAX_USER_DATA} bytes of user data, got {len(value)}", attribute.name)
 
@@ -186,7 +203,7 @@ class File:
     """A file that the guest is to write: *content*, byte for byte, to *path*."""
 
     path: str = field(validator=check("an absolute path", lambda v: is_printable(v, 4096) and v.startswith("/")))
-    content: bytes = secret(default=b"")
+    content: Content = field(default=EMPTY, converter=content_of, repr=False, metadata=SECRET)
 
 
 @frozen(kw_only=True)
@@ -242,7 +259,13 @@ class Domain:
     meta: Mapping[str, str] = secret(factory=dict, validator=_text_mapping)
     # Public, but a private key may stand there by mistake.
     public_keys: Mapping[str, str] = secret(factory=dict, validator=_key_mapping)
-    user_data: bytes | None = secret(default=None, validator=optional(_user_data))
+    user_data: Content | None = field(
+        default=None,
+        converter=converters.optional(content_of),
+        validator=optional(_user_data),
+        repr=False,
+        metadata=SECRET,
+    )
     vendor_data: Mapping[str, Any] = secret(factory=dict, validator=_json_mapping)
     vendor_data2: Mapping[str, Any] = secret(factory=dict, validator=_json_mapping)
     files: tuple[File, ...] = secret(default=())
@@ -270,6 +293,12 @@ class Domain:
     def taps(self) -> tuple[str, ...]:
         """The taps of the NICs whose tap is given."""
         return tuple(nic.tap for nic in self.nics if nic.tap is not None)
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """All contents that the domain holds."""
+        user_data = () if self.user_data is None else (self.user_data,)
+        return (*user_data, *(file.content for file in self.files))
 
     def token_policy(self, default: TokenPolicy) -> TokenPolicy:
         """Return the policy in force: the domain's own *tokens*, else *default*, which the configuration gives."""

@@ -1,7 +1,8 @@
 """Values to plain data and back: one cattrs converter for files and messages.
 
-Plain data is what JSON holds. Addresses and uuids become their usual text, bytes become base64, enums their value.
-Structuring is strict: a key that a class does not know, and a value of another type than the field's, are errors.
+Plain data is what JSON holds. Addresses and uuids become their usual text, bytes and contents become base64, enums
+their value. Structuring is strict: a key that a class does not know, and a value of another type than the field's, are
+errors.
 :func:`faults` turns the exceptions of structuring into one message for each thing that is wrong.
 """
 
@@ -40,6 +41,7 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn, override
 
 from eve_meta.values.checks import BadValue, is_secret, name_type, quote, quote_where_text_belongs
+from eve_meta.values.content import Content, content_of
 from eve_meta.values.domain import OF_A_SOURCE, TokenPolicy
 from eve_meta.values.nic import Address, Interface, Network, SubnetType
 
@@ -142,8 +144,9 @@ def make_converter(*, written: bool = False, detailed: bool = True, **options: A
     converters = _Converters(converter, of_secrets, written, detailed)
     _register_structuring(converter, converters, hidden=False)
     _register_structuring(of_secrets, converters, hidden=True)
-    # A user of *converter* may give it another hook for bytes, which then holds for secret bytes, too.
+    # A user of *converter* may give it another hook for bytes or contents, which then holds for secret ones, too.
     of_secrets.register_structure_hook(bytes, converter.structure)
+    of_secrets.register_structure_hook(Content, converter.structure)
     for kind in (UUID, IPv4Address, IPv6Address, IPv4Interface, IPv6Interface, IPv4Network, IPv6Network):
         converter.register_unstructure_hook(kind, str)
     for union in (Address, Interface, Network):
@@ -153,6 +156,7 @@ def make_converter(*, written: bool = False, detailed: bool = True, **options: A
         # cattrs would not convert an enum of strings, which JSON can hold but YAML cannot.
         converter.register_unstructure_hook(choice, attrgetter("value"))
     converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
+    converter.register_unstructure_hook(Content, lambda content: base64.b64encode(bytes(content)).decode())
     return converter
 
 
@@ -188,6 +192,7 @@ def _register_structuring(converter: cattrs.Converter, converters: _Converters, 
     for kind, expected in STRICT:
         converter.register_structure_hook(kind, _strict(kind, expected, hidden))
     converter.register_structure_hook(bytes, lambda value, _: decode_base64(value))
+    converter.register_structure_hook(Content, lambda value, _: content_of(decode_base64(value)))
 
 
 def faults(
@@ -300,7 +305,7 @@ def _validated(attribute: attrs.Attribute[Any], converter: cattrs.Converter) -> 
         structured = hook(value, kind)
         if convert is not None:
             structured = convert(structured)
-        if attribute.validator is not None:
+        if attribute.validator is not None and not attrs.validators.get_disabled():
             attribute.validator(None, attribute, structured)
         return structured
 

@@ -1,4 +1,4 @@
-"""The allowance of the guest of one tap: connections up to their limit, requests at their rate.
+"""The allowance of the guest of one tap: connections up to their limit, requests at their rate, memory up to its share.
 
 No I/O and no clock: the caller brings the time (:mod:`eve_meta.web.guests`). All that is known here of an open
 connection is how to end it (:class:`OpenConnection`), so that nothing below :mod:`eve_meta.web.connection` imports it.
@@ -36,7 +36,7 @@ class OpenConnection(Protocol):
 
 
 class GuestAllowance:
-    """The open connections of one tag, and the token bucket of its requests.
+    """The open connections of one tag, the bytes that these hold, and the token bucket of its requests.
 
     An allowance outlives its connections until the bucket is full again; otherwise a guest would get a full bucket by
     closing them all.
@@ -47,12 +47,14 @@ class GuestAllowance:
         the bucket's own method, so that a request costs one call, not two.
     """
 
-    __slots__ = ("_bucket", "_max_connections", "connections", "tag", "take")
+    __slots__ = ("_bucket", "_max_connections", "_max_pinned", "_pinned", "connections", "tag", "take")
 
     def __init__(self, tag: int, limits: Limits, now: float) -> None:
         self.tag = tag
         self.connections: set[OpenConnection] = set()
         self._max_connections = limits.max_connections
+        self._max_pinned = limits.max_pinned
+        self._pinned = 0
         self._bucket = TokenBucket(rate=limits.rate, burst=limits.burst, now=now)
         self.take: Callable[[float], bool] = self._bucket.take
 
@@ -62,6 +64,17 @@ class GuestAllowance:
             return False
         self.connections.add(connection)
         return True
+
+    def pin(self, size: int) -> bool:
+        """Let a connection hold a body of *size* bytes until :meth:`unpin`; return False where they hold too many."""
+        if self._pinned and self._pinned + size > self._max_pinned:
+            return False
+        self._pinned += size
+        return True
+
+    def unpin(self, size: int) -> None:
+        """Take note that a connection holds a body of *size* bytes no longer."""
+        self._pinned -= size
 
     def is_idle(self, now: float) -> bool:
         """Return whether a new allowance would behave alike: no connection is open, and the bucket is full."""

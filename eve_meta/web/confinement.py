@@ -7,8 +7,9 @@ import socket
 from eve_meta.runtime.sandbox.policy import Call, Policy, Where
 from eve_meta.runtime.sandbox.syscalls import INTERPRETER, permit
 
-MAX_OPEN_FILES = 65536
-"""File descriptors of a worker, where the hard limit allows it: 32 connections for each of 2,000 taps at once."""
+MAX_OPEN_FILES = 2 * 65536
+"""File descriptors of a worker, where the hard limit allows it: 32 connections for each of 2,000 taps at once, and as
+many large contents (:mod:`eve_meta.runtime.sealed`)."""
 
 MAX_MEMORY = 2 * 1024 * 1024 * 1024
 """Bytes of address space of a worker. One that has just started has 50 MiB, and 1,000 domains with 1 MiB of documents
@@ -40,6 +41,8 @@ CALLS = (
     *INTERPRETER,
     # No socket(), bind() or connect(): a worker's connections are those that its listening sockets accept.
     *permit("accept", "accept4", "getpeername", "getsockname", "shutdown"),
+    # Contents in sealed memory: recvmsg() brings the descriptor, F_GET_SEALS and fstat() are every process's.
+    *permit("pread64"),
     *permit("recv", "recvfrom", "recvmsg", "send", "sendmsg", "sendto", "sendfile", "sendfile64"),
     *(Call("setsockopt", (Where(1, level), Where(2, option))) for level, option in _SET),
     *(Call("getsockopt", (Where(1, level), Where(2, option))) for level, option in _GET),

@@ -23,15 +23,16 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eve_meta.values.content import Content
 from eve_meta.values.request_kind import RequestKind
 from eve_meta.web.allowance import NO_TAG, GuestAllowance
-from eve_meta.web.answer import NO_TAP, PASSWORD_NOT_KEPT, REFUSED
+from eve_meta.web.answer import NO_TAP, PASSWORD_NOT_KEPT, REFUSED, TOO_MANY
 from eve_meta.web.answering import Answering
 from eve_meta.web.limits import SLICE
 from eve_meta.web.request import Need, Refusal, Request, RequestReader
 from eve_meta.web.response import Response
 from eve_meta.web.sockets import limit_hops
-from eve_meta.wire.counts import Drop
+from eve_meta.wire.counts import Drop, Note
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -102,8 +103,9 @@ class Connection(TwistedProtocol):
         self._reader = RequestReader(answering.memo)
         self._blocked = False  # the transport's buffer is full
         self._eof = False  # the guest will send no more, but may read on, as nc does
-        self._body = b""  # the body that is being sent, from _sent on
+        self._body: bytes | Content = b""  # the body that is being sent, from _sent on
         self._sent = 0
+        self._pinned = 0  # bytes of it for which the allowance is charged
         self._asked: Request | None = None  # the request whose answer the supervisor has yet to decide
         self._last = False  # the answer that is being sent is the last one
         self._linger = False  # the guest may still be sending when the last answer has gone
@@ -158,6 +160,8 @@ class Connection(TwistedProtocol):
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Let go of the allowance: the connection is gone, whoever ended it."""
         if self._allowance is not None:
+            if self._pinned:
+                self._unpin(self._allowance)
             self._allowance.connections.discard(self)
             self._allowance = None
 
@@ -291,18 +295,26 @@ class Connection(TwistedProtocol):
         self._linger = True
 
     def _send(self, allowance: GuestAllowance, response: Response, request: Request | None = None) -> None:
+        body = b"" if request is not None and request.method == b"HEAD" else response.body
+        if is_long := len(body) > SLICE:
+            if isinstance(body, Content):
+                pass  # it is held anyway
+            elif allowance.pin(len(body)):
+                self._pinned = len(body)
+            else:
+                self._answering.counts.add(allowance.tag, Note.TOO_MUCH_UNREAD.value)
+                response, body, is_long = TOO_MANY, TOO_MANY.body, False
         self._last = response.close or request is None or not request.keep_alive or self._answering.draining
         if response.hop_limited:
             limit_hops(self._wire.getHandle(), self._answering.hop_limit)
         kind = RequestKind.UNREAD if request is None else request.rule.kind
         head = response.head(date=self._answering.now().date, close=self._last)
-        body = b"" if request is not None and request.method == b"HEAD" else response.body
-        if len(body) <= SLICE:
-            # In one write, so that head and body leave as one segment where they fit.
-            self._wire.write(head + body)
-        else:
+        if is_long:
             self._wire.write(head)
             (self._body, self._sent) = (body, 0)
+        else:
+            # In one write, so that head and body leave as one segment where they fit.
+            self._wire.write(head + body)  # type: ignore[operator]  # a Content is long
         now = self._answering.monotonic()
         self._answering.requests.add(allowance.tag, kind, int(response.status), now)
         # A refusal of what is no request is not timed: the time would be the guest's, not the answer's.
@@ -311,14 +323,21 @@ class Connection(TwistedProtocol):
 
     def _write_body(self, allowance: GuestAllowance) -> None:
         # Twisted copies what it has not sent yet, and the whole of a large body for each connection of a tap would be
-        # much. While its buffer holds more than 64 KiB it has paused this producer.
+        # much. While its buffer holds more than 64 KiB it has paused this producer. A slice of a content is read from
+        # the memory that all share (pread(2)) only here.
         body_slice = self._body[self._sent : self._sent + SLICE]
         self._sent += len(body_slice)
         if self._sent == len(self._body):
             self._body = b""
+            if self._pinned:
+                self._unpin(allowance)
         self._wire.write(body_slice)
         if not self._body:
             self._answered(allowance, self._answering.monotonic())
+
+    def _unpin(self, allowance: GuestAllowance) -> None:
+        allowance.unpin(self._pinned)
+        self._pinned = 0
 
     def _answered(self, allowance: GuestAllowance, now: float) -> None:
         self._answering.requests.time(allowance.tag, now - self._began)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from eve_meta.values.content import SMALL
+
 DEFAULT_MAX_REQUEST_LINE = 4 * 1024
 """Bytes of a request line with its CRLF; beyond it 414. The longest path that is served has some 120 bytes. nginx and
 Apache take 8 KiB, RFC 9112 section 3 asks general servers for 8000."""
@@ -60,9 +62,18 @@ floods without end take under 2 % of a worker's time. AWS allows 1,024 packets a
 DEFAULT_BURST = 400.0
 """Requests of a tap in one go: ten clients of a boot's 35 requests at once, which no image runs."""
 
-SLICE = 64 * 1024
+SLICE = SMALL
 """Bytes of a body that a connection hands to its transport at a time: what a guest that does not read can make a worker
-hold, beside another 64 KiB in the transport's own buffer, however long its user data are."""
+hold, beside another 64 KiB in the transport's own buffer and 128 KiB in the kernel's
+(:data:`eve_meta.web.sockets.SEND_BUFFER`), however long its user data are. A content that is no longer than this is an
+object of Python (:data:`~eve_meta.values.content.SMALL`)."""
+
+DEFAULT_MAX_PINNED = 4 * 1024 * 1024
+"""Bytes of bodies beyond :data:`SLICE` that a tap's connections hold while the guest reads them; a further one gets
+429. User data and files count for nothing: their one copy is there whether anybody reads it or not. What counts is made
+for the guest, such as vendor data or a meta_data.json with many keys: 1 MB at most, of which each connection may have a
+copy of its own, as every random_seed is another. The first body is always sent. A client reads one or two such
+documents at a time."""
 
 
 @frozen(kw_only=True)
@@ -81,3 +92,4 @@ class Limits:
     linger_time: float = DEFAULT_LINGER_TIME
     rate: float = DEFAULT_RATE
     burst: float = DEFAULT_BURST
+    max_pinned: int = DEFAULT_MAX_PINNED

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from attrs import field, frozen
 
 from eve_meta.documents.document import PLAIN
+from eve_meta.values.content import Content
 
 RETRY_AFTER = 1
 """Seconds after which a guest should retry. cloud-init honours it; Ignition and Afterburn have waits of their own."""
@@ -25,7 +26,8 @@ class Response:
     """An answer, without what depends on its connection.
 
     :ivar status: the status code.
-    :ivar body: the bytes of the body; in an answer to HEAD they are counted and not sent.
+    :ivar body: the bytes of the body, as :class:`~eve_meta.documents.document.Document` has them; in an answer to HEAD
+        they are counted and not sent.
     :ivar content_type: the value of ``Content-Type``.
     :ivar extra: further header fields, each ended by CRLF.
     :ivar close: whether the connection ends with this answer.
@@ -33,7 +35,7 @@ class Response:
     """
 
     status: HTTPStatus
-    body: bytes = field(repr=False)  # secrets do not belong into a log
+    body: bytes | Content = field(repr=False)  # secrets do not belong into a log
     content_type: str = PLAIN
     extra: str = ""
     close: bool = False

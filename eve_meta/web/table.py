@@ -1,7 +1,8 @@
 """The tap of each tag, and what the guest behind it may read: pushed by the supervisor, looked up by every request.
 
 A domain is kept as the JSON in which it came until its guest asks, and again when the guest has not asked for long:
-1,000 domains at rest are some 2 MB. The entry of a tag is looked up for each request, never remembered by a connection.
+1,000 domains at rest are some 2 MB. Their contents, such as user data, are not in it; each is kept once, however many
+domains have it. The entry of a tag is looked up for each request, never remembered by a connection.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from attrs import define, field, frozen
 
 from eve_meta.documents.tree import Tree
 from eve_meta.values.domain import Domain, TokenPolicy
-from eve_meta.values.plain import make_converter
+from eve_meta.web.contents import Contents
+from eve_meta.wire.domain import DomainReader
 
 MAX_TREES = 2048
 """Domains that are kept ready for answers. Each takes some 12 KB beside its JSON, so a boot storm of a thousand guests
@@ -22,8 +24,8 @@ takes 12 MB for as long as it lasts. Without room for all, each of a guest's 35 
 again, which takes 0.2 ms: ten times the answer itself."""
 
 MAX_TREE_BYTES = 64 * 1024 * 1024
-"""Bytes of JSON of the domains that are kept ready, because the user data of one may have 16 MiB: the trees take three
-quarters of that. The domain whose guest asked last is kept whatever its size."""
+"""Bytes of JSON of the domains that are kept ready, because the vendor data or keys of one may have 256 KiB: the trees
+take some three times as much. The domain whose guest asked last is kept whatever its size."""
 
 
 @frozen(kw_only=True)
@@ -63,12 +65,17 @@ class Entry:
 
 
 class Table:
-    """The entries by tag."""
+    """The entries by tag.
+
+    :ivar contents: the contents that the domains name. One is added before the first domain that names it, and removed
+        after the last.
+    """
 
     def __init__(self, *, max_trees: int = MAX_TREES, max_tree_bytes: int = MAX_TREE_BYTES) -> None:
         self._max_trees = max_trees
         self._max_tree_bytes = max_tree_bytes
-        self._converter = make_converter()
+        self.contents = Contents()
+        self._reader = DomainReader(self.contents.get)
         self._entries: dict[int, Entry] = {}
         self._ready: OrderedDict[int, int] = OrderedDict()
         self._ready_bytes = 0
@@ -102,8 +109,7 @@ class Table:
             self._ready.move_to_end(tag)
             self._unused.discard(tag)
         else:
-            domain = self._converter.structure(json.loads(entry.domain), Domain)
-            entry.tree = Tree(domain, password=entry.grants.password, tap=entry.tap)
+            entry.tree = Tree(self._reader.read(entry.domain), password=entry.grants.password, tap=entry.tap)
             self._ready[tag] = len(entry.domain)
             self._ready_bytes += len(entry.domain)
             while len(self._ready) > self._max_trees or (

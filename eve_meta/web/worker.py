@@ -36,7 +36,7 @@ from eve_meta.web.hosts import Hosts
 from eve_meta.web.sockets import prepare
 from eve_meta.web.table import Grants
 from eve_meta.wire.boot_reports import TaggedReport
-from eve_meta.wire.channel import CHANNEL_FD, FIRST_LISTENER_FD, MAX_TO_WORKER, Channel
+from eve_meta.wire.channel import CHANNEL_FD, DESCRIPTORS_FD, FIRST_LISTENER_FD, MAX_TO_WORKER, Channel
 from eve_meta.wire.latency import pack_times
 from eve_meta.wire.messages import (
     MAX_COUNTED_TAGS,
@@ -46,11 +46,14 @@ from eve_meta.wire.messages import (
     CountsRequest,
     Drain,
     Drained,
+    DropContents,
     LatencyRows,
     PasswordDone,
     Ping,
     Pong,
+    PutContents,
     PutNode,
+    PutSealedContent,
     PutTap,
     RemoveTap,
     RequestRows,
@@ -103,6 +106,7 @@ class Worker:
         self._listeners = range(FIRST_LISTENER_FD, FIRST_LISTENER_FD + listeners)
         self._answering = answering
         self._guests = answering.guests
+        self._contents = answering.guests.table.contents
         self._tally = answering.guests.tally
         self._channel = Channel(self._received, self._supervisor_gone, MAX_TO_WORKER)
         self._tally.began = self._tally_began
@@ -116,6 +120,7 @@ class Worker:
 
     def start(self) -> None:
         """Take the channel over. Connections are accepted when the supervisor sends :class:`Begin`."""
+        self._contents.descriptors = socket.socket(fileno=DESCRIPTORS_FD)
         self._channel.adopt(self._reactor, CHANNEL_FD)
         os.close(CHANNEL_FD)
 
@@ -125,6 +130,8 @@ class Worker:
                 grants = Grants(tokens=message.tokens, token_key=message.token_key, password=message.password)
                 self._tally.requests.begin(message.tag, message.generation)
                 self._guests.put(message.tag, message.tap, message.since, payload or None, grants)
+            case PutContents() | PutSealedContent() | DropContents():
+                self._change_contents(message, payload)
             case RemoveTap():
                 self._guests.remove(message.tag)
                 self._tally.requests.begin(message.tag, 0)
@@ -148,6 +155,14 @@ class Worker:
                     self._reactor.callLater(PASSWORD_RETRY_TIME, self._resting.discard, message.tag)
                 if (waiting := self._passwords.pop(message.tag, None)) is not None:
                     waiting.callback(message.outcome)
+
+    def _change_contents(self, message: PutContents | PutSealedContent | DropContents, payload: bytes) -> None:
+        try:
+            self._contents.apply(message, payload)
+        except ValueError as error:
+            # From here on a number could stand for another domain's content. The next process begins anew.
+            self._log.critical("{error}", error=error)
+            self._channel.abort()
 
     def _store_password(self, tag: int, password: str) -> Deferred[Outcome]:
         if tag in self._passwords or tag in self._resting:

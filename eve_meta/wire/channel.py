@@ -1,7 +1,7 @@
 """The channel between supervisor and worker: messages in frames over a socket pair.
 
 A frame is a length (32 bits), a message as one line of JSON, and a payload of bytes that the channel does not decode,
-such as a domain, which the worker keeps as it is until its guest asks. Neither side waits for the other.
+such as a domain, which the worker keeps as it is until its guest asks, or user data. Neither side waits for the other.
 
 The supervisor trusts no message of a worker, which may be compromised. It reads only small frames with known messages,
 and ends a worker that sends anything else.
@@ -23,12 +23,13 @@ from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
 from eve_meta.values.checks import name_type
-from eve_meta.values.domain import MAX_USER_DATA
 from eve_meta.values.plain import make_converter
+from eve_meta.wire.domain import MAX_DESCRIPTION
 from eve_meta.wire.messages import ToSupervisor, ToWorker
 
-MAX_TO_WORKER = 2 * MAX_USER_DATA + 1024 * 1024
-"""The most bytes of a frame to the worker: the largest user data in base64, and the rest of a domain."""
+MAX_TO_WORKER = MAX_DESCRIPTION + 1024 * 1024
+"""The most bytes of a frame to the worker: those of a domain without its contents, and the rest of the message.
+Contents come in frames of :data:`eve_meta.supervisor.worker_contents.FRAME` bytes, or not by this channel at all."""
 
 MAX_TO_SUPERVISOR = 128 * 1024
 """The most bytes of a frame to the supervisor. :data:`eve_meta.wire.requests.MAX_ROWS` rows have 116 KiB; the counts of
@@ -39,8 +40,10 @@ _LENGTH = struct.Struct("!I")
 """What precedes each frame, as Int32StringReceiver sends it."""
 
 CHANNEL_FD = 3
-FIRST_LISTENER_FD = 4
-"""The descriptors that a worker inherits: its end of the socket pair and, from the second on, listening sockets."""
+DESCRIPTORS_FD = 4
+FIRST_LISTENER_FD = 5
+"""The descriptors that a worker inherits: its end of the channel, the socket by which it receives descriptors of sealed
+memory (:mod:`eve_meta.runtime.sealed`), and from the third on listening sockets."""
 
 
 def _make_converter() -> cattrs.Converter:

@@ -37,6 +37,10 @@ class Note(str, enum.Enum):
     INVALID_TOKEN = "invalid_token"
     """The request's session token has expired, is another guest's, or never was one."""
 
+    TOO_MUCH_UNREAD = "too_much_unread"
+    """The guest's connections held as many bytes of answers as they may, which the guest has not read yet; the request
+    got 429."""
+
     WRONG_HOST = "wrong_host"
     """The request's Host names another server (:mod:`eve_meta.web.hosts`)."""
 

@@ -24,6 +24,7 @@ MAX_COUNTED_TAGS = 500
 class PutTap:
     """Put the tap of *tag* into the table, with its domain as the payload; no payload means that the domain is unknown.
 
+    The payload is JSON (:mod:`eve_meta.wire.domain`); the contents that it names precede this message.
     *tokens*, *token_key* and *password* are the domain's, as :class:`eve_meta.web.table.Grants` describes them;
     *generation* is the tag's (:mod:`eve_meta.wire.requests`).
     """
@@ -35,6 +36,37 @@ class PutTap:
     tokens: TokenPolicy = TokenPolicy.OFF
     token_key: bytes = field(default=b"", repr=False)
     password: str | None = field(default=None, repr=False)
+
+
+@frozen(kw_only=True)
+class PutContents:
+    """Keep small contents, for domains that name them by these numbers.
+
+    The payload has their bytes one after the other, as many of each as *sizes* says.
+    """
+
+    numbers: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+@frozen(kw_only=True)
+class PutSealedContent:
+    """Keep a large content of *size* bytes, for domains that name it by *number*.
+
+    Its bytes are in sealed memory (:mod:`eve_meta.runtime.sealed`), whose descriptor the worker has received under the
+    same number when it reads this. *digest* is the SHA-256 of the bytes in hexadecimal digits.
+    """
+
+    number: int
+    size: int
+    digest: str
+
+
+@frozen(kw_only=True)
+class DropContents:
+    """Forget the contents of these numbers, which no domain in the table names any more."""
+
+    numbers: tuple[int, ...]
 
 
 @frozen(kw_only=True)
@@ -138,7 +170,20 @@ class PasswordDone:
     outcome: Outcome
 
 
-ToWorker = PutTap | RemoveTap | PutNode | TableCurrent | Ping | Begin | Drain | CountsRequest | PasswordDone
+ToWorker = (
+    PutContents
+    | PutSealedContent
+    | DropContents
+    | PutTap
+    | RemoveTap
+    | PutNode
+    | TableCurrent
+    | Ping
+    | Begin
+    | Drain
+    | CountsRequest
+    | PasswordDone
+)
 
 
 @frozen(kw_only=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark import cost, http, observing, scale, storm
+from benchmark import contents, cost, http, observing, scale, storm
 from eve_meta import __version__
 from harness.output import columns
 
@@ -25,6 +25,7 @@ KINDS: Mapping[str, tuple[Callable[[int], list[dict[str, Any]]], str]] = {
     "observing": (observing.measure, "the same with metrics and audit, and without"),
     "storm": (storm.measure, "a thousand guests that all run cloud-init at once"),
     "scale": (scale.measure, "up to 4,000 taps: the price of one more, memory, changes, a restart"),
+    "contents": (contents.measure, "guests with large user data: their neighbours' wait, and memory"),
     "cost": (cost.measure, "the price of the filter for ordinary packets"),
 }
 
@@ -43,6 +44,7 @@ NEEDED: Mapping[str, Mapping[str, str]] = {
     "observing": LOAD,
     "storm": LOAD,
     "scale": {},
+    "contents": LOAD,
     "cost": {"iperf3": "iperf3"},
 }
 """The programs and modules that each kind needs, with their Debian packages. The command does not install them: the

@@ -11,7 +11,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ MARKER = "vm%u.example.org"
 """The text that only the meta_data.json of one guest contains; %u is the guest's number."""
 
 POLL = 0.001
+
+ENDLESS = 10_000_000
+"""More requests, and more seconds, than a measurement takes."""
 
 SLOTS = 64
 """The number of guests that ask at the same time, unless a benchmark has another."""
@@ -110,22 +113,52 @@ class Field:
             )
         self.guests += names.values()
 
-    def load(self, requests: bytes, *, slots: int, total: int, seconds: int, marker: str = "") -> Load:
+    def load(
+        self,
+        requests: bytes,
+        *,
+        slots: int,
+        total: int,
+        seconds: int,
+        marker: str = "",
+        guests: Sequence[str] | None = None,
+    ) -> Load:
         """Let all guests send *requests*, each on a new connection, *slots* at a time and *total* altogether.
 
         :param requests: the requests, one after the other; each asks the server to close the connection.
         :param seconds: the seconds after which requests without an answer have failed.
         :param marker: the text that the answer to a guest's first request must contain, with %u for the guest's number.
+        :param guests: some of :attr:`guests`, if not all of them are to send requests.
         """
+        with self._load_command(
+            requests, slots=slots, total=total, seconds=seconds, marker=marker, guests=guests
+        ) as command:
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        return Load(**json.loads(done.stdout))
+
+    @contextmanager
+    def endless_load(self, requests: bytes, *, slots: int, guests: Sequence[str]) -> Iterator[None]:
+        """Let *guests* send *requests* as :meth:`load` does, for as long as the context lasts."""
+        with self._load_command(
+            requests, slots=slots, total=ENDLESS, seconds=ENDLESS, marker="", guests=guests
+        ) as command:
+            load = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            try:
+                yield
+            finally:
+                load.kill()
+                load.wait()
+
+    @contextmanager
+    def _load_command(
+        self, requests: bytes, *, slots: int, total: int, seconds: int, marker: str, guests: Sequence[str] | None
+    ) -> Iterator[list[str]]:
         with tempfile.NamedTemporaryFile() as file:
             file.write(requests)
             file.flush()
-            paths = [str(RUN_NETNS / name) for name in self.guests]
-            command = [str(self._load), SERVICE, str(slots), str(total), str(seconds), file.name, marker, *paths]
-            done = subprocess.run(
-                ["taskset", "-c", str(LOAD_CPU), *command], stdout=subprocess.PIPE, text=True, check=True
-            )
-        return Load(**json.loads(done.stdout))
+            paths = [str(RUN_NETNS / name) for name in (self.guests if guests is None else guests)]
+            arguments = (SERVICE, str(slots), str(total), str(seconds), file.name, marker, *paths)
+            yield ["taskset", "-c", str(LOAD_CPU), str(self._load), *arguments]
 
     def restart(self, admin: str) -> None:
         """Restart the daemon, with *admin* as further lines of the table ``[admin]`` of its configuration."""

@@ -281,6 +281,11 @@ def duplicated_fd(pid: int, fd: int) -> int:
         os.close(pidfd)
 
 
+def is_channel(copy: socket.socket) -> bool:
+    """Whether *copy*, of a worker's socket, is of the channel to its supervisor."""
+    return (copy.family, copy.type) == (socket.AF_UNIX, socket.SOCK_STREAM)
+
+
 def duplicated_sockets(pid: int) -> Iterator[socket.socket]:
     """Yield a duplicate of each socket of the process *pid*; each is closed after its turn."""
     for fd in Path(f"/proc/{pid}/fd").iterdir():

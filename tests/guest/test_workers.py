@@ -26,6 +26,7 @@ from tests.guest.scene import (
     domain,
     duplicated_sockets,
     eventually,
+    is_channel,
     scene,
 )
 
@@ -198,7 +199,7 @@ def test_a_worker_that_is_compromised_again_and_again_disturbs_the_guests_of_oth
         now = time.monotonic()
         (rows,) = pack([Row(tag, RequestKind.META_DATA, 503, 1, now, now)])
         frame = b'{"message": "RequestRows"}\n' + rows
-        (channel,) = (copy.dup() for copy in duplicated_sockets(pid) if copy.family == socket.AF_UNIX)
+        (channel,) = (copy.dup() for copy in duplicated_sockets(pid) if is_channel(copy))
         with channel:
             channel.sendall((len(frame).to_bytes(4, "big") + frame) * 200)
         claims.add(pid)

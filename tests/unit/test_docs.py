@@ -21,7 +21,7 @@ from eve_meta.documents.document import Document
 from eve_meta.documents.tokens import MAX_TTL
 from eve_meta.documents.versions import AWS_VERSIONS, EC2_VERSIONS, OPENSTACK_VERSIONS
 from eve_meta.steering.bpf.maps import Reason
-from eve_meta.values.domain import MAX_USER_DATA, OF_A_SOURCE, Domain
+from eve_meta.values.domain import MAX_MAPPING, MAX_USER_DATA, OF_A_SOURCE, Domain
 from eve_meta.values.eve_node import Application
 from eve_meta.web import answer, session
 from eve_meta.web.limits import SLICE, Limits
@@ -123,7 +123,7 @@ def test_the_documents_of_each_tree_are_listed() -> None:
     for tree, at in (("/openstack", "/openstack/latest"), ("/nocloud", "/nocloud")):
         listing = find(FULL, at)
         assert listing is not None
-        leaves = set(listing.body.decode().split())
+        leaves = set(bytes(listing.body).decode().split())
         assert {leaf for leaf in leaves if leaf not in rows[tree]} == set()
 
 
@@ -176,6 +176,7 @@ def test_limits_are_those_in_force() -> None:
         "time to read a refusal": f"{limits.linger_time:g} s",
         "requests a second, in the long run": f"{limits.rate:g}",
         "requests at once": f"{limits.burst:g}",
+        "long documents that are being read": f"{limits.max_pinned // 1024 // 1024} MiB",
     }
     assert len(in_words) == len(attrs.fields(Limits))
     shared = (texts.ROOT / "bpf/shared.h").read_text(encoding="utf-8")
@@ -194,6 +195,8 @@ def test_limits_are_those_in_force() -> None:
     "sentence",
     [
         f"User data have at most {MAX_USER_DATA // 1024 // 1024} MiB.",
+        f"has at most {MAX_MAPPING // 1024} KiB as JSON",
+        f"those of more than {SLICE // 1024} KiB",
         f"at most {MAX_PASSWORD} bytes of UTF-8",
         f"A token lasts 1 to {MAX_TTL} seconds",
         f"hop_limit, {Config().web.hop_limit} unless configured",

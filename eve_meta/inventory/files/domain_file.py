@@ -17,6 +17,7 @@ from attrs import field, frozen
 from eve_meta.inventory.files.reading import Stamp, read, stamp
 from eve_meta.inventory.readers.reading import Reader, Reading, Unread
 from eve_meta.inventory.source import InventoryProblem
+from eve_meta.values.content import Content, content_of
 from eve_meta.values.domain import MAX_USER_DATA, Domain
 from eve_meta.values.plain import make_converter
 from eve_meta.values.text import escape_unprintable, is_printable
@@ -68,13 +69,13 @@ _ANSWERS = make_converter(detailed=False)
 _DOMAINS = make_converter(written=True, detailed=False)
 
 
-def _as_read(value: Any, _kind: Any) -> bytes:
+def _as_read(value: Any, _kind: Any) -> Content:
     if not isinstance(value, bytes):
         raise TypeError("expected the bytes of a part")
-    return value
+    return content_of(value)
 
 
-_DOMAINS.register_structure_hook(bytes, _as_read)
+_DOMAINS.register_structure_hook(Content, _as_read)
 
 
 def read_answer(answer: DomainAnswer, parts: Parts, origin: str) -> ReadDomain:

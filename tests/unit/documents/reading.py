@@ -89,7 +89,7 @@ def find(
 def read(source: Domain | Tree, path: str, *, peer: str = "198.51.100.9", today: datetime.date = TODAY) -> str | None:
     """Return the body at *path* as text, None for a 404."""
     document = find(source, path, peer=peer, today=today)
-    return None if document is None else document.render(SEED).decode()
+    return None if document is None else bytes(document.render(SEED)).decode()
 
 
 def crawl(tree: Tree, path: str) -> Iterator[str]:

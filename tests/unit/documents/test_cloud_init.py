@@ -45,7 +45,7 @@ class Boot:
             document = tree.find(tuple(s for s in path.split("/") if s), peer="10.0.0.5", today=today)
             if document is None:
                 raise OSError(f"404 {path}")
-            return document.render(SEED)
+            return bytes(document.render(SEED))
 
         def read_ec2_metadata() -> Any:
             url = "http://169.254.169.254/latest/meta-data/"
@@ -119,7 +119,7 @@ def test_any_domain_boots_by_every_version(domain: Domain) -> None:
         assert f"/openstack/{version}/meta_data.json" in boot.asked
         assert boot.results["metadata"]["instance-id"] == str(domain.instance_uuid)
         assert boot.results["metadata"]["local-hostname"] == domain.guest_hostname
-        assert (boot.results["userdata"] or b"") == (domain.user_data or b"")
+        assert (boot.results["userdata"] or b"") == bytes(domain.user_data or b"")
         if any(nic.mac and nic.subnets for nic in domain.nics):
             assert converted(boot.results["networkdata"], known)["config"]
 

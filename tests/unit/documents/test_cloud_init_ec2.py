@@ -131,7 +131,7 @@ def test_any_domain_boots_by_every_version(domain: Domain) -> None:
             datasource, asked = boot(monkeypatch, domain, "aws", version=version)
             assert {path.split("/")[1] for path in asked} == {version}
             assert datasource.get_instance_id().startswith("i-")
-            assert (datasource.userdata_raw or b"") == (domain.user_data or b"")
+            assert (datasource.userdata_raw or b"") == bytes(domain.user_data or b"")
             assert len(datasource.metadata.get("public-keys", {})) == len({name.strip() for name in domain.public_keys})
             if version in AWS_VERSIONS and known:
                 monkeypatch.setattr(net, "get_interfaces_by_mac", lambda: known)

@@ -98,7 +98,7 @@ def seeded(tmp_path: Path, domain: Domain) -> Any:
     for name in FILES:
         document = find(domain, f"/nocloud/{name}")
         assert document is not None
-        (tmp_path / "nocloud" / name).write_bytes(document.body)
+        (tmp_path / "nocloud" / name).write_bytes(bytes(document.body))
     with pytest.MonkeyPatch.context() as monkeypatch:
         return boot(monkeypatch, domain, "DataSourceNoCloud", serial="", seed=str(tmp_path))[0]
 
@@ -202,7 +202,7 @@ def test_any_domain_boots(domain: Domain) -> None:
         assert datasource.get_instance_id() == str(domain.instance_uuid)
         assert datasource.metadata["local-hostname"] == domain.guest_hostname
         assert datasource.metadata.get("public-keys", {}) == domain.public_keys
-        assert datasource.userdata_raw == (domain.user_data or b"")
+        assert datasource.userdata_raw == bytes(domain.user_data or b"")
         assert datasource.availability_zone == domain.availability_zone
         config = network_config_of(domain)
         macs = {nic.mac for nic in domain.nics if nic.mac}

@@ -55,7 +55,7 @@ def body(path: str, tap: str = "nbu1x1", **asking: Any) -> bytes:
     document = find(path, tap, **asking)
     assert document is not None
     assert document.status == 200
-    return document.body
+    return bytes(document.body)
 
 
 def status(path: str, tap: str, domain: Domain = DOMAIN) -> int:
@@ -120,7 +120,7 @@ def test_discovery_is_allowed_by_adapter(tap: str) -> None:
     document = find("discover-network.json", tap)
     assert document is not None
     assert document.status == 403
-    assert OTHER.encode() not in document.body
+    assert OTHER.encode() not in bytes(document.body)
 
 
 @pytest.mark.parametrize(

@@ -169,4 +169,4 @@ def test_a_forged_seed_does_not_move_the_place_of_the_seed(forged: str) -> None:
 def test_the_body_without_a_seed_is_json_too() -> None:
     document = find(FULL, "/openstack/latest/meta_data.json")
     assert document is not None
-    assert json.loads(document.body)["random_seed"] == ""
+    assert json.loads(bytes(document.body))["random_seed"] == ""

@@ -234,6 +234,6 @@ def test_documents_are_made_once_and_shared() -> None:
 def test_the_random_seed_is_never_kept() -> None:
     document = find(FULL, "/openstack/latest/meta_data.json")
     assert document is not None
-    one, other = (json.loads(document.render(bytes([n]) * 512))["random_seed"] for n in (1, 2))
+    one, other = (json.loads(bytes(document.render(bytes([n]) * 512)))["random_seed"] for n in (1, 2))
     assert one != other
     assert len(one) == 684

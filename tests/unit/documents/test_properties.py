@@ -66,7 +66,7 @@ def test_meta_data_obeys_the_table_in_every_version(domain: Domain) -> None:
     for version in OPENSTACK_VERSIONS:
         document = find(tree, f"/openstack/{version}/meta_data.json")
         assert document is not None
-        body = document.render(SEED)
+        body = bytes(document.render(SEED))
         assert body.isascii()
         assert b"\n" not in body
         content = json.loads(body)
@@ -77,7 +77,7 @@ def test_meta_data_obeys_the_table_in_every_version(domain: Domain) -> None:
         for file, wanted in zip(content.get("files", ()), domain.files, strict=True):
             content = find(tree, f"/openstack{file['content_path']}")
             assert content is not None
-            assert (file["path"], content.body) == (wanted.path, wanted.content)
+            assert (file["path"], content.body) == (wanted.path, bytes(wanted.content))
 
 
 @given(domains())

@@ -11,6 +11,7 @@ from hypothesis import given
 
 from eve_meta.inventory.merge import Merged, merge
 from eve_meta.inventory.source import Layer
+from eve_meta.values.content import EMPTY
 from eve_meta.values.domain import Disk, Domain, Ec2
 from eve_meta.values.nic import Nic, Subnet, SubnetType
 from tests.unit.strategies import domains as any_domains
@@ -77,7 +78,7 @@ def test_false_counts_and_empty_does_not() -> None:
         Domain(name="web1", user_data=b"", meta={}, nics=(Nic(tap="vnet0", trusted=False, tags=()),)),
         Domain(name="web1", user_data=b"x", meta={"b": "2"}, nics=(Nic(tap="vnet0", trusted=True, tags=("t",)),)),
     )
-    assert (one.domain.user_data, one.domain.meta) == (b"", {"b": "2"})
+    assert (one.domain.user_data, one.domain.meta) == (EMPTY, {"b": "2"})
     assert one.domain.nics == (Nic(tap="vnet0", trusted=False, tags=("t",)),)
 
 

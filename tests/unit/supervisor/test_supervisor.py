@@ -19,7 +19,7 @@ from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.taps.tap import Tap
 from eve_meta.supervisor.supervisor import LEAVE_TIME, RETURN_TIME, SETTLE_TIME, Supervisor, WorkerListener
-from eve_meta.supervisor.worker_feed import Content
+from eve_meta.supervisor.worker_feed import MakeEntry
 from eve_meta.supervisor.worker_process import WorkerConfig, WorkerProcess
 from eve_meta.values.domain import Domain, TokenPolicy
 from eve_meta.values.eve_node import Node
@@ -52,8 +52,8 @@ class FakeWorker:
     def send_now(self, message: ToWorker) -> None:
         self.received.append(message)
 
-    def put(self, tag: int, content: Content) -> None:
-        self.received.append(content()[0])
+    def put(self, tag: int, make: MakeEntry) -> None:
+        self.received.append(make().message)
 
     def begin(self) -> None:
         self.begun += 1

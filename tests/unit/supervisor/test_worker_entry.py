@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import pytest
@@ -29,7 +30,7 @@ class Scene:
 
     def entry_of(self, tag: int, domain: Domain | None) -> PutTap:
         tap = Tap(name=f"vnet{tag}", ifindex=100 + tag, tag=tag, since=0.0, carrier=True)
-        return self.entries.entry_of(TapState(tap, domain))[0]
+        return cast(PutTap, self.entries.entry_of(TapState(tap, domain)).message)
 
 
 @pytest.fixture

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from eve_meta.runtime.sealed import descriptor_pair
 from eve_meta.supervisor.heartbeat import BEAT
+from eve_meta.supervisor.worker_entry import WorkerEntry
 from eve_meta.supervisor.worker_link import (
     COUNTS_TIMEOUT,
     FRAME_COST,
@@ -55,7 +57,8 @@ class Scene:
         self.drained = 0
         self.silences: list[float] = []
         self.closed: list[WorkerLink] = []
-        self.link = WorkerLink(cast(Any, self.reactor), 0, self, self)
+        self.sender, self.receiver = descriptor_pair()
+        self.link = WorkerLink(cast(Any, self.reactor), 0, self.sender, self, self)
 
     # -- the owner --
 
@@ -122,15 +125,17 @@ class Scene:
 
 
 @pytest.fixture
-def scene() -> Scene:
-    return Scene()
+def scene() -> Iterator[Scene]:
+    scene = Scene()
+    with scene.sender, scene.receiver:
+        yield scene
 
 
 # -- what the process is sent --
 
 
 def test_the_process_has_begun_when_it_answers_the_message_after_begin(scene: Scene) -> None:
-    scene.link.feed.put(1, lambda: (PutTap(tag=1, tap="a", since=0.0), b""))
+    scene.link.feed.put(1, lambda: WorkerEntry(PutTap(tag=1, tap="a", since=0.0)))
     begun: list[None] = []
     scene.link.begin().addCallback(begun.append)
     for _ in range(3):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, capturedLogs, eventAsText
 from twisted.python.failure import Failure
 
+from eve_meta.supervisor.worker_entry import WorkerEntry
 from eve_meta.supervisor.worker_link import HANG_BEATS, INPUT_BURST
 from eve_meta.supervisor.worker_process import (
     BLAMELESS_DELAY,
@@ -181,7 +183,7 @@ def test_a_worker_has_a_pipe_in_place_of_our_standard_error(scene: Scene) -> Non
     scene.worker.start()
     ((files),) = scene.reactor.started
     assert files[2] == "r"
-    assert set(files) == {2, 3}
+    assert set(files) == {2, 3, 4}
 
 
 @pytest.mark.parametrize("step", ["fork", "namespace", "socket pair"])
@@ -197,6 +199,7 @@ def test_a_start_that_fails_is_tried_again_and_leaves_nothing_open(
     with monkeypatch.context() as patch:
         if step == "socket pair":
             patch.setattr(socket, "socketpair", no_pair)
+        gc.collect()  # what earlier tests left open
         before = open_files()
         scene.worker.start()
         for delay in (*RESTART_DELAYS, RESTART_DELAYS[-1]):
@@ -227,13 +230,13 @@ def test_the_channel_of_a_process_that_died_does_not_end_the_next(scene: Scene) 
     assert scene.starts == 2
     scene.reactor.channels[0].connectionLost()
     assert scene.reactor.killed == 0
-    scene.worker.put(1, lambda: (PutTap(tag=1, tap="a", since=0.0), b""))
+    scene.worker.put(1, lambda: WorkerEntry(PutTap(tag=1, tap="a", since=0.0)))
     assert b'"PutTap"' in sent(scene)
 
 
 def test_a_worker_that_does_not_read_is_stopped(scene: Scene) -> None:
     scene.worker.start()
-    scene.worker.put(1, lambda: (PutTap(tag=1, tap="a", since=0.0), b"x"))
+    scene.worker.put(1, lambda: WorkerEntry(PutTap(tag=1, tap="a", since=0.0)))
     producer = scene.reactor.transports[0].producer
     assert producer is not None
     producer.pauseProducing()

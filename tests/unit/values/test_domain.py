@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eve_meta.values.checks import BadValue
-from eve_meta.values.domain import MAX_USER_DATA, Domain, Ec2, File, TokenPolicy, is_hostname
+from eve_meta.values.domain import MAX_MAPPING, MAX_USER_DATA, Domain, Ec2, File, TokenPolicy, is_hostname
 from eve_meta.values.nic import Nic
+
+MAPPINGS = ("meta", "public_keys", "vendor_data", "vendor_data2")
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,7 @@ from eve_meta.values.nic import Nic
         (Domain, {"name": "a", "vendor_data": {"a": b""}}, "vendor_data"),
         (Domain, {"name": "a", "vendor_data": {"a": [{1: 2}]}}, "vendor_data"),
         (Domain, {"name": "a", "vendor_data2": [1]}, "vendor_data2"),
+        *((Domain, {"name": "a", name: {"a": "x" * MAX_MAPPING}}, name) for name in MAPPINGS),
         (Domain, {"name": "a", "user_data": bytes(MAX_USER_DATA + 1)}, "user_data"),
         (Domain, {"name": "a", "dedicated_cpus": (-1,)}, "dedicated_cpus"),
         (Domain, {"name": "a", "nics": (Nic(tap="t"), Nic(tap="t"))}, "nics"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 
 import pytest
 from twisted.logger import capturedLogs
 
-from tests.unit.web.guest import domain
+from eve_meta.values.domain import Domain
+from tests.unit.web.guest import describe
 from tests.unit.web.loopback import MIB, Server, serving, until
 
 
@@ -23,7 +23,7 @@ def running() -> Iterator[Server]:
 def server(running: Server) -> Iterator[Server]:
     """The server with a domain of 1 MiB of user data; afterwards it is empty and has logged nothing."""
     with capturedLogs() as logged:
-        running.put(domain(user_data=base64.b64encode(MIB).decode()))
+        running.put(*describe(running.answering, Domain(name="web1", hostname="web1.example.org", user_data=MIB)))
         running.counted()
         yield running
         until(lambda: running.open() == 0)

@@ -7,7 +7,6 @@ it is bounded; and when all are gone and time has passed, nothing of them is lef
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import re
 import sys
@@ -19,8 +18,6 @@ from typing import cast
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from eve_meta.values.domain import Domain
-from eve_meta.values.plain import make_converter
 from eve_meta.web.answer import REFUSED
 from eve_meta.web.answering import Answering
 from eve_meta.web.connection import Connection
@@ -32,7 +29,7 @@ from eve_meta.web.table import Grants
 from eve_meta.wire import counts
 from eve_meta.wire.password import Outcome
 from tests import fuzzing
-from tests.unit.web.guest import BUFFER, TODAY, FakeWire, Guest
+from tests.unit.web.guest import BUFFER, TODAY, FakeWire, Guest, describe
 from tests.unit.web.traffic import MANY_KINDS, NEW_OWNER, NO_TAP, NOT_YET, Requests, Tap
 
 CLOSED_SET = frozenset(
@@ -157,12 +154,9 @@ class Bench:
         self._answering.current_until = math.inf
         self._answering.store_password = self._store_password
         self._asked: list[Deferred[Outcome]] = []
-        converter = make_converter()
-        self._json: Mapping[int, bytes] = {
-            tap.tag: json.dumps(converter.unstructure(tap.domain, Domain)).encode()
-            for tap in (*MANY_KINDS, NEW_OWNER)
-            if tap.tag is not None
-        }
+        domains = {tap.tag: tap.domain for tap in (*MANY_KINDS, NEW_OWNER) if tap.tag is not None}
+        described = describe(self._answering, *domains.values())
+        self._json: Mapping[int, bytes] = dict(zip(domains, described, strict=True))
 
     def _store_password(self, _tag: int, _password: str) -> Deferred[Outcome]:
         waiting: Deferred[Outcome] = Deferred()

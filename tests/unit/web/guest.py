@@ -16,11 +16,15 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from eve_meta.runtime.sealed import descriptor_pair
+from eve_meta.supervisor.worker_contents import Progress, WorkerContents
+from eve_meta.values.domain import Domain
 from eve_meta.web.answering import Answering
 from eve_meta.web.connection import Connection, Peer
 from eve_meta.web.guests import Guests
 from eve_meta.web.limits import Limits
 from eve_meta.web.table import NO_GRANTS, Grants
+from eve_meta.wire.domain import DomainWriter
 
 TAG = 7
 TAP = "vnet7"
@@ -36,6 +40,19 @@ BUFFER = 64 * 1024
 def domain(uuid: str = UUID, **fields: Any) -> bytes:
     """Return the JSON of a small domain."""
     return json.dumps({"uuid": uuid, "name": "web1", "hostname": "web1.example.org", **fields}).encode()
+
+
+def describe(answering: Answering, *domains: Domain) -> list[bytes]:
+    """Return the JSON of *domains* by which the supervisor describes them; put their contents into the table first."""
+    contents = answering.guests.table.contents
+    sender, contents.descriptors = descriptor_pair()
+    writer = DomainWriter()
+    with sender, contents.descriptors:
+        sent = WorkerContents(contents.apply, sender)
+        for tag, domain in enumerate(domains):
+            while sent.send_missing(tag, domain.contents) is not Progress.COMPLETE:
+                pass
+        return [writer.write(domain, sent.number_of) for domain in domains]
 
 
 def get(path: str, *fields: str, method: str = "GET", version: str = "1.1") -> bytes:
@@ -224,7 +241,7 @@ def make_answering(
     clock: Clock,
     *,
     limits: Limits | None = None,
-    known: bytes | None = None,
+    known: bytes | Domain | None = None,
     grants: Grants = NO_GRANTS,
     hop_limit: int = 1,
     confirmed: bool = True,
@@ -247,5 +264,7 @@ def make_answering(
     )
     if confirmed:
         answering.current_until = math.inf
+    if isinstance(known, Domain):
+        (known,) = describe(answering, known)
     answering.guests.put(TAG, TAP, clock.seconds(), domain() if known is None else known, grants)
     return answering

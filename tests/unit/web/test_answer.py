@@ -79,7 +79,7 @@ def test_another_method_than_get_and_head_gets_405_where_a_document_is(method: s
 
 
 def test_randomness_is_asked_for_only_where_a_document_needs_it() -> None:
-    assert b'"random_seed": "AAAA' in ask(KNOWN, "/openstack/latest/meta_data.json").body
+    assert b'"random_seed": "AAAA' in bytes(ask(KNOWN, "/openstack/latest/meta_data.json").body)
 
 
 def test_the_header_fields_of_a_document() -> None:
@@ -176,7 +176,7 @@ def test_what_is_unknown_has_no_content_at_all() -> None:
 def test_an_application_that_may_not_discover_others_is_refused() -> None:
     found = ask(eve_entry(True), f"{EVE}/discover-network.json")
     assert (found.status, found.close) == (HTTPStatus.FORBIDDEN, False)
-    assert found.body.startswith(b"403 Forbidden")
+    assert bytes(found.body).startswith(b"403 Forbidden")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import socket
+import uuid
 from itertools import pairwise
 
 import pytest
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from eve_meta.documents.tokens import KEY_BYTES
-from eve_meta.values.domain import TokenPolicy
+from eve_meta.values.domain import Domain, TokenPolicy
 from eve_meta.web.answering import AGE_EVERY, Answering
 from eve_meta.web.guests import SWEEP_EVERY
 from eve_meta.web.limits import (
@@ -28,9 +28,10 @@ from eve_meta.web.limits import (
 )
 from eve_meta.web.table import Grants
 from eve_meta.wire.password import Outcome
-from tests.unit.web.guest import BUFFER, OTHER_UUID, TAG, TAP, Guest, counted, domain, get, make_answering
+from tests.unit.web.guest import BUFFER, OTHER_UUID, TAG, TAP, UUID, Guest, counted, domain, get, make_answering
 
 USER_DATA = "/openstack/latest/user_data"
+META_DATA = "/openstack/latest/meta_data.json"
 MIB = bytes(range(256)) * 4096
 CLOSED_SET = {100, 200, 304, 400, 401, 403, 404, 405, 408, 409, 411, 413, 414, 417, 429, 431, 501, 503, 505}
 PASSWORD = "/openstack/latest/password"
@@ -53,7 +54,9 @@ def answering(clock: Clock) -> Answering:
 
 def with_user_data(clock: Clock, data: bytes) -> Answering:
     """Return an Answering that serves the guest of a domain whose user data are *data*."""
-    return make_answering(clock, known=domain(user_data=base64.b64encode(data).decode()))
+    return make_answering(
+        clock, known=Domain(uuid=uuid.UUID(UUID), name="web1", hostname="web1.example.org", user_data=data)
+    )
 
 
 def wait(clock: Clock, seconds: float) -> None:
@@ -493,6 +496,38 @@ def test_a_guest_that_does_not_read_makes_the_worker_keep_little(clock: Clock) -
     wait(clock, DEFAULT_WRITE_TIME)
     assert guest.ended == "aborted"
     assert counted(answering) == {"200": 1, "slow_reader": 1}
+
+
+def test_a_tap_holds_few_long_documents_that_were_made_for_it(clock: Clock) -> None:
+    """User data are held once. A long meta_data.json is another in each answer, because of its random_seed."""
+    known = Domain(name="web1", user_data=MIB, meta={str(key): "x" * 250 for key in range(900)})
+    answering = make_answering(clock, known=known, limits=Limits(max_pinned=600_000))
+    guests = [Guest(answering) for _ in range(5)]
+    for guest in guests:
+        guest.wire.takes = False
+    guests[0].send(get(USER_DATA))
+    for guest in guests[1:3]:
+        guest.send(get(META_DATA))
+    assert counted(answering) == {"200": 3}
+    guests[3].wire.takes = True
+    assert [answer.status for answer in guests[3].send(get(META_DATA))] == [429]
+    assert counted(answering) == {"429": 1, "too_much_unread": 1}
+    guests[1].wire.takes = True
+    while guests[1].wire.buffer:
+        guests[1].wire.turn()
+    assert len(guests[1].answers[0].body) > 200_000
+    guests[4].send(get(META_DATA))
+    guests[2].wire.abortConnection()
+    assert [answer.status for answer in Guest(answering).send(get(META_DATA))] == [200]
+    assert counted(answering) == {"200": 2}
+
+
+def test_the_first_long_document_is_sent_whatever_its_length(clock: Clock) -> None:
+    known = Domain(name="web1", vendor_data={"cloud-init": "x" * 200_000})
+    answering = make_answering(clock, known=known, limits=Limits(max_pinned=1))
+    for _ in range(2):
+        (answer,) = Guest(answering).send(get("/openstack/latest/vendor_data.json"))
+        assert (answer.status, len(answer.body) > 200_000) == (200, True)
 
 
 def test_a_guest_that_sends_and_never_reads_stops_itself(clock: Clock) -> None:

@@ -93,7 +93,7 @@ def test_a_rebound_page_reads_nothing_and_learns_nothing(host: str, version: str
         reply = reply_to(entry, request(host, version=version))
         assert (reply.response, reply.note) == (answers.WRONG_HOST, Note.WRONG_HOST)
     assert answers.WRONG_HOST.close
-    assert b"example" not in answers.WRONG_HOST.body
+    assert b"example" not in bytes(answers.WRONG_HOST.body)
 
 
 def test_the_host_of_an_absolute_target_counts() -> None:

@@ -149,7 +149,7 @@ def versions(root: str) -> list[str]:
     """Return the paths of the versions that the listing at *root* names."""
     found = reply_to(ALL, get(root)).response
     assert isinstance(found, Response)
-    return [f"{root.rstrip('/')}/{line}" for line in found.body.decode().splitlines()]
+    return [f"{root.rstrip('/')}/{line}" for line in bytes(found.body).decode().splitlines()]
 
 
 @pytest.fixture(scope="module")

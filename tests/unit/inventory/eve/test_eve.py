@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from eve_meta.documents.network_data import network_data
 from eve_meta.inventory.eve.source import EveFiles
+from eve_meta.values.content import content_of
 from eve_meta.values.domain import Domain
 from tests.contracts.fake_reader import FakeReader
 from tests.evetree import DEVICE, LOCATION, SWITCH, Tree, adapter, ip_net, mac, network_uuid, uuid
@@ -70,7 +71,7 @@ def test_an_application_is_a_domain(tree: Tree) -> None:
     tree.node()
     domain = only(tree)
     assert (domain.uuid, domain.name, domain.hostname, domain.launch_index) == (UUID(uuid(1)), "app1", "app1", 0)
-    assert domain.user_data == b"#cloud-config\n"
+    assert domain.user_data == content_of(b"#cloud-config\n")
     (nic,) = domain.nics
     assert (nic.tap, nic.mac, nic.mtu, str(nic.network_id)) == ("nbu1x1", mac(1), 1500, network_uuid(1))
     assert problems(scanned(tree)) == []
@@ -190,7 +191,7 @@ def test_a_tap_of_an_application_without_a_configuration_has_no_answer(tree: Tre
 def network_data_of(tree: Tree) -> Any:
     """Return the only application's network data, parsed."""
     document = network_data(only(tree))
-    return None if document is None else json.loads(document.body)
+    return None if document is None else json.loads(bytes(document.body))
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -272,12 +273,12 @@ def test_in_a_network_of_eves_own_dhcp_is_known_before_an_address(tree: Tree) ->
 )
 def test_user_data_is_decoded_once_and_passed_through(tree: Tree, data: bytes) -> None:
     tree.app(1, data)
-    assert only(tree).user_data == data
+    assert only(tree).user_data == content_of(data)
 
 
 def test_user_data_that_are_base64_are_not_decoded_again(tree: Tree) -> None:
     tree.app(1, b"I2Nsb3VkLWNvbmZpZwo=")
-    assert only(tree).user_data == b"I2Nsb3VkLWNvbmZpZwo="
+    assert only(tree).user_data == content_of(b"I2Nsb3VkLWNvbmZpZwo=")
 
 
 @pytest.mark.parametrize("data", [None, b""])
@@ -302,11 +303,11 @@ def test_encrypted_user_data_are_withheld_and_reported(tree: Tree, flattened: bo
 def test_the_configuration_is_zedmanagers_else_zedagents_else_the_domains(tree: Tree) -> None:
     tree.status(1, adapter(1, "nbu1x1"))
     tree.domain_config(1, b"of the domain")
-    assert only(tree).user_data == b"of the domain"
+    assert only(tree).user_data == content_of(b"of the domain")
     tree.config(1, b"of zedagent", agent="zedagent")
-    assert only(tree).user_data == b"of zedagent"
+    assert only(tree).user_data == content_of(b"of zedagent")
     tree.config(1, b"of zedmanager")
-    assert only(tree).user_data == b"of zedmanager"
+    assert only(tree).user_data == content_of(b"of zedmanager")
 
 
 @pytest.mark.parametrize("kind", [0, 1, 3])
@@ -320,7 +321,7 @@ def test_only_an_application_with_openstack_metadata_gets_them_by_default(tree: 
     (domain,) = domains(scanned(tree, everything=True)).values()
     assert domain.eve is not None
     assert domain.eve.openstack
-    assert domain.user_data == b"secret"
+    assert domain.user_data == content_of(b"secret")
 
 
 # -- for EVE's own endpoints --
@@ -453,12 +454,12 @@ def test_a_broken_file_is_reported_and_its_last_good_version_holds(tree: Tree, c
     path = tree.put("zedrouter/AppNetworkStatus", uuid(1), content)
     scan(files)
     assert problems(files) == [f"{path}: {why}; its last good version holds"]
-    assert domains(files)["app1"].user_data == b"kept"
+    assert domains(files)["app1"].user_data == content_of(b"kept")
     fresh = scanned(tree)
     assert (domains(fresh), problems(fresh)) == ({}, [f"{path}: {why}"])
     tree.app(1, b"new")
     scan(files)
-    assert (domains(files)["app1"].user_data, problems(files)) == (b"new", [])
+    assert (domains(files)["app1"].user_data, problems(files)) == (content_of(b"new"), [])
 
 
 def test_broken_user_data_are_reported_but_not_shown(tree: Tree) -> None:
@@ -469,7 +470,7 @@ def test_broken_user_data_are_reported_but_not_shown(tree: Tree) -> None:
     path = tree.config(1, **broken)
     scan(files)
     assert problems(files) == [f"{path}: {field}: expected base64; its last good version holds"]
-    assert domains(files)["app1"].user_data == b"kept"
+    assert domains(files)["app1"].user_data == content_of(b"kept")
 
 
 def test_a_directory_that_cannot_be_read_keeps_its_applications_but_answers_for_no_new_tap(

@@ -15,6 +15,7 @@ from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
 from eve_meta.inventory.eve import source as module
 from eve_meta.inventory.eve.source import EveSource
+from eve_meta.values.content import content_of
 from tests.contracts.fake_reader import FakeReader
 from tests.evetree import LOCATION, Tree, adapter, uuid
 from tests.unit.inventory.conftest import LongestTurn, Until
@@ -45,7 +46,10 @@ class Watched:
 
     def data(self) -> dict[str, bytes | None]:
         (layer,) = self.source.layers()
-        return {domain.display_name: domain.user_data for domain in layer.domains.values()}
+        return {
+            domain.display_name: None if domain.user_data is None else bytes(domain.user_data)
+            for domain in layer.domains.values()
+        }
 
     def problems(self) -> list[str]:
         return [str(problem) for problem in self.source.problems()]
@@ -235,7 +239,7 @@ def test_a_domain_file_of_an_application_wins_over_eve(
     until(lambda: name_of(inventory, TAP) == "app1")
     domain = inventory.domain_of(TAP)
     assert domain is not None
-    assert (domain.user_data, domain.public_keys) == (b"mine", {"a": "ssh-ed25519 AAAA"})
+    assert (domain.user_data, domain.public_keys) == (content_of(b"mine"), {"a": "ssh-ed25519 AAAA"})
     assert domain.eve is not None
     assert [nic.tap for nic in domain.nics] == [TAP]
 

@@ -13,6 +13,7 @@ from twisted.internet import inotify
 
 from eve_meta.inventory.files.reading import DEBOUNCE
 from eve_meta.inventory.files.watch import FileSource
+from eve_meta.values.content import content_of
 from tests.contracts.fake_reader import make_directory
 from tests.unit.inventory.conftest import LongestTurn, Until
 from tests.unit.inventory.writing import edit, write
@@ -125,8 +126,8 @@ def test_user_data_beside_below_and_elsewhere(watched: Watched, path: Path, tmp_
         write(path / f"{name}.yaml", f"name: {name}\nuser_data_file: {file}\n")
     watched.start()
 
-    def data() -> set[bytes | None]:
-        return {domain.user_data for domain in watched.source.layers()[0].domains.values()}
+    def data() -> set[bytes]:
+        return {bytes(domain.user_data or b"") for domain in watched.source.layers()[0].domains.values()}
 
     until(lambda: data() == {b"1"})
     for number, file in enumerate(texts.values()):
@@ -140,7 +141,9 @@ def test_user_data_whose_directory_comes_later(watched: Watched, path: Path, unt
     until(lambda: len(watched.problems()) == 1)
     (path / "ud/deep").mkdir(parents=True)
     write(path / "ud/deep/text", "hello")
-    until(lambda: [domain.user_data for domain in watched.source.layers()[0].domains.values()] == [b"hello"])
+    until(
+        lambda: [domain.user_data for domain in watched.source.layers()[0].domains.values()] == [content_of(b"hello")]
+    )
 
 
 def test_a_linked_file_that_changes_at_its_own_place(

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from eve_meta.inventory.libvirt.description import Description
+from eve_meta.values.content import content_of
 from eve_meta.values.domain import METADATA_NAMESPACE as NAMESPACE
 from eve_meta.values.domain import Disk
 from eve_meta.values.nic import Nic
@@ -139,7 +140,7 @@ def test_metadata_hold_the_text_of_a_domain_file() -> None:
     assert description.metadata is not None
     assert (description.metadata.hostname, description.metadata.user_data, description.metadata.meta) == (
         "h",
-        b"a < b\n",
+        content_of(b"a < b\n"),
         {"role": "web"},
     )
     assert description.metadata.uuid == description.uuid
@@ -148,7 +149,7 @@ def test_metadata_hold_the_text_of_a_domain_file() -> None:
 def test_metadata_as_json() -> None:
     description = described(metadata=element('{"hostname": "h", "user_data_base64": "AAE="}'))
     assert description.metadata is not None
-    assert description.metadata.user_data == b"\x00\x01"
+    assert description.metadata.user_data == content_of(b"\x00\x01")
 
 
 def test_no_metadata() -> None:
