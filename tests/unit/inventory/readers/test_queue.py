@@ -1,4 +1,4 @@
-"""The documents for the reader: their order, their time, and what becomes of those that are not read."""
+"""The documents for the reader: their order, their time, and the fate of those that are not read."""
 
 from __future__ import annotations
 
