@@ -13,6 +13,7 @@ added after the others.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -258,34 +259,63 @@ def _completed(upper: _Tree, lower: _Tree) -> _Tree:
 
 def _completed_list(upper: list[_Tree], lower: list[_Tree], rules: Sequence[_Rule]) -> list[_Tree]:
     partners: dict[int, int] = {}
-    for same in rules:
+    free = dict.fromkeys(range(len(lower)))  # it keeps their order
+    for rule in rules:
+        find = rule.finder(lower, free)
         for index, one in enumerate(upper):
-            free = (at for at in range(len(lower)) if at not in partners.values())
-            if index in partners:
-                continue
-            partner = next((at for at in free if same(one, lower[at])), None)
-            if partner is not None:
+            if index not in partners and (partner := find(one)) is not None:
                 partners[index] = partner
+                del free[partner]
     completed = [
         _completed(one, lower[partners[index]]) if index in partners else one for index, one in enumerate(upper)
     ]
-    return completed + [other for at, other in enumerate(lower) if at not in partners.values()]
+    return completed + [lower[at] for at in free]
 
 
-_Rule = Callable[[_Tree, _Tree], bool]
+@frozen
+class _Equal:
+    """Two descriptions are of one thing if each has all of *names*, with equal values."""
+
+    names: tuple[str, ...]
+
+    def finder(self, lower: Sequence[_Tree], free: Collection[int]) -> Callable[[_Tree], int | None]:
+        """Return a function that finds the first of *lower* that is *free* and of the same thing as a description."""
+        # An index: people and hypervisors may describe a thousand disks each.
+        places: dict[tuple[Any, ...], deque[int]] = {}
+        for at in free:
+            if (key := self._key(lower[at])) is not None:
+                places.setdefault(key, deque()).append(at)
+
+        def find(one: _Tree) -> int | None:
+            key = self._key(one)
+            return places[key].popleft() if key is not None and places.get(key) else None
+
+        return find
+
+    def _key(self, tree: _Tree) -> tuple[Any, ...] | None:
+        return tuple(tree[name][0] for name in self.names) if all(name in tree for name in self.names) else None
 
 
-def _equal(*names: str) -> _Rule:
-    return lambda one, other: all(name in one and name in other and one[name][0] == other[name][0] for name in names)
+@frozen
+class _Uncontradicted:
+    """Two descriptions are of one thing if no value of *names* that both have differs."""
+
+    names: tuple[str, ...]
+
+    def finder(self, lower: Sequence[_Tree], free: Collection[int]) -> Callable[[_Tree], int | None]:
+        """As :meth:`_Equal.finder`."""
+
+        def is_same(one: _Tree, other: _Tree) -> bool:
+            return all(one[name][0] == other[name][0] for name in self.names if name in one and name in other)
+
+        return lambda one: next((at for at in free if is_same(one, lower[at])), None)
 
 
-def _uncontradicted(*names: str) -> _Rule:
-    return lambda one, other: all(one[name][0] == other[name][0] for name in names if name in one and name in other)
-
+_Rule = _Equal | _Uncontradicted
 
 _RULES: Mapping[str, Sequence[_Rule]] = {
-    "nics": (_equal("tap"), _equal("mac"), _uncontradicted("tap", "mac")),
-    "disks": (_equal("serial"), _equal("bus", "address"), _equal("path")),
+    "nics": (_Equal(("tap",)), _Equal(("mac",)), _Uncontradicted(("tap", "mac"))),
+    "disks": (_Equal(("serial",)), _Equal(("bus", "address")), _Equal(("path",))),
 }
 
 

@@ -18,7 +18,7 @@ from cattrs.errors import BaseValidationError
 from eve_meta.reader.yaml_document import BrokenYaml, YamlDocument, resolve
 from eve_meta.values.checks import QUOTES, name_type, quote, quote_where_text_belongs
 from eve_meta.values.content import Content
-from eve_meta.values.domain import Domain, File
+from eve_meta.values.domain import MAX_DISKS, MAX_NICS, Domain, File
 from eve_meta.values.plain import Fault, decode_base64, faults, field_of, make_converter
 from eve_meta.values.text import is_printable
 from eve_meta.wire.reading import MAX_FAULTS, MAX_FIELD, MAX_MESSAGE, MAX_PATH, DomainAnswer, FaultAt
@@ -104,6 +104,9 @@ class _Reading:
         mistakes: list[Fault] = []
         plain = self._with_bytes(document.value, mistakes)
         mistakes += self._identify(plain)
+        for name, limit in (("nics", MAX_NICS), ("disks", MAX_DISKS)):
+            if isinstance(plain.get(name), list) and len(plain[name]) > limit:
+                mistakes.append(Fault((name,), f"expected at most {limit}, got {len(plain[name])}"))
         lines: dict[str, int] = {}
         try:
             domain = _CONVERTER.structure(plain, Domain)

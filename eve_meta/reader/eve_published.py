@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from eve_meta.values.checks import is_whole_number, name_type, quote
-from eve_meta.values.domain import MAX_NAME
+from eve_meta.values.domain import MAX_NAME, MAX_NICS
 from eve_meta.values.eve_node import Device
 from eve_meta.values.eve_published import (
     AdapterStatus,
@@ -221,6 +221,8 @@ def app_status(key: str, plain: Any) -> AppStatus:
     taps = [tap for adapter in adapters for tap in adapter.taps]
     if len(set(taps)) < len(taps):
         raise Unfit("AppNetAdapterList", "expected each Vif once, got one twice")
+    if len(adapters) > MAX_NICS:
+        raise Unfit("AppNetAdapterList", f"expected at most {MAX_NICS} adapters, got {len(adapters)}")
     return AppStatus(
         uuid=_uuid(key, fields),
         name=name if is_printable(name, MAX_NAME) else None,

@@ -15,7 +15,7 @@ from xml.parsers.expat import ErrorString
 
 from eve_meta.reader.domain_text import read_metadata
 from eve_meta.values.checks import BadValue
-from eve_meta.values.domain import METADATA_NAMESPACE, Disk
+from eve_meta.values.domain import MAX_DISKS, MAX_NICS, METADATA_NAMESPACE, Disk
 from eve_meta.values.nic import Nic
 from eve_meta.values.plain import make_converter
 from eve_meta.wire.reading import MAX_FIELD, DomainAnswer, FaultAt, XmlAnswer
@@ -42,6 +42,8 @@ def read_xml(xml: bytes) -> tuple[XmlAnswer, list[bytes]]:
         return XmlAnswer(error="expected the XML of a domain, got something else: it has no uuid"), []
     nics, networks = _nics(root)
     disks = [_disk(each) for each in root.iterfind("devices/disk") if each.get("device", "disk") in ("disk", "lun")]
+    # No domain with more can run.
+    nics, networks, disks = nics[:MAX_NICS], networks[:MAX_NICS], disks[:MAX_DISKS]
     elements = [each for each in root.iterfind("metadata/*") if each.tag.startswith(f"{{{METADATA_NAMESPACE}}}")]
     metadata, parts = _metadata(elements[0], uuid, name) if elements else (None, [])
     return XmlAnswer(

@@ -79,10 +79,12 @@ class TokenPolicy(str, enum.Enum):
 
 
 MAX_NICS = 256
-"""The most NICs of a domain, far above what a machine has slots for. Merging two lists of them costs their product."""
+"""The most NICs of a domain that one place may describe, far above what a machine has slots for. Merging the lists of
+two places costs their product."""
 
 MAX_DISKS = 1024
-"""The most disks of a domain. A virtio-scsi controller takes 16,383, of which people use hundreds at the most."""
+"""The most disks of a domain that one place may describe. A virtio-scsi controller takes 16,383, of which people use
+hundreds at the most."""
 
 _NAME = check(f"1..{MAX_NAME} printable characters", lambda v: is_printable(v, MAX_NAME))
 _GROUPS = check("names of printable characters", lambda v: all(is_printable(group, MAX_NAME) for group in v))
@@ -162,14 +164,6 @@ def _key_mapping(instance: Any, attribute: Attribute[Any], value: Mapping[Any, A
 def _user_data(_instance: Any, attribute: Attribute[Any], value: Content) -> None:
     if len(value) > MAX_USER_DATA:
         raise BadValue(f"expected at most {MAX_USER_DATA} bytes of user data, got {len(value)}", attribute.name)
-
-
-def _at_most(limit: int) -> Any:
-    def validate(_instance: Any, attribute: Attribute[Any], value: tuple[Any, ...]) -> None:
-        if len(value) > limit:
-            raise BadValue(f"expected at most {limit}, got {len(value)}", attribute.name)
-
-    return validate
 
 
 def _sorted_once(cpus: Iterable[int]) -> tuple[int, ...]:
@@ -270,8 +264,8 @@ class Domain:
     vendor_data2: Mapping[str, Any] = secret(factory=dict, validator=_json_mapping)
     files: tuple[File, ...] = secret(default=())
     tokens: TokenPolicy | None = None
-    nics: tuple[Nic, ...] = field(default=(), validator=_at_most(MAX_NICS))
-    disks: tuple[Disk, ...] = field(default=(), validator=_at_most(MAX_DISKS))
+    nics: tuple[Nic, ...] = ()
+    disks: tuple[Disk, ...] = ()
     shares: tuple[Share, ...] = ()
     dedicated_cpus: tuple[int, ...] = field(
         default=(),

@@ -12,7 +12,7 @@ from uuid import UUID
 from attrs import field, frozen
 
 from eve_meta.values.checks import BadValue, check, is_whole_number, optional
-from eve_meta.values.domain import MAX_NAME, MAX_USER_DATA
+from eve_meta.values.domain import MAX_NAME, MAX_NICS, MAX_USER_DATA
 from eve_meta.values.nic import MAC_ADDRESS, Address, Network, is_device_name
 from eve_meta.values.text import is_printable
 
@@ -84,7 +84,9 @@ class AppStatus:
         validator=optional(check(f"1..{MAX_NAME} printable characters", lambda v: is_printable(v, MAX_NAME)))
     )
     activated: bool
-    adapters: tuple[AdapterStatus, ...]
+    adapters: tuple[AdapterStatus, ...] = field(
+        validator=check(f"at most {MAX_NICS} adapters", lambda v: len(v) <= MAX_NICS)
+    )
 
     def __attrs_post_init__(self) -> None:
         taps = [tap for adapter in self.adapters for tap in adapter.taps]

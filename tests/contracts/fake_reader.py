@@ -36,6 +36,26 @@ class FakeReader:
         reading.finish(reading.structure(json.loads(packed_head), packed_parts))
 
 
+class SlowReader(FakeReader):
+    """Reads what it is handed when it is told to.
+
+    :ivar waiting: the documents that it has not read.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Reading[Any]] = []
+
+    def read(self, reading: Reading[Any]) -> None:
+        self.waiting.append(reading)
+
+    def go_on(self) -> None:
+        """Read what waits."""
+        waiting, self.waiting = self.waiting, []
+        for reading in waiting:
+            super().read(reading)
+
+
 def read_domain_file(path: str) -> DomainFile:
     """Read the domain file at *path*."""
     return FileReading(path, FakeReader()).finish()

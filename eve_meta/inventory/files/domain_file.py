@@ -18,7 +18,7 @@ from eve_meta.inventory.files.reading import Stamp, read, stamp
 from eve_meta.inventory.readers.reading import Reader, Reading, Unread
 from eve_meta.inventory.source import InventoryProblem
 from eve_meta.values.content import Content, content_of
-from eve_meta.values.domain import MAX_USER_DATA, Domain
+from eve_meta.values.domain import MAX_DISKS, MAX_NICS, MAX_USER_DATA, Domain
 from eve_meta.values.plain import make_converter
 from eve_meta.values.text import escape_unprintable, is_printable
 from eve_meta.wire.reading import MAX_FAULTS, MAX_FIELD, MAX_MESSAGE, MAX_PATH, DomainAnswer, Parts
@@ -102,6 +102,8 @@ def read_answer(answer: DomainAnswer, parts: Parts, origin: str) -> ReadDomain:
             if place.get(key) is not None:
                 place[key] = parts.take(place[key])
         domain = _DOMAINS.structure(plain, Domain)
+        if len(domain.nics) > MAX_NICS or len(domain.disks) > MAX_DISKS:
+            raise ValueError("more than the reader should have taken")
     if answer.beside is not None and not is_printable(answer.beside, MAX_PATH):
         raise ValueError("a path that the reader should have refused")
     if domain is None and not problems:

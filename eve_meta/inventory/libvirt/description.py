@@ -16,7 +16,7 @@ from eve_meta.inventory.files.domain_file import read_answer
 from eve_meta.inventory.readers.reading import Reading
 from eve_meta.inventory.source import InventoryProblem
 from eve_meta.values.checks import BadValue
-from eve_meta.values.domain import Disk, Domain
+from eve_meta.values.domain import MAX_DISKS, MAX_NICS, Disk, Domain
 from eve_meta.values.nic import Nic
 from eve_meta.values.plain import make_converter
 from eve_meta.wire.reading import Parts, XmlAnswer
@@ -99,6 +99,8 @@ def _read_xml(answer: XmlAnswer, parts: bytes, asked: UUID) -> ReadXml:
     if uuid != asked or len(name) > MAX_NAME:
         raise ValueError("another domain than the one that libvirtd was asked for")
     nics = tuple(_CONVERTER.structure(nic, Nic) for nic in answer.nics)
+    if len(nics) > MAX_NICS or len(answer.disks) > MAX_DISKS:
+        raise ValueError("more than the reader should have taken")
     if len(answer.networks) != len(nics):
         raise ValueError("networks of other NICs")
     values: dict[str, Any] = {"uuid": uuid, "name": name, "nics": nics}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from ipaddress import IPv4Address, ip_interface
 from uuid import UUID
@@ -12,7 +13,7 @@ from hypothesis import given
 from eve_meta.inventory.merge import Merged, merge
 from eve_meta.inventory.source import Layer
 from eve_meta.values.content import EMPTY
-from eve_meta.values.domain import Disk, Domain, Ec2
+from eve_meta.values.domain import MAX_DISKS, MAX_NICS, Disk, Domain, Ec2
 from eve_meta.values.nic import Nic, Subnet, SubnetType
 from tests.unit.strategies import domains as any_domains
 
@@ -205,3 +206,16 @@ def test_any_two_domains_make_one(one: Domain, other: Domain) -> None:
     assert {origin for each in merged for origin in each.parts} == {"a", "b"}
     for each in merged:
         assert set(each.sources().values()) <= {"a", "b"}
+
+
+def test_the_longest_lists_merge_in_bounded_time() -> None:
+    """A tenant may write one of them into a file, and the other one into libvirt's metadata."""
+
+    def domain(prefix: str) -> Domain:
+        nics = tuple(Nic(tap=f"{prefix}{number}") for number in range(MAX_NICS))
+        return Domain(name="a", nics=nics, disks=tuple(Disk(serial=f"{prefix}{number}") for number in range(MAX_DISKS)))
+
+    began = time.thread_time()
+    one = together(domain("a"), domain("b"), Domain(uuid=UUID1, name="a"))
+    assert time.thread_time() - began < 2
+    assert len(one.parts) == 3

@@ -345,3 +345,11 @@ def test_user_data_that_comes_later_is_seen(tmp_path: Path, monkeypatch: pytest.
     assert file.unchanged()
     (tmp_path / "secret").touch()
     assert not file.unchanged()
+
+
+@pytest.mark.parametrize(("name", "limit"), [("nics", 256), ("disks", 1024)])
+def test_more_nics_or_disks_than_any_machine_has(tmp_path: Path, name: str, limit: int) -> None:
+    assert good(tmp_path, f"name: a\n{name}: [{'{}, ' * limit}]\n")
+    assert wrong(tmp_path, f"name: a\n{name}: [{'{}, ' * (limit + 1)}]\n") == [
+        f":2: {name}: expected at most {limit}, got {limit + 1}"
+    ]
