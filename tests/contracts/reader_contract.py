@@ -49,7 +49,7 @@ class ReaderContract:
         assert read.problems == ()
         assert read.domain is not None
         assert bytes(read.domain.user_data or b"") == "é".encode()
-        assert [each.content for each in read.domain.files] == [b"b", b""]
+        assert [bytes(each.content) for each in read.domain.files] == [b"b", b""]
         assert read.lines == {"uuid": 1, "name": 1, "nics[0].tap": 4}
 
     def test_a_broken_domain_file(self, world: World, file: Callable[[str], FileReading]) -> None:
