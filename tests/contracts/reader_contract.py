@@ -102,7 +102,7 @@ class ReaderContract:
         described = reading.result.described({"default": UUID(int=1)})
         assert (described.domain.taps, described.domain.nics[0].network_id) == (("vnet0",), UUID(int=1))
         assert described.metadata is not None
-        assert described.metadata.user_data == b"b"
+        assert bytes(described.metadata.user_data or b"") == b"b"
 
     def test_a_file_of_eve(self, world: World) -> None:
         content = json.dumps({"DeviceName": "a"}).encode()
