@@ -1,8 +1,8 @@
 """Memory that several processes read and none can change any more: sealed files without a name (memfd_create(2)).
 
-The process that makes one hands it to others by a descriptor, over a socket that carries nothing else
-(:func:`send`). No seal can be taken off, nor does it matter who holds the memory: it has neither a writable
-descriptor nor a writable mapping, and the kernel grants no new one.
+The process that makes such a file hands it to others by a descriptor, over a socket that carries nothing else
+(:func:`send`). No seal can be removed, and any process may hold the memory: it has neither a writable descriptor nor a
+writable mapping, and the kernel grants no new one.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _NO_ROOM = (errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS)
 class SealedMemory:
     """Sealed memory of this process, as a :class:`~eve_meta.values.content.Storage`.
 
-    It is read by pread(2), not mapped: mappings would take as much of the address space as there are bytes, of which a
-    worker may have little (RLIMIT_AS).
+    The memory is read by pread(2), not mapped: a mapping takes as much address space as it has bytes, and a worker may
+    have little of that (RLIMIT_AS).
 
-    :param descriptor: a descriptor of it, which is closed when this object goes.
+    :param descriptor: a descriptor of the memory, which is closed when this object is deleted.
     """
 
     __slots__ = ("_descriptor",)
@@ -48,15 +48,15 @@ class SealedMemory:
         return os.pread(self._descriptor, length, offset)
 
     def is_sealed(self, size: int) -> bool:
-        """Return whether it has *size* bytes, and all of :data:`SEALS`."""
+        """Return whether the memory has *size* bytes, and all of :data:`SEALS`."""
         seals = fcntl.fcntl(self._descriptor, fcntl.F_GET_SEALS)
         return os.fstat(self._descriptor).st_size == size and seals & SEALS == SEALS
 
     def open_again(self) -> int:
         """Return a new descriptor for another process.
 
-        It shares nothing with ours but the memory: neither a position nor flags nor locks, and like ours it is for
-        reading alone.
+        It shares nothing but the memory with this object's own descriptor: neither a position nor flags nor locks. Both
+        are for reading alone.
         """
         return _open(self._descriptor)
 
@@ -71,7 +71,7 @@ def seal(data: bytes) -> SealedMemory:
         left = memoryview(data)
         while left:
             left = left[os.write(writable, left) :]
-        os.fchmod(writable, 0o400)  # ours alone, even if somebody could open it by a name
+        os.fchmod(writable, 0o400)  # only the owner's, even if somebody could open it by a name
         fcntl.fcntl(writable, fcntl.F_ADD_SEALS, SEALS)
         return SealedMemory(_open(writable))
     finally:
@@ -93,17 +93,17 @@ def _open(descriptor: int) -> int:
 
 
 def descriptor_pair() -> tuple[socket.socket, socket.socket]:
-    """Return two connected sockets, by whose first one descriptors are sent, and received by the second."""
+    """Return two connected sockets: the first one sends descriptors, the second one receives them."""
     sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     sender.setblocking(False)
-    sender.shutdown(socket.SHUT_RD)  # whatever the other process sends is refused by the kernel
+    sender.shutdown(socket.SHUT_RD)  # the kernel refuses whatever the other process sends
     return sender, receiver
 
 
 def send(sender: socket.socket, number: int, memory: SealedMemory) -> bool:
     """Send a new descriptor of *memory* under *number*.
 
-    :return: False where there is no room, until the receiver has taken others.
+    :return: False where there is no room until the receiver has taken others.
     :raises OSError: where the receiver is gone, or no descriptor is left to this process.
     """
     descriptor = memory.open_again()
@@ -114,14 +114,15 @@ def send(sender: socket.socket, number: int, memory: SealedMemory) -> bool:
             return False
         raise
     finally:
-        os.close(descriptor)  # what is on its way has a reference of its own
+        os.close(descriptor)  # a descriptor on its way has a reference of its own
     return True
 
 
 def receive(receiver: socket.socket, number: int, size: int) -> SealedMemory:
-    """Return the memory of *size* bytes that was sent under *number*, which must be the next one, and is here already.
+    """Return the memory of *size* bytes that was sent under *number*.
 
-    :raises ValueError: where it is not, or no descriptor is left to this process.
+    :raises ValueError: where it is not the next one, has not arrived yet, or is not sealed; or where no descriptor is
+        left to this process.
     """
     memory = SealedMemory(_receive_descriptor(receiver, number))
     if not memory.is_sealed(size):

@@ -29,13 +29,13 @@ class Progress(enum.Enum):
     """How far a process has got with the contents of a tap."""
 
     COMPLETE = enum.auto()
-    """It has all of them."""
+    """The process has all of them."""
 
     SENT = enum.auto()
-    """It was sent some, and lacks others."""
+    """Some were sent just now, and the process lacks others."""
 
     NO_ROOM = enum.auto()
-    """It has to receive what it was sent before."""
+    """The process must first receive the descriptors that were sent before."""
 
 
 class WorkerContents:
@@ -57,7 +57,7 @@ class WorkerContents:
         self._users: Counter[Content] = Counter()
 
     def close(self) -> None:
-        """Send no descriptor any more: the process is gone, or is to go."""
+        """Send no descriptor any more: the process has ended, or is to end."""
         self._closed = True
         self._descriptors.close()
 
@@ -66,7 +66,7 @@ class WorkerContents:
         return self._numbers[content]
 
     def send_missing(self, tag: int, contents: Iterable[Content]) -> Progress:
-        """Send the process one frame of those of *contents*, which *tag* is to use, that it does not have.
+        """Send the process one frame of those *contents* that the domain of *tag* needs and the process lacks.
 
         :raises OSError: where the kernel has no memory or no descriptor left.
         """
@@ -100,7 +100,7 @@ class WorkerContents:
         return Progress.NO_ROOM if stuck else Progress.SENT
 
     def keep(self, tag: int, contents: Iterable[Content]) -> None:
-        """Have the process forget what *tag* alone used, but for *contents*: its domain is another one now."""
+        """Have the process drop the contents that only *tag* used, except *contents*: its domain is another one now."""
         used = self._of_tag.get(tag)
         if used is None:
             return

@@ -1,4 +1,4 @@
-"""What a worker is still to be sent about taps: one frame in one turn of the reactor, no faster than the worker reads.
+"""Messages about taps that wait for a worker: one frame in one turn of the reactor, no faster than the worker reads.
 
 A reload may change every domain at once, and a domain may have files of 16 MiB: sent all in one go, they would keep the
 supervisor from new taps for seconds, and all of them would lie in its memory twice. What is pending here are references
@@ -22,7 +22,7 @@ from eve_meta.wire.domain import MAX_DESCRIPTION
 from eve_meta.wire.messages import Begin, CountsRequest, PutTap, RemoveTap
 
 MakeEntry = Callable[[], WorkerEntry]
-"""Makes a message as it is when it is called: only just before it is sent."""
+"""Makes a message that is current when the function is called: only just before the message is sent."""
 
 NO_ROOM_REST = 0.01
 """Seconds until another try where the worker has to receive the descriptors that it was sent before."""
@@ -31,7 +31,7 @@ STARVED_REST = 1.0
 """Seconds until another try where the kernel has no memory or no descriptor left for a content."""
 
 NODE = 0
-"""The key of what belongs to the node and to no tap. No tap has this tag (:mod:`eve_meta.values.tag`)."""
+"""The key of the message about the node, which belongs to no tap. No tap has this tag (:mod:`eve_meta.values.tag`)."""
 
 
 @implementer(IPushProducer)
@@ -63,7 +63,10 @@ class WorkerFeed:
         self._contents.keep(message.tag, ())
 
     def put(self, tag: int, make: MakeEntry) -> None:
-        """Send what *make* makes of *tag*, or of :data:`NODE`, when its turn comes: once, however often it changes."""
+        """Send the message that *make* makes for *tag*, or for :data:`NODE`, when its turn comes.
+
+        It is sent once, however often this method is called for *tag* before.
+        """
         self._pending[tag] = make
         self._go_on()
 
@@ -120,7 +123,7 @@ class WorkerFeed:
         del self._pending[tag]
         payload = b"" if entry.write is None else entry.write(self._contents.number_of)
         if len(payload) > MAX_DESCRIPTION:
-            # Sources of the inventory refuse what is far smaller; a frame that is too long would end the worker.
+            # Sources of the inventory refuse far smaller domains; a frame that is too long would end the worker.
             self._log.error("tag {tag}: its domain has {size} bytes and is not served", tag=tag, size=len(payload))
             return
         self._channel.send(entry.message, payload)

@@ -1,9 +1,9 @@
 """The bytes that a domain holds, such as its user data: each content once, however many domains have it.
 
-A content never changes. Where its bytes lie is nobody's business but the process's that holds them: at first in an
-object of Python, and after :meth:`Content.move_to` in a storage that several processes read
-(:class:`eve_meta.runtime.sealed.SealedMemory`). Equal contents are one object (:func:`content_of`) for as long as
-anybody holds it, whichever domain and source it came from: 1,000 domains with the same 1 MiB take 1 MiB.
+A content never changes. Its users need not know where its bytes lie: at first in an object of Python, and after
+:meth:`Content.move_to` in a storage that several processes read (:class:`eve_meta.runtime.sealed.SealedMemory`). Equal
+contents are one object (:func:`content_of`) for as long as anything holds it, whichever domain and source it came from:
+1,000 domains with the same 1 MiB take 1 MiB.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from weakref import WeakValueDictionary
 
 SMALL = 64 * 1024
 """Bytes up to which a content stays an object of Python in each process that holds it. A larger one lies in memory that
-the processes share: to share costs each of them a descriptor, which is dear for a few bytes."""
+the processes share: sharing costs each of them a descriptor, which is dear for a few bytes."""
 
 
 class Storage(Protocol):
-    """Where the bytes of a content lie."""
+    """A place that has the bytes of a content."""
 
     def read(self, offset: int, length: int) -> bytes:
         """Return *length* bytes from *offset* on; fewer at the end."""
@@ -26,7 +26,7 @@ class Storage(Protocol):
 
 @final
 class Content:
-    """Immutable bytes, which are read slice by slice: ``content[from:to]`` and ``len(content)`` are those of bytes.
+    """Immutable bytes, read slice by slice: ``content[from:to]`` and ``len(content)`` work as for bytes.
 
     Make one by :func:`content_of`, unless its bytes lie in a storage already.
 
@@ -47,7 +47,7 @@ class Content:
     def __getitem__(self, part: slice) -> bytes:
         begin, end, _ = part.indices(self._size)
         if isinstance(self.storage, bytes):
-            return self.storage[begin:end]  # the object itself where that is all
+            return self.storage[begin:end]  # a slice of all bytes is the object itself
         return self.storage.read(begin, max(0, end - begin))
 
     def __bytes__(self) -> bytes:
@@ -63,7 +63,7 @@ class Content:
         return f"<Content of {self._size} bytes>"  # neither bytes nor digest: they may be a secret
 
     def move_to(self, storage: Storage) -> None:
-        """Read the bytes from *storage*, which holds the same ones, from now on."""
+        """Read the bytes from *storage*, which holds the same bytes, from now on."""
         self.storage = storage
 
 
