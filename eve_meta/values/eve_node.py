@@ -65,17 +65,26 @@ class Application:
     others: Mapping[str, tuple[Port, ...]] = field(factory=dict)
 
 
+MAX_NODE_DATA = 1024 * 1024
+"""The most bytes of each of a node's documents: all three are sent to a worker in one message. Those of a node with two
+modems have some KiB."""
+
+
+def _short_enough(data: bytes | None) -> bytes | None:
+    return None if data is not None and len(data) > MAX_NODE_DATA else data
+
+
 @frozen(kw_only=True)
 class Node:
     """The data that all applications of the node read alike, each the JSON to answer, None while it is unknown.
 
     It is no part of a domain: a modem's counters and position change all the time, and a domain that changes is sent to
-    the workers again as a whole, with its user data.
+    the workers again as a whole. Data of more than :data:`MAX_NODE_DATA` bytes count as unknown.
     """
 
-    location: bytes | None = field(default=None, repr=False)
-    wwan_status: bytes | None = field(default=None, repr=False)
-    wwan_metrics: bytes | None = field(default=None, repr=False)
+    location: bytes | None = field(default=None, converter=_short_enough, repr=False)
+    wwan_status: bytes | None = field(default=None, converter=_short_enough, repr=False)
+    wwan_metrics: bytes | None = field(default=None, converter=_short_enough, repr=False)
 
 
 UNKNOWN_NODE = Node()

@@ -28,8 +28,9 @@ from eve_meta.wire.domain import MAX_DESCRIPTION
 from eve_meta.wire.messages import ToSupervisor, ToWorker
 
 MAX_TO_WORKER = MAX_DESCRIPTION + 1024 * 1024
-"""The most bytes of a frame to the worker: those of a domain without its contents, and the rest of the message.
-Contents come in frames of :data:`eve_meta.supervisor.worker_contents.FRAME` bytes, or not by this channel at all."""
+"""The most bytes of a frame to the worker: those of a domain without its contents, and the rest of the message. The
+three documents of an EVE-OS node (:data:`eve_meta.values.eve_node.MAX_NODE_DATA`) in base64 are shorter. Contents come
+in frames of :data:`eve_meta.supervisor.worker_contents.FRAME` bytes, or not by this channel at all."""
 
 MAX_TO_SUPERVISOR = 128 * 1024
 """The most bytes of a frame to the supervisor. :data:`eve_meta.wire.requests.MAX_ROWS` rows have 116 KiB; the counts of

@@ -14,7 +14,7 @@ import pytest
 from eve_meta.documents.document import Document
 from eve_meta.documents.tree import Tree
 from eve_meta.values.domain import Domain
-from eve_meta.values.eve_node import Adapter, Application, Device, Node, Port
+from eve_meta.values.eve_node import MAX_NODE_DATA, Adapter, Application, Device, Node, Port
 
 OTHER = str(UUID(int=2))
 
@@ -141,3 +141,8 @@ def test_other_paths_are_404(path: str) -> None:
 def test_a_domain_that_eve_does_not_run_finds_nothing() -> None:
     for path in ("network.json", "hostname", "location.json", "discover-network.json"):
         assert find(path, domain=Domain(name="web1"), node=Node(location=b"{}")) is None
+
+
+def test_data_of_the_node_that_no_agent_publishes_are_unknown() -> None:
+    longest = b"x" * MAX_NODE_DATA
+    assert Node(location=longest, wwan_status=longest + b"x") == Node(location=longest)
