@@ -1,4 +1,4 @@
-"""What a worker knows of a tap: the entry in its table, which the supervisor makes and sends."""
+"""The entry of a tap in a worker's table, which the supervisor makes and sends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eve_meta.wire.messages import PutNode, PutTap
 
 @frozen
 class WorkerEntry:
-    """A message for a worker, and what it takes to make its payload.
+    """A message for a worker, and the means to make its payload.
 
     :ivar contents: the contents that the payload names, which the worker must have when it reads the message.
     :ivar write: makes the payload, given the number by which the worker knows each content; None for no payload.

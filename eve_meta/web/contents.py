@@ -1,7 +1,7 @@
 """The contents that the domains of a worker's taps name by numbers: small ones as bytes, large ones in sealed memory.
 
 The supervisor decides what is here (:mod:`eve_meta.supervisor.worker_contents`). An answer that is under way keeps its
-content, also one that is dropped meanwhile.
+content, even one that is dropped before the answer ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Contents:
         return self._contents[number]
 
     def apply(self, message: PutContents | PutSealedContent | DropContents, payload: bytes) -> None:
-        """Do what *message* of the supervisor tells.
+        """Carry out *message* of the supervisor.
 
         :raises ValueError: where a content is not what *message* announces. Then no number can be relied on.
         """

@@ -1,8 +1,8 @@
-"""A domain as a worker is sent it: JSON in which each content is a number.
+"""A domain in the form in which it is sent to a worker: JSON in which each content is a number.
 
 The bytes themselves precede it (:class:`~eve_meta.wire.messages.PutContents`,
-:class:`~eve_meta.wire.messages.PutSealedContent`), each content once for all domains of a worker. So what a worker has
-to read to answer for a domain is short, however long the domain's user data are.
+:class:`~eve_meta.wire.messages.PutSealedContent`), each content once for all domains of a worker. So the JSON that a
+worker has to read to answer for a domain is short, however long the domain's user data are.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from eve_meta.values.plain import make_converter
 
 MAX_DESCRIPTION = 4 * 1024 * 1024
 """The most bytes of a domain's JSON: mappings of 256 KiB each (:data:`eve_meta.values.domain.MAX_MAPPING`), and much
-room for what else there is. A domain that exceeds this is not sent, and so not served."""
+room for all other values. A domain that exceeds this is not sent, and so not served."""
 
 
 class DomainWriter:
-    """Writes domains. One is enough for all workers: to make a converter takes longer than to write 100 domains."""
+    """Writes domains. One is enough for all workers: making a converter takes longer than writing 100 domains."""
 
     def __init__(self) -> None:
         self._number_of: Callable[[Content], int] = _no_number
@@ -46,7 +46,7 @@ def _no_number(content: Content) -> int:
 
 
 class DomainReader:
-    """Reads what a :class:`DomainWriter` wrote.
+    """Reads the JSON of a :class:`DomainWriter`.
 
     :param content: returns the content of a number.
     """

@@ -1,4 +1,4 @@
-"""What guests with large user data cost their neighbours, and what one content costs that many domains have."""
+"""The cost of guests with large user data for their neighbours, and of one content that many domains have."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAVY = 4
 LARGE = 16 * MIB
 
 CONNECTIONS = 32
-"""As many as a tap may hold."""
+"""The connections of each slow reader: as many as a tap may hold."""
 
 NEIGHBOURS = 20
 TOTAL = 4_000
@@ -28,7 +28,8 @@ TOTAL = 4_000
 
 SECONDS = 60
 READ_BYTES, READ_INTERVAL = 4096, 0.05
-"""What a slow reader takes of each of its connections, and the seconds until it does so again: 80 KB/s of each."""
+"""The bytes that a slow reader reads from each of its connections at a time, and the seconds in between: 80 KB/s for
+each connection."""
 
 DOMAINS = 1000
 
@@ -50,27 +51,27 @@ def measure(rounds: int) -> list[dict[str, Any]]:
             "4 guests loop": _looping,
             "128 slow readers": _reading_slowly,
         }
-        taken: dict[str, list[tuple[Load, float]]] = {name: [] for name in loads}
+        results: dict[str, list[tuple[Load, float]]] = {name: [] for name in loads}
         _round(here)  # warm
         for _ in range(rounds):
             for name, load in loads.items():
                 with load(here):
-                    taken[name].append((_round(here), _resident(here.workers()[0])))
+                    results[name].append((_round(here), _resident(here.workers()[0])))
         rows = [
             {
                 "load": name,
-                "p50_ms": round(median(each.p50_ms for each, _ in of_one), 2),
-                "p99_ms": round(median(each.p99_ms for each, _ in of_one), 2),
+                "p50_ms": round(median(each.p50_ms for each, _ in runs), 2),
+                "p99_ms": round(median(each.p99_ms for each, _ in runs), 2),
                 "ratio": round(
                     median(
-                        each.p99_ms / quiet.p99_ms for (each, _), (quiet, _) in zip(of_one, taken["none"], strict=True)
+                        each.p99_ms / quiet.p99_ms for (each, _), (quiet, _) in zip(runs, results["none"], strict=True)
                     ),
                     2,
                 ),
-                "failures": sum(each.failures for each, _ in of_one),
-                "worker_mb": round(max(resident for _, resident in of_one), 1),
+                "failures": sum(each.failures for each, _ in runs),
+                "worker_mb": round(max(resident for _, resident in runs), 1),
             }
-            for name, of_one in taken.items()
+            for name, runs in results.items()
         ]
         return [*rows, _many_domains(here)]
 
@@ -134,7 +135,7 @@ def _reading_slowly(here: Field) -> Iterator[None]:
 
 
 def _many_domains(here: Field) -> dict[str, Any]:
-    """Return what supervisor and worker weigh when 1,000 domains have one and the same MiB of user data."""
+    """Return the memory of supervisor and worker when 1,000 domains have one and the same MiB of user data."""
     for number in range(HEAVY):
         here.daemon.write_domain(f"vm{number}", domain(number))
     numbers = range(1000, 1000 + DOMAINS)
@@ -147,7 +148,7 @@ def _many_domains(here: Field) -> dict[str, Any]:
         return len(taps) >= DOMAINS and all(tap["domain"] for tap in taps)
 
     until(known, PATIENCE, "the daemon to know all domains")
-    here.settle()  # each of a worker's guests is answered when it has been sent everything before
+    here.settle()  # a worker answers its guests only after everything that was sent before has arrived
     supervisor = here.daemon.process
     assert supervisor is not None
     return {
@@ -159,12 +160,12 @@ def _many_domains(here: Field) -> dict[str, Any]:
 
 
 def _resident(pid: int) -> float:
-    """Return the resident memory of a process in MB. Shared contents are in none: they are read, never mapped."""
+    """Return the resident memory of a process in MB. Shared contents do not count: they are read, never mapped."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) * 1024 / 1e6
 
 
 def _shared(pid: int) -> float:
-    """Return the size of all sealed memory that the process holds a descriptor of, in MB."""
+    """Return the size of all sealed memory of which the process holds a descriptor, in MB."""
     descriptors = Path(f"/proc/{pid}/fd").iterdir()
     return sum(fd.stat().st_size for fd in descriptors if "memfd:" in str(fd.readlink())) / 1e6

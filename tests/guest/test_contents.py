@@ -1,4 +1,4 @@
-"""Guests with large documents: what they cost their neighbours and the host, and what a worker can do to the bytes."""
+"""Guests with large documents: their cost for neighbours and host, and the bytes, which no worker can change."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def memories(pid: int) -> list[int]:
 
 
 def test_a_worker_can_only_read_the_bytes_that_it_shares(stage: Scene) -> None:
-    """What it holds is tried here with root's privileges, of which it has none."""
+    """The worker's descriptors are tried here with root's privileges, of which the worker has none."""
     found = {}
     for fd in memories(worker(stage)):
         copy = duplicated_fd(worker(stage), fd)
