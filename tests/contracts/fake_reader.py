@@ -37,7 +37,7 @@ class FakeReader:
 
 
 class SlowReader(FakeReader):
-    """Reads what it is handed when it is told to.
+    """A reader that reads only when a test calls :meth:`go_on`.
 
     :ivar waiting: the documents that it has not read.
     """
@@ -50,7 +50,7 @@ class SlowReader(FakeReader):
         self.waiting.append(reading)
 
     def go_on(self) -> None:
-        """Read what waits."""
+        """Read the documents that wait."""
         waiting, self.waiting = self.waiting, []
         for reading in waiting:
             super().read(reading)
