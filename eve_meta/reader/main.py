@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 
 from eve_meta.reader.answers import answer
-from eve_meta.reader.confinement import READER
+from eve_meta.reader.confinement import PR_SET_PDEATHSIG, READER
 from eve_meta.runtime.sandbox.confine import confine
+from eve_meta.runtime.sandbox.libc import call
 from eve_meta.runtime.sandbox.policy import Identity
 from eve_meta.values.problem import Problem
 from eve_meta.wire.reading import CHANNEL_FD, OUT_OF_MEMORY, READY, Frames, pack
@@ -48,6 +49,9 @@ def main() -> int:
     channel = socket.socket(fileno=CHANNEL_FD)
     try:
         confine(READER, identity)
+        # Only now: the kernel forgets it when a process changes its user. A document that never ends would otherwise
+        # keep an orphan busy for ever.
+        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
     except Problem as problem:
         print(f"eve-meta: {problem}", file=sys.stderr)
         return 1

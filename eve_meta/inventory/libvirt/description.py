@@ -19,6 +19,7 @@ from eve_meta.values.checks import BadValue
 from eve_meta.values.domain import MAX_DISKS, MAX_NICS, Disk, Domain
 from eve_meta.values.nic import Nic
 from eve_meta.values.plain import make_converter
+from eve_meta.values.text import escape_unprintable
 from eve_meta.wire.reading import Parts, XmlAnswer
 
 MAX_NAME = 1024
@@ -49,7 +50,7 @@ class Description:
     @property
     def origin(self) -> str:
         """The origin of *domain*."""
-        return f"libvirt XML of {self.name}"
+        return f"libvirt XML of {escape_unprintable(self.name)}"
 
     @property
     def metadata_origin(self) -> str:
@@ -136,4 +137,4 @@ def _made(values: dict[str, Any]) -> Domain:
 
 
 def _metadata_origin(name: str) -> str:
-    return f"libvirt metadata of {name}"
+    return f"libvirt metadata of {escape_unprintable(name)}"
