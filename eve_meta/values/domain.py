@@ -230,7 +230,7 @@ class Ec2:
 
 @frozen(kw_only=True)
 class Domain:
-    """A VM and all that its guest is told. At least one of *uuid* and *name* is given.
+    """A VM and the metadata for its guest. At least one of *uuid* and *name* is given.
 
     Where *launch_index* is None, the guest reads 0. *eve* has the rest of a domain that is an application of an EVE-OS
     node.

@@ -19,7 +19,7 @@ class FakeReader:
     """Reads a document while it is handed over.
 
     :ivar read_names: the names of all that it has read.
-    :ivar unread: by name, what becomes of documents that it does not read.
+    :ivar unread: the results of documents that it does not read, by name.
     """
 
     def __init__(self) -> None:

@@ -282,7 +282,7 @@ def duplicated_fd(pid: int, fd: int) -> int:
 
 
 def is_channel(copy: socket.socket) -> bool:
-    """Whether *copy*, of a worker's socket, is of the channel to its supervisor."""
+    """Return whether *copy*, of a worker's socket, is of the channel to its supervisor."""
     return (copy.family, copy.type) == (socket.AF_UNIX, socket.SOCK_STREAM)
 
 

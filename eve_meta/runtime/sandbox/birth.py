@@ -21,10 +21,10 @@ CLONE_NEWPID = 0x2000_0000  # linux/sched.h
 
 @contextlib.contextmanager
 def own_pid_namespace() -> Iterator[None]:
-    """Have the one process that the calling thread starts meanwhile be the first of a pid namespace of its own.
+    """Make the one process that the calling thread starts within this context the first of a pid namespace of its own.
 
     No process stands between: the child is the caller's, with a process id of the caller's namespace. The thread itself
-    stays where it is. It can start no thread meanwhile: the kernel's ``copy_process()`` refuses it.
+    stays where it is. It can start no thread within the context: the kernel's ``copy_process()`` refuses it.
 
     :raises Problem: when the kernel refuses.
     """

@@ -1,4 +1,4 @@
-"""When workers are told that their table is current, and what keeps the supervisor from telling them."""
+"""The supervisor's confirmations of the workers' tables, and the conditions under which it makes none."""
 
 from __future__ import annotations
 

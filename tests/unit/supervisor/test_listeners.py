@@ -1,4 +1,4 @@
-"""The sockets that guests connect to, and what becomes of them when a compromised worker shuts one."""
+"""The sockets to which guests connect, and their replacement when a compromised worker shuts one."""
 
 from __future__ import annotations
 

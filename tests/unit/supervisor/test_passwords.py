@@ -1,4 +1,4 @@
-"""What becomes of the passwords that guests post, and what is not taken from a compromised worker."""
+"""The fate of the passwords that guests post, and of those that a compromised worker makes up."""
 
 from __future__ import annotations
 
