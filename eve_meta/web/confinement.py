@@ -41,8 +41,8 @@ CALLS = (
     *INTERPRETER,
     # No socket(), bind() or connect(): a worker's connections are those that its listening sockets accept.
     *permit("accept", "accept4", "getpeername", "getsockname", "shutdown"),
-    # Contents in sealed memory: recvmsg() brings the descriptor, F_GET_SEALS and fstat() are every process's.
-    *permit("pread64"),
+    # recvmsg() also brings the descriptors of contents in sealed memory. The calls that read these (pread64(), fstat(),
+    # and fcntl() for the seals) are every interpreter's.
     *permit("recv", "recvfrom", "recvmsg", "send", "sendmsg", "sendto", "sendfile", "sendfile64"),
     *(Call("setsockopt", (Where(1, level), Where(2, option))) for level, option in _SET),
     *(Call("getsockopt", (Where(1, level), Where(2, option))) for level, option in _GET),
