@@ -71,7 +71,7 @@ _KNOWN: WeakValueDictionary[str, Content] = WeakValueDictionary()
 
 
 def content_of(data: bytes | Content) -> Content:
-    """Return the content with the bytes *data*: the same object each time while it is held."""
+    """Return the content with the bytes *data*: the same object each time, as long as something refers to it."""
     if isinstance(data, Content):
         return data
     digest = hashlib.sha256(data).hexdigest()
