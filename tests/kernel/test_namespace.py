@@ -144,7 +144,10 @@ class _Racing:
 
         class Racing(IPRoute):  # type: ignore[misc]
             def __getattribute__(self, name: str) -> Any:
-                method = super().__getattribute__(name)
+                try:
+                    method = super().__getattribute__(name)
+                except AttributeError:
+                    method = super().__getattr__(name)  # IPRoute hands most calls on to another object
                 if name not in ("addr", "get_links", "link", "link_lookup", "route", "rule", "tc"):
                     return method
 

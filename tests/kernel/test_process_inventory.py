@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -226,33 +227,41 @@ def test_a_user_who_calls_his_process_qemu_and_another_domain(
     assert {each["owners"]["tap1"] for each in printed} == {None}
 
 
-def uid_of(process: subprocess.Popen[str]) -> int:
-    """Return the real user of *process*."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(status.partition("\nUid:\t")[2].split()[0])
+DROP = """
+import os, signal, sys
+signal.signal(signal.SIGUSR1, lambda *_: None)
+print("open", flush=True)
+signal.pause()
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+print("dropped", flush=True)
+while True:
+    signal.pause()
+"""
+"""What a QEMU with ``-runas`` does: it opens its tap as root, and drops its privileges some time later, here on a
+signal."""
 
 
 def test_a_qemu_that_drops_its_privileges_is_the_same_domain_after_a_restart_of_the_daemon(
-    start: Callable[..., subprocess.Popen[str]], domains: Path
+    start: Callable[..., subprocess.Popen[str]], program: Callable[[str], str], domains: Path
 ) -> None:
     write(domains / "web1.yaml", f"name: web1\nuuid: {UUID1}\n")
-    first = serve(start, domains)
-    printed_until(first, tap0=None, tap1=None)
-    process = start(*qemu("-uuid", UUID1, "-runas", "nobody", tap="tap0"))
-    printed_until(first, tap0="web1", tap1=None)
-    end = time.monotonic() + 20
-    while uid_of(process) == 0:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    qemu_like = start(program("qemu-like"), "-c", DROP, "-uuid", UUID1, "-runas", "nobody", holding="tap0")
+    assert qemu_like.stdout is not None
+    assert qemu_like.stdout.readline() == "open\n"
+    server = serve(start, domains)
+    printed_until(server, tap0="web1", tap1=None)
+    qemu_like.send_signal(signal.SIGUSR1)
+    assert qemu_like.stdout.readline() == "dropped\n"
     for _ in range(2):
         time.sleep(0.5)  # by now it is remembered
-        first.kill()
-        first.wait()
-        first = serve(start, domains)
-        printed_until(first, tap0="web1", tap1=None)
+        server.kill()
+        server.wait()
+        server = serve(start, domains)
+        printed_until(server, tap0="web1", tap1=None)
     # Whoever has no memory of it cannot tell it from a process that nobody started.
-    first.kill()
-    first.wait()
+    server.kill()
+    server.wait()
     (domains.parent / "processes").unlink()
     printed_until(serve(start, domains), "name it in [inventory] process_users", tap0=None, tap1=None)
 
