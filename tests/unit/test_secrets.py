@@ -208,6 +208,7 @@ SHOWN = {
     "Request.method": "a word of HTTP",
     "Request.target": "a path",
     "Request.version": "a word of HTTP",
+    "WorkerEntry.contents": "values that hide their bytes themselves",
     "Response.content_type": "a word of HTTP",
     "ReturnPath.mac": "a guest's MAC address",
 }
