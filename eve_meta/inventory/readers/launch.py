@@ -32,6 +32,11 @@ def reason(status: int) -> str:
     """Return why a document is unread at which the reader ended with the wait *status* of waitpid(2)."""
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == OUT_OF_MEMORY:
         return f"it takes more than {DOCUMENT_MEMORY // 2**20} MiB of memory, which no domain needs"
+    return f"the reader ended at it twice, {ending(status)}"
+
+
+def ending(status: int) -> str:
+    """Return how a process ended whose wait status is *status*, such as "by SIGKILL"."""
     if os.WIFSIGNALED(status):
-        return f"the reader ended at it twice, by {signal.Signals(os.WTERMSIG(status)).name}"
-    return f"the reader ended at it twice, with status {os.waitstatus_to_exitcode(status)}"
+        return f"by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"with status {os.waitstatus_to_exitcode(status)}"

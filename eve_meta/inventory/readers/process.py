@@ -18,7 +18,7 @@ from twisted.internet.protocol import ProcessProtocol, Protocol, ServerFactory, 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eve_meta.inventory.readers.launch import NONSENSE, START_TIME, TOO_LONG, arguments, reason
+from eve_meta.inventory.readers.launch import NONSENSE, START_TIME, TOO_LONG, arguments, ending, reason
 from eve_meta.inventory.readers.queue import Nonsense, ReadingQueue
 from eve_meta.inventory.readers.reading import Reading
 from eve_meta.runtime.sandbox.policy import Identity
@@ -120,8 +120,8 @@ class ReaderProcess:
         due = self._limit()
         if due is None:
             self._overdue.cancel()
-        elif not self._overdue.is_pending:
-            self._overdue.start_at(due)
+        else:
+            self._overdue.start_at(due)  # an earlier check stays; it looks again
 
     def _limit(self) -> float | None:
         if self._process is None:
@@ -189,11 +189,11 @@ class ReaderProcess:
             return
         if process.ready:
             if not expected:
-                self._log.error("the reader ended: {why}", why=reason(status))
+                self._log.error("the reader ended {how}; it starts again", how=ending(status))
                 self._queue.died(reason(status), self._reactor.seconds())
             self._start()
         else:
-            self._log.error("the reader ended before it was ready: {why}", why=reason(status))
+            self._log.error("the reader ended before it was ready, {how}", how=ending(status))
             self._start_later()
 
 

@@ -20,6 +20,7 @@ from eve_meta.inventory.readers import process as module
 from eve_meta.inventory.readers.process import ReaderProcess
 from eve_meta.inventory.readers.reading import Reading, Unread
 from eve_meta.values.domain import METADATA_NAMESPACE
+from eve_meta.wire.reading import DOCUMENT_TIME
 
 HONEST = """
 import json, socket, struct, sys, time, os, signal
@@ -123,6 +124,17 @@ def test_a_document_at_which_the_reader_goes_wrong_is_a_problem_of_its_file_alon
     # The same name again: unread at once.
     (again,), _ = read(reactor, reader, tmp_path, "name: a\n")
     assert again.domain is not None
+
+
+def test_the_first_document_of_a_reader_has_no_more_time_than_others(
+    reactor: Any, start: Callable[..., ReaderProcess], tmp_path: Path
+) -> None:
+    reader = start(SPIN)
+    wait(reactor, lambda: reader._process is not None and reader._process.ready)
+    began = time.monotonic()
+    (file,), _ = read(reactor, reader, tmp_path, "name: monster\n")
+    assert file.domain is None
+    assert time.monotonic() - began < DOCUMENT_TIME + 2
 
 
 def test_a_reader_that_somebody_kills_costs_no_document(
