@@ -81,7 +81,7 @@ def _sandbox(workers: int) -> Iterator[Finding]:
     try:
         ids = find_ids(workers)
     except Problem as problem:
-        yield wrong("user", str(problem), "run eve-meta on the host itself")
+        yield wrong("user", str(problem), "run eve-meta on the host itself, where nobody else has these ids")
         return
     yield ok("user", f"nobody else has the ids from {ids.start} on, as which workers run")
     yield _landlock()
