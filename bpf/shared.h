@@ -29,9 +29,11 @@
  *   TAG_MAC         47..24  02:a9:fe, locally administered    tap_in (source),         ns_in, host_in
  *                   23..16  0, unlike the other two MACs      ns_out (destination)
  *                   15..0   tag
- *   skb->mark       31..17  0                                 ns_in; the accepted      ip rule (bit 16), iptables,
- *                   16      STEERED: came through a tap       socket inherits it       the choice of a worker,
- *                   15..0   tag                               (tcp_fwmark_accept)      SO_MARK, ns_out
+ *   skb->mark       31..25  0                                 ns_in; the accepted
+ *                   24..17  place: where the tag's worker     socket inherits it       iptables (DNAT)
+ *                           listens; 0: nowhere yet           (tcp_fwmark_accept)
+ *                   16      STEERED: came through a tap                                ip rule
+ *                   15..0   tag                                                        SO_MARK, ns_out
  *   conntrack zone  15..0   tag: the low bits of the mark     CT --zone-orig mark      conntrack, connlimit
  *
  * TAG_MAC carries it between the two namespaces, because veth clears skb->mark on the step into another namespace
@@ -39,6 +41,8 @@
 #define MAX_TAG 0xffffU
 /* See eve_meta/values/tag.py. */
 #define STEERED 0x10000U
+#define PLACE_SHIFT 17
+#define MAX_PLACE 0xffU
 
 /* The MAC addresses in use, all locally administered.
  *   SERVICE_MAC  02:a9:fe:a9:fe:01  the service's, as guests see it
@@ -124,6 +128,14 @@ struct settings {
 	__u32 host_ifindex; /* of the veth pair's end on the host, to which tap_in redirects */
 	__u32 next_tag;	    /* the tag at which the daemon goes on counting after a restart; only the daemon uses it */
 	__u64 build;	    /* a hash of the sources from which these pins were compiled */
+};
+
+/* workers: the one entry, 0. Only the daemon writes it; ns_in finds in it which worker answers a tag, the one of number
+ * tag % number, and where that worker listens. A power of two, so that the verifier sees the index's bound. */
+#define MAX_WORKERS 64
+struct workers {
+	__u32 number; /* 0: no worker listens yet */
+	__u8 places[MAX_WORKERS];
 };
 
 #endif

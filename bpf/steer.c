@@ -3,7 +3,7 @@
  *
  * Four programs for tc, each attached with direct action:
  *   tap_in   ingress of every tap: frames that a guest sends
- *   ns_in    ingress of meta0, in the private namespace: the tag in the MAC becomes skb->mark
+ *   ns_in    ingress of meta0, in the private namespace: the tag in the MAC becomes skb->mark, and chooses the worker
  *   ns_out   egress of meta0: skb->mark becomes the tag in the MAC
  *   host_in  ingress of the host's end of the veth pair: the tag becomes a tap and its guest's MAC
  *
@@ -23,6 +23,7 @@ BPF_ARRAY(taps, struct tap, MAX_TAG + 1);
 BPF_F_TABLE("percpu_hash", __u32, struct counters, counters, MAX_TAG + 1, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", __u32, struct guest, guests, MAX_TAG + 1, BPF_F_NO_PREALLOC);
 BPF_ARRAY(settings, struct settings, 1);
+BPF_ARRAY(workers, struct workers, 1);
 
 static const __u8 service_mac[ETH_ALEN] = { MAC_OUI0, MAC_OUI1, MAC_OUI2, 0xa9, 0xfe, 0x01 };
 static const __u8 meta0_mac[ETH_ALEN] = { MAC_OUI0, MAC_OUI1, MAC_OUI2, 0xa9, 0xfe, 0x02 };
@@ -434,6 +435,18 @@ int tap_in(struct __sk_buff *skb)
 	return verdict;
 }
 
+/* The place at which the worker of `tag` listens; 0 when no worker listens yet. A connection keeps the place of its first
+ * packet: iptables translates by it once for all. */
+static __always_inline __u32 place_of(__u32 tag)
+{
+	__u32 zero = 0;
+	struct workers *set = workers.lookup(&zero);
+
+	if (!set || !set->number)
+		return 0;
+	return set->places[tag % set->number % MAX_WORKERS];
+}
+
 int ns_in(struct __sk_buff *skb)
 {
 	struct ethhdr *eth = ethernet_of(skb);
@@ -445,7 +458,7 @@ int ns_in(struct __sk_buff *skb)
 	/* Frames of the host's own, sent on its end of the pair: router solicitations, mDNS. */
 	if (!tag)
 		return drop(0, DROP_UNTAGGED);
-	skb->mark = STEERED | tag;
+	skb->mark = place_of(tag) << PLACE_SHIFT | STEERED | tag;
 	return TC_ACT_OK;
 }
 

@@ -40,6 +40,7 @@ from eve_meta.state import tokenkeys
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.private import open_state
 from eve_meta.state.remembered import PROCESSES, Remembered
+from eve_meta.steering.path.listening import WorkerSockets
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.worker_process import WorkerConfig
@@ -126,14 +127,14 @@ def serve(config: Config) -> None:
         _listen_metrics(config, supervisor, steering, inventory)
         undo.callback(hand_over.take_down_unless_done)
         undo.callback(manager.stopping)
-        listeners = _start(steering, raise_if_terminated, workers, manager.stored)
+        sockets = _start(steering, raise_if_terminated, workers, manager.stored)
         # From here on there are workers, and only a running reactor can end them. When the reactor starts, it installs
         # a handler of its own for SIGTERM, which logs an error at a second signal; so ours is installed after that.
         on_signals(end_reactor)
         raise_if_terminated()
         reactor.callWhenRunning(on_signals, end_reactor)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
-        supervisor.start(steering, listeners)
+        supervisor.start(steering, sockets)
         reactor.addSystemEventTrigger("before", "shutdown", manager.stopping)
         reactor.addSystemEventTrigger("before", "shutdown", supervisor.stop)
         reactor.callWhenRunning(manager.start_heartbeat, reactor, supervisor.summary)
@@ -144,7 +145,7 @@ def serve(config: Config) -> None:
 
 def _start(
     steering: Steering, raise_if_terminated: Callable[[], None], workers: int, kept: Sequence[socket.socket]
-) -> Sequence[socket.socket]:
+) -> Sequence[WorkerSockets]:
     try:
         return steering.start(raise_if_terminated, workers, kept)
     except Problem:

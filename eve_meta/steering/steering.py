@@ -21,6 +21,7 @@ from eve_meta.steering.bpf.maps import MAX_LOSSES, Reason, Sightings
 from eve_meta.steering.kernel import Kernel
 from eve_meta.steering.path import filters
 from eve_meta.steering.path.guard import PERIOD, GuardReactor, PathGuard, Restored
+from eve_meta.steering.path.listening import WorkerSockets, end
 from eve_meta.steering.taps.links import Link, LinkMonitor
 from eve_meta.steering.taps.tags import TagAllocator
 from eve_meta.steering.taps.tap import Tap, TapObserver, is_tap
@@ -68,15 +69,14 @@ class Steering:
 
     def start(
         self, raise_if_terminated: Callable[[], None], workers: int, kept: Sequence[socket.socket]
-    ) -> tuple[socket.socket, ...]:
-        """Make the path and begin to watch for taps; return the sockets on which workers accept guests' connections.
+    ) -> tuple[WorkerSockets, ...]:
+        """Make the path and begin to watch for taps; return the sockets on which each worker accepts connections.
 
         Call it before the reactor runs, because it blocks for the two seconds that compiling takes.
 
         :param raise_if_terminated: called from time to time during the start, which ends when it raises an exception.
-        :param workers: the number of workers; see
-            :meth:`eve_meta.steering.path.namespace.PrivateNamespace.listen`.
-        :param kept: the sockets of an earlier daemon; sound ones are taken over.
+        :param workers: the number of workers.
+        :param kept: the sockets of an earlier daemon; see :func:`eve_meta.steering.path.listening.listen`.
         :raises Problem: when that is impossible; then the host is as it was before.
         """
         with contextlib.ExitStack() as undo:
@@ -89,7 +89,7 @@ class Steering:
             undo.callback(self._abandon)
             self._host_ifindex = self.namespace.ensure()
             undo.callback(self.namespace.remove)
-            listeners = self.namespace.listen(workers, kept)
+            listeners = self._listen(workers, kept)
             for listener in listeners:
                 undo.callback(listener.close)
             settings = maps.settings()
@@ -123,6 +123,41 @@ class Steering:
             self._monitor.start()
             self._undo = undo.pop_all()
         return listeners
+
+    def _listen(self, workers: int, kept: Sequence[socket.socket]) -> tuple[WorkerSockets, ...]:
+        """Return the sockets of each worker, to which connections are led from then on.
+
+        They listen before a rule leads to them, and the sockets that nobody takes over end when none does any more: so
+        a guest that connects meanwhile is never refused.
+        """
+        listening = self.namespace.listen(workers, kept, self._maps.places())
+        try:
+            self._maps.write_places([each.place for each in listening.workers])
+            self.namespace.lead_to_workers()
+        except BaseException:
+            for each in listening.workers:
+                each.close()
+            raise
+        for discarded in listening.discarded:
+            end(discarded)
+        return listening.workers
+
+    def replace(self, number: int, damaged: WorkerSockets) -> WorkerSockets:
+        """Return new sockets for the worker of that number, to which its guests are led from now on.
+
+        :param damaged: its sockets until now, which end.
+        :raises Problem: when that is impossible; then nothing has changed.
+        """
+        sockets = self.namespace.listen_again(number, damaged)
+        places = list(self._maps.places())
+        places[number] = sockets.place
+        self._maps.write_places(places)
+        damaged.end()
+        return sockets
+
+    def are_sound(self, sockets: WorkerSockets) -> bool:
+        """Return whether *sockets* are as good as new ones."""
+        return self.namespace.are_sound(sockets)
 
     def stop(self) -> None:
         """Remove everything that :meth:`start`, and the taps since, brought to the host."""

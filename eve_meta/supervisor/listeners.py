@@ -1,75 +1,87 @@
 """The sockets that guests connect to.
 
-Workers come and go, these sockets stay: what a compromised worker did to them outlives it.
+Workers come and go, these sockets stay: what a compromised worker did to them outlives it. So they are looked at often;
+damaged ones are replaced, and the worker whose they are is killed. No other worker notices.
 """
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-SO_LOCK_FILTER = 44
-"""Of Linux's ``asm-generic/socket.h``; Python has no name for it. Nobody can attach a socket filter to a locked socket:
-a filter would outlive the worker that attached it, and drop whatever it likes without a trace."""
+from eve_meta.steering.path.listening import WorkerSockets
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the sockets. A look takes 0.1 ms for each worker."""
+
+
+class SocketSteering(Protocol):
+    """The steering (:class:`eve_meta.steering.steering.Steering`), as the listeners use it."""
+
+    def are_sound(self, sockets: WorkerSockets, /) -> bool: ...
+
+    def replace(self, number: int, damaged: WorkerSockets, /) -> WorkerSockets:
+        """Return new sockets; raise :class:`~eve_meta.values.problem.Problem` when that is impossible."""
 
 
 class Listeners:
-    """The sockets that workers accept on, each worker on its own.
+    """The sockets that workers accept on, by the worker's number.
 
     :param sockets: the first ones.
-    :param listen: makes new ones; raises :class:`~eve_meta.values.problem.Problem` where that is impossible.
-    :param keep: called with the sockets, now and whenever they are replaced.
+    :param damaged: called with the number of a worker whose sockets it has damaged.
+    :param keep: called with all sockets, now and whenever some are replaced.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        sockets: Sequence[socket.socket],
-        listen: Callable[[], Sequence[socket.socket]],
+        reactor: IReactorTime,
+        steering: SocketSteering,
+        sockets: Sequence[WorkerSockets],
+        damaged: Callable[[int], None],
         keep: Callable[[Sequence[socket.socket]], None],
     ) -> None:
-        self._listen = listen
+        self._steering = steering
+        self._sockets = list(sockets)
+        self._damaged = damaged
         self._keep = keep
-        self._sockets: Sequence[socket.socket] = ()
-        self._take(sockets)
+        self._keep_all()
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = reactor
+        self._looking.start(LOOK_EVERY, now=False)
 
-    def get_sound(self, discarded: Callable[[], None]) -> Sequence[socket.socket]:
-        """Return the sockets; where one of them does not listen any more, replace all.
+    def get_sound(self, number: int) -> Sequence[socket.socket]:
+        """Return the sockets of the worker of that number, new ones where they are damaged.
 
-        :param discarded: called before they are replaced.
-        :raises Problem: as *listen* does; the next call tries again.
+        :raises Problem: when there can be no new ones; the next call tries again.
         """
-        if not all(map(_listens, self._sockets)):
-            self.discard("a worker shut a socket that guests connect to")
-            discarded()
-        if not self._sockets:
-            self._take(self._listen())
-        return self._sockets
-
-    def discard(self, why: str) -> None:
-        """End the sockets, for whoever has them; the next call of :meth:`get_sound` makes new ones."""
-        self._log.error("{why}; all these sockets are replaced, and all workers start again", why=why)
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)  # ends the copies that others hold, too, and so frees the port
-        self.close()
+        sockets = self._sockets[number]
+        if not self._steering.are_sound(sockets):
+            self._log.error(
+                "worker {number} has damaged a socket that guests connect to; its sockets are replaced", number=number
+            )
+            sockets = self._sockets[number] = self._steering.replace(number, sockets)
+            self._keep_all()
+        return *sockets.sockets, *sockets.retired
 
     def close(self) -> None:
         """Close the sockets; whoever else has them may go on."""
+        if self._looking.running:
+            self._looking.stop()
         for each in self._sockets:
             each.close()
-        self._sockets = ()
 
-    def _take(self, sockets: Sequence[socket.socket]) -> None:
-        for each in sockets:
-            each.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
-        self._sockets = sockets
-        self._keep(sockets)
+    def _look(self) -> None:
+        for number, sockets in enumerate(self._sockets):
+            if not self._steering.are_sound(sockets):
+                # The worker's next process gets new ones.
+                self._damaged(number)
 
-
-def _listens(listener: socket.socket) -> bool:
-    return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    def _keep_all(self) -> None:
+        self._keep([each for sockets in self._sockets for each in sockets.sockets])

@@ -23,6 +23,7 @@ from eve_meta.runtime.clock import Clock
 from eve_meta.runtime.timer import Timer
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
+from eve_meta.steering.path.listening import WorkerSockets
 from eve_meta.steering.steering import Steering
 from eve_meta.steering.taps.tap import Tap
 from eve_meta.supervisor.assignment import Assignment
@@ -125,18 +126,17 @@ class Supervisor:
         """The taps, by tag."""
         return sorted(self._table, key=lambda state: state.tap.tag)
 
-    def start(self, steering: Steering, listeners: Sequence[socket.socket]) -> None:
-        """Start the inventory and the workers, which accept on *listeners*, each on its own."""
+    def start(self, steering: Steering, sockets: Sequence[WorkerSockets]) -> None:
+        """Start the inventory and the workers, each of which accepts on its own of *sockets*."""
         self._steering = steering
         self._inventory.start(self._assignment.inventory_changed)
-        self._listeners = Listeners(listeners, partial(steering.namespace.listen, self._count), self._keep)
-        get_sound = partial(self._listeners.get_sound, self._kill_all)
+        self._listeners = Listeners(self._reactor, steering, sockets, self._sockets_damaged, self._keep)
         for number in range(self._count):
             worker = WorkerProcess(
                 self._reactor,
                 self._config,
                 number,
-                get_listeners=partial(_listeners_of, number, self._count, get_sound),
+                get_listeners=partial(self._listeners.get_sound, number),
                 in_namespace=steering.namespace.entered,
                 events=WorkerListener(number, self),
             )
@@ -181,10 +181,6 @@ class Supervisor:
         See :meth:`WorkerProcess.request_counts`.
         """
         return DeferredList([worker.request_counts() for worker in self.workers])
-
-    def _kill_all(self, blamed: int | None = None) -> None:
-        for number, worker in enumerate(self.workers):
-            worker.kill(blameless=number != blamed)
 
     # -- the observer of steering (TapObserver) --
 
@@ -320,14 +316,15 @@ class Supervisor:
             worker.begin()
 
     def _misrouted(self, number: int, tag: int) -> None:
-        """Replace listeners and workers: worker *number* was connected with the guest of another worker's *tag*.
+        """Kill worker *number*, which reported a request of the guest of *tag*, another worker's.
 
-        So the kernel no longer chooses the worker by the tag: a compromised worker can take that choice away for all
-        workers (SO_DETACH_REUSEPORT_BPF). Or what worker *number* sent is false.
+        Root's rules lead no such guest to it. So what it reported is false.
         """
-        if self._listeners is not None and not self.stopping:
-            self._listeners.discard(f"worker {number} was connected with the guest of tag {tag}, which is another's")
-            self._kill_all(number)
+        self.workers[number].link_distrusted(f"a request of the guest of tag {tag}, which is another worker's")
+
+    def _sockets_damaged(self, number: int) -> None:
+        """Kill worker *number*, which has damaged the sockets that its guests connect to."""
+        self.workers[number].kill()
 
     def _password_changed(self, domain: UUID) -> Deferred[Any]:
         """Send the change to all workers that answer *domain*; the result comes when they know it.
@@ -376,13 +373,6 @@ class WorkerListener:
 
     def posted(self, tag: int, password: str, answer: Callable[[Outcome], None]) -> None:
         self._supervisor.passwords.posted(self._number, tag, password, answer)
-
-
-def _listeners_of(
-    number: int, workers: int, get_sound: Callable[[], Sequence[socket.socket]]
-) -> Sequence[socket.socket]:
-    """Return the sockets of the worker of that number, of *workers*: one for each IP version."""
-    return get_sound()[number::workers]
 
 
 def _domain_text(state: TapState) -> str:

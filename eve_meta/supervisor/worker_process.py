@@ -39,10 +39,6 @@ PROGRAM: tuple[str, ...] = ("-I", "-m", "eve_meta.web.worker")
 RESTART_DELAYS = (0.0, 0.1, 0.5, 1.0, 5.0)
 """Seconds until a worker that died is started again: after its n-th death in a row, the n-th of these."""
 
-BLAMELESS_DELAY = 1.0
-"""Seconds at most until a worker is started again that was killed for what another worker did: one that is compromised
-again and again must not keep the guests of the others without an answer for as long as its own."""
-
 STEADY_TIME = 10.0
 """Seconds that a worker must live for its next death to count as the first in a row."""
 
@@ -112,7 +108,6 @@ class WorkerProcess(ProcessProtocol):
         self._process: IProcessTransport | None = None
         self._link: WorkerLink | None = None
         self._output: WorkerLog | None = None
-        self._killed = self._blameless = False
         self._born = 0.0
         self._deaths_in_a_row = 0
         self._restart = Timer(reactor, self.start)
@@ -174,7 +169,6 @@ class WorkerProcess(ProcessProtocol):
                 link.abort()
                 raise
         self.pid = self._process.pid
-        self._killed = self._blameless = False
         self._born = self._reactor.seconds()
         self._output = WorkerLog(
             self._reactor,
@@ -295,13 +289,8 @@ class WorkerProcess(ProcessProtocol):
         if self._stopped is None:
             self.kill()
 
-    def kill(self, *, blameless: bool = False) -> None:
-        """End the process at once, and take nothing more from it; another process follows.
-
-        :param blameless: whether it is killed for what another worker did.
-        """
-        if not self._killed:
-            self._killed, self._blameless = True, blameless
+    def kill(self) -> None:
+        """End the process at once, and take nothing more from it; another process follows."""
         if self._link is not None:
             self._link.ignore()
         if self._process is not None:
@@ -363,7 +352,5 @@ class WorkerProcess(ProcessProtocol):
         """Have the worker started again; return the seconds until then."""
         self._deaths_in_a_row = 1 if lived >= STEADY_TIME else self._deaths_in_a_row + 1
         delay = RESTART_DELAYS[min(self._deaths_in_a_row, len(RESTART_DELAYS)) - 1]
-        if self._blameless:
-            delay = min(delay, BLAMELESS_DELAY)
         self._restart.start(delay)
         return delay

@@ -10,10 +10,11 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark import contents, cost, http, observing, scale, storm
+from benchmark import beside, contents, cost, http, observing, scale, storm
 from eve_meta import __version__
 from harness.output import columns
 
@@ -67,11 +68,23 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("kinds", nargs="*", metavar="KIND", choices=[*KINDS, []])
     parser.add_argument("--rounds", type=int, default=5, help="rounds, whose medians are shown (default: 5)")
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        metavar="CHECKOUT",
+        help="http: measure beside the eve-meta of another checkout, instead of other servers",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     kinds = options.kinds or list(KINDS)
+    measures = {kind: measure for kind, (measure, _) in KINDS.items()}
     needed = {name: package for kind in kinds for name, package in NEEDED[kind].items()}
+    if options.beside is not None:
+        if kinds != ["http"]:
+            parser.error("--beside is for the kind http alone")
+        measures["http"] = partial(beside.measure, checkout=options.beside.resolve())
+        needed = dict(LOAD)
     missing = [name for name in needed if not is_installed(name)]
     if missing:
         packages = " ".join(needed[name] for name in missing)
@@ -81,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
     print(", ".join(f"{name}: {value}" for name, value in figures["machine"].items()))
     for kind in kinds:
         print(f"\n{kind}: {KINDS[kind][1]}", flush=True)
-        figures[kind] = KINDS[kind][0](options.rounds)
+        figures[kind] = measures[kind](options.rounds)
         print_table(figures[kind])
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -245,14 +245,15 @@ def cpu_seconds(pid: int) -> float:
 
 
 @contextmanager
-def field(*, name: str = NAME, settings: str = "") -> Iterator[Field]:
+def field(*, name: str = NAME, settings: str = "", **options: Any) -> Iterator[Field]:
     """Run a field without guests.
 
     :param settings: further lines of the daemon's configuration.
+    :param options: further ones of :class:`harness.daemon.Daemon`.
     """
     with Lab(name) as lab:
         load = lab.directory / "load"
         subprocess.run(["gcc", "-O2", "-o", load, SCRIPTS / "benchmark/load.c"], check=True)
-        daemon = Daemon(lab, settings=settings)
+        daemon = Daemon(lab, settings=settings, **options)
         with daemon:
             yield Field(lab, daemon, load)

@@ -25,6 +25,8 @@ from eve_meta.config import SteeringConfig
 from eve_meta.steering.bpf.maps import Maps, Settings
 from eve_meta.steering.kernel import Kernel
 from eve_meta.steering.path.inspection import Inspection
+from eve_meta.steering.path.iptables import places_of
+from eve_meta.steering.path.listening import Listening, WorkerSockets
 from eve_meta.steering.path.names import host_link
 from eve_meta.steering.steering import Steering
 from eve_meta.steering.taps import links, rtnetlink
@@ -465,8 +467,19 @@ class FakeNamespace:
         self._host.has_path = False
         self._host.delete(self.host_link)
 
-    def listen(self, workers: int, kept: Sequence[socket.socket]) -> tuple[socket.socket, ...]:
-        return ()
+    def listen(self, workers: int, kept: Sequence[socket.socket], places: Sequence[int]) -> Listening:
+        return Listening(tuple(WorkerSockets(places_of(number)[0], ()) for number in range(workers)), ())
+
+    def listen_again(self, number: int, old: WorkerSockets) -> WorkerSockets:
+        (place,) = set(places_of(number)) - {old.place}
+        return WorkerSockets(place, ())
+
+    def are_sound(self, sockets: WorkerSockets) -> bool:
+        return True
+
+    def lead_to_workers(self) -> None:
+        if self._host.iptables_fail:
+            raise Problem("iptables-restore refused the rules")
 
     def is_named(self) -> bool:
         return self._host.name_owner == NAME

@@ -181,7 +181,7 @@ def test_a_guest_that_takes_the_services_address_serves_nobody(street: Street) -
 # -- a guest that wants more than the service --
 
 
-@pytest.mark.parametrize("port", [22, 443, 8080, 8775])
+@pytest.mark.parametrize("port", [22, 443, 8080, 8776])
 def test_no_other_tcp_port_answers(street: Street, port: int) -> None:
     before = street.drops()
     with pytest.raises(TimeoutError):
@@ -212,7 +212,7 @@ def test_ping_is_dropped(street: Street) -> None:
     assert increase(before, street.drops()) == {"not_http": 1}
 
 
-@pytest.mark.parametrize("port", [80, 8775])
+@pytest.mark.parametrize("port", [80, 8776])
 def test_the_workers_own_address_cannot_be_reached(street: Street, port: int) -> None:
     """127.0.0.1 and the tag's zone belong to the private namespace; a guest's packets to it end at the guest's tap."""
     before = street.scene.status_of("vnet1")["frames_in"]

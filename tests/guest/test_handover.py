@@ -22,6 +22,7 @@ from eve_meta.steering.bpf.maps import Maps
 from harness.guests import BPFFS, Guest
 from harness.namespace import RUN_NETNS, ip_batch
 from harness.service_manager import ServiceManager
+from tests import version_0_1
 from tests.guest.asking import PATIENCE, AskingGuests
 from tests.guest.scene import (
     META_DATA,
@@ -85,7 +86,7 @@ class Stage:
 
     def sockets(self) -> set[str]:
         """Return the kernel's names of the sockets that listen for guests."""
-        shown = self.scene.private.run("ss", "-Htlne", "sport = :8775").stdout
+        shown = self.scene.private.run("ss", "-Htlne").stdout
         return {word for line in shown.splitlines() for word in line.split() if word.startswith("ino:")}
 
     def kept(self) -> set[str]:
@@ -422,6 +423,70 @@ def test_unsound_sockets_are_made_anew_and_the_old_ones_dropped(stage: Stage, wh
         answer = stage.scene.lab.guests[f"vm{number}"].get(META_DATA)
         assert json.loads(answer.body)["uuid"] == uuid_of(number)
     eventually(lambda: stage.kept() == stage.sockets(), 5)
+
+
+def _downgrade(stage: Stage) -> None:
+    """Make the path, the pins and the sockets those that a daemon of version 0.1 hands over."""
+    stage.manager.forget()
+    private = stage.scene.private
+    private.run("iptables-restore", input=version_0_1.RULES)
+    with contextlib.ExitStack() as undo:
+        for place, each in enumerate(version_0_1.sockets(private, WORKERS)):
+            undo.enter_context(each)
+            stage.manager.kept.append((f"guests-{place}", os.dup(each.fileno())))
+    _age_programs()
+    (BPFFS / NAME / "workers").unlink()
+
+
+def test_no_guest_is_refused_when_version_0_1_hands_over(stage: Stage) -> None:
+    tags = stage.tags()
+    stage.scene.daemon.hand_over()
+    _downgrade(stage)
+    with contextlib.ExitStack() as undo:
+        # Of both workers, in the queues of sockets that no rule leads to any more.
+        waiting = {
+            number: undo.enter_context(KeepAlive(stage.scene.lab.guests[f"vm{number}"], timeout=PATIENCE))
+            for number in range(COUNT)
+        }
+        for connection in waiting.values():
+            connection.ask(META_DATA)
+        asking = AskingGuests(stage.scene.lab)
+        with asking.running(*range(COUNT - 1), keeping=COUNT - 1):
+            stage.start()
+            for number, connection in waiting.items():
+                assert json.loads(connection.answer().body)["uuid"] == uuid_of(number)
+            eventually(lambda: asking.answered > 20 * COUNT, PATIENCE)
+    assert asking.wrong == []
+    assert stage.tags() == tags
+    assert len(stage.kept()) == SOCKETS
+    assert stage.kept() < stage.sockets()  # the old ones listen for as long as this daemon runs
+    stage.scene.daemon.hand_over()
+    stage.start()
+    assert stage.kept() == stage.sockets()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_another_number_of_workers_takes_over(stage: Stage, workers: int) -> None:
+    daemon = stage.scene.daemon
+    config, tags = daemon.config.read_text(), stage.tags()
+    stage.kill()
+    daemon.config.write_text(config.replace(f"workers = {WORKERS}", f"workers = {workers}"))
+    try:
+        stage.start()
+        asking = AskingGuests(stage.scene.lab)
+        with asking.running(*range(COUNT - 1), keeping=COUNT - 1):
+            eventually(lambda: asking.answered > 20 * COUNT, PATIENCE)
+        assert asking.wrong == []
+        assert len(daemon.status()["workers"]) == workers
+        assert stage.tags() == tags
+        assert len(stage.sockets()) == 2 * workers
+        eventually(lambda: stage.kept() == stage.sockets(), 5)
+        daemon.hand_over()
+    finally:
+        daemon.config.write_text(config)
+    stage.start()
+    stage.wait_until_known()
+    assert len(stage.sockets()) == SOCKETS
 
 
 def test_sockets_that_are_made_anew_while_the_daemon_runs_are_the_ones_kept(stage: Stage) -> None:

@@ -129,7 +129,7 @@ def test_other_ports_and_pings_of_the_service_reach_nobody(six: Scene) -> None:
         other.settimeout(0.5)
         other.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
         with pytest.raises(TimeoutError):
-            other.connect((LINK_LOCAL, 8775))
+            other.connect((LINK_LOCAL, 8776))
     assert six.drops("vnet1").get("not_http", 0) > before
 
 

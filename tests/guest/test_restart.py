@@ -250,12 +250,14 @@ def test_a_second_daemon_refuses_and_harms_nobody(stage: Stage, same_socket: boo
     stage.all_answered()
 
 
-def test_a_foreign_listener_on_the_services_port_is_named(stage: Stage) -> None:
+def test_foreign_listeners_on_the_services_ports_are_named(stage: Stage) -> None:
     """It listens in a namespace that a crash left. The daemon reports it, and removes nothing that is not its own."""
     stage.kill()
-    with contextlib.closing(stage.scene.private.open_socket(socket.AF_INET, socket.SOCK_STREAM)) as stranger:
-        stranger.bind(("127.0.0.1", 8775))
-        stranger.listen()
+    with contextlib.ExitStack() as undo:
+        for port in (8776, 8777):  # both places of the worker
+            stranger = undo.enter_context(stage.scene.private.open_socket(socket.AF_INET, socket.SOCK_STREAM))
+            stranger.bind(("127.0.0.1", port))
+            stranger.listen()
         done = subprocess.run(
             stage.scene.lab.host.command(stage.scene.daemon.command("serve")),
             capture_output=True,

@@ -67,6 +67,7 @@ class Steer:
             self.maps.remove_tap(tag, ifindex)
         self.maps._counters.set(bytes(4), bytes(8 * len(Reason)))
         self.maps.add_tap(TAG, LOOPBACK)
+        self.maps.write_places(())
         self.maps.write_settings(Settings(host_ifindex=LOOPBACK, next_tag=1, build=0))
 
     def raw_counters(self, tag: int = TAG) -> bytes:

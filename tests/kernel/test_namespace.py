@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ import pytest
 from pyroute2 import IPRoute
 
 from eve_meta.steering.path import namespace
+from eve_meta.steering.path.iptables import missing
+from eve_meta.steering.path.listening import Listening, WorkerSockets
 from eve_meta.steering.path.namespace import PrivateNamespace
 from eve_meta.steering.path.sysctls import CONNTRACK_SYSCTLS
 from eve_meta.steering.taps.tags import QUARANTINE
 from eve_meta.values.problem import Problem
-from eve_meta.values.tag import mark_of_tag, worker_of_tag
 from harness.guests import Lab
 from harness.host_state import HostState
 from harness.namespace import Namespace, inside
+from tests import version_0_1
 
 NAME = "emnsp"
 
@@ -37,6 +40,7 @@ def private(lab: Lab, pins: Path) -> Iterator[PrivateNamespace]:
     """The namespace that a test makes. For as long as the test runs, the calling thread is on the lab's host."""
     with inside(lab.host.name):
         private = PrivateNamespace(NAME, pins)
+        private.workers = 1  # as if workers listened, so that the rules belong to what is ensured
         yield private
         private.remove()
 
@@ -48,7 +52,7 @@ def show(command: str) -> str:
 @pytest.fixture(params=["nft", "legacy"])
 def iptables(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both variants of iptables, whichever the machine prefers."""
-    for tool in ("iptables-restore", "iptables-save", "ip6tables-restore", "ip6tables-save"):
+    for tool in (f"{tool}{what}" for tool in ("iptables", "ip6tables") for what in ("", "-restore", "-save")):
         target = shutil.which(f"xtables-{request.param}-multi")
         assert target, f"install the package iptables: it has xtables-{request.param}-multi"
         (tmp_path / tool).symlink_to(target)
@@ -59,14 +63,18 @@ def iptables(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
 def test_the_path_is_complete_with_either_variant_of_iptables(private: PrivateNamespace, iptables: str) -> None:
     private.ensure()
     rules = [line for line in show("iptables-save").splitlines() if line.startswith("-A")]
-    assert len(rules) == 2
-    assert all('--comment "eve-meta: ' in rule for rule in rules)
-    assert any("-j CT --zone-orig mark" in rule for rule in rules)
-    assert any("-j DNAT --to-destination 127.0.0.1:8775" in rule for rule in rules)
-    rules = [line for line in show("ip6tables-save").splitlines() if line.startswith("-A")]
     assert len(rules) == 3
     assert all('--comment "eve-meta: ' in rule for rule in rules)
-    assert sum("-j DNAT --to-destination [fd00:a9fe::1]:8775" in rule for rule in rules) == 2
+    assert any("-j CT --zone-orig mark" in rule for rule in rules)
+    for place, port in ((0x20000, 8776), (0x40000, 8777)):
+        (rule,) = [rule for rule in rules if f"-j DNAT --to-destination 127.0.0.1:{port}" in rule]
+        assert f"-m mark --mark {place:#x}/0x1fe0000" in rule
+    rules = [line for line in show("ip6tables-save").splitlines() if line.startswith("-A")]
+    assert len(rules) == 5
+    assert all('--comment "eve-meta: ' in rule for rule in rules)
+    for place, port in ((0x20000, 8776), (0x40000, 8777)):
+        found = [rule for rule in rules if f"-j DNAT --to-destination [fd00:a9fe::1]:{port}" in rule]
+        assert ["/0x1fe0000" in rule and f" {place:#x}/" in rule for rule in found] == [True, True]
     for family in ("-4", "-6"):
         assert "169:\tfrom all fwmark 0x10000/0x10000 lookup 169" in show(f"ip {family} rule")
         assert " dev meta0 " in show(f"ip {family} route show table 169")
@@ -272,128 +280,252 @@ def test_missing_iptables_names_the_package(private: PrivateNamespace, monkeypat
         private.ensure()
 
 
-def test_a_port_that_is_taken_is_an_error(private: PrivateNamespace) -> None:
+def in_order(workers: Iterable[WorkerSockets]) -> list[tuple[int, ...]]:
+    """Return the inodes of each worker's sockets."""
+    return [tuple(os.fstat(each.fileno()).st_ino for each in worker.sockets) for worker in workers]
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[Listening], tuple[WorkerSockets, ...]]]:
+    """Return the workers' sockets of what it is called with, which are closed when the test ends."""
+    with contextlib.ExitStack() as undo:
+
+        def keep(listening: Listening) -> tuple[WorkerSockets, ...]:
+            for worker in listening.workers:
+                undo.callback(worker.close)
+            for each in listening.discarded:
+                undo.callback(each.close)
+            return listening.workers
+
+        yield keep
+
+
+def sockets_of(workers: Iterable[WorkerSockets]) -> list[socket.socket]:
+    return [each for worker in workers for each in worker.sockets]
+
+
+def places_of(workers: Iterable[WorkerSockets]) -> list[int]:
+    return [worker.place for worker in workers]
+
+
+Open = Callable[[Listening], tuple[WorkerSockets, ...]]
+
+
+def test_no_rule_leads_anywhere_until_workers_listen(private: PrivateNamespace, opened: Open) -> None:
+    """Otherwise a guest that connects meanwhile would be refused."""
+    private.workers = 0
     private.ensure()
-    with Namespace(NAME).open_socket(socket.AF_INET, socket.SOCK_STREAM) as other:
-        other.bind(("127.0.0.1", 8775))
-        other.listen()
-        with pytest.raises(Problem, match=rf"cannot listen on 127\.0\.0\.1 port 8775 in namespace '{NAME}'"):
-            private.listen()
-    listeners = private.listen()
-    assert [listener.family for listener in listeners] == [socket.AF_INET, socket.AF_INET6]
-    for listener in listeners:
-        listener.close()
+    assert "DNAT" not in show("iptables-save")
+    opened(private.listen(2))
+    assert "DNAT" not in show("iptables-save")
+    private.lead_to_workers()
+    assert show("iptables-save").count("DNAT") == 4
+    assert show("ip6tables-save").count("DNAT") == 8
 
 
-def in_order(listeners: tuple[socket.socket, ...]) -> list[int]:
-    return [os.fstat(listener.fileno()).st_ino for listener in listeners]
-
-
-def test_listeners_of_an_earlier_daemon_are_taken_over(private: PrivateNamespace) -> None:
+def test_the_rules_of_all_workers_are_looked_for(private: PrivateNamespace, iptables: str) -> None:
+    private.workers = 3
     private.ensure()
-    first = private.listen()
-    inodes = in_order(first)
-    for listener in first:
+    assert list(missing(private.path, 3, ipv6=True)) == []
+    show("ip6tables -t nat -D PREROUTING 12")
+    show("iptables -t raw -F")
+    assert [rule.partition(" -A ")[0] for rule in missing(private.path, 3, ipv6=True)] == [
+        "iptables --table raw",
+        "ip6tables --table nat",
+    ]
+
+
+def test_each_worker_listens_at_a_place_of_its_own(private: PrivateNamespace, opened: Open) -> None:
+    private.ensure()
+    workers = opened(private.listen(3))
+    assert places_of(workers) == [1, 3, 5]
+    for worker in workers:
+        assert [each.family for each in worker.sockets] == [socket.AF_INET, socket.AF_INET6]
+        assert [each.getsockname()[:2] for each in worker.sockets] == [
+            ("127.0.0.1", 8775 + worker.place),
+            ("fd00:a9fe::1", 8775 + worker.place),
+        ]
+    assert {line.split()[2] for line in show("ss -Htln").splitlines()} == {"4096"}
+
+
+def test_a_port_that_is_taken_is_avoided_and_two_are_an_error(private: PrivateNamespace, opened: Open) -> None:
+    private.ensure()
+    with contextlib.ExitStack() as undo:
+        for port in (8776, 8777):
+            stranger = undo.enter_context(Namespace(NAME).open_socket(socket.AF_INET, socket.SOCK_STREAM))
+            stranger.bind(("127.0.0.1", port))
+            stranger.listen()
+            if port == 8776:
+                (worker,) = private.listen(1).workers
+                assert worker.place == 2
+                worker.close()
+        with pytest.raises(Problem, match=rf"cannot listen on 127\.0\.0\.1 port 8777: .* in namespace '{NAME}'"):
+            private.listen(1)
+    assert places_of(opened(private.listen(1))) == [1]
+
+
+def test_sockets_of_an_earlier_daemon_are_taken_over(private: PrivateNamespace, opened: Open) -> None:
+    private.ensure()
+    first = opened(private.listen(2))
+    kept = sockets_of(first)
+    for listener in kept:
         listener.setblocking(True)
         listener.listen(0)  # as a compromised worker may do
-    # In any order, and also when only one of them is left.
-    again = private.listen(1, first[::-1])
-    assert in_order(again) == inodes
-    assert [os.get_blocking(listener.fileno()) for listener in again] == [False, False]
+    listening = private.listen(2, kept[::-1], places_of(first))  # in any order
+    assert listening.discarded == ()
+    assert in_order(opened(listening)) == in_order(first)
+    assert {os.get_blocking(listener.fileno()) for listener in kept} == {False}
     assert {line.split()[2] for line in show("ss -Htln").splitlines()} == {"4096"}
-    again[0].close()
-    third = private.listen(1, again[1:])
-    assert in_order(third)[0] != inodes[0]
-    assert in_order(third)[1] == inodes[1]
-    for listener in third:
-        listener.close()
 
 
-def test_each_worker_has_the_connections_of_its_own_tags(private: PrivateNamespace) -> None:
+def test_copies_of_sockets_are_closed_and_the_sockets_go_on(private: PrivateNamespace, opened: Open) -> None:
     private.ensure()
-    workers = 3
-    listeners = private.listen(workers)
-    assert [listener.family for listener in listeners] == [socket.AF_INET] * workers + [socket.AF_INET6] * workers
-    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "fd00:a9fe::1")):
-        group = [listener for listener in listeners if listener.family == family]
-        # Also for the greatest tag; a connection without a tag, and so without a tap, goes to the first worker.
-        for tag in (1, 2, 3, 4, 5, 6, 0xFFFF, 0):
-            with Namespace(NAME).open_socket(family, socket.SOCK_STREAM) as guest:
-                # Through lo a packet keeps the mark that its sender gave it.
-                guest.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark_of_tag(tag) if tag else 0)
-                guest.connect((address, 8775))
-                assert [number for number in range(workers) if _has_connection(group[number])] == [
-                    worker_of_tag(tag, workers)
-                ]
-    for listener in listeners:
-        listener.close()
+    first = opened(private.listen(1))
+    copies = [each.dup() for each in sockets_of(first)]
+    listening = private.listen(1, (*sockets_of(first), *copies), (1,))
+    assert (listening.discarded, in_order(listening.workers)) == ((), in_order(first))
+    assert {each.fileno() for each in copies} == {-1}
+    assert private.are_sound(listening.workers[0])
 
 
-def _has_connection(listener: socket.socket) -> bool:
-    try:
-        listener.accept()[0].close()
-    except BlockingIOError:
-        return False
-    return True
-
-
-def test_listeners_of_as_many_workers_are_taken_over_in_their_order(private: PrivateNamespace) -> None:
+def test_where_one_of_a_workers_sockets_is_missing_it_listens_at_its_other_place(
+    private: PrivateNamespace, opened: Open
+) -> None:
     private.ensure()
-    first = private.listen(2)
-    again = private.listen(2, first)
-    assert in_order(again) == in_order(first)
-    # One is missing, so the others no longer have their worker's number. The sockets for IPv6 are complete.
-    again[0].close()
-    third = private.listen(2, again[1:])
-    assert not set(in_order(third[:2])) & set(in_order(again[2:]))
-    assert in_order(third[2:]) == in_order(again[2:])
-    inodes = in_order(third)
-    fewer = private.listen(1, third)
-    assert not set(in_order(fewer)) & set(inodes)
-    for listener in fewer:
-        listener.close()
+    first = opened(private.listen(2))
+    kept, inodes = sockets_of(first), in_order(first)
+    kept.pop(0).close()
+    listening = private.listen(2, kept, places_of(first))
+    again = opened(listening)
+    assert places_of(again) == [2, 3]
+    assert in_order(again)[1] == inodes[1]
+    assert listening.discarded == (kept[0],)
 
 
-def test_a_socket_that_is_not_such_a_listener_is_closed_and_replaced(private: PrivateNamespace) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_sockets_of_another_number_of_workers_are_not_taken_over(
+    private: PrivateNamespace, opened: Open, workers: int
+) -> None:
+    """The connections in the queue of each are of several workers' guests now."""
     private.ensure()
-    inside_it = Namespace(NAME)
-    mptcp = 262  # IPPROTO_MPTCP
-    wrong = [
-        (socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.1", 8776)),
-        (socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.2", 8775)),
-        (socket.AF_INET, socket.SOCK_STREAM, mptcp, ("127.0.0.1", 8775)),
-        (socket.AF_INET6, socket.SOCK_STREAM, 0, ("::ffff:127.0.0.1", 8775)),
-    ]
-    for family, kind, protocol, address in wrong:
-        kept = inside_it.open_socket(family, kind, protocol)
-        kept.bind(address)
-        kept.listen()
-        for listener in private.listen(1, (kept,)):
+    first = opened(private.listen(2))
+    listening = private.listen(workers, sockets_of(first), places_of(first))
+    assert places_of(opened(listening)) == [2, 4, 5][:workers]
+    assert listening.discarded == tuple(sockets_of(first))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_worker_takes_the_connections_that_wait_for_it_in_version_0_1(
+    private: PrivateNamespace, opened: Open, workers: int
+) -> None:
+    private.ensure()
+    old = version_0_1.sockets(Namespace(NAME), workers)
+    with contextlib.ExitStack() as undo:
+        for each in old:
+            undo.callback(each.close)
+        listening = private.listen(workers, old)
+        assert listening.discarded == ()
+        for number, worker in enumerate(opened(listening)):
+            assert (worker.place, worker.retired) == (1 + 2 * number, (old[number], old[workers + number]))
+        # One is missing, or they are of fewer workers: the others are no longer of one worker each.
+        for listener in sockets_of(listening.workers):
             listener.close()
-        assert kept.fileno() == -1
-    # One that does not listen, one that is not TCP, and one of another namespace, this test's own.
-    bound = inside_it.open_socket(socket.AF_INET, socket.SOCK_STREAM)
-    bound.bind(("127.0.0.1", 8775))
-    datagram = inside_it.open_socket(socket.AF_INET, socket.SOCK_DGRAM)
-    datagram.bind(("127.0.0.1", 8775))
-    elsewhere = socket.create_server(("127.0.0.1", 8775))
-    pair = socket.socketpair()
-    for listener in private.listen(1, (bound, datagram, elsewhere, *pair)):
-        listener.close()
-    assert {each.fileno() for each in (bound, datagram, elsewhere, *pair)} == {-1}
+        fewer = private.listen(workers, old[1:])
+        for listener in sockets_of(fewer.workers):
+            listener.close()
+        assert [worker.retired for worker in fewer.workers] == [(each,) for each in old[workers:]]
+        more = private.listen(workers + 1, old)
+        assert more.discarded == tuple(old)
+        opened(more)
 
 
-def test_a_listener_of_a_namespace_that_is_gone_is_not_taken_over(private: PrivateNamespace) -> None:
+def _listen_elsewhere(listener: socket.socket) -> None:
+    listener.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):  # it keeps its port
+        listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    listener.listen()
+
+
+DAMAGES: dict[str, Callable[[socket.socket], None]] = {
+    "shut down": lambda listener: listener.shutdown(socket.SHUT_RDWR),
+    "shut down and listening elsewhere": _listen_elsewhere,
+    "deaf to all that was routed": lambda listener: listener.setsockopt(socket.IPPROTO_IP, 21, 255),  # IP_MINTTL
+    "short of memory": lambda listener: listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1),
+    "with a short reach": lambda listener: listener.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1),
+    "slow": lambda listener: listener.setsockopt(socket.SOL_SOCKET, 47, 1),  # SO_MAX_PACING_RATE
+    "with small segments": lambda listener: listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 88),
+    "ending connections early": lambda listener: listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1),
+    "resetting what it closes": lambda listener: listener.setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, b"\1" + bytes(7)
+    ),
+    "only for an interface": lambda listener: listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo"),
+}
+"""What a compromised worker may do to a socket that outlives it."""
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_socket_that_a_worker_damaged_is_not_sound_and_is_replaced(
+    private: PrivateNamespace, opened: Open, damage: str
+) -> None:
     private.ensure()
-    first = private.listen()
-    kept = tuple(listener.dup() for listener in first)  # as the service manager keeps them
-    for listener in first:
-        listener.close()
+    (first,) = opened(private.listen(1))
+    # Every worker does so.
+    for option, value in ((socket.TCP_NODELAY, 1), (socket.TCP_DEFER_ACCEPT, 1)):
+        first.sockets[0].setsockopt(socket.IPPROTO_TCP, option, value)
+    first.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+    assert private.are_sound(first)
+    DAMAGES[damage](first.sockets[0])
+    assert not private.are_sound(first)
+    second = private.listen_again(0, first)
+    assert (second.place, private.are_sound(second)) == (2, True)
+    first.end()
+    third = private.listen_again(0, second)
+    assert (third.place, private.are_sound(third)) == (1, True)
+    second.end()
+    # The next daemon, too, looks at what it is handed.
+    DAMAGES[damage](third.sockets[0])
+    listening = private.listen(1, third.sockets, (1,))
+    assert (places_of(opened(listening)), set(listening.discarded)) == ([2], set(third.sockets))
+
+
+def test_sockets_that_are_no_such_listeners_are_not_taken_over(private: PrivateNamespace, opened: Open) -> None:
+    private.ensure()
+    opened(private.listen(1))
+    with contextlib.ExitStack() as undo:
+
+        def make(family: int, kind: int, protocol: int, address: tuple[str, int]) -> socket.socket:
+            made = undo.enter_context(Namespace(NAME).open_socket(family, kind, protocol))
+            made.bind(address)
+            if kind == socket.SOCK_STREAM:
+                made.listen()
+            return made
+
+        bound = undo.enter_context(Namespace(NAME).open_socket(socket.AF_INET, socket.SOCK_STREAM))
+        bound.bind(("127.0.0.1", 8780))
+        kept = [
+            make(socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.1", 8774)),
+            make(socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.2", 8778)),
+            make(socket.AF_INET, socket.SOCK_STREAM, 262, ("127.0.0.1", 8779)),  # IPPROTO_MPTCP
+            make(socket.AF_INET6, socket.SOCK_STREAM, 0, ("::ffff:127.0.0.1", 8781)),
+            make(socket.AF_INET, socket.SOCK_DGRAM, 0, ("127.0.0.1", 8782)),
+            bound,
+            undo.enter_context(socket.create_server(("127.0.0.1", 8783))),  # of another namespace, this test's own
+            *map(undo.enter_context, socket.socketpair()),
+        ]
+        listening = private.listen(1, kept, (1,))
+        assert set(listening.discarded) == set(kept)
+        for worker in listening.workers:
+            worker.close()
+
+
+def test_a_listener_of_a_namespace_that_is_gone_is_not_taken_over(private: PrivateNamespace, opened: Open) -> None:
+    private.ensure()
+    first = opened(private.listen(1))
     private.remove()
     private.ensure()
-    second = private.listen(1, kept)
-    assert [listener.fileno() for listener in kept] == [-1, -1]
-    with Namespace(NAME).connect("127.0.0.1", 8775):
+    listening = private.listen(1, sockets_of(first), places_of(first))
+    assert listening.discarded == tuple(sockets_of(first))
+    opened(listening)
+    with Namespace(NAME).connect("127.0.0.1", 8777):
         pass
-    for listener in second:
-        listener.close()

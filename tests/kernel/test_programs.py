@@ -24,9 +24,11 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
+from eve_meta.config import MAX_WORKERS
 from eve_meta.steering.bpf.loader import source_directory
 from eve_meta.steering.bpf.maps import Reason, Settings
-from eve_meta.values.tag import MAX_TAG, STEERED
+from eve_meta.steering.path.iptables import places_of
+from eve_meta.values.tag import MAX_PLACE, MAX_TAG, PLACE_SHIFT, STEERED, worker_of_tag
 from tests.kernel.progrun import LOOPBACK, TC_ACT_OK, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC
 from tests.kernel.steer import TAG, Steer
 
@@ -81,6 +83,9 @@ def test_tag_numbers_are_the_same_in_c_and_python() -> None:
     defines = dict(re.findall(r"#define (\w+) (\w+)", header))
     assert int(defines["STEERED"].rstrip("U"), 0) == STEERED
     assert int(defines["MAX_TAG"].rstrip("U"), 0) == MAX_TAG
+    assert (int(defines["PLACE_SHIFT"]), int(defines["MAX_PLACE"].rstrip("U"), 0)) == (PLACE_SHIFT, MAX_PLACE)
+    assert int(defines["MAX_WORKERS"]) == MAX_WORKERS
+    assert max(places_of(MAX_WORKERS - 1)) <= MAX_PLACE
 
 
 # -- tap_in: frames that are not ours --
@@ -444,6 +449,18 @@ def test_over_ipv6_a_tap_without_a_tag_reaches_nothing(steer: Steer) -> None:
 def test_ns_in_makes_the_tag_a_mark(steer: Steer) -> None:
     done = steer.run("ns_in", Ether(src=TAG_MAC, dst=META0_MAC) / IP() / TCP())
     assert (done.verdict, done.mark) == (TC_ACT_OK, STEERED | TAG)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, MAX_WORKERS])
+def test_the_mark_leads_each_tag_to_the_place_of_its_worker(steer: Steer, workers: int) -> None:
+    places = [places_of(number)[number % 2] for number in range(workers)]
+    steer.maps.write_places(places)
+    assert steer.maps.places() == tuple(places)
+    for tag in (1, 2, 3, 63, 64, 65, TAG, MAX_TAG):
+        frame = Ether(src=f"02:a9:fe:00:{tag >> 8:02x}:{tag & 255:02x}", dst=META0_MAC) / IP() / TCP()
+        mark = places[worker_of_tag(tag, workers)] << PLACE_SHIFT | STEERED | tag
+        assert steer.run("ns_in", frame).mark == mark
+        assert steer.run("ns_out", frame, mark=mark).frame[:6] == bytes(frame)[6:12]
 
 
 @pytest.mark.parametrize(

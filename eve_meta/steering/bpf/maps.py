@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import enum
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from attrs import astuple, evolve, fields, frozen
 
+from eve_meta.config import MAX_WORKERS
 from eve_meta.steering.bpf.libbpf import Map
 
 PROGRAMS = ("tap_in", "ns_in", "ns_out", "host_in")
-MAPS = ("tags", "taps", "counters", "guests", "settings")
+MAPS = ("tags", "taps", "counters", "guests", "settings", "workers")
 
 
 class Reason(enum.IntEnum):
@@ -53,6 +54,7 @@ U32 = struct.Struct("=I")
 TAP = struct.Struct("=I6sH")
 COUNTERS = struct.Struct(f"={len(Reason)}Q")
 SETTINGS = struct.Struct("=IIQ")
+WORKERS = struct.Struct(f"=I{MAX_WORKERS}B")
 BUCKETS = struct.Struct("=QQ")
 SIGHTING = struct.Struct("=QQQ")
 
@@ -152,6 +154,10 @@ class LastingMaps:
             self._return_paths: ByteMap | None = None
             with contextlib.suppress(OSError):
                 self._return_paths = self._opened(undo, pins / "taps", U32.size, TAP.size)
+            # Builds of older sources have none.
+            self._workers: ByteMap | None = None
+            with contextlib.suppress(OSError):
+                self._workers = self._opened(undo, pins / "workers", U32.size, WORKERS.size)
             self._open(pins, undo)
             self._close = undo.pop_all()
 
@@ -185,6 +191,12 @@ class LastingMaps:
         raw = None if self._return_paths is None else self._return_paths.get(U32.pack(tag))
         return ReturnPath(*TAP.unpack(raw or bytes(TAP.size)))
 
+    def places(self) -> tuple[int, ...]:
+        """Return the place of each worker, by the worker's number; empty while none listens."""
+        raw = None if self._workers is None else self._workers.get(U32.pack(0))
+        number, *places = WORKERS.unpack(raw or bytes(WORKERS.size))
+        return tuple(places[:number])
+
 
 class Maps(LastingMaps):
     """All maps of the programs.
@@ -196,6 +208,15 @@ class Maps(LastingMaps):
         self._taps = self._opened(undo, pins / "taps", U32.size, TAP.size)
         self._counters = self._opened(undo, pins / "counters", U32.size, COUNTERS.size, per_cpu=True)
         self._guests = self._opened(undo, pins / "guests", U32.size, GUEST_SIZE)
+        self._choice = self._opened(undo, pins / "workers", U32.size, WORKERS.size)
+
+    def write_places(self, places: Sequence[int]) -> None:
+        """Have as many workers as there are *places*, and each of them answer its guests at its place.
+
+        The kernel copies the whole entry while frames pass, but each place is one byte: no frame meets half a place.
+        """
+        padding = bytes(MAX_WORKERS - len(places))
+        self._choice.set(U32.pack(0), WORKERS.pack(len(places), *places, *padding))
 
     def add_tap(self, tag: int, ifindex: int, losses: int = 0) -> None:
         """Give the tap *ifindex* its *tag*. From now on its frames are counted, and answers reach it.

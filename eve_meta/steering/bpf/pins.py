@@ -65,6 +65,7 @@ class Pins:
                 maps = Maps(self.directory)
                 if old is not None:
                     maps.write_settings(evolve(maps.settings(), next_tag=old.settings().next_tag))
+                    maps.write_places(old.places())
                     for ifindex, tag in old.tags().items():
                         maps.add_tap(tag, ifindex, old.tap(tag).losses)
                         maps.learn(tag, old.tap(tag))

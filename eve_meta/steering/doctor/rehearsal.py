@@ -133,7 +133,7 @@ def _sysctl(ipr: IPRoute) -> None:
 
 
 def _iptables(tool: str) -> Callable[[IPRoute], None]:
-    return lambda _: iptables.restore(Path("/proc/self/ns/net"), tool)
+    return lambda _: iptables.restore(Path("/proc/self/ns/net"), tool, iptables.rules(1, ipv6=True)[tool])
 
 
 _MODULE = "modprobe {}, or boot a kernel of the distribution"
@@ -144,11 +144,15 @@ _FEATURES: tuple[tuple[str, Callable[[IPRoute], None], str], ...] = (
     ("clsact qdisc", _qdisc("clsact"), _MODULE.format("sch_ingress")),
     ("rules by mark", _rule, "boot a kernel of the distribution (CONFIG_IP_MULTIPLE_TABLES)"),
     ("sysctls", _sysctl, "boot a kernel of the distribution"),
-    ("conntrack zones and DNAT", _iptables("iptables-restore"), _RULES.format("xt_CT xt_nat xt_comment")),
+    (
+        "conntrack zones and DNAT",
+        _iptables("iptables-restore"),
+        _RULES.format("xt_CT xt_nat xt_mark xt_connlimit xt_comment"),
+    ),
     (
         "conntrack zones and DNAT for IPv6",
         _iptables("ip6tables-restore"),
-        _RULES.format("xt_CT xt_nat xt_comment ip6table_nat ip6table_raw"),
+        _RULES.format("xt_CT xt_nat xt_mark xt_connlimit xt_comment ip6table_nat ip6table_raw"),
     ),
 )
 """The features that the kernel must have: the name of the check, how the feature is tried, and what helps."""
@@ -162,8 +166,9 @@ def _whole_path() -> Iterator[Finding]:
             yield ok("programs", "they compile, and the kernel accepts them")
             namespace = PrivateNamespace(NAME, pins.directory)
             namespace.ensure()
-            for listener in namespace.listen():
-                listener.close()
+            for worker in namespace.listen(1).workers:
+                worker.close()
+            namespace.lead_to_workers()
     except Problem as problem:
         yield wrong("steering", str(problem), ON_THE_HOST)
     else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -20,9 +19,8 @@ from pyroute2.netlink.rtnl.ifinfmsg import IFF_NOARP, IFF_UP, ifinfmsg
 
 from eve_meta.steering.bpf.libbpf import open_pin
 from eve_meta.steering.path import filters, iptables, sysctls
+from eve_meta.steering.path.listening import Listening, Soundness, WorkerSockets, listen, listen_again
 from eve_meta.steering.path.names import ALIAS, META0, META0_MAC, RULE_PRIORITY, TABLE, host_link
-from eve_meta.steering.path.sysctls import LISTEN_BACKLOG
-from eve_meta.steering.path.worker_choice import attach_worker_choice
 from eve_meta.values.problem import Problem
 from eve_meta.values.tag import STEERED
 
@@ -30,9 +28,6 @@ GATEWAYS = {socket.AF_INET: "169.254.0.1", socket.AF_INET6: "fe80::1"}
 """Next hops that no host has; meta0 resolves no addresses (NOARP), so no host is needed. All packets to one next hop
 share one entry in the neighbour table, which belongs to the whole host (gc_thresh3). Without a next hop each address
 would need an entry, and a guest could fill that table by sending from many addresses."""
-
-SIOCGSKNS = 0x894C
-"""Of Linux's ``linux/sockios.h``, since 4.10: gives a descriptor of the network namespace that a socket is in."""
 
 IFA_F_NODAD = 0x2  # linux/if_addr.h
 
@@ -69,6 +64,7 @@ class PrivateNamespace:
 
     :param pins: the directory in which the programs are pinned.
     :ivar ipv6: whether the kernel has IPv6.
+    :ivar workers: the number of workers that the rules lead to; 0 until :meth:`listen`.
     """
 
     def __init__(self, name: str, pins: Path) -> None:
@@ -78,6 +74,7 @@ class PrivateNamespace:
         self._pins = pins
         self.ipv6 = Path("/proc/sys/net/ipv6").is_dir()
         self._held = -1
+        self.workers = 0
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -128,7 +125,8 @@ class PrivateNamespace:
     def ensure(self) -> int:
         """Make or restore everything, and return the ifindex of the veth pair's end on the host.
 
-        A first call that fails removes what it made.
+        The rules come with :meth:`lead_to_workers`, and are restored from then on. A first call that fails removes what
+        it made.
 
         :raises Problem: when a link or namespace of that name is not ours, or the kernel or iptables refuse.
         """
@@ -151,13 +149,14 @@ class PrivateNamespace:
                 inside = IPRoute()
             with inside:
                 ifindex = self._ensure_links(host, inside)
-                iptables.load(self.path, ipv6=self.ipv6)
                 with self.entered():
                     # Before meta0 is up, when the kernel would give it a link-local address.
                     sysctls.write(sysctls.wanted(ipv6=self.ipv6))
                 self._bring_up(host, inside)
                 self._ensure_routes(inside)
                 self._ensure_filters(host, ifindex, inside)
+        if self.workers:
+            self.lead_to_workers()
         return ifindex
 
     def remove(self) -> None:
@@ -178,37 +177,46 @@ class PrivateNamespace:
             os.close(self._held)
             self._held = -1
 
-    def listen(self, workers: int = 1, kept: Sequence[socket.socket] = ()) -> tuple[socket.socket, ...]:
-        """Return the sockets within the namespace on which workers accept connections.
+    def listen(self, workers: int, kept: Sequence[socket.socket] = (), places: Sequence[int] = ()) -> Listening:
+        """Return the sockets within the namespace on which workers accept connections; no rule leads there yet.
 
-        For IPv4 there is one for each worker; then follow, where the kernel has IPv6, as many for IPv6.
+        The parameters are those of :func:`eve_meta.steering.path.listening.listen`.
 
-        :param kept: the sockets of an earlier daemon, in the same order. The sockets of one address are taken over when
-            they are all sound and as many as *workers*, otherwise closed.
-        :raises Problem: when the port is in use there.
+        :raises Problem: when a port is in use there.
         """
-        addresses = [(socket.AF_INET, iptables.WORKER), *([(socket.AF_INET6, iptables.WORKER6)] if self.ipv6 else [])]
-        with contextlib.ExitStack() as undo, self.entered():
-            sound = {address: [each for each in kept if self._is_sound(each, *address)] for address in addresses}
-            # Where one is missing, those after it no longer have their worker's number.
-            taken = {address: group for address, group in sound.items() if len(group) == workers}
-            for each in kept:
-                if any(each in group for group in taken.values()):
-                    undo.enter_context(each)
-                    # A compromised worker may have changed these.
-                    each.setblocking(False)
-                    each.listen(LISTEN_BACKLOG)
-                else:
-                    with contextlib.suppress(OSError):
-                        each.shutdown(socket.SHUT_RDWR)  # other processes may hold a copy, and with it the port
-                    each.close()
-            listeners: list[socket.socket] = []
-            for address in addresses:
-                if address not in taken:
-                    taken[address] = [undo.enter_context(each) for each in self._listen(*address, workers)]
-                listeners += taken[address]
-            undo.pop_all()
-        return tuple(listeners)
+        with self.entered(), self._ports_explained():
+            self._soundness = Soundness(ipv6=self.ipv6)
+            listening = listen(workers, kept, places, self._soundness, ipv6=self.ipv6)
+        self.workers = workers
+        return listening
+
+    def listen_again(self, number: int, old: WorkerSockets) -> WorkerSockets:
+        """Return new sockets for the worker of that number, at its other place than *old*.
+
+        :raises Problem: when a port is in use there.
+        """
+        with self.entered(), self._ports_explained():
+            return listen_again(number, old, ipv6=self.ipv6)
+
+    def are_sound(self, sockets: WorkerSockets) -> bool:
+        """Return whether *sockets* listen, with the options of new ones."""
+        return all(map(self._soundness.is_sound, sockets.sockets))
+
+    def lead_to_workers(self) -> None:
+        """Load the rules that lead to the workers' places.
+
+        :raises Problem: when iptables is missing or refuses them.
+        """
+        iptables.load(self.path, self.workers, ipv6=self.ipv6)
+
+    @contextlib.contextmanager
+    def _ports_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except Problem as problem:
+            raise Problem(
+                f"{problem} in namespace {self.name!r}; list the processes there: ip netns pids {self.name}"
+            ) from None
 
     def notification_sockets(self) -> list[socket.socket]:
         """Return netlink sockets on which the kernel reports changes within the namespace.
@@ -236,51 +244,6 @@ class PrivateNamespace:
         """Return the description of legacy iptables' rules within the namespace; its owner closes it."""
         with self.entered():
             return iptables.LegacyTables(ipv6=self.ipv6)
-
-    def _is_sound(self, kept: socket.socket, family: socket.AddressFamily, address: str) -> bool:
-        """Return whether *kept* is such a socket as :meth:`_listen` makes."""
-        try:
-            if (
-                kept.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) != family
-                or kept.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) != socket.IPPROTO_TCP
-                or not kept.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-                or kept.getsockname()[:2] != (address, iptables.PORT)
-            ):
-                return False
-            namespace = fcntl.ioctl(kept, SIOCGSKNS)
-        except OSError:
-            return False
-        try:
-            # Nobody reaches a socket whose namespace was deleted and lives on only because the socket is open.
-            return os.path.samestat(os.fstat(namespace), os.fstat(self._held))
-        finally:
-            os.close(namespace)
-
-    def _listen(self, family: socket.AddressFamily, address: str, workers: int) -> list[socket.socket]:
-        with contextlib.ExitStack() as undo:
-            listeners = [
-                undo.enter_context(
-                    socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-                )
-                for _ in range(workers)
-            ]
-            try:
-                for listener in listeners:
-                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    if workers > 1:
-                        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                if workers > 1:
-                    attach_worker_choice(listeners[0], workers)
-                for listener in listeners:
-                    listener.bind((address, iptables.PORT))
-                    listener.listen(LISTEN_BACKLOG)
-            except OSError as error:
-                raise Problem(
-                    f"cannot listen on {address} port {iptables.PORT} in namespace {self.name!r}: {error.strerror}; "
-                    f"list the processes there: ip netns pids {self.name}"
-                ) from None
-            undo.pop_all()
-        return listeners
 
     def _ensure_namespace(self) -> None:
         if self._held < 0:

@@ -13,7 +13,7 @@ import pytest
 from eve_meta.steering.bpf.maps import BUCKETS, MAPS, PROGRAMS, SIGHTINGS, U32, Reason
 from eve_meta.steering.path import iptables, names, sysctls
 from eve_meta.values.addresses import SERVICE_IPV4, SERVICE_IPV6
-from eve_meta.values.tag import STEERED
+from eve_meta.values.tag import PLACE_MASK, PLACE_SHIFT, STEERED
 
 SCRIPT = Path(__file__).parents[3] / "scripts/inspect-steering"
 
@@ -35,14 +35,16 @@ def test_the_script_looks_for_the_numbers_that_steering_uses(script: ModuleType)
     assert int(script.FILTER_HANDLE, 16) == names.FILTER_HANDLE
     assert int(script.TABLE) == names.TABLE
     assert int(script.STEERED, 16) == STEERED
+    assert (script.PLACE_SHIFT, int(script.PLACE_MASK, 16)) == (PLACE_SHIFT, PLACE_MASK)
+    assert script.PORT == iptables.PORT
 
 
 def test_the_script_looks_for_the_links_and_addresses_that_steering_uses(script: ModuleType) -> None:
     assert script.META0 == names.META0
     assert script.Inspection("emx", "bpftool").host_link == names.host_link("emx")
     assert (
-        ("iptables", (SERVICE_IPV4,), f"{iptables.WORKER}:{iptables.PORT}"),
-        ("ip6tables", tuple(SERVICE_IPV6), f"[{iptables.WORKER6}]:{iptables.PORT}"),
+        ("iptables", (SERVICE_IPV4,), iptables.WORKER),
+        ("ip6tables", tuple(SERVICE_IPV6), f"[{iptables.WORKER6}]"),
     ) == script.FAMILIES
 
 

@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 
 from eve_meta.steering.path.guard import PERIOD
+from eve_meta.steering.path.listening import WorkerSockets
 from eve_meta.steering.steering import RESTORE_DELAY
 from eve_meta.steering.taps.links import CATCH_UP
 from eve_meta.steering.taps.tags import QUARANTINE
@@ -40,6 +41,14 @@ def test_a_tag_is_free_again_after_its_quarantine(host: FakeHost) -> None:
         host.hold("vnet2")
         host.until(lambda: host.tags() == {"vnet1": 2, "vnet2": 1})
         assert steering.problems == {}
+
+
+def test_the_guests_of_a_worker_are_led_to_its_new_sockets(host: FakeHost) -> None:
+    steering, _ = host.start()
+    assert host.open_maps().places() == (1,)
+    new = steering.replace(0, WorkerSockets(1, ()))
+    assert (new.place, host.open_maps().places()) == (2, (2,))
+    assert (steering.replace(0, new).place, host.open_maps().places()) == (1, (1,))
 
 
 def test_a_filter_that_cannot_be_attached_leaves_no_tag_and_is_a_problem(host: FakeHost) -> None:

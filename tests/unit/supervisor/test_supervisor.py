@@ -47,7 +47,8 @@ class FakeWorker:
         self.pid = 7
         self.restarts = 0
         self.begun = 0
-        self.killed: list[bool] = []
+        self.killed = 0
+        self.distrusted: list[str] = []
 
     def send_now(self, message: ToWorker) -> None:
         self.received.append(message)
@@ -64,8 +65,11 @@ class FakeWorker:
     def confirm_table(self, at: float) -> None:
         self.received.append(TableCurrent(at=at))
 
-    def kill(self, *, blameless: bool = False) -> None:
-        self.killed.append(blameless)
+    def kill(self) -> None:
+        self.killed += 1
+
+    def link_distrusted(self, reason: str) -> None:
+        self.distrusted.append(reason)
 
     def request_counts(self) -> Deferred[None]:
         self.counts_requests.append(Deferred())
@@ -269,17 +273,15 @@ def test_a_worker_is_sent_its_own_taps_only(scene: Scene) -> None:
         assert {message.tag for message in worker.received if isinstance(message, PutTap | RemoveTap)} == own
 
 
-def test_sockets_are_replaced_when_a_worker_gets_the_request_of_anothers_guest(scene: Scene) -> None:
+def test_a_worker_that_reports_the_request_of_anothers_guest_is_killed_alone(scene: Scene) -> None:
     supervisor = scene.supervisor
-    discarded: list[str] = []
-    supervisor._listeners = cast(Any, SimpleNamespace(discard=discarded.append))
     now = scene.clock.seconds()
     rows = [Row(1, RequestKind.META_DATA, 503, 1, now, now)]
     supervisor.tallies.asked(1, rows)
-    assert (discarded, [worker.killed for worker in scene.workers]) == ([], [[], []])
+    assert [worker.distrusted for worker in scene.workers] == [[], []]
     supervisor.tallies.asked(0, rows)
-    assert discarded == ["worker 0 was connected with the guest of tag 1, which is another's"]
-    assert [worker.killed for worker in scene.workers] == [[False], [True]]  # worker 0 may have sent what is false
+    reason = "a request of the guest of tag 1, which is another worker's"
+    assert [worker.distrusted for worker in scene.workers] == [[reason], []]
     assert next(iter(supervisor.taps)).asked.statuses == {"503": 1}
 
 

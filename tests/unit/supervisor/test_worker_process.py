@@ -22,7 +22,6 @@ from twisted.python.failure import Failure
 from eve_meta.supervisor.worker_entry import WorkerEntry
 from eve_meta.supervisor.worker_link import HANG_BEATS, INPUT_BURST
 from eve_meta.supervisor.worker_process import (
-    BLAMELESS_DELAY,
     DRAIN_TIMEOUT,
     RESTART_DELAYS,
     STOP_TIMEOUT,
@@ -350,7 +349,7 @@ def test_nothing_more_is_taken_from_a_process_that_is_being_killed_or_was(scene:
     """Before it died it may have sent as much as it could, of which the supervisor has read only a part."""
     scene.worker.start()
     scene.send_large_counts()
-    scene.worker.kill(blameless=True)
+    scene.worker.kill()
     scene.send_large_counts()
     assert len(scene.counts) == 1
     scene.worker.processEnded(Failure(RuntimeError()))
@@ -372,21 +371,6 @@ def test_what_a_process_that_is_gone_sent_does_not_end_the_next(scene: Scene, ho
     scene.reactor.advance(0)
     scene.reactor.channels[0].stringReceived(b'{"message": "RequestRows"}\nno rows')
     assert (scene.starts, scene.reactor.killed) == (2, killed)
-
-
-def test_a_worker_that_is_killed_for_what_another_did_is_soon_back(scene: Scene) -> None:
-    scene.worker.start()
-    for _ in range(10):
-        scene.worker.kill(blameless=True)
-        scene.reactor.channels[-1].connectionLost()  # without the kill, its own fault
-        scene.worker.processEnded(Failure(RuntimeError()))
-        scene.reactor.advance(BLAMELESS_DELAY)
-    assert scene.starts == 11
-    scene.worker.kill()  # for what it did itself, and then for what another did as well
-    scene.worker.kill(blameless=True)
-    scene.worker.processEnded(Failure(RuntimeError()))
-    scene.reactor.advance(BLAMELESS_DELAY)
-    assert scene.starts == 11
 
 
 def test_a_process_that_sends_too_much_is_killed_once_and_the_next_begins_anew(scene: Scene) -> None:

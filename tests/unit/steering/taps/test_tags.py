@@ -6,7 +6,7 @@ import pytest
 
 from eve_meta.steering.taps.tags import QUARANTINE, TagAllocator
 from eve_meta.values.problem import Problem
-from eve_meta.values.tag import MAX_TAG, MIN_TAG, STEERED, mark_of_tag, tag_of_mark
+from eve_meta.values.tag import MAX_PLACE, MAX_TAG, MIN_TAG, PLACE_SHIFT, STEERED, mark_of_tag, tag_of_mark
 
 
 class Clock:
@@ -72,3 +72,9 @@ def test_every_tag_survives_in_the_mark() -> None:
     for wrong in (0, -1, MAX_TAG + 1):
         with pytest.raises(ValueError, match="expected a tag"):
             mark_of_tag(wrong)
+
+
+@pytest.mark.parametrize("place", [0, 1, MAX_PLACE])
+def test_the_place_of_a_worker_in_a_mark_does_not_change_its_tag(place: int) -> None:
+    assert tag_of_mark(place << PLACE_SHIFT | mark_of_tag(4711)) == 4711
+    assert tag_of_mark(place << PLACE_SHIFT | 4711) is None
