@@ -95,7 +95,7 @@ class Kernel:
     def of_host(cls, name: str) -> Kernel:
         """Return the pieces of this host for the steering whose private namespace is called *name*."""
         pins = Pins(name)
-        namespace = PrivateNamespace(name, pins.directory)
+        namespace = PrivateNamespace(name, pins.program)
         return cls(
             pins=pins,
             namespace=namespace,

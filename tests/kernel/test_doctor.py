@@ -142,7 +142,7 @@ def test_the_doctor_asks_for_the_capabilities_that_the_unit_grants() -> None:
 def test_a_container_without_kill_and_bpf_file_system(bpffs: Path) -> None:
     found = examine(*mounted("umount --lazy /sys/fs/bpf"), "setpriv", "--bounding-set=-kill")
     assert bad(found) == {"capabilities": "wrong", "bpf file system": "warning"}
-    assert found["bpf file system"]["mend"] == "mount -t bpf bpf /sys/fs/bpf"
+    assert found["bpf file system"]["mend"] == "mount -t bpf -o nosuid,nodev,noexec,mode=0700 bpf /sys/fs/bpf"
     assert "lacks CAP_KILL: is this a container?" in found["capabilities"]["text"]
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from pyroute2 import IPRoute
 
+from eve_meta.steering.bpf.libbpf import open_pin
+from eve_meta.steering.bpf.maps import PROGRAMS
 from eve_meta.steering.path import namespace
 from eve_meta.steering.path.iptables import missing
 from eve_meta.steering.path.listening import Listening, WorkerSockets
@@ -38,8 +40,11 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def private(lab: Lab, pins: Path) -> Iterator[PrivateNamespace]:
     """The namespace that a test makes. For as long as the test runs, the calling thread is on the lab's host."""
-    with inside(lab.host.name):
-        private = PrivateNamespace(NAME, pins)
+    with inside(lab.host.name), contextlib.ExitStack() as undo:
+        programs = {name: open_pin(pins / name) for name in PROGRAMS}
+        for descriptor in programs.values():
+            undo.callback(os.close, descriptor)
+        private = PrivateNamespace(NAME, programs.__getitem__)
         private.workers = 1  # as if workers listened, so that the rules belong to what is ensured
         yield private
         private.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import pytest
 from attrs import evolve
 
 from eve_meta.steering.bpf import loader
-from eve_meta.steering.bpf.libbpf import Map
-from eve_meta.steering.bpf.maps import PROGRAMS, Maps, ReturnPath, Sightings
+from eve_meta.steering.bpf.libbpf import Map, ProgramInfo, info_of, is_program
+from eve_meta.steering.bpf.maps import MAPS, PROGRAMS, Maps, ReturnPath, Sightings
 from eve_meta.steering.bpf.pins import Pins
 from eve_meta.values.problem import Problem
 
@@ -141,6 +142,174 @@ def test_a_map_of_another_size_is_never_read(bpffs: Path) -> None:
     subprocess.run(command.split(), check=True)
     with pytest.raises(OSError, match="values of 64 bytes"):
         Map(path, 4, 16)
+
+
+# -- where everybody may make files in the BPF file system, as in one that the kernel mounts without options --
+
+NOBODY = 65534
+
+
+@contextlib.contextmanager
+def sticky() -> Iterator[None]:
+    """Let everybody make files in the BPF file system, as the kernel's own mode 1777 does."""
+    mode = DIRECTORY.parent.stat().st_mode & 0o7777
+    DIRECTORY.parent.chmod(0o1777)
+    try:
+        yield
+    finally:
+        DIRECTORY.parent.chmod(mode)
+        for aside in DIRECTORY.parent.glob(f"{NAME}-not-ours-*"):
+            if aside.is_dir() and not aside.is_symlink():
+                shutil.rmtree(aside)
+            else:
+                aside.unlink()
+
+
+def as_nobody(program: str) -> subprocess.Popen[str]:
+    """Start a Python program as user nobody, and wait until it prints a line."""
+    command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "/usr/bin/python3", "-c", program]
+    started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert started.stdout is not None
+    assert started.stdout.readline() == "ready\n"
+    return started
+
+
+IN_PLACE = {
+    "a folder, and its lock": f"""
+import fcntl, os
+os.mkdir({str(DIRECTORY)!r})
+fcntl.flock(os.open({str(DIRECTORY)!r}, os.O_RDONLY), fcntl.LOCK_EX)
+""",
+    "a folder that root may not enter": f"""
+import os
+os.mkdir({str(DIRECTORY)!r})
+os.mkdir({str(DIRECTORY / "tap_in")!r})
+os.chmod({str(DIRECTORY)!r}, 0)
+""",
+    "a link to a folder of its own": f"""
+import os
+os.mkdir({str(DIRECTORY) + "-not-ours-link"!r})
+os.symlink({str(DIRECTORY) + "-not-ours-link"!r}, {str(DIRECTORY)!r})
+""",
+}
+
+
+@pytest.mark.parametrize("what", IN_PLACE)
+def test_a_user_who_makes_our_folder_first_stops_nobody(what: str) -> None:
+    with sticky():
+        intruder = as_nobody(f"{IN_PLACE[what]}\nprint('ready', flush=True)\ninput()")
+        try:
+            with opened() as maps:
+                maps.add_tap(7, 4711)
+                status = DIRECTORY.lstat()
+                assert (status.st_uid, status.st_mode & 0o7777) == (0, 0o700)
+                for change in (
+                    f"os.rename({str(DIRECTORY)!r}, {str(DIRECTORY) + '-not-ours-mine'!r})",
+                    f"os.rmdir({str(DIRECTORY)!r})",
+                    f"os.listdir({str(DIRECTORY)!r})",
+                    f"os.chmod({str(DIRECTORY)!r}, 0o777)",
+                ):
+                    refused = f"""
+import os
+try:
+    {change}
+except PermissionError:
+    print('ready', flush=True)
+"""
+                    as_nobody(refused).communicate("")
+            with opened() as maps:
+                assert maps.tags() == {4711: 7}
+        finally:
+            intruder.communicate("\n")
+
+
+def test_a_user_who_makes_our_folder_again_and_again_while_the_daemon_runs_takes_nothing() -> None:
+    owner = Pins(NAME)
+    with sticky(), contextlib.closing(owner.open()) as maps:
+        maps.add_tap(7, 4711)
+        loader.unpin(DIRECTORY)
+        DIRECTORY.rmdir()  # by root's mistake
+        as_nobody(f"import os; os.mkdir({str(DIRECTORY)!r}); print('ready', flush=True)").communicate("")
+        assert len(owner.missing()) == len(PROGRAMS) + len(MAPS)
+        owner.restore()
+        assert owner.missing() == []
+        assert DIRECTORY.stat().st_uid == 0
+        assert maps.tags() == {4711: 7}
+        owner.remove()
+    assert not DIRECTORY.exists()
+
+
+def test_a_folder_in_which_others_may_write_is_not_used() -> None:
+    """Whatever is pinned there may be anybody's."""
+    with opened() as maps:
+        maps.add_tap(7, 4711)
+    DIRECTORY.chmod(0o777)
+    with sticky(), opened() as maps:
+        assert maps.tags() == {}
+        assert DIRECTORY.stat().st_mode & 0o7777 == 0o700
+
+
+def test_programs_that_are_not_what_their_names_say_are_not_attached() -> None:
+    with opened() as maps:
+        maps.add_tap(7, 4711)
+    for one, other in (("tap_in", "swap"), ("host_in", "tap_in"), ("swap", "host_in")):
+        (DIRECTORY / one).rename(DIRECTORY / other)
+    owner = Pins(NAME)
+    with contextlib.closing(owner.open()) as maps:
+        for name in PROGRAMS:
+            assert info_of(owner.program(name), ProgramInfo).name == name.encode()
+        assert maps.tags() == {4711: 7}
+    owner.close()
+
+
+@pytest.mark.parametrize("what", ["a map", "a program"])
+def test_a_pin_of_another_kind_is_not_taken_for_ours(what: str) -> None:
+    with opened():
+        pass
+    if what == "a map":
+        (DIRECTORY / "tap_in").unlink()
+        command = f"bpftool map create {DIRECTORY / 'tap_in'} type array key 4 value 4 entries 1 name tap_in"
+        subprocess.run(command.split(), check=True)
+    else:
+        (DIRECTORY / "settings").unlink()
+        (DIRECTORY / "ns_out").rename(DIRECTORY / "settings")
+    owner = Pins(NAME)
+    owner.open().close()
+    assert owner.missing() == []
+    for name in PROGRAMS:
+        assert is_program(owner.program(name))
+    owner.remove()
+
+
+def test_a_map_of_another_type_is_not_taken_over() -> None:
+    with opened():
+        pass
+    (DIRECTORY / "tags").unlink()
+    command = f"bpftool map create {DIRECTORY / 'tags'} type lru_hash key 4 value 4 entries 2 name tags"
+    subprocess.run(command.split(), check=True)
+    with opened() as maps:
+        for ifindex in range(5):
+            maps.add_tap(7 + ifindex, 4711 + ifindex)
+        assert len(maps.tags()) == 5
+
+
+def test_what_we_mount_is_closed_to_others_and_runs_nothing() -> None:
+    program = """
+import subprocess
+from eve_meta.steering.bpf.pins import Pins
+subprocess.run(["umount", "--lazy", "/sys/fs/bpf"], check=True)
+pins = Pins("emtest-mount")
+pins._mount()
+print(next(line for line in open("/proc/self/mountinfo") if " /sys/fs/bpf " in line))
+"""
+    shown = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert {"nosuid", "nodev", "noexec"} <= set(shown.split()[5].split(","))
+    assert "mode=700" in shown
 
 
 def test_a_second_daemon_of_the_same_namespace_is_an_error_and_changes_nothing() -> None:

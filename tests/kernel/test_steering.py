@@ -103,7 +103,7 @@ class RealHost:
         self.crash()
         for descriptor in self._holders.values():
             os.close(descriptor)
-        PrivateNamespace(NAME, self._directory).remove()
+        PrivateNamespace(NAME, Pins(NAME).program).remove()
         unpin(self._directory)
         with contextlib.suppress(FileNotFoundError):
             self._directory.rmdir()
@@ -120,7 +120,7 @@ class RealHost:
             reactor.startRunning(installSignalHandlers=False)
             daemon.callback(self._end_reactor, reactor)
             pins = DaemonPins(NAME)
-            namespace = PrivateNamespace(NAME, pins.directory)
+            namespace = PrivateNamespace(NAME, pins.program)
             daemon.callback(namespace._release)
             daemon.callback(pins.release)
             kernel = self._kernel = evolve(

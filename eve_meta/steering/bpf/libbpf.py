@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from eve_meta.values.problem import Problem
 
@@ -76,9 +77,84 @@ def tcx_programs(ifindex: int) -> int:
     return count.value
 
 
-class _MapInfo(ctypes.Structure):
-    # The beginning of struct bpf_map_info (linux/bpf.h); the kernel fills as much as it is given room for.
-    _fields_ = tuple((name, ctypes.c_uint32) for name in ("type", "id", "key_size", "value_size"))
+BPF_PROG_TYPE_SCHED_CLS = 3
+BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_HASH = 1, 2, 5
+"""Of enum bpf_prog_type and enum bpf_map_type (linux/bpf.h)."""
+
+
+class ProgramInfo(ctypes.Structure):
+    """The beginning of ``struct bpf_prog_info`` (linux/bpf.h); the kernel fills as much as it is given room for.
+
+    :ivar type: of enum bpf_prog_type.
+    :ivar created_by_uid: the user that loaded the program.
+    :ivar name: its name, of 15 bytes at most.
+    """
+
+    type: int
+    created_by_uid: int
+    name: bytes
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("tag", ctypes.c_uint8 * 8),
+        ("jited_prog_len", ctypes.c_uint32),
+        ("xlated_prog_len", ctypes.c_uint32),
+        ("jited_prog_insns", ctypes.c_uint64),
+        ("xlated_prog_insns", ctypes.c_uint64),
+        ("load_time", ctypes.c_uint64),
+        ("created_by_uid", ctypes.c_uint32),
+        ("nr_map_ids", ctypes.c_uint32),
+        ("map_ids", ctypes.c_uint64),
+        ("name", ctypes.c_char * 16),
+    )
+
+
+class MapInfo(ctypes.Structure):
+    """The beginning of ``struct bpf_map_info``, as :class:`ProgramInfo`.
+
+    :ivar type: of enum bpf_map_type.
+    :ivar key_size: in bytes, as *value_size*.
+    :ivar name: its name, of 15 bytes at most.
+    """
+
+    type: int
+    key_size: int
+    value_size: int
+    name: bytes
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+        ("name", ctypes.c_char * 16),
+    )
+
+
+Info = TypeVar("Info", ProgramInfo, MapInfo)
+
+
+def info_of(descriptor: int, kind: type[Info]) -> Info:
+    """Return what the kernel knows of the program or map of a file descriptor.
+
+    :raises OSError: when it is neither. Which of the two it is, the kernel does not check: ask about :func:`is_program`
+        first.
+    """
+    info = kind()
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    _call("bpf_obj_get_info_by_fd", descriptor, ctypes.byref(info), ctypes.byref(size))
+    return info
+
+
+def is_program(descriptor: int) -> bool:
+    """Return whether a file descriptor is of a program, not of a map or a link."""
+    return os.readlink(f"/proc/self/fd/{descriptor}") == "anon_inode:bpf-prog"
+
+
+def is_map(descriptor: int) -> bool:
+    """Return whether a file descriptor is of a map."""
+    return os.readlink(f"/proc/self/fd/{descriptor}") == "anon_inode:bpf-map"
 
 
 class Map:
@@ -89,9 +165,7 @@ class Map:
 
     def __init__(self, path: Path, key_size: int, value_size: int, *, per_cpu: bool = False) -> None:
         self.fd = open_pin(path)
-        info = _MapInfo()
-        size = ctypes.c_uint32(ctypes.sizeof(info))
-        _call("bpf_obj_get_info_by_fd", self.fd, ctypes.byref(info), ctypes.byref(size))
+        info = info_of(self.fd, MapInfo) if is_map(self.fd) else MapInfo()
         if (info.key_size, info.value_size) != (key_size, value_size):
             # The pin of another build. The kernel would write as many bytes as the map has, not as many as fit here.
             os.close(self.fd)

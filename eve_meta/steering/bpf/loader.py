@@ -150,7 +150,7 @@ def load(pins: Path) -> None:
 
 def _pin(lib: Any, fd: int, path: Path) -> None:
     if lib.bpf_obj_pin(fd, os.fsencode(path)) != 0:
-        raise Problem(f"cannot pin {path}: is a BPF file system mounted there? Try: mount -t bpf bpf /sys/fs/bpf")
+        raise Problem(f"cannot pin {path.name}: is a BPF file system mounted? Try: mount -t bpf bpf /sys/fs/bpf")
 
 
 def unpin(pins: Path) -> None:

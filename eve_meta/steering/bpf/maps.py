@@ -12,10 +12,18 @@ from typing import Protocol
 from attrs import astuple, evolve, fields, frozen
 
 from eve_meta.config import MAX_WORKERS
-from eve_meta.steering.bpf.libbpf import Map
+from eve_meta.steering.bpf.libbpf import BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_HASH, Map
 
 PROGRAMS = ("tap_in", "ns_in", "ns_out", "host_in")
-MAPS = ("tags", "taps", "counters", "guests", "settings", "workers")
+MAPS = {
+    "tags": BPF_MAP_TYPE_HASH,
+    "taps": BPF_MAP_TYPE_ARRAY,
+    "counters": BPF_MAP_TYPE_PERCPU_HASH,
+    "guests": BPF_MAP_TYPE_HASH,
+    "settings": BPF_MAP_TYPE_ARRAY,
+    "workers": BPF_MAP_TYPE_ARRAY,
+}
+"""The maps, and the type of each."""
 
 
 class Reason(enum.IntEnum):

@@ -6,8 +6,11 @@ Whoever holds its lock owns the steering of that name; the kernel releases the l
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import secrets
+import stat
 import subprocess
 import sys
 import tempfile
@@ -17,8 +20,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from attrs import evolve
+from twisted.logger import Logger
 
-from eve_meta.steering.bpf.libbpf import open_pin, pin
+from eve_meta.steering.bpf.libbpf import (
+    BPF_PROG_TYPE_SCHED_CLS,
+    MapInfo,
+    ProgramInfo,
+    info_of,
+    is_map,
+    is_program,
+    open_pin,
+    pin,
+)
 from eve_meta.steering.bpf.loader import build_id, source_directory, unpin
 from eve_meta.steering.bpf.maps import MAPS, PROGRAMS, LastingMaps, Maps
 from eve_meta.values.problem import Problem
@@ -26,6 +39,12 @@ from eve_meta.values.problem import Problem
 AnyMaps = TypeVar("AnyMaps", bound=LastingMaps)
 
 BPFFS = Path("/sys/fs/bpf")
+
+MOUNT_OPTIONS = "nosuid,nodev,noexec,mode=0700"
+"""As systemd mounts the BPF file system. The kernel's own mode, 1777, would let anybody make files there."""
+
+ATTEMPTS = 100
+"""How often the directory of the pins is made, where somebody else makes another in its place at the same moment."""
 
 LOAD_TIMEOUT = 120
 """Seconds that compiling may take; it takes two on an idle core."""
@@ -36,6 +55,8 @@ LOAD_POLL = 0.1
 
 class Pins:
     """The pins of the steering called *namespace*."""
+
+    _log = Logger()
 
     def __init__(self, namespace: str) -> None:
         self.directory = BPFFS / namespace
@@ -62,7 +83,7 @@ class Pins:
                 self.forget_old(maps)
             else:
                 self._load(raise_if_terminated)
-                maps = Maps(self.directory)
+                maps = Maps(self._folder)
                 if old is not None:
                     maps.write_settings(evolve(maps.settings(), next_tag=old.settings().next_tag))
                     maps.write_places(old.places())
@@ -70,7 +91,7 @@ class Pins:
                         maps.add_tap(tag, ifindex, old.tap(tag).losses)
                         maps.learn(tag, old.tap(tag))
             for name in (*PROGRAMS, *MAPS):
-                self._held[name] = open_pin(self.directory / name)
+                self._held[name] = open_pin(self._folder / name)
             return maps
         except BaseException:
             # The pins of an earlier daemon stay: taps still have its programs, and the next daemon learns from the pins
@@ -94,8 +115,9 @@ class Pins:
         return self._held[name]
 
     def missing(self) -> list[Path]:
-        """Return the paths of missing pins."""
-        return [path for name in (*PROGRAMS, *MAPS) if not (path := self.directory / name).exists()]
+        """Return the paths of missing pins; all of them where the directory is no longer the one that is locked."""
+        there = self._is_locked_one()
+        return [self.directory / name for name in (*PROGRAMS, *MAPS) if not there or self._owner(name) != os.geteuid()]
 
     def restore(self) -> None:
         """Restore the missing pins, with the same programs and maps, which this object holds open.
@@ -105,24 +127,19 @@ class Pins:
         if not self.missing():
             return
         self._mount()
-        try:
-            same = os.path.samestat(self.directory.stat(), os.fstat(self._lock))
-        except FileNotFoundError:
-            same = False
-        if not same:
-            lock = self._locked()
-            os.close(self._lock)
-            self._lock = lock
+        if not self._is_locked_one():
+            old, self._lock = self._lock, self._locked()
+            os.close(old)
         for path in self.missing():
             try:
-                pin(self._held[path.name], path)
+                pin(self._held[path.name], self._folder / path.name)
             except OSError as error:
                 raise Problem(f"cannot pin {path} again: {error.strerror}") from None
 
     def remove(self) -> None:
         """Remove all pins and the directory, release the lock, and unmount what :meth:`open` mounted."""
-        unpin(self.directory)
-        with contextlib.suppress(FileNotFoundError):  # somebody else has removed it
+        unpin(self._folder)
+        if self._is_locked_one():  # otherwise somebody else has removed it
             self.directory.rmdir()
         self.close()
         # A kernel with CONFIG_BPF_PRELOAD puts maps.debug and progs.debug into every mount.
@@ -133,16 +150,40 @@ class Pins:
         """Release the lock, and leave the pins to the next daemon."""
         for descriptor in (self._lock, *self._held.values()):
             os.close(descriptor)
+        self._lock = -1
         self._held = {}
         if self._old is not None:
             self._old.close()
             self._old = None
 
-    def _locked(self) -> int:
-        """Make the directory where it is missing, lock it, and return its file descriptor."""
+    @property
+    def _folder(self) -> Path:
+        """The directory that is locked, whatever its name leads to now."""
+        return Path(f"/proc/self/fd/{self._lock}")
+
+    def _is_locked_one(self) -> bool:
+        """Return whether the directory's name leads to the one that is locked."""
         try:
-            self.directory.mkdir(mode=0o700, exist_ok=True)
-            lock = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
+            return self._lock >= 0 and os.path.samestat(self.directory.lstat(), os.fstat(self._lock))
+        except FileNotFoundError:
+            return False
+
+    def _owner(self, name: str) -> int | None:
+        """Return the user that made the pin *name*; None where there is none."""
+        try:
+            status = os.stat(name, dir_fd=self._lock, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return status.st_uid if stat.S_ISREG(status.st_mode) else None
+
+    def _locked(self) -> int:
+        """Make the directory where it is missing, lock it, and return its file descriptor.
+
+        Where everybody may make files in the BPF file system (as the kernel mounts it, mode 1777), anybody may have
+        made the directory before us, to hold its lock or to exchange pins in it. Such a directory is moved aside.
+        """
+        try:
+            lock = self._opened_directory()
         except OSError as error:
             raise Problem(f"cannot make the directory {self.directory}: {error.strerror}") from None
         try:
@@ -155,11 +196,44 @@ class Pins:
             ) from None
         return lock
 
+    def _opened_directory(self) -> int:
+        """Open the directory, which is ours and closed to others, and made where it is missing.
+
+        :raises OSError: when it cannot be made.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                opened = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                with contextlib.suppress(FileExistsError):
+                    self.directory.mkdir(mode=0o700)
+                continue
+            except OSError as error:
+                if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+                    raise
+            else:
+                status = os.fstat(opened)
+                if status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                    os.fchmod(opened, 0o700)
+                    return opened
+                os.close(opened)
+            aside = self.directory.with_name(f"{self.directory.name}-not-ours-{secrets.token_hex(4)}")
+            with contextlib.suppress(FileNotFoundError):
+                self.directory.rename(aside)
+                self._log.error(
+                    "{directory} was made by another user, or others may write there: it is moved to {aside}",
+                    directory=self.directory,
+                    aside=aside,
+                )
+        raise OSError(errno.EAGAIN, f"somebody makes another in its place, {ATTEMPTS} times now")
+
     def _mount(self) -> None:
         if BPFFS.is_mount():
             return
         # systemd mounts it at boot; in a container or a minimal system nobody may have.
-        done = subprocess.run(["mount", "-t", "bpf", "bpf", str(BPFFS)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["mount", "-t", "bpf", "-o", MOUNT_OPTIONS, "bpf", str(BPFFS)], capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             raise Problem(
                 f"cannot mount the BPF file system at {BPFFS}: {' '.join(done.stderr.split())}; is this root?"
@@ -170,21 +244,48 @@ class Pins:
         """Return the maps of this build; None unless *old* are of this build, and all programs and maps are pinned."""
         if old is None or old.settings().build != build_id(source_directory()) or self.missing():
             return None
+        if not all(map(self._is_program, PROGRAMS)):
+            return None
         return self._opened(Maps)
 
     def _opened(self, kind: type[AnyMaps]) -> AnyMaps | None:
-        """Return the pinned maps of that kind; None unless all of them are there."""
+        """Return the pinned maps of that kind; None unless all of them are there, and each is what its name says."""
         try:
-            return kind(self.directory)
+            if not all(self._is_map(name) for name in MAPS if self._owner(name) is not None):
+                return None
+            return kind(self._folder)
         except OSError:
             return None
 
+    def _is_program(self, name: str) -> bool:
+        """Return whether the pin *name* is of a program of that name which root has loaded for tc."""
+        descriptor = open_pin(self._folder / name)
+        try:
+            if not is_program(descriptor):
+                return False
+            info = info_of(descriptor, ProgramInfo)
+        finally:
+            os.close(descriptor)
+        expected = (BPF_PROG_TYPE_SCHED_CLS, name.encode(), os.geteuid())
+        return (info.type, info.name, info.created_by_uid) == expected
+
+    def _is_map(self, name: str) -> bool:
+        """Return whether the pin *name* is of a map of that name and its type; who opens it checks the sizes."""
+        descriptor = open_pin(self._folder / name)
+        try:
+            if not is_map(descriptor):
+                return False
+            info = info_of(descriptor, MapInfo)
+        finally:
+            os.close(descriptor)
+        return (info.type, info.name) == (MAPS[name], name.encode())
+
     def _load(self, raise_if_terminated: Callable[[], None]) -> None:
-        command = [sys.executable, "-I", "-m", "eve_meta.steering.bpf.loader", str(self.directory)]
+        command = [sys.executable, "-I", "-m", "eve_meta.steering.bpf.loader", str(self._folder)]
         # A directory of its own for the loader's files: when we have to end meanwhile the loader is killed, and leaves
         # them.
         with tempfile.TemporaryDirectory(prefix="eve-meta-") as scratch:
-            status, stderr = _run(command, {**os.environ, "TMPDIR": scratch}, raise_if_terminated)
+            status, stderr = _run(command, {**os.environ, "TMPDIR": scratch}, self._lock, raise_if_terminated)
         if status != 0:
             # The loader's own line is the last; the messages of the compiler or the verifier come before it.
             details = stderr.strip().splitlines()
@@ -199,11 +300,13 @@ class Pins:
             raise Problem(last)
 
 
-def _run(command: list[str], environment: dict[str, str], raise_if_terminated: Callable[[], None]) -> tuple[int, str]:
-    """Run *command*, and return its exit status and its standard error."""
+def _run(
+    command: list[str], environment: dict[str, str], folder: int, raise_if_terminated: Callable[[], None]
+) -> tuple[int, str]:
+    """Run *command*, which inherits the descriptor *folder*; return its exit status and its standard error."""
     deadline = time.monotonic() + LOAD_TIMEOUT
     with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, pass_fds=(folder,)
     ) as process:
         try:
             while True:

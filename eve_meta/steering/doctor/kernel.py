@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from eve_meta.steering.bpf.packages import install
-from eve_meta.steering.bpf.pins import BPFFS
+from eve_meta.steering.bpf.pins import BPFFS, MOUNT_OPTIONS
 from eve_meta.steering.doctor.finding import Finding, ok, warning, wrong
 
 OLDEST = (5, 15)
@@ -75,5 +75,5 @@ def bpf_file_system() -> Finding:
     return warning(
         "bpf file system",
         f"not mounted at {BPFFS}: the daemon mounts it while it runs",
-        f"mount -t bpf bpf {BPFFS}",
+        f"mount -t bpf -o {MOUNT_OPTIONS} bpf {BPFFS}",
     )

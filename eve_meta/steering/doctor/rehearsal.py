@@ -22,7 +22,7 @@ import attrs
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from eve_meta.steering.bpf.pins import BPFFS, LOAD_TIMEOUT, Pins
+from eve_meta.steering.bpf.pins import BPFFS, LOAD_TIMEOUT, MOUNT_OPTIONS, Pins
 from eve_meta.steering.doctor.finding import Finding, State, ok, wrong
 from eve_meta.steering.path import filters, iptables
 from eve_meta.steering.path.namespace import PrivateNamespace
@@ -90,7 +90,7 @@ def _leave_the_host() -> None:
     for arguments in (
         ["--make-rprivate", "/"],
         ["-t", "tmpfs", "tmpfs", "/run"],
-        ["-t", "bpf", "bpf", str(BPFFS)],
+        ["-t", "bpf", "-o", MOUNT_OPTIONS, "bpf", str(BPFFS)],
     ):
         done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -164,7 +164,7 @@ def _whole_path() -> Iterator[Finding]:
         pins = Pins(NAME)
         with contextlib.closing(pins.open()):
             yield ok("programs", "they compile, and the kernel accepts them")
-            namespace = PrivateNamespace(NAME, pins.directory)
+            namespace = PrivateNamespace(NAME, pins.program)
             namespace.ensure()
             for worker in namespace.listen(1).workers:
                 worker.close()

@@ -10,14 +10,13 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_NOARP, IFF_UP, ifinfmsg
 
-from eve_meta.steering.bpf.libbpf import open_pin
 from eve_meta.steering.path import filters, iptables, sysctls
 from eve_meta.steering.path.listening import Listening, Soundness, WorkerSockets, listen, listen_again
 from eve_meta.steering.path.names import ALIAS, META0, META0_MAC, RULE_PRIORITY, TABLE, host_link
@@ -62,16 +61,16 @@ class PrivateNamespace:
     From :meth:`ensure`, which makes or finds it, until :meth:`remove` this object holds the namespace open, so the
     namespace exists even when somebody deletes its name.
 
-    :param pins: the directory in which the programs are pinned.
+    :param program: returns the file descriptor of a program, by its name; its owner closes it.
     :ivar ipv6: whether the kernel has IPv6.
     :ivar workers: the number of workers that the rules lead to; 0 until :meth:`listen`.
     """
 
-    def __init__(self, name: str, pins: Path) -> None:
+    def __init__(self, name: str, program: Callable[[str], int]) -> None:
         self.name = name
         self.path = Path("/run/netns") / name
         self.host_link = host_link(name)
-        self._pins = pins
+        self._program = program
         self.ipv6 = Path("/proc/sys/net/ipv6").is_dir()
         self._held = -1
         self.workers = 0
@@ -376,8 +375,4 @@ class PrivateNamespace:
             (inside, meta0, "ns_out", filters.EGRESS),
         ):
             filters.add_qdisc(ipr, "clsact", ifindex)
-            program = open_pin(self._pins / name)
-            try:
-                filters.attach(ipr, ifindex, program, name, parent)
-            finally:
-                os.close(program)
+            filters.attach(ipr, ifindex, self._program(name), name, parent)

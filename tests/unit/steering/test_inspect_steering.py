@@ -50,7 +50,7 @@ def test_the_script_looks_for_the_links_and_addresses_that_steering_uses(script:
 
 def test_the_script_knows_all_programs_and_maps(script: ModuleType) -> None:
     assert tuple(script.PROGRAMS) == PROGRAMS
-    assert script.MAPS == MAPS
+    assert tuple(MAPS) == script.MAPS
 
 
 def test_the_sysctls_that_the_script_explains_have_steerings_values(script: ModuleType) -> None:
