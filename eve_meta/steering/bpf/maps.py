@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -150,8 +150,11 @@ class LastingMaps:
 
     :param pins: the directory in which they are pinned.
     :param open_map: opens one of them, as :class:`eve_meta.steering.bpf.libbpf.Map` does.
+    :cvar NAMES: the maps that are opened.
     :raises OSError: when one is missing.
     """
+
+    NAMES: Collection[str] = ("tags", "settings", "taps", "workers")
 
     def __init__(self, pins: Path, open_map: Callable[..., ByteMap] = Map) -> None:
         self._open_map = open_map
@@ -211,6 +214,8 @@ class Maps(LastingMaps):
 
     :raises OSError: when one is missing, or belongs to another build.
     """
+
+    NAMES = MAPS
 
     def _open(self, pins: Path, undo: contextlib.ExitStack) -> None:
         self._taps = self._opened(undo, pins / "taps", U32.size, TAP.size)

@@ -251,7 +251,7 @@ class Pins:
     def _opened(self, kind: type[AnyMaps]) -> AnyMaps | None:
         """Return the pinned maps of that kind; None unless all of them are there, and each is what its name says."""
         try:
-            if not all(self._is_map(name) for name in MAPS if self._owner(name) is not None):
+            if not all(self._is_map(name) for name in kind.NAMES if self._owner(name) is not None):
                 return None
             return kind(self._folder)
         except OSError:
