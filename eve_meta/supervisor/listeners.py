@@ -68,6 +68,7 @@ class Listeners:
             )
             sockets = self._sockets[number] = self._steering.replace(number, sockets)
             self._keep_all()
+        sockets.renew()
         return *sockets.sockets, *sockets.retired
 
     def close(self) -> None:

@@ -213,6 +213,23 @@ def test_a_compromised_worker_that_shuts_its_sockets_harms_its_own_guests_alone_
     assert f"worker {compromised} has damaged a socket that guests connect to" in stage.daemon.log.read_text()
 
 
+def test_a_successor_is_not_hung_by_sockets_that_block(stage: Scene) -> None:
+    """A compromised worker can make the sockets that it shares with its successor block, and let few wait."""
+    compromised = worker_of(stage, 2)
+    before = pids(stage)[compromised]
+    for copy in listeners_of(before):
+        if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            copy.setblocking(True)
+            copy.listen(0)
+    hangs = stage.daemon.status()["workers"][compromised]["hangs"]
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: _pid(stage, compromised) not in (None, before), RESTART_DELAYS[-1] + RESTORE_TIME)
+    eventually(lambda: is_answered(stage, 2), RESTORE_TIME)
+    time.sleep(3)  # a worker that hangs is killed after two seconds
+    assert stage.daemon.status()["workers"][compromised]["hangs"] == hangs
+    assert {line.split()[2] for line in stage.private.run("ss", "-Htln").stdout.splitlines()} == {"4096"}
+
+
 def test_a_worker_that_is_compromised_again_and_again_does_not_disturb_the_guests_of_others(stage: Scene) -> None:
     """It claims that another worker's guest asked it, as often as it can."""
     number = next(number for number in range(COUNT) if worker_of(stage, number) != worker_of(stage, 0))

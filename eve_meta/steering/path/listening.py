@@ -130,6 +130,16 @@ class WorkerSockets:
     sockets: tuple[socket.socket, ...]
     retired: tuple[socket.socket, ...] = ()
 
+    def renew(self) -> None:
+        """Restore what no option shows and a compromised worker may have changed for its successor.
+
+        A socket that blocks would make each successor wait in its first turn, so that it would be killed as hung.
+        """
+        for each in (*self.sockets, *self.retired):
+            each.setblocking(False)
+        for each in self.sockets:
+            each.listen(LISTEN_BACKLOG)
+
     def close(self) -> None:
         """Close the sockets; whoever else has them may go on."""
         for each in (*self.sockets, *self.retired):
@@ -280,15 +290,12 @@ def listen(
             taken = found.get(places[number], []) if same else []
             if {each.family for each in taken} == {family for family, _ in addresses(ipv6=ipv6)}:
                 sockets, place = tuple(sorted(taken, key=lambda each: each.family)), places[number]
-                for each in sockets:
-                    # A compromised worker may have changed these.
-                    each.setblocking(False)
-                    each.listen(LISTEN_BACKLOG)
             else:
                 sockets, place = _listen_anew(number, places[number : number + 1], ipv6=ipv6)
                 for each in sockets:
                     undo.callback(each.close)
             listening.append(WorkerSockets(place, sockets, retired.get(number, ())))
+            listening[-1].renew()
         undo.pop_all()
     used = {each for worker in listening for each in (*worker.sockets, *worker.retired)}
     return Listening(tuple(listening), tuple(each for each in kept if each not in used))

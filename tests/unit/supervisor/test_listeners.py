@@ -82,6 +82,14 @@ def test_damaged_sockets_are_replaced_when_the_next_process_starts_and_no_others
     assert scene.listeners.get_sound(1)[0].fileno() >= 0
 
 
+def test_no_worker_gets_a_socket_that_blocks(scene: Scene) -> None:
+    """As a compromised worker may leave it: the next one would wait for the first connection, and answer nobody."""
+    sockets = (*scene.second.sockets, *scene.second.retired)
+    for each in sockets:
+        each.setblocking(True)
+    assert [each.getblocking() for each in scene.listeners.get_sound(1)] == [False, False]
+
+
 def test_where_they_cannot_be_replaced_now_they_are_at_the_next_try(scene: Scene) -> None:
     scene.steering.damaged.add(1)
     scene.steering.fails = True
