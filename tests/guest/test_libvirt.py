@@ -139,7 +139,7 @@ def test_changed_metadata_change_the_answer(stage: Stage) -> None:
         eventually(lambda: identity(guest)[1] == "after", SOON)
         assert meta_data(guest)["meta"] == {"role": "web"}
         stage.libvirtd.set_metadata("web1", "hostname: broken\nmeta: web\n")
-        complaint = "libvirt metadata of web1:2: meta: expected a mapping of names to values, got 'web'"
+        complaint = "libvirt metadata of web1:2: meta: expected a mapping of names to values, got a string"
         eventually(lambda: stage.problems() == [complaint], SOON)
         assert identity(guest) == (uuid_of(1), "after")
         stage.libvirtd.virsh("metadata", "web1", NAMESPACE, "--remove", "--live")
@@ -277,7 +277,7 @@ def test_a_libvirtd_that_comes_after_the_daemon(stage: Stage) -> None:
         # The QEMU process decides which domain has the tap, and the file what the guest reads.
         stage.scene.wait_until_known(**{tap: 1})
         (problem,) = stage.problems()
-        assert re.match(r"libvirt qemu\+unix:.*: warning: .*No such file or directory: domains that are known", problem)
+        assert re.match(r"libvirt qemu\+unix:.*: warning: .*No such file or directory: known domains are served", problem)
     finally:
         stage.libvirtd.start()
     eventually(lambda: stage.problems() == [], SOON)
@@ -324,7 +324,7 @@ def test_smbios_is_written_where_it_is_missing_and_nothing_else_changes(stage: S
     lost = set(before.splitlines()) - set(after.splitlines())
     assert lost == set()
     assert "passwd='secret'" in after
-    assert "has it already" in command(stage, "smbios", name, "--apply", "--yes")
+    assert "already has it" in command(stage, "smbios", name, "--apply", "--yes")
     assert stage.libvirtd.virsh("dumpxml", "--inactive", "--security-info", name) == after
     # Before the domain runs, and while it does.
     assert verdicts(stage, name, 1)[0] == "OpenStack"
