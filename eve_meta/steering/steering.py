@@ -169,12 +169,14 @@ class Steering:
         self._cooperator.stop()
         self._undo.pop_all()
 
-    def catch_up(self) -> bool:
+    def catch_up(self, now: float) -> float | None:
         """Act on the changes of links that wait to be read.
 
-        :return: whether the observer knows all changes that the kernel had reported until the call.
+        :param now: the time, in seconds of a monotonic clock.
+        :return: a time until which the observer knows all changes that the kernel had reported, None where there is
+            none (:meth:`LinkMonitor.catch_up`).
         """
-        return self._monitor.catch_up()
+        return self._monitor.catch_up(now)
 
     def counters(self, tag: int) -> dict[Reason, int]:
         """Return the number of frames of *tag* by the reason of their verdict; empty when no tap has *tag*.

@@ -94,6 +94,8 @@ class Heartbeat:
                 late=now - self._confirmed,
                 lease=LEASE_TIME,
             )
+        if at + BEAT < now:
+            self._confirmations.start(CATCH_UP_DELAY)
         self._confirmed = at
         for worker in self._workers:
             worker.confirm_table(at)

@@ -259,11 +259,12 @@ class Supervisor:
     def _true_at(self) -> float | None:
         """Catch up with all events; return the last moment at which the table was true, None if that takes longer."""
         now = self._reactor.seconds()
-        if self._steering is None or not self._steering.catch_up():
+        reported_until = None if self._steering is None else self._steering.catch_up(now)
+        if reported_until is None:
             return None
         if now < self._awaited_until and not self._inventory.has_scanned(self._awaited_scan):
             return None
-        return min(now, self._assignment.true_at)
+        return min(reported_until, self._assignment.true_at)
 
     def _returned(self) -> None:
         """Await a scan of the files: meanwhile somebody may have assigned a tap to another domain in one of them."""

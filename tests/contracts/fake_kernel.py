@@ -104,6 +104,9 @@ class FakeSocket:
 
     def send(self, request: bytes) -> int:
         _, kind, _, sequence, _ = rtnetlink.MESSAGE.unpack_from(request)
+        if kind == rtnetlink.NLMSG_NOOP:
+            self._messages.append(_message(rtnetlink.NLMSG_ERROR, bytes(4), sequence))
+            return len(request)
         assert kind == rtnetlink.RTM_GETLINK
         self._messages.extend([*self._dump(), _message(rtnetlink.NLMSG_DONE, bytes(4), sequence)])
         return len(request)

@@ -230,22 +230,22 @@ class SteeringContract:
         deadline = time.monotonic() + 2  # a real kernel reports carriers from a thread of its own
         while host.tags() != {"vnet0": 2} and time.monotonic() < deadline:
             time.sleep(0.01)
-            steering.catch_up()
+            steering.catch_up(1.0)
         assert host.tags() == {"vnet0": 2}
         assert recorder.calls[-2:] == [("tap_appeared", "vnet0", 2), ("holder_may_have_changed", "vnet0", 2)]
-        assert steering.catch_up()
+        assert steering.catch_up(2.0) == 2.0
 
     def test_after_lost_messages_nothing_is_caught_up_until_all_links_were_read_again(self, host: Host) -> None:
         host.add_tap("vnet0")
         host.hold("vnet0")
         steering, _ = host.start()
-        assert steering.catch_up()
+        assert steering.catch_up(1.0) == 1.0
         with host.lost_messages():
             host.release("vnet0")
             host.hold("vnet0")
-        assert not steering.catch_up()
+        assert steering.catch_up(2.0) is None
         assert host.tags() == {"vnet0": 1}
-        host.until(steering.catch_up)
+        host.until(lambda: steering.catch_up(3.0) == 3.0)
         assert host.tags() == {"vnet0": 2}
 
     def test_lost_messages_do_not_hide_the_loss_of_a_filter(self, host: Host) -> None:

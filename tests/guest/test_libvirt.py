@@ -277,7 +277,9 @@ def test_a_libvirtd_that_comes_after_the_daemon(stage: Stage) -> None:
         # The QEMU process decides which domain has the tap, and the file what the guest reads.
         stage.scene.wait_until_known(**{tap: 1})
         (problem,) = stage.problems()
-        assert re.match(r"libvirt qemu\+unix:.*: warning: .*No such file or directory: known domains are served", problem)
+        assert re.match(
+            r"libvirt qemu\+unix:.*: warning: .*No such file or directory: known domains are served", problem
+        )
     finally:
         stage.libvirtd.start()
     eventually(lambda: stage.problems() == [], SOON)

@@ -23,9 +23,12 @@ from zope.interface import implementer
 from eve_meta.steering.taps.rtnetlink import (
     IFINDEX,
     MESSAGE,
+    NLM_F_ACK,
     NLM_F_DUMP,
     NLM_F_REQUEST,
     NLMSG_DONE,
+    NLMSG_ERROR,
+    NLMSG_NOOP,
     RTM_DELLINK,
     RTM_DELQDISC,
     RTM_DELTFILTER,
@@ -145,6 +148,8 @@ class LinkMonitor:
         self._dumped: set[int] | None = None
         self._again = False
         self._sequence = 0
+        self._marker: tuple[int, float] | None = None  # the sequence number of the one under way, and when it was sent
+        self._reported_until: float | None = None
         self.overruns = 0
         self._socket = links
 
@@ -158,6 +163,7 @@ class LinkMonitor:
 
     def resync(self) -> None:
         """Request a dump of all links."""
+        self._marker = self._reported_until = None
         if self._dumped is not None:
             # The kernel runs one dump per socket at a time (EBUSY). Links that the running one has passed may have
             # changed since.
@@ -169,19 +175,29 @@ class LinkMonitor:
         size = MESSAGE.size + len(request)
         self._socket.send(MESSAGE.pack(size, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0) + request)
 
-    def catch_up(self) -> bool:
+    def catch_up(self, now: float) -> float | None:
         """Read the messages that wait, up to :data:`CATCH_UP` of them.
 
-        :return: whether every change that the kernel had reported until then has been passed on. It has not while more
-            messages wait, nor while some were lost and the dump that replaces them is not complete. A dump is left to
-            the reactor's turns, because one message of it has dozens of links.
+        The queue need not become empty, which it may never be where many taps come and go. A request that does nothing
+        marks the place in it: the kernel's answer stands behind everything that it had reported until the request.
+
+        :param now: the time, in seconds of a monotonic clock.
+        :return: a time until which every change that the kernel had reported has been passed on; *now*, unless too many
+            messages wait. None while messages were lost and the dump that replaces them is not complete. A dump is left
+            to the reactor's turns, because one message of it has dozens of links.
         """
+        if self._dumped is None and self._marker is None:
+            self._send_marker(now)
         for _ in range(CATCH_UP):
-            if self._dumped is not None:
-                return False
-            if not self._read():
-                return True
-        return False
+            if self._dumped is not None or self._marker is None or not self._read():
+                break
+        return self._reported_until
+
+    def _send_marker(self, now: float) -> None:
+        self._sequence += 1
+        self._marker = (self._sequence, now)
+        # A control message with NLM_F_ACK is acknowledged and nothing else (netlink_rcv_skb()), before send() returns.
+        self._socket.send(MESSAGE.pack(MESSAGE.size, NLMSG_NOOP, NLM_F_REQUEST | NLM_F_ACK, self._sequence, 0))
 
     # -- IReadDescriptor --
 
@@ -238,6 +254,8 @@ class LinkMonitor:
             self._filter_lost(IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
         elif kind == RTM_NEWQDISC and port != self._own_port:
             self._qdisc_added(IFINDEX.unpack_from(data, offset + MESSAGE.size)[0])
+        elif kind == NLMSG_ERROR and self._marker is not None and sequence == self._marker[0]:
+            self._reported_until, self._marker = self._marker[1], None
         elif kind == NLMSG_DONE and self._dumped is not None and sequence == self._sequence:
             missing = self._known - self._dumped
             self._dumped = None

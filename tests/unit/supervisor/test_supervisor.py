@@ -350,18 +350,18 @@ def confirmed(scene: Scene) -> float | None:
 
 
 def test_the_table_is_true_when_the_kernels_messages_have_been_read(scene: Scene) -> None:
-    caught_up = False
+    reported_until = None
     assert confirmed(scene) is None  # there is no steering yet
-    scene.supervisor._steering = cast(Any, SimpleNamespace(catch_up=lambda: caught_up))
+    scene.supervisor._steering = cast(Any, SimpleNamespace(catch_up=lambda _: reported_until))
     assert confirmed(scene) is None
-    caught_up = True
-    assert confirmed(scene) == scene.clock.seconds()
+    reported_until = scene.clock.seconds() - 0.25
+    assert confirmed(scene) == scene.clock.seconds() - 0.25
 
 
 def test_what_the_kernel_reported_is_revoked_before_the_table_is_confirmed(scene: Scene) -> None:
-    def catch_up() -> bool:
+    def catch_up(now: float) -> float:
         scene.supervisor.tap_gone(Tap(name="vnet1", ifindex=101, tag=1, since=0.0, carrier=True))
-        return True
+        return now
 
     scene.supervisor._steering = cast(Any, SimpleNamespace(catch_up=catch_up))
     scene.supervisor.heartbeat._workers = cast(Any, scene.workers)
@@ -373,7 +373,7 @@ def test_what_the_kernel_reported_is_revoked_before_the_table_is_confirmed(scene
 
 
 def test_a_supervisor_that_was_away_reads_the_files_first_but_not_for_ever(scene: Scene) -> None:
-    scene.supervisor._steering = cast(Any, SimpleNamespace(catch_up=lambda: True))
+    scene.supervisor._steering = cast(Any, SimpleNamespace(catch_up=lambda now: now))
     scene.inventory.due += 1
     assert confirmed(scene) is not None  # a file of today is no reason to keep guests waiting
     for read in (True, False):
