@@ -61,12 +61,12 @@ FRAME_COST = 1024
 """Bytes that a frame counts for besides its own: the cost of small frames is in their number."""
 
 
-HANG_BEATS = 4
+HANG_BEATS = 8
 """Beats (:data:`eve_meta.supervisor.heartbeat.BEAT`), two seconds, for which a process may leave a ping unanswered. A
 sound worker answers within one turn of its reactor, which takes milliseconds; a longer pause is the end of its guests'
 patience, too."""
 
-START_BEATS = 60
+START_BEATS = 120
 """Beats, thirty seconds, for which a new process may leave its first ping unanswered: it has to import its modules, on
 a host that may be busy with its own start."""
 

@@ -48,10 +48,10 @@ def scene() -> Scene:
     return Scene()
 
 
-def test_a_beat_asks_and_confirms_every_half_second(scene: Scene) -> None:
+def test_a_beat_asks_and_confirms_four_times_a_second(scene: Scene) -> None:
     for _ in range(4):
         scene.clock.advance(BEAT)
-    assert (scene.beats, scene.confirmed) == (5, [1000, 1000.5, 1001, 1001.5, 1002])
+    assert (scene.beats, scene.confirmed) == (5, [1000, 1000.25, 1000.5, 1000.75, 1001])
 
 
 def test_a_supervisor_that_is_behind_confirms_nothing_until_it_has_caught_up(scene: Scene) -> None:
@@ -68,16 +68,24 @@ def test_a_supervisor_that_is_behind_confirms_nothing_until_it_has_caught_up(sce
 
 def test_a_supervisor_that_stays_behind_asks_workers_all_the_same(scene: Scene) -> None:
     scene.behind = True
-    for _ in range(100):
-        scene.clock.advance(0.1)
+    for _ in range(80):
+        scene.clock.advance(0.0625)
     assert scene.beats == 21
     assert scene.confirmed == [1000]
 
 
 def test_a_confirmation_is_as_old_as_what_was_not_looked_at(scene: Scene) -> None:
-    scene.age = 0.4
+    scene.age = 0.2
     scene.clock.advance(BEAT)
-    assert scene.confirmed == [1000, 1000.1]
+    assert scene.confirmed == [1000, 1000.05]
+
+
+def test_while_the_confirmations_lag_they_come_as_fast_as_the_supervisor_catches_up(scene: Scene) -> None:
+    scene.age = BEAT + 0.1
+    scene.clock.advance(BEAT)
+    scene.age = 0
+    scene.clock.advance(CATCH_UP_DELAY)
+    assert scene.confirmed == [1000, 999.9, 1000 + BEAT + CATCH_UP_DELAY]
 
 
 def test_a_confirmation_that_would_be_over_is_not_sent(scene: Scene) -> None:
