@@ -19,8 +19,8 @@ from eve_meta.runtime.timer import Timer
 from eve_meta.wire.messages import LEASE_TIME
 
 BEAT = 0.25
-"""Seconds between two beats: an eighth of the lease, so that a delay of a second and a half costs no guest an answer, and
-a worker that hangs is noticed at most this much later than it could be."""
+"""Seconds between two beats: an eighth of the lease. A delay of a second and a half costs no guest an answer, and a
+worker that hangs is noticed at most this much later than it could be."""
 
 CATCH_UP_DELAY = 0.02
 """Seconds until a supervisor that is behind tries again. Meanwhile its reactor does everything else."""

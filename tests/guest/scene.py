@@ -250,7 +250,8 @@ class Hosts:
 
 def proc(pid: int, name: str) -> str:
     """Return the text of the file *name* of ``/proc/PID``."""
-    return Path(f"/proc/{pid}/{name}").read_text()
+    # A process chooses its name, which need not be text.
+    return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
 
 
 def proc_status(pid: int) -> dict[str, str]:

@@ -20,8 +20,8 @@ DOCUMENT = 2048
 """Bytes of each domain's user data."""
 
 MAX_RESIDENT = (50 if sys.version_info >= (3, 13) else 48) * 1024
-"""KiB of resident memory that the supervisor and the worker may each have: 45.6 MiB were seen of the one and 45.1 of the
-other. Python 3.13 has more of its own than 3.11."""
+"""KiB of resident memory that the supervisor and the worker may each have: 45.6 MiB were seen of the one and 45.1 of
+the other. Python 3.13 has more of its own than 3.11."""
 
 REST = 5.0
 
