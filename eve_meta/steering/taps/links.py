@@ -55,7 +55,7 @@ LINK_REQUEST = struct.Struct("=BxHiIIHHI")
 RECEIVE_BUFFER = 8 * 1024 * 1024
 """Bytes of messages that may wait while the reactor is busy: enough for some 5,000 links."""
 
-CATCH_UP = 16
+CATCH_UP = 48
 """Messages that :meth:`LinkMonitor.catch_up` reads at most. One may bring a new tap, which takes two milliseconds."""
 
 RECEIVE_SIZE = 128 * 1024
