@@ -334,7 +334,7 @@ def test_smbios_is_written_where_it_is_missing_and_nothing_else_changes(stage: S
     eventually(lambda: verdicts(stage, name, 0)[1]["domain"] == "domain-known", SOON)
     predicted, found, _ = verdicts(stage, name, 0)
     assert (predicted, found["smbios"], found["process"]) == ("OpenStack", "smbios-openstack", "process-known")
-    assert "It runs." in command(stage, "smbios", name, "--datasource", "nocloud", "--apply", "--yes")
+    assert "The domain runs." in command(stage, "smbios", name, "--datasource", "nocloud", "--apply", "--yes")
 
 
 def test_a_seed_disk_is_found_in_a_domain_of_libvirts(stage: Stage, tmp_path: Path) -> None:
