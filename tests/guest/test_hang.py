@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from eve_meta.supervisor.worker_process import STEADY_TIME
 from tests.guest.compromised import compromised_scene, post_python
 from tests.guest.scene import META_DATA, USER_DATA, Identity, KeepAlive, Scene, domain, eventually
 
@@ -69,9 +70,17 @@ def seconds_of(event: Mapping[str, Any]) -> float:
     return datetime.datetime.fromisoformat(event["time"].replace("Z", "+00:00")).timestamp()
 
 
+def lived(stage: Scene, number: int) -> float:
+    """Return the age of the process of worker *number*, in seconds."""
+    started = [event for event in events(stage, "worker-started") if event["worker"] == number]
+    return time.time() - seconds_of(started[-1])
+
+
 def check_replaced(stage: Scene, number: int, hang: Callable[[int], None]) -> None:
     """Check that worker *number* is replaced after *hang* was called with its process id, and that it is noticed."""
     eventually(lambda: all_are_answered(stage), START_TIME)
+    # A worker that dies again and again waits longer each time until it is started.
+    eventually(lambda: lived(stage, number) > STEADY_TIME, STEADY_TIME + START_TIME)
     before, earlier = workers(stage), len(events(stage, "worker-hung"))
     hung = time.time()
     hang(before[number]["pid"])
