@@ -252,5 +252,5 @@ def test_a_domain_refuses_security_groups_of_two_lines() -> None:
 
 
 def test_a_domain_refuses_lone_surrogates() -> None:
-    with pytest.raises(BadValue, match="expected whole characters for 'alice'"):
+    with pytest.raises(BadValue, match="expected whole characters, got half of one"):
         Domain(name="vm", public_keys={"alice": "ssh-rsa A \ud800"})
