@@ -40,9 +40,9 @@
  * (skb_scrub_packet()). */
 #define MAX_TAG 0xffffU
 /* See eve_meta/values/tag.py. */
-#define STEERED 0x10000U
+#define STEERED	    0x10000U
 #define PLACE_SHIFT 17
-#define MAX_PLACE 0xffU
+#define MAX_PLACE   0xffU
 
 /* The MAC addresses in use, all locally administered.
  *   SERVICE_MAC  02:a9:fe:a9:fe:01  the service's, as guests see it

@@ -435,8 +435,8 @@ int tap_in(struct __sk_buff *skb)
 	return verdict;
 }
 
-/* The place at which the worker of `tag` listens; 0 when no worker listens yet. A connection keeps the place of its first
- * packet: iptables translates by it once for all. */
+/* The place at which the worker of `tag` listens; 0 when no worker listens yet. A connection keeps the place of its
+ * first packet: iptables translates by it once for all. */
 static __always_inline __u32 place_of(__u32 tag)
 {
 	__u32 zero = 0;
