@@ -95,6 +95,13 @@ class Fault:
         return stage.private if self.private else stage.lab.host
 
 
+PINS = 4 + 6
+"""The programs and the maps."""
+
+RULES = 2 + 2 * 3
+"""One for the zone of each IP version; and for each of the worker's two places one for each of the service's addresses.
+"""
+
 HOST_LINK = f"{NAME}0"
 HOST_FILTER = f"tc filter show dev {HOST_LINK} ingress"
 TAP_FILTER = "tc filter show dev vnet0 ingress"
@@ -176,7 +183,7 @@ def test_pins_that_somebody_removes_are_pinned_again(stage: Stage) -> None:
 
     before = programs()
     assert before
-    assert_restored(stage, lambda: shutil.rmtree(pins), lambda: len(list(pins.glob("*"))) == 9, "programs")
+    assert_restored(stage, lambda: shutil.rmtree(pins), lambda: len(list(pins.glob("*"))) == PINS, "programs")
     assert programs() == before
 
 
@@ -240,7 +247,7 @@ def test_legacy_rules_are_restored_too_and_a_failure_is_a_problem(stage: Stage) 
 
     def is_whole() -> bool:
         saved = stage.private.run("iptables-legacy-save").stdout + stage.private.run("ip6tables-legacy-save").stdout
-        return saved.count("DNAT") + saved.count("zone-orig") == 5
+        return saved.count("DNAT") + saved.count("zone-orig") == RULES
 
     assert is_whole()
     assert_restored(stage, flush, is_whole, "rules")
