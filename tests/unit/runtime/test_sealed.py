@@ -37,6 +37,10 @@ def test_the_bytes_are_read_from_any_place() -> None:
     assert memory.read(len(DATA) - 3, 100) == DATA[-3:]
 
 
+REOPENED = errno.EPERM if os.geteuid() == 0 else errno.EACCES
+"""The seals keep root from writing, and the mode of the memory everybody else."""
+
+
 @pytest.mark.parametrize(
     ("attempt", "error"),
     [
@@ -45,8 +49,8 @@ def test_the_bytes_are_read_from_any_place() -> None:
         (lambda fd: os.ftruncate(fd, 0), errno.EINVAL),
         (lambda fd: mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE), errno.EACCES),
         (lambda fd: fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW), errno.EPERM),
-        (lambda fd: os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_TRUNC), errno.EPERM),
-        (lambda fd: os.write(os.open(f"/proc/self/fd/{fd}", os.O_RDWR), b"x"), errno.EPERM),
+        (lambda fd: os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_TRUNC), REOPENED),
+        (lambda fd: os.write(os.open(f"/proc/self/fd/{fd}", os.O_RDWR), b"x"), REOPENED),
     ],
     ids=["write", "pwrite", "truncate", "map", "seal", "reopen and truncate", "reopen and write"],
 )
