@@ -18,7 +18,7 @@ from typing import Any, cast
 import cattrs
 from cattrs.strategies import configure_tagged_union
 from twisted.internet.interfaces import IReactorSocket, ITCPTransport
-from twisted.internet.protocol import ServerFactory, connectionDone
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
@@ -132,21 +132,21 @@ class Channel(Int32StringReceiver):
 
     def adopt(self, reactor: IReactorSocket, fd: int) -> None:
         """Have *reactor* read the socket *fd*, of which it makes a copy."""
-        reactor.adoptStreamConnection(fd, socket.AF_UNIX, _OneProtocol(self))
+        reactor.adoptStreamConnection(fd, socket.AF_UNIX, OneProtocol(self))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed()
 
 
-class _OneProtocol(ServerFactory):
+class OneProtocol(ServerFactory):
     """The factory that the reactor wants for a connection that exists already: it gives that connection's protocol."""
 
     noisy = False
 
-    def __init__(self, protocol: Channel) -> None:
+    def __init__(self, protocol: Protocol) -> None:
         self._protocol = protocol
 
-    def buildProtocol(self, addr: object) -> Channel:
+    def buildProtocol(self, addr: object) -> Protocol:
         return self._protocol
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport, IReactorProcess, IReactorSocket, IReactorTime, ITCPTransport
-from twisted.internet.protocol import ProcessProtocol, Protocol, ServerFactory, connectionDone
+from twisted.internet.protocol import ProcessProtocol, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -25,6 +25,7 @@ from eve_meta.runtime.sandbox.policy import Identity
 from eve_meta.runtime.timer import Timer
 from eve_meta.values.problem import Problem
 from eve_meta.values.text import escape_unprintable
+from eve_meta.wire.channel import OneProtocol
 from eve_meta.wire.reading import CHANNEL_FD, READY, Frames
 
 RESTART_DELAYS = (0.0, 0.1, 0.5, 1.0, 5.0)
@@ -213,7 +214,7 @@ class _Process(ProcessProtocol):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)
-            reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _OneProtocol(self._channel))
+            reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, OneProtocol(self._channel))
             try:
                 self._process: IProcessTransport = reactor.spawnProcess(
                     self, command[0], command, env={}, path="/", childFDs={2: "r", CHANNEL_FD: theirs.fileno()}
@@ -288,15 +289,3 @@ class _Channel(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         # Without its end of the channel it is of no use, even where it lives.
         self._process.kill()
-
-
-class _OneProtocol(ServerFactory):
-    """The factory that the reactor wants for a connection that exists already: it gives that connection's protocol."""
-
-    noisy = False
-
-    def __init__(self, protocol: _Channel) -> None:
-        self._protocol = protocol
-
-    def buildProtocol(self, addr: object) -> _Channel:
-        return self._protocol
