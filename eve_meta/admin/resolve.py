@@ -42,7 +42,7 @@ class NamedDomain:
 
 
 class NamedProcess(Protocol):
-    """A QEMU process: its ``-name`` and its ``-uuid``."""
+    """A QEMU process: its name and its uuid, as its command line has them."""
 
     @property
     def name(self) -> str | None: ...

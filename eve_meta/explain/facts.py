@@ -33,7 +33,7 @@ class DomainFacts:
 class ProcessFacts:
     """The QEMU process that holds a tap.
 
-    :ivar uuid: its ``-uuid``.
+    :ivar uuid: its uuid, of ``-uuid`` or ``-smbios type=1``.
     :ivar name: its ``-name``.
     :ivar uid: the user who started it.
     :ivar trusted: whether its uuid and name may assign a domain to its tap.

@@ -149,7 +149,8 @@ def wait_for(watcher: subprocess.Popen[str], owners: dict[str, Any]) -> float:
 
 def test_qemu_that_runs_already(start: Callable[..., subprocess.Popen[str]]) -> None:
     start(*qemu("-uuid", UUID1, "-name", "guest=web,,1,debug-threads=on", tap="tap0"))
-    start(*qemu("--uuid", UUID2, "-name", "web2,process=renamed", tap="tap1"))
+    # As Proxmox starts it.
+    start(*qemu("-smbios", f"type=1,uuid={UUID2}", "-name", "web2,process=renamed", tap="tap1"))
     wait_for(watch(start), {"tap0": [UUID1, "web,1"], "tap1": [UUID2, "web2"]})
 
 

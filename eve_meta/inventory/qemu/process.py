@@ -1,7 +1,7 @@
 """Finds the QEMU process behind a tap, in ``/proc``.
 
-A process that holds a tap's tun file descriptor has the line ``iff: NAME`` in its ``fdinfo``; a QEMU's ``-uuid`` and
-``-name`` are in its ``cmdline``. Three rules keep a process from passing as another:
+A process that holds a tap's tun file descriptor has the line ``iff: NAME`` in its ``fdinfo``; a QEMU's uuid and
+name are in its ``cmdline``. Three rules keep a process from passing as another:
 
 * Any user may name a program ``qemu-x`` and give it any ``-uuid``. The claim of a process counts only if it was seen
   running as root, or as a user that runs nothing but QEMU. A QEMU that drops its privileges (``-runas``, ``-run-with
@@ -79,7 +79,7 @@ class Owner:
 
     :ivar pid: the process id.
     :ivar start: when the process started, in clock ticks since boot. No two processes have equal *pid* and *start*.
-    :ivar uuid: the QEMU's ``-uuid``, which the guest sees as its DMI system-uuid.
+    :ivar uuid: the QEMU's ``-uuid``, or the uuid of its ``-smbios type=1``: the guest sees it as its DMI system-uuid.
     :ivar name: the QEMU's ``-name``.
     :ivar uid: the user as whom the process ran when it was first seen.
     :ivar trusted: whether uuid and name may assign a domain to the tap. Otherwise they can only take the tap's domain
@@ -327,11 +327,12 @@ def _run(steps: Generator[None, None, T]) -> T:
 
 
 def identity(cmdline: bytes) -> tuple[UUID | None, str | None] | None:
-    """Return the ``-uuid`` and ``-name`` of QEMU's command line, or None where they cannot be known.
+    """Return the uuid and the name on QEMU's command line, or None where they cannot be known.
 
+    ``-smbios type=1,uuid=`` sets the same uuid as ``-uuid`` does; Proxmox gives that alone.
     Where an option is given twice, QEMU takes the last. But the argument of another option, such as the guest's kernel
     command line after ``-append``, may look like the option; so two that differ make the result None. A QEMU that was
-    given neither option has a known identity all the same: its result is two Nones.
+    given neither uuid nor name has a known identity all the same: its result is two Nones.
 
     :param cmdline: the arguments, each ended by NUL, as procfs has them.
     """
@@ -344,8 +345,16 @@ def identity(cmdline: bytes) -> tuple[UUID | None, str | None] | None:
     for option, value in pairwise(arguments):
         if option in ("-uuid", "--uuid") and _UUID.match(value):
             uuids.add(UUID(value))
+        elif option in ("-smbios", "--smbios") and _UUID.match(uuid := _system_uuid(value)):
+            uuids.add(UUID(uuid))
         elif option in ("-name", "--name") and (name := options(value, "guest").get("guest")):
             names.add(name)
     if len(uuids) > 1 or len(names) > 1:
         return None
     return next(iter(uuids), None), next(iter(names), None)
+
+
+def _system_uuid(smbios: str) -> str:
+    """Return the uuid in the argument of ``-smbios``, "" where it sets none."""
+    fields = options(smbios)
+    return fields.get("uuid", "") if fields.get("type") == "1" else ""

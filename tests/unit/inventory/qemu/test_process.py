@@ -57,6 +57,12 @@ def identify(*arguments: str) -> tuple[str | None, str | None] | None:
         (("-uuid", "junk"), (None, None)),
         (("-uuid", f"{{{UUID1}}}"), (None, None)),
         (("-uuid",), (None, None)),
+        (("-name", "web1,debug-threads=on", "-smbios", f"type=1,uuid={UUID1}"), (UUID1, "web1")),
+        (("--smbios", f"uuid={UUID1.upper()},manufacturer=a,,b,type=1"), (UUID1, None)),
+        (("-uuid", UUID1, "-smbios", f"type=1,uuid={UUID1}"), (UUID1, None)),
+        (("-smbios", f"type=3,uuid={UUID1}"), (None, None)),
+        (("-smbios", "type=1,uuid=junk"), (None, None)),
+        (("-smbios", "type=1,product=OpenStack Nova"), (None, None)),
         ((), (None, None)),
     ],
 )
@@ -68,6 +74,7 @@ def test_identity(arguments: tuple[str, ...], expected: tuple[str | None, str | 
     "arguments",
     [
         ("-uuid", UUID1, "-append", "-uuid", UUID2),
+        ("-uuid", UUID1, "-smbios", f"type=1,uuid={UUID2}"),
         ("-append", "-uuid", UUID2, "-uuid", UUID1),
         ("-uuid", UUID1, "-name", "mine", "-append", "-name", "yours"),
     ],
