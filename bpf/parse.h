@@ -10,11 +10,11 @@
 
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/if_ether.h>
-#include <uapi/linux/if_arp.h>
 #include <uapi/linux/in.h>
 #include <uapi/linux/icmpv6.h>
 #include <uapi/linux/ip.h>
 #include <uapi/linux/ipv6.h>
+#include <uapi/linux/pkt_cls.h>
 #include <uapi/linux/tcp.h>
 #include <uapi/linux/udp.h>
 
@@ -22,6 +22,11 @@ struct vlan_header {
 	__be16 tci;
 	__be16 proto;
 };
+
+/* Operations of ARP (RFC 826). linux/if_arp.h defines them, too, but it includes linux/netdevice.h, and parsing that
+ * would take two thirds of the time in which these programs are compiled: seconds of the daemon's start. */
+#define ARPOP_REQUEST 1
+#define ARPOP_REPLY   2
 
 /* ARP for IPv4 over Ethernet (RFC 826); linux/if_arp.h comments these fields out. */
 struct arp_ipv4 {
