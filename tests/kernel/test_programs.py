@@ -80,7 +80,7 @@ def test_reasons_are_the_same_in_c_and_python() -> None:
 
 def test_tag_numbers_are_the_same_in_c_and_python() -> None:
     header = (source_directory() / "shared.h").read_text()
-    defines = dict(re.findall(r"#define (\w+) (\w+)", header))
+    defines = dict(re.findall(r"#define (\w+)\s+(\w+)", header))
     assert int(defines["STEERED"].rstrip("U"), 0) == STEERED
     assert int(defines["MAX_TAG"].rstrip("U"), 0) == MAX_TAG
     assert (int(defines["PLACE_SHIFT"]), int(defines["MAX_PLACE"].rstrip("U"), 0)) == (PLACE_SHIFT, MAX_PLACE)
