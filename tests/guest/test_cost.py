@@ -1,4 +1,4 @@
-"""What a thousand domains cost the host: some memory, and no processor time at rest."""
+"""What a thousand domains cost the host: some memory, and little processor time at rest."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ MAX_RESIDENT = (50 if sys.version_info >= (3, 13) else 48) * 1024
 the other. Python 3.13 has more of its own than 3.11."""
 
 REST = 5.0
+
+MAX_AT_REST = 0.01
+"""The share of one processor that each process may use at rest. The heartbeat, and each second a look at the path, take
+the supervisor 0.3 % and a worker 0.15 %."""
 
 
 FEW = SAMPLE[:3]
@@ -107,15 +111,16 @@ def test_supervisor_and_worker_stay_small(stage: Stage) -> None:
     assert large["worker"] < MAX_RESIDENT
 
 
-def test_nothing_runs_at_rest(stage: Stage) -> None:
+def test_little_runs_at_rest(stage: Stage) -> None:
     pids = processes(stage.scene)
+    per_second = os.sysconf("SC_CLK_TCK")
     time.sleep(2)  # work that the requests before caused: the worker sends its counts a second later
     for _ in range(3):
         before = {name: ticks(pid) for name, pid in pids.items()}
         time.sleep(REST)
         used = {name: ticks(pid) - before[name] for name, pid in pids.items()}
         # For a minute after a tap appeared the daemon searches for its QEMU every five seconds; these taps have none.
-        if max(used.values()) <= 1:
+        if max(used.values()) <= MAX_AT_REST * REST * per_second:
             break
-    print(f"\nprocessor time over {REST:.0f} s at rest, in ticks of 1/{os.sysconf('SC_CLK_TCK')} s: {used}")
-    assert max(used.values()) <= 1, used
+    print(f"\nprocessor time over {REST:.0f} s at rest, in ticks of 1/{per_second} s: {used}")
+    assert max(used.values()) <= MAX_AT_REST * REST * per_second, used
