@@ -33,6 +33,7 @@ from eve_meta.steering.path.inspection import Inspection
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.tap_state import TapState
+from eve_meta.values.domain import Domain
 from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
 from eve_meta.wire.counts import Note
@@ -90,17 +91,18 @@ class Explanation:
         owners = self._inventory.owners()
         return HostView(
             names=for_explanation(known_names(self._supervisor, self._inventory), owners),
-            origins=self._origins,
+            described=self._described,
             owners=owners,
-            problems=self._inventory.problems(),
+            faults=self._inventory.faults(),
+            refusals=self._inventory.refusals(),
             steering=self._config.steering,
         )
 
-    def _origins(self, wanted: NamedDomain) -> tuple[str, ...]:
+    def _described(self, wanted: NamedDomain) -> tuple[Domain, tuple[str, ...]] | None:
         for domain in self._inventory.domains():
             if domain.instance_uuid == wanted.uuid:
-                return self._inventory.origins(domain)
-        return ()
+                return domain, self._inventory.origins(domain)
+        return None
 
     def _with_traffic(self, tap: TapFacts, state: TapState | None, inspection: Inspection | None) -> TapFacts:
         """Return *tap* with the facts that only the daemon knows, from its *state* and the *inspection* of the kernel.
@@ -111,7 +113,7 @@ class Explanation:
         if inspection is not None:
             tap = evolve(tap, link=_link(inspection, tap.name))
         if tap.name in self._steering.problems:
-            tap = evolve(tap, problems=(self._steering.problems[tap.name], *tap.problems))
+            tap = evolve(tap, unsteered=self._steering.problems[tap.name])
         if state is None:
             return evolve(tap, domain=None)
         counters = self._steering.counters(state.tap.tag)

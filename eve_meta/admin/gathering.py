@@ -6,17 +6,19 @@ the command gathers from files and processes (``cli/gather.py``). Imports no Twi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import evolve, frozen
 
 from eve_meta.admin.resolve import NamedDomain, Names
 from eve_meta.config import SteeringConfig
-from eve_meta.explain.facts import DomainFacts, HostFacts, ProcessFacts, TapFacts
+from eve_meta.explain.facts import DomainFacts, FaultFacts, HostFacts, ProcessFacts, TapFacts
 from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import InventoryProblem
 from eve_meta.machine import links
+from eve_meta.values.domain import Domain
 
 
 @frozen(kw_only=True)
@@ -25,16 +27,18 @@ class HostView:
 
     :ivar names: what a NAME can mean, among it every network device and every QEMU process (:func:`for_explanation`):
         the fault may be that ``[steering] taps`` does not match a device, or that a process is not trusted.
-    :ivar origins: returns the places that describe a domain, the most important first.
+    :ivar described: returns a domain as it is served, and the places that describe it, the most important first.
     :ivar owners: the process that holds a tap.
-    :ivar problems: what is wrong in the inventory.
+    :ivar faults: what is wrong in files and other sources.
+    :ivar refusals: why domains or taps are not served.
     :ivar steering: which links are taps.
     """
 
     names: Names
-    origins: Callable[[NamedDomain], tuple[str, ...]]
+    described: Callable[[NamedDomain], tuple[Domain, tuple[str, ...]] | None]
     owners: Mapping[str, Owner]
-    problems: Sequence[InventoryProblem]
+    faults: Sequence[InventoryProblem]
+    refusals: Sequence[InventoryProblem]
     steering: SteeringConfig
 
     def gather(self, asked_for: str, now: float) -> HostFacts:
@@ -47,20 +51,47 @@ class HostView:
             asked_for=asked_for,
             now=now,
             near=self.names.near(asked_for) if meaning is None else (),
-            broken=tuple(
-                str(problem)
-                for problem in self.problems
-                if not problem.warning and Path(problem.file).stem == asked_for
-            ),
             patterns=self.steering.taps,
         )
-        if meaning is None:
-            return facts
-        domain = None if meaning.domain is None else self._domain(meaning.domain)
-        return evolve(facts, domain=domain, taps=tuple(self._tap(tap, domain) for tap in meaning.taps))
+        if meaning is None or meaning.domain is None:
+            called = {asked_for} if meaning is None else {asked_for, *meaning.taps}
+            facts = evolve(facts, broken=self._broken(called, ()))
+            return facts if meaning is None else evolve(facts, taps=self._taps(meaning.taps, None))
+        domain = self._domain(meaning.domain)
+        called = {asked_for, domain.name, domain.uuid}
+        return evolve(
+            facts,
+            domain=domain,
+            taps=self._taps(meaning.taps, domain),
+            broken=self._broken(called, domain.origins),
+        )
 
-    def _domain(self, domain: NamedDomain) -> DomainFacts:
-        return DomainFacts(name=domain.name, uuid=str(domain.uuid), origins=self.origins(domain), taps=domain.taps)
+    def _domain(self, named: NamedDomain) -> DomainFacts:
+        domain, origins = self.described(named) or (None, ())
+        folders = {os.path.dirname(origin) for origin in origins if origin.startswith("/")}
+        return DomainFacts(
+            name=named.name,
+            uuid=str(named.uuid),
+            origins=origins,
+            taps=named.taps,
+            hostname="" if domain is None else domain.guest_hostname,
+            faults=tuple(
+                FaultFacts(file=fault.file, text=str(fault))
+                for fault in self.faults
+                if not fault.warning and (fault.file in origins or fault.file in folders)
+            ),
+        )
+
+    def _broken(self, called: Collection[str], origins: Collection[str]) -> tuple[str, ...]:
+        """Return the faults of files and metadata that are called so, but describe no domain."""
+        return tuple(
+            str(fault)
+            for fault in self.faults
+            if not fault.warning and fault.file not in origins and _called(fault.file) in called
+        )
+
+    def _taps(self, names: Iterable[str], domain: DomainFacts | None) -> tuple[TapFacts, ...]:
+        return tuple(self._tap(name, domain) for name in names)
 
     def _tap(self, name: str, domain: DomainFacts | None) -> TapFacts:
         owner = self.owners.get(name)
@@ -74,11 +105,16 @@ class HostView:
         )
 
     def _problems(self, tap: str, domain: DomainFacts | None) -> Iterable[str]:
-        for problem in self.problems:
-            about_domain = domain is not None and problem.file in domain.origins and problem.line is None
+        for problem in self.refusals:
+            about_domain = domain is not None and problem.file in domain.origins
             about_tap = tap in problem.message.replace(":", " ").replace(",", " ").split()
             if not problem.warning and (about_domain or about_tap):
                 yield str(problem)
+
+
+def _called(file: str) -> str:
+    """Return what *file*, a path or a place such as "libvirt metadata of web1", is called."""
+    return Path(file).stem if file.startswith("/") else file.partition(" of ")[2]
 
 
 def for_explanation(names: Names, owners: Mapping[str, Owner]) -> Names:

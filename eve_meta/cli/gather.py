@@ -77,12 +77,13 @@ def _from_daemon(config: Config, asked_for: str) -> HostFacts:
 def _without_daemon(config: Config, asked_for: str, table: ProcessTable) -> HostFacts:
     directory = scanned(config.inventory.directory)
     owners = table.scan(links.names()).owners
-    by_uuid = {domain.instance_uuid: path for path, domain in directory.domains.items()}
+    by_uuid = {domain.instance_uuid: (domain, (path,)) for path, domain in directory.domains.items()}
     view = HostView(
         names=for_explanation(names_in(directory), owners),
-        origins=lambda domain: (by_uuid[domain.uuid],),
+        described=lambda domain: by_uuid.get(domain.uuid),
         owners=owners,
-        problems=directory.problems,
+        faults=directory.problems,
+        refusals=(),
         steering=config.steering,
     )
     return view.gather(asked_for, time.time())

@@ -14,12 +14,26 @@ from eve_meta.values.domain import TokenPolicy
 
 
 @frozen(kw_only=True)
+class FaultFacts:
+    """A mistake in a file or in metadata.
+
+    :ivar file: the path of the file, or "libvirt metadata of web1".
+    :ivar text: where the mistake is, and what was expected there.
+    """
+
+    file: str
+    text: str
+
+
+@frozen(kw_only=True)
 class DomainFacts:
     """A domain.
 
     :ivar origins: the places that describe it, the most important first: the path of a file, "libvirt XML of web1".
     :ivar taps: the taps that people wrote into its files or metadata.
     :ivar line: the line of the first origin on which the NICs begin; None where that origin is no file or has no NICs.
+    :ivar hostname: the host name that its guest reads.
+    :ivar faults: what is wrong at present with its files or metadata; its guest reads what they contained before.
     """
 
     name: str
@@ -27,6 +41,8 @@ class DomainFacts:
     origins: tuple[str, ...]
     taps: tuple[str, ...] = ()
     line: int | None = None
+    hostname: str = ""
+    faults: tuple[FaultFacts, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -110,7 +126,8 @@ class TapFacts:
     :ivar notes: the counts of facts about requests that their status does not show: no_token, invalid_token,
         too_much_unread, wrong_host.
     :ivar tokens: whether its requests need a session token; None without a domain.
-    :ivar problems: what keeps it from being served, as text for people.
+    :ivar problems: why no domain is served behind it, as text for people.
+    :ivar unsteered: why it has no tag or no filter, as text for people; "" where nothing is known to be wrong.
     """
 
     name: str
@@ -128,6 +145,7 @@ class TapFacts:
     notes: Mapping[str, int] = {}
     tokens: TokenPolicy | None = None
     problems: tuple[str, ...] = ()
+    unsteered: str = ""
 
 
 @frozen(kw_only=True)
@@ -162,7 +180,7 @@ class HostFacts:
     :ivar domain: the domain that the NAME means, None where it is unknown.
     :ivar taps: the taps of the domain, or the tap that the NAME means.
     :ivar near: names that the NAME resembles, where it means nothing.
-    :ivar broken: problems of files whose name without its suffix is the NAME.
+    :ivar broken: problems of files, of which no version was ever good, that are called as the NAME or the domain is.
     :ivar patterns: ``[steering] taps``.
     """
 

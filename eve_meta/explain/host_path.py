@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from eve_meta.explain.facts import DomainFacts, Facts, PathFacts, TapFacts
 from eve_meta.explain.steps import Step, Verdict, command, edit, listed, restart
+from eve_meta.values.domain import METADATA_NAMESPACE
 
 
 def daemon(facts: Facts) -> Step:
@@ -24,13 +25,18 @@ def domain(facts: Facts) -> Step:
     """Judge whether the domain is known, and from where; where it is unknown, what is missing."""
     host = facts.host
     known = host.domain
-    problems = list(dict.fromkeys(problem for tap in host.taps for problem in tap.problems))
-    if problems and not any(tap.domain for tap in host.taps):
-        where = known.origins[0] if known is not None else ""
+    refusals = list(dict.fromkeys(problem for tap in host.taps if tap.domain is None for problem in tap.problems))
+    if refusals:
+        where = known.origins[0] if known is not None and known.origins else ""
         mend = edit(where) if where.startswith("/") else "eve-meta check"
-        return Step(verdict=Verdict.DOMAIN_REFUSED, text=listed(problems, 1), mend=mend)
-    if known is not None:
+        return Step(verdict=Verdict.DOMAIN_REFUSED, text=listed(refusals, 1), mend=mend)
+    if known is not None and known.faults:
+        return _outdated(known)
+    if known is not None and not host.broken:
         return Step(verdict=Verdict.DOMAIN_KNOWN, text=f"{known.name} ({known.uuid}) from {_origin(known, host.taps)}")
+    if known is not None:
+        text = f"{listed(host.broken, 1)}; nothing of this is served, only what {_origin(known, host.taps)} has"
+        return Step(verdict=Verdict.DOMAIN_BROKEN, text=text, mend="eve-meta check")
     if host.broken:
         return Step(verdict=Verdict.DOMAIN_BROKEN, text=listed(host.broken, 1), mend="eve-meta check")
     if host.taps:
@@ -40,6 +46,21 @@ def domain(facts: Facts) -> Step:
         return Step(verdict=Verdict.DOMAIN_MISTYPED, text=text, mend=command("eve-meta", "explain", host.near[0]))
     text = f"no domain, tap or QEMU process is called {host.asked_for}"
     return Step(verdict=Verdict.DOMAIN_NONE, text=text, mend=command("eve-meta", "new", host.asked_for))
+
+
+def _outdated(known: DomainFacts) -> Step:
+    """Judge a domain one of whose files was good, and has a mistake now."""
+    faults = listed((fault.text for fault in known.faults), 1)
+    hostname = f" (hostname {known.hostname})" if known.hostname else ""
+    text = f"{faults}; meanwhile {known.name} is served as it was before that{hostname}"
+    file = known.faults[0].file
+    mend = "eve-meta check"  # the whole folder cannot be read
+    if file.startswith("/") and file in known.origins:
+        mend = edit(file)
+    elif file in known.origins:
+        options = ("--key", "eve", "--edit", "--live", "--config")
+        mend = command("virsh", "metadata", known.name, METADATA_NAMESPACE, *options)
+    return Step(verdict=Verdict.DOMAIN_OUTDATED, text=text, mend=mend)
 
 
 def _origin(known: DomainFacts, taps: Sequence[TapFacts]) -> str:
@@ -95,7 +116,7 @@ def tap(facts: Facts, tap: TapFacts) -> Step:
     if not tap.link.carrier:
         return step(Verdict.TAP_NO_CARRIER, f"{tap.name} has no carrier: no process holds its other end", start(facts))
     if tap.tag is None and facts.host.path is not None:
-        text = listed(tap.problems, 1) or f"{tap.name} has no tag: it is a bridge, a bond or the like, or not Ethernet"
+        text = tap.unsteered or f"{tap.name} has no tag: it is a bridge, a bond or the like, or not Ethernet"
         return step(Verdict.TAP_NOT_STEERED, text, restart(facts))
     bridge = {None: "", "": ", on no bridge"}.get(tap.link.bridge, f", on bridge {tap.link.bridge}")
     tag = "" if tap.tag is None else f", tag {tap.tag}"
@@ -135,7 +156,7 @@ def filters(facts: Facts, tap: TapFacts) -> Iterator[Step]:
 
     place = next((index for index, each in enumerate(tap.filters) if each.ours), None)
     if place is None:
-        text = f"eve-meta's filter on {tap.name} is gone" + (f": {listed(tap.problems, 1)}" if tap.problems else "")
+        text = f"eve-meta's filter on {tap.name} is gone" + (f": {tap.unsteered}" if tap.unsteered else "")
         yield step(Verdict.FILTER_MISSING, text, restart(facts))
         return
     if place == 0:

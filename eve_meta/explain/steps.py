@@ -27,6 +27,7 @@ class Verdict(enum.Enum):
     DAEMON_NOT_READABLE = ("daemon", "not-readable", State.UNKNOWN)
 
     DOMAIN_KNOWN = ("domain", "known", State.OK)
+    DOMAIN_OUTDATED = ("domain", "outdated", State.WRONG)
     DOMAIN_BROKEN = ("domain", "broken", State.WRONG)
     DOMAIN_MISTYPED = ("domain", "mistyped", State.WRONG)
     DOMAIN_NONE = ("domain", "none", State.WRONG)

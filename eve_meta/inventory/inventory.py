@@ -201,11 +201,17 @@ class Inventory:
         return {}
 
     def problems(self) -> tuple[InventoryProblem, ...]:
-        """Return what is wrong at present: in sources, between sources and processes, and with processes."""
-        of_sources = tuple(problem for source in self._sources for problem in source.problems())
+        """Return what is wrong at present: the :meth:`faults` and the :meth:`refusals`."""
+        return self.faults() + self.refusals()
+
+    def faults(self) -> tuple[InventoryProblem, ...]:
+        """Return what is wrong in the sources themselves; what was read before them stays in force."""
+        return tuple(problem for source in self._sources for problem in source.problems())
+
+    def refusals(self) -> tuple[InventoryProblem, ...]:
+        """Return why domains or taps are not served: sources and processes contradict each other, for example."""
         of_taps = () if self._owners is None else self._owners.problems()
-        of_domains = (*self._merging.problems, *self._update().problems)
-        return of_sources + of_domains + of_taps
+        return (*self._merging.problems, *self._update().problems, *of_taps)
 
     def _known(self) -> Iterator[tuple[Merged, Domain]]:
         tap_domains = self._update()

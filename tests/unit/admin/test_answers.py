@@ -52,6 +52,12 @@ class Inventory:
         return {}
 
     def problems(self) -> tuple[InventoryProblem, ...]:
+        return self.faults()
+
+    def refusals(self) -> tuple[InventoryProblem, ...]:
+        return ()
+
+    def faults(self) -> tuple[InventoryProblem, ...]:
         return (
             InventoryProblem(file="/d/mail.yaml", message="broken", line=1),
             InventoryProblem(file="/d/web1.yaml", message="every user can read it", warning=True),
@@ -221,6 +227,7 @@ def test_an_explanation_has_what_files_say_and_what_the_kernel_would_not(
 ) -> None:
     facts = result(answering[questions.EXPLAIN](name="db1"))
     assert facts["domain"]["origins"] == ["/d/db1.yaml"]
+    assert (facts["domain"]["faults"], facts["broken"]) == ([], ["libvirt metadata of db1: unknown key"])
     assert [(tap["name"], tap["link"], tap["tag"]) for tap in facts["taps"]] == [("vnet8", None, None)]
     assert facts["path"]["problem"] == "nsenter is not installed"
     facts = result(answering[questions.EXPLAIN](name="mail"))

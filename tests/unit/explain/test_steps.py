@@ -15,6 +15,7 @@ from eve_meta.explain.facts import (
     DiskFacts,
     DomainFacts,
     Facts,
+    FaultFacts,
     FilterFacts,
     HostFacts,
     LinkFacts,
@@ -121,6 +122,7 @@ def unasked(whole: Facts) -> Facts:
 
 
 SERIAL = "ds=nocloud;s=http://169.254.169.254/nocloud/"
+FAULT = FaultFacts(file=FILE, text=f"{FILE}:9: hostnme: expected one of the known keys")
 REFUSED = "expected QEMU process 4711 behind vnet0 to have uuid 1, got 2: it is not served"
 
 # The facts that bring a verdict about, and words of its text and of the command that fixes it.
@@ -129,6 +131,10 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
     Verdict.DAEMON_NOT_RUNNING: (facts(path=None), ("systemctl restart eve-meta",)),
     Verdict.DAEMON_NOT_READABLE: (with_path(problem="nsenter is not installed"), ("nsenter",)),
     Verdict.DOMAIN_KNOWN: (facts(), (UUID, f"{FILE}, line 7, which names vnet0")),
+    Verdict.DOMAIN_OUTDATED: (
+        facts(domain=attrs.evolve(DOMAIN, hostname="old.example.org", faults=(FAULT,))),
+        (f"{FILE}:9: hostnme", "meanwhile web1 is served", "old.example.org", f"editor {FILE}"),
+    ),
     Verdict.DOMAIN_BROKEN: (facts(None, domain=None, broken=(f"{FILE}:3: unknown key",)), (":3:", "eve-meta check")),
     Verdict.DOMAIN_MISTYPED: (facts(None, domain=None, near=("web2",)), ("web2", "eve-meta explain web2")),
     Verdict.DOMAIN_NONE: (facts(None, domain=None), ("eve-meta new web1",)),
@@ -309,6 +315,27 @@ def test_the_datasource_that_follows_from_the_hardware(machine: MachineFacts, pr
 def test_a_guest_that_asks_without_smbios_needs_no_smbios() -> None:
     """Ignition and CirrOS ask wherever they are."""
     assert step_of(with_dmi(), Verdict.SMBIOS_NOT_NEEDED)
+
+
+def test_the_mend_of_broken_metadata_opens_them() -> None:
+    where = "libvirt metadata of web1"
+    fault = FaultFacts(file=where, text=f"{where}:2: hostnme: expected one of the known keys")
+    known = attrs.evolve(UNTIED, origins=(where, "libvirt XML of web1"), faults=(fault,))
+    step = step_of(facts(domain=known), Verdict.DOMAIN_OUTDATED)
+    assert step.mend == "virsh metadata web1 urn:eve-meta:domain:1 --key eve --edit --live --config"
+
+
+def test_a_broken_file_is_wrong_although_another_source_knows_the_domain() -> None:
+    known = attrs.evolve(UNTIED, origins=("libvirt XML of web1",))
+    step = step_of(facts(domain=known, broken=(f"{FILE}:3: unknown key",)), Verdict.DOMAIN_BROKEN)
+    assert f"{FILE}:3: unknown key; nothing of this is served, only what libvirt XML of web1" in step.text
+
+
+def test_one_refused_tap_is_wrong_although_another_is_served() -> None:
+    host = facts().host
+    second = attrs.evolve(QUIET, name="vnet1", domain=None, problems=(REFUSED,))
+    both = attrs.evolve(facts(), host=attrs.evolve(host, taps=(TAP, second)))
+    assert REFUSED in step_of(both, Verdict.DOMAIN_REFUSED).text
 
 
 def test_for_the_process_of_an_unknown_domain_a_new_file_is_offered() -> None:
