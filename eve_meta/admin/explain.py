@@ -6,12 +6,11 @@ the private namespace.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Generator
 from typing import Any
 
 from attrs import asdict, evolve
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, inlineCallbacks
 
 from eve_meta.admin.domain import known_names
 from eve_meta.admin.gathering import HostView, for_explanation
@@ -69,23 +68,35 @@ class Explanation:
         counted = self._supervisor.current_counts()
         return counted.addCallback(lambda _: self._gather(name))
 
-    def _gather(self, asked_for: str) -> Deferred[dict[str, Any]]:
+    @inlineCallbacks
+    def _gather(self, asked_for: str) -> Generator[Deferred[Any], Any, dict[str, Any]]:
         host = self._view().gather(asked_for, self._clock.wall())
-        inspected = self._in_thread(lambda: self._steering.inspect(tuple(tap.name for tap in host.taps)))
+        inspection, problem = None, ""
+        try:
+            inspection = yield self._inspect(tuple(tap.name for tap in host.taps))
+        except Problem as error:
+            problem = str(error)
+        # Looked up only now: taps may have gone while the thread asked the kernel.
+        states = {state.tap.name: state for state in self._supervisor.taps}
+        taps = tuple(self._with_traffic(tap, states.get(tap.name), inspection) for tap in host.taps)
+        plain: dict[str, Any] = CONVERTER.unstructure(evolve(host, taps=taps, path=self._path(inspection, problem)))
+        return plain
 
-        def complete(inspection: Inspection | None, problem: str = "") -> dict[str, Any]:
-            # Looked up only now: taps may have gone while the thread asked the kernel.
-            states = {state.tap.name: state for state in self._supervisor.taps}
-            taps = tuple(self._with_traffic(tap, states.get(tap.name), inspection) for tap in host.taps)
-            whole = evolve(host, taps=taps, path=self._path(inspection, problem))
-            plain: dict[str, Any] = CONVERTER.unstructure(whole)
-            return plain
+    @inlineCallbacks
+    def _inspect(self, names: Collection[str]) -> Generator[Deferred[Any], Any, Inspection]:
+        inspection: Inspection = yield self._in_thread(lambda: self._steering.inspect(names))
+        if inspection.missing() or self._lacks_filter(inspection):
+            # The daemon restores it, perhaps at this very moment. Only what cannot be restored is worth a word.
+            yield self._steering.restore()
+            inspection = yield self._in_thread(lambda: self._steering.inspect(names))
+        return inspection
 
-        def failed(failure: Failure) -> dict[str, Any]:
-            failure.trap(Problem)  # type: ignore[no-untyped-call]
-            return complete(None, str(failure.value))
-
-        return inspected.addCallback(complete).addErrback(failed)
+    def _lacks_filter(self, inspection: Inspection) -> bool:
+        """Return whether a tap with a tag has no filter of eve-meta's."""
+        tagged = {state.tap.name for state in self._supervisor.taps}
+        return any(
+            name in tagged and not any(each.ours for each in on_tap) for name, on_tap in inspection.filters.items()
+        )
 
     def _view(self) -> HostView:
         owners = self._inventory.owners()
@@ -145,6 +156,7 @@ class Explanation:
             routes=inspection.routes if inspection is not None else (),
             workers=tuple(worker.pid for worker in workers),
             restarts=sum(worker.restarts for worker in workers),
+            unrestored=self._steering.path_problem or "",
             problem=problem,
         )
 

@@ -158,6 +158,7 @@ class PathFacts:
     :ivar routes: routes and rules of policy routing that are missing.
     :ivar workers: the process of each worker, None for a worker that does not run.
     :ivar restarts: how often workers were started again.
+    :ivar unrestored: why the daemon cannot restore what is missing; "" where it can, or has not tried yet.
     :ivar problem: why the path could not be inspected; "" where it was.
     """
 
@@ -168,6 +169,7 @@ class PathFacts:
     routes: tuple[str, ...] = ()
     workers: tuple[int | None, ...] = ()
     restarts: int = 0
+    unrestored: str = ""
     problem: str = ""
 
 

@@ -177,6 +177,7 @@ def path(facts: Facts, path: PathFacts) -> Iterator[Step]:
     if path.problem:
         return
     inside = f"in namespace {path.namespace}"
+    why = f"; eve-meta cannot restore it: {path.unrestored}" if path.unrestored else ""
     for missing, there, good, gone in (
         (path.programs, Verdict.PROGRAMS_LOADED, "the programs are pinned and attached", Verdict.PROGRAMS_MISSING),
         (path.links, Verdict.NAMESPACE_THERE, f"{path.namespace} and its links are there", Verdict.NAMESPACE_MISSING),
@@ -184,7 +185,7 @@ def path(facts: Facts, path: PathFacts) -> Iterator[Step]:
         (path.routes, Verdict.ROUTE_THERE, f"the routes back to the guests are {inside}", Verdict.ROUTE_MISSING),
     ):
         if missing:
-            yield Step(verdict=gone, text=f"missing: {listed(missing, 2)}", mend=restart(facts))
+            yield Step(verdict=gone, text=f"missing: {listed(missing, 2)}{why}", mend=restart(facts))
         elif gone not in (Verdict.RULES_MISSING, Verdict.ROUTE_MISSING) or not path.links:
             yield Step(verdict=there, text=good)  # rules and routes of a missing namespace are unknown
     alive = [pid for pid in path.workers if pid is not None]

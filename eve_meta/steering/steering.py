@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 from pyroute2.netlink.exceptions import NetlinkError
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Cooperator
 from twisted.logger import Logger
 
@@ -197,6 +198,13 @@ class Steering:
         :raises Problem: see :func:`eve_meta.steering.path.inspection.inspect`.
         """
         return self._kernel.inspect(names)
+
+    def restore(self) -> Deferred[None]:
+        """Restore what is missing of the path now; the result comes when that has ended, whatever came of it.
+
+        Filters of taps that are missing by now have been restored by then, too, unless the kernel refuses.
+        """
+        return self._guard.restore()
 
     @property
     def overruns(self) -> int:

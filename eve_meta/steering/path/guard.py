@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 from pyroute2.netlink.exceptions import NetlinkError
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IDelayedCall,
     IReactorFDSet,
@@ -137,6 +138,9 @@ class PathGuard:
         self._again = False
         self._broken = False
         self._stopped = False
+        # Whoever waits for the end of an inspection: of one that has not begun yet, and of the one under way.
+        self._waiting: list[Deferred[None]] = []
+        self._waiting_now: list[Deferred[None]] = []
         self._close = contextlib.ExitStack()
         self._checking = LoopingCall(self._check)
         self._checking.clock = reactor
@@ -164,6 +168,19 @@ class PathGuard:
             self._scheduled.cancel()
             self._scheduled = None
         self._close.close()
+        self._announce()
+        self._waiting_now, self._waiting = self._waiting, []
+        self._announce()
+
+    def restore(self) -> Deferred[None]:
+        """Inspect the path, and restore what is missing; the result comes when that has ended, whatever came of it."""
+        ended: Deferred[None] = Deferred()
+        if self._stopped:
+            ended.callback(None)
+        else:
+            self._waiting.append(ended)
+            self.suspect()
+        return ended
 
     def suspect(self) -> None:
         """Inspect the path soon, because a piece may be missing."""
@@ -191,6 +208,7 @@ class PathGuard:
             self._again = True
             return
         self._inspecting = True
+        self._waiting_now, self._waiting = self._waiting, []
         shape = None
         with contextlib.suppress(OSError):
             shape = self._legacy_rules.shape()
@@ -198,7 +216,13 @@ class PathGuard:
         inspected = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._restore)
         inspected.addCallbacks(self._inspected, self._inspection_failed, callbackArgs=(shape,)).addErrback(
             lambda failure: self._log.failure("handling the result of an inspection of the path failed", failure)
-        )
+        ).addCallback(lambda _: self._announce())
+
+    def _announce(self) -> None:
+        """Tell whoever waited for the inspection that has just ended."""
+        waiting, self._waiting_now = self._waiting_now, []
+        for each in waiting:
+            each.callback(None)
 
     def _restore(self) -> Restored | None:
         """Restore what is missing; return None when nothing is. Runs in a thread."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from inspect import signature
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
@@ -20,6 +21,7 @@ from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import InventoryProblem
 from eve_meta.runtime.clock import Clock
 from eve_meta.steering.bpf.maps import Sightings
+from eve_meta.steering.path.inspection import Inspection
 from eve_meta.steering.taps.tap import Tap
 from eve_meta.supervisor.events import Events
 from eve_meta.supervisor.tap_state import TapState
@@ -91,6 +93,16 @@ def passwords() -> Passwords:
 @pytest.fixture
 def answering(passwords: Passwords) -> Mapping[Question[Any], Any]:
     """The answers of a daemon with web1 behind vnet1 and vnet2, and a tap of an unknown domain, vnet9."""
+    return answers_of(passwords, lambda _: fail(Problem("nsenter is not installed")))
+
+
+def answers_of(
+    passwords: Passwords, in_thread: Callable[[Any], Deferred[Any]], **more: Any
+) -> Mapping[Question[Any], Any]:
+    """Return the answers of that daemon.
+
+    :param more: what its steering has in addition.
+    """
     supervisor = SimpleNamespace(
         taps=[tap_state("vnet1", 1, WEB), tap_state("vnet2", 2, WEB), tap_state("vnet9", 9, None)],
         workers=[],
@@ -103,7 +115,7 @@ def answering(passwords: Passwords) -> Mapping[Question[Any], Any]:
         namespace=SimpleNamespace(name="eve-meta"),
         counters=lambda tag: {},
         sightings=lambda tag: Sightings(),
-        inspect=lambda taps: None,
+        **{"inspect": lambda taps: None, "path_problem": None, **more},
     )
     return answers(
         reactor=cast(Any, None),
@@ -112,7 +124,7 @@ def answering(passwords: Passwords) -> Mapping[Question[Any], Any]:
         steering=cast(Any, steering),
         inventory=cast(Any, Inventory()),
         config=Config(),
-        in_thread=lambda _: fail(Problem("nsenter is not installed")),
+        in_thread=in_thread,
     )
 
 
@@ -234,3 +246,38 @@ def test_an_explanation_has_what_files_say_and_what_the_kernel_would_not(
     assert facts["broken"] == ["/d/mail.yaml:1: broken"]
     facts = result(answering[questions.EXPLAIN](name="vnet1"))
     assert [(tap["name"], tap["tag"], tap["domain"]["name"]) for tap in facts["taps"]] == [("vnet1", 1, "web1")]
+
+
+WHOLE = Inspection(links={}, filters={}, programs=(), namespace=(), rules=(), routes=())
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        evolve(WHOLE, routes=("the IPv4 route in table 169",)),
+        evolve(WHOLE, filters={"vnet1": ()}),
+    ],
+)
+def test_an_explanation_lets_the_daemon_restore_what_is_missing_first(
+    passwords: Passwords, damaged: Inspection
+) -> None:
+    """Half of it may be restored already when somebody asks."""
+    inspections, restoring = [damaged, evolve(WHOLE, rules=("iptables -A x",))], Deferred[None]()
+    answering = answers_of(
+        passwords,
+        lambda function: succeed(function()),
+        inspect=lambda taps: inspections.pop(0),
+        restore=lambda: restoring,
+        path_problem="iptables is out of order",
+    )
+    explaining = answering[questions.EXPLAIN](name="web1")
+    assert len(inspections) == 1
+    restoring.callback(None)
+    path = result(explaining)["path"]
+    assert (path["routes"], path["rules"]) == ([], ["iptables -A x"])
+    assert path["unrestored"] == "iptables is out of order"
+
+
+def test_an_explanation_of_a_path_that_is_whole_restores_nothing(passwords: Passwords) -> None:
+    answering = answers_of(passwords, lambda function: succeed(function()), inspect=lambda taps: WHOLE)
+    assert result(answering[questions.EXPLAIN](name="web1"))["path"]["rules"] == []

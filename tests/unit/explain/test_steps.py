@@ -164,7 +164,10 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
     Verdict.NAMESPACE_THERE: (facts(), ("eve-meta",)),
     Verdict.NAMESPACE_MISSING: (with_path(links=("the link meta0",)), ("meta0", "restart")),
     Verdict.RULES_THERE: (facts(), ()),
-    Verdict.RULES_MISSING: (with_path(rules=("iptables --table nat -A PREROUTING",)), ("nat", "restart")),
+    Verdict.RULES_MISSING: (
+        with_path(rules=("iptables --table nat -A PREROUTING",), unrestored="iptables: out of order"),
+        ("nat", "eve-meta cannot restore it: iptables: out of order", "restart"),
+    ),
     Verdict.ROUTE_THERE: (facts(), ()),
     Verdict.ROUTE_MISSING: (with_path(routes=("the IPv4 route in table 169",)), ("169", "restart")),
     Verdict.WORKER_ALIVE: (with_path(workers=(100, None), restarts=3), ("100", "3 times")),

@@ -107,6 +107,41 @@ def test_a_restoration_that_fails_is_tried_again_though_nothing_changes(host: Fa
     assert host.missing() == {}
 
 
+def test_whoever_asks_for_a_restoration_learns_when_it_has_ended(host: FakeHost) -> None:
+    steering, _ = host.start()
+    host.damaged.add("sysctl")  # which nothing reports
+    found: list[tuple[set[str], str | None]] = []
+
+    def note(_: None) -> None:
+        found.append((set(host.missing()), steering.path_problem))
+
+    steering.restore().addCallback(note)
+    assert found == []
+    host.until(lambda: found)
+    assert found == [(set(), None)]
+
+    host.iptables_fail = True
+    host.damage("rules")
+    for _ in range(2):
+        steering.restore().addCallback(note)
+    host.until(lambda: len(found) == 3)
+    assert found[1:] == [({"rules"}, "iptables-restore refused the rules")] * 2
+
+    host.iptables_fail = False
+    steering.restore().addCallback(note)
+    host.until(lambda: len(found) == 4)
+    assert found[3] == (set(), None)
+
+
+def test_a_restoration_of_which_nothing_comes_because_steering_stops_ends_all_the_same(host: FakeHost) -> None:
+    steering, _ = host.start()
+    ended: list[None] = []
+    steering.restore().addCallback(ended.append)
+    steering.stop()
+    steering.restore().addCallback(ended.append)
+    assert ended == [None, None]
+
+
 def test_a_tap_that_went_before_its_message_is_read_gets_no_tag(host: FakeHost) -> None:
     _, recorder = host.start()
     host.add_tap("vnet0")
