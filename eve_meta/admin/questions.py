@@ -68,7 +68,9 @@ class WorkerStatus(TypedDict):
 class Status(TypedDict):
     """The state of the daemon; ``eve_meta/docs/observing.rst`` has the fields of a tap.
 
-    *lapses* is how often guests got 503 because the supervisor did not keep up with what happened.
+    *lapses* is how often guests got 503 because the supervisor did not keep up with what happened. *problems* are those
+    of ``eve-meta check --json`` (:attr:`eve_meta.inventory.source.InventoryProblem.plain`), each with its ``tap``, or
+    None.
     """
 
     version: str
@@ -80,7 +82,7 @@ class Status(TypedDict):
     unsteered: dict[str, dict[str, int]]
     overruns: int
     heals: dict[str, int]
-    problems: list[str]
+    problems: list[dict[str, Any]]
 
 
 class Timeline(TypedDict):

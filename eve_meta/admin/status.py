@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from eve_meta import __version__
 from eve_meta.admin.questions import Status, WorkerStatus
 from eve_meta.admin.turns import in_turns
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.inventory.source import InventoryProblem
 from eve_meta.runtime.clock import Clock
 from eve_meta.runtime.sandbox.inspection import inspect
 from eve_meta.steering.bpf.maps import Reason
@@ -43,13 +44,18 @@ def status(
             },
             "overruns": steering.overruns,
             "heals": dict(supervisor.restorations),
-            "problems": [
-                *([] if steering.path_problem is None else [steering.path_problem]),
-                *(f"tap {tap}: {problem}" for tap, problem in sorted(steering.problems.items())),
-                *(str(problem) for problem in inventory.problems()),
-            ],
+            "problems": list(_problems(steering, inventory)),
         }
     )
+
+
+def _problems(steering: Steering, inventory: Inventory) -> Iterator[dict[str, Any]]:
+    if steering.path_problem is not None:
+        yield {**InventoryProblem(file="", message=steering.path_problem).plain, "tap": None}
+    for tap, message in sorted(steering.problems.items()):
+        yield {**InventoryProblem(file="", message=f"tap {tap}: {message}").plain, "tap": tap}
+    for problem in inventory.problems():
+        yield {**problem.plain, "tap": None}
 
 
 def _worker(worker: WorkerProcess) -> WorkerStatus:

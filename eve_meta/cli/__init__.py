@@ -7,6 +7,7 @@ gone) are what shells use.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from eve_meta.cli.terminal import colours
 from eve_meta.values.problem import Problem
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
@@ -57,6 +59,16 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(f"eve_meta.cli.{cmd_name}"), cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no command {name!r}: {hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -101,7 +113,7 @@ def cli(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command that ``sys.argv`` names, and exit."""
     try:
-        status = cli.main(prog_name="eve-meta", standalone_mode=False)
+        status = cli.main(prog_name="eve-meta", standalone_mode=False, color=colours())
         sys.stdout.flush()
     except Problem as problem:
         _complain(str(problem))

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import attrs
 import click
 
+from eve_meta.cli import terminal
 from eve_meta.cli.known import read_directory
 from eve_meta.cli.options import PATH, config_option
 from eve_meta.config import DEFAULT_PATH, load_config
@@ -55,10 +55,10 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
     good = len(files.keys() - {problem.file for problem in errors})
     if as_json:
         summary = {"files": len(files), "good": good, "errors": len(errors)}
-        click.echo(json.dumps({**summary, "problems": [attrs.asdict(problem) for problem in problems]}, indent=2))
+        click.echo(json.dumps({**summary, "problems": [problem.plain for problem in problems]}, indent=2))
     else:
         for problem in problems:
-            click.echo(str(problem))
+            click.secho(str(problem), **terminal.STYLES["warning" if problem.warning else "problem"])
         warnings = len(problems) - len(errors)
         click.echo(f"{_count(len(files), 'file')}, {good} good, {_count(len(errors), 'problem')}", nl=False)
         click.echo(f", {_count(warnings, 'warning')}" if warnings else "")

@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 import click
 
+from eve_meta.cli import terminal
 from eve_meta.cli.options import config_option
 from eve_meta.config import DEFAULT_PATH, MAX_WORKERS, Config, load_config
 from eve_meta.runtime.sandbox import landlock
@@ -21,6 +22,9 @@ from eve_meta.steering.bpf.packages import install
 from eve_meta.steering.doctor.examination import examine
 from eve_meta.steering.doctor.finding import Finding, State, ok, warning, wrong
 from eve_meta.values.problem import Problem
+
+INDENT = 9
+"""The column at which the text of a finding begins."""
 
 EXAMPLES = """\
 \b
@@ -45,9 +49,11 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
     for finding in _findings(config):
         findings.append(finding)
         if not as_json:
-            click.echo(f"{finding.state.value:<8} {finding.check}: {finding.text}")
+            text = terminal.indented(f"{finding.check}: {finding.text}", INDENT)
+            click.echo(f"{terminal.paint(finding.state.value, INDENT)}{text}")
             if finding.mend:
-                click.echo(f"{'':<8} fix it: {finding.mend}")
+                # Never wrapped, so that it can be copied.
+                click.echo(f"{' ' * INDENT}{terminal.paint('→')} {finding.mend}")
     bad = any(finding.state is State.WRONG for finding in findings)
     if as_json:
         shown = [attrs.asdict(finding) | {"state": finding.state.value} for finding in findings]

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
-import textwrap
 from pathlib import Path
 
 import click
 
+from eve_meta.cli import terminal
 from eve_meta.cli.gather import gather
 from eve_meta.cli.options import config_option, name_argument
 from eve_meta.explain.report import any_wrong, plain, steps
 from eve_meta.explain.steps import State, Step
 from eve_meta.values.text import escape_unprintable
-
-STYLES = {
-    State.OK: {"fg": "green"},
-    State.WRONG: {"fg": "red", "bold": True},
-    State.UNKNOWN: {"fg": "yellow"},
-}
-
-WIDEST = 120
-"""The most columns of a line, however wide the terminal is: longer lines are hard to read."""
 
 EXAMPLES = """\
 \b
@@ -58,15 +48,13 @@ def _show(shown: list[Step]) -> None:
     names = {id(step): _name(step, several) for step in shown}
     state_width, name_width = max(len(state.value) for state in State), max(map(len, names.values()))
     indent = " " * (state_width + name_width + 4)
-    width = min(WIDEST, shutil.get_terminal_size((WIDEST, 0)).columns)
     for step in shown:
-        state = step.verdict.state
-        lines = textwrap.wrap(escape_unprintable(step.text), max(20, width - len(indent)), break_on_hyphens=False)
-        head = click.style(state.value.ljust(state_width), **STYLES[state])  # type: ignore[arg-type]
-        click.echo(f"{head}  {names[id(step)].ljust(name_width)}  {f'{chr(10)}{indent}'.join(lines)}")
+        head = terminal.paint(step.verdict.state.value, state_width)
+        text = terminal.indented(escape_unprintable(step.text), len(indent))
+        click.echo(f"{head}  {names[id(step)].ljust(name_width)}  {text}")
         if step.mend is not None:
             # Never wrapped, so that it can be copied.
-            click.echo(f"{indent}{click.style('→', bold=True)} {escape_unprintable(step.mend)}")
+            click.echo(f"{indent}{terminal.paint('→')} {escape_unprintable(step.mend)}")
     wrong = sum(step.verdict.state is State.WRONG for step in shown)
     if wrong:
         click.echo("\n1 step is wrong." if wrong == 1 else f"\n{wrong} steps are wrong; begin with the first.")

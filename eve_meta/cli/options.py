@@ -12,6 +12,9 @@ from click.shell_completion import CompletionItem
 from eve_meta.config import DEFAULT_PATH, load_config
 from eve_meta.values.problem import Problem
 
+CONFIG_VARIABLE = "EVE_META_CONFIG"
+"""The variable of the environment that names the configuration file where ``--config`` does not."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Not readable=True, which is the default: read_directory() and load_config() explain better what is wrong.
@@ -25,8 +28,8 @@ def name_argument(command: F) -> F:
 
 def config_option(command: F) -> F:
     """Add ``--config FILE``, *command*'s parameter ``config``."""
-    text = f"The configuration file.  [default: {DEFAULT_PATH}, if it exists]"
-    return click.option("--config", metavar="FILE", type=PATH, help=text)(command)
+    text = f"The configuration file.  [default: ${CONFIG_VARIABLE}, or else {DEFAULT_PATH}, if it exists]"
+    return click.option("--config", metavar="FILE", type=PATH, envvar=CONFIG_VARIABLE, help=text)(command)
 
 
 def domains_option(command: F) -> F:

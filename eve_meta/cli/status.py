@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import click
 
 from eve_meta.admin.client import ask
 from eve_meta.admin.questions import STATUS
+from eve_meta.cli import terminal
 from eve_meta.cli.options import config_option
 from eve_meta.config import load_config
 
-COLUMNS = ("TAP", "TAG", "DOMAIN", "UUID", "REQUESTS", "NOTES", "DROPPED FRAMES")
+HEAD = ("TAP", "TAG", "DOMAIN", "REQUESTS")
 
+WIDEST_NAME = 24
+"""The most columns of a domain's name."""
 
 EXAMPLES = """\
 \b
@@ -32,16 +35,17 @@ def status(config: Path | None, as_json: bool) -> None:
     """Show every tap with its tag, its domain, its guest's requests, and the frames that were dropped.
 
     REQUESTS counts answers by HTTP status; a word in place of a status counts connections that ended without an answer.
-    NOTES counts, among the same requests, those without a session token (no_token), with an invalid one
+    Below it, "notes" counts, among the same requests, those without a session token (no_token), with an invalid one
     (invalid_token), to a host name that is not eve-meta's (wrong_host), and from a guest that did not read enough of
-    earlier answers (too_much_unread). DROPPED FRAMES are counted by reason; bpf/shared.h explains each. Needs root and
-    a running daemon.
+    earlier answers (too_much_unread); "dropped" counts frames by the reason, which bpf/shared.h explains. A long name
+    is shortened; --json has all of it, with the uuid. Needs root and a running daemon.
     """
     answer = ask(load_config(config).admin.socket, STATUS)
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return
-    click.echo(_table([COLUMNS, *(_row(tap) for tap in answer["taps"])]))
+    for line in _taps(answer["taps"]):
+        click.echo(line)
     if not answer["taps"]:
         click.echo("no taps: [steering] taps matches the name of no link on this host")
     for number, worker in enumerate(answer["workers"]):
@@ -54,24 +58,30 @@ def status(config: Path | None, as_json: bool) -> None:
     if answer["lapses"]:
         click.echo(f"the supervisor fell behind {answer['lapses']} times; guests got 503 until it had caught up")
     for problem in answer["problems"]:
-        click.echo(f"problem: {problem}")
+        click.echo(f"{terminal.paint('problem')}: {terminal.indented(problem['text'], 2)}")
 
 
-def _row(tap: Mapping[str, Any]) -> tuple[str, ...]:
-    domain = tap["domain"] or {"name": "unknown", "uuid": "-"}
-    name = tap["tap"] if tap["carrier"] else f"{tap['tap']} (no carrier)"
-    counts = (_counts(tap[kind]) for kind in ("requests", "notes", "drops"))
-    return name, str(tap["tag"]), domain["name"], domain["uuid"], *counts
+def _taps(taps: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the table of *taps*, in as many columns as the terminal has."""
+    names = [terminal.shorten(tap["domain"]["name"] if tap["domain"] else "unknown", WIDEST_NAME) for tap in taps]
+    rows = [(tap["tap"], str(tap["tag"]), name) for tap, name in zip(taps, names, strict=True)]
+    head, *lines = terminal.table(HEAD[:-1], rows, padded=True)
+    left = max(20, terminal.width() - len(head))
+    yield head + HEAD[-1]
+    for tap, line in zip(taps, lines, strict=True):
+        first, *further = [each for text in _counted(tap) for each in terminal.wrapped(text, left)]
+        yield line + first
+        yield from (" " * len(head) + each for each in further)
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} × {name}" for name, number in counts.items()) or "-"
+def _counted(tap: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yield the counts of *tap*, each kind of which begins a line."""
+    requests = _counts(tap["requests"])
+    yield ["no carrier", *requests] if not tap["carrier"] else requests or ["-"]
+    for title, kind in (("notes", "notes"), ("dropped", "drops")):
+        if counts := _counts(tap[kind]):
+            yield [f"{title}: {counts[0]}", *counts[1:]]
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(_line(row, widths) for row in rows)
-
-
-def _line(cells: Iterable[str], widths: Iterable[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+def _counts(counts: Mapping[str, int]) -> list[str]:
+    return [f"{number} × {name}" for name, number in counts.items()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +11,13 @@ from attrs import frozen
 
 from eve_meta.admin.client import ask
 from eve_meta.admin.questions import TIMELINE, Timeline
+from eve_meta.cli import terminal
 from eve_meta.cli.options import config_option, name_argument
 from eve_meta.config import load_config
 from eve_meta.values.text import escape_unprintable
 
-WIDEST = 120
 NARROWEST = 20
-"""The most columns of a line, and the fewest of its bar."""
+"""The fewest columns of a bar."""
 
 EXAMPLES = """\
 \b
@@ -44,8 +43,7 @@ def timeline(name: str, as_json: bool, config: Path | None) -> None:
     if as_json:
         click.echo(json.dumps(timelines, indent=2))
         return
-    width = min(WIDEST, shutil.get_terminal_size((WIDEST, 0)).columns)
-    click.echo("\n\n".join(draw(each, width) for each in timelines))
+    click.echo("\n\n".join(draw(each, terminal.width()) for each in timelines))
 
 
 @frozen

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from eve_meta.values.domain import Domain
 
@@ -31,6 +31,11 @@ class InventoryProblem:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
         parts = (where, "warning" if self.warning else "", self.field, self.message)
         return ": ".join(part for part in parts if part)
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The problem as an object of JSON: its fields, and as ``text`` the line for people."""
+        return {**asdict(self), "text": str(self)}
 
 
 @frozen(kw_only=True)

@@ -142,6 +142,10 @@ class Daemon:
             raise LabError(f"eve-meta does not answer; the end of its log:\n{self.log_tail()}")
         return status
 
+    def problems(self) -> list[str]:
+        """Return the problems that ``status`` shows, as people read them."""
+        return [problem["text"] for problem in self.status()["problems"]]
+
     def _ask(self) -> dict[str, Any] | None:
         asked = subprocess.run(self.command("status", "--json"), capture_output=True, check=False)
         return json.loads(asked.stdout) if asked.returncode == 0 else None

@@ -182,7 +182,7 @@ def test_changes_take_effect_at_once_after_a_jump(stage: Stage, jump: str) -> No
     os.kill(worker["pid"], signal.SIGKILL)
     eventually(lambda: is_answered(guest), 5)
     assert stage.daemon.status()["workers"] != [worker]
-    assert stage.daemon.status()["problems"] == []
+    assert stage.daemon.problems() == []
     assert "Traceback" not in stage.daemon.log.read_text()
 
 

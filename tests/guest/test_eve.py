@@ -153,7 +153,7 @@ def test_encrypted_user_data_is_404_and_status_shows_why(node: Node) -> None:
     path = node.tree.config(1, b"secret", CipherBlockStatus={"IsCipher": True})
     guest = node.plugged(1, TAP)
     assert (guest.get(USER_DATA).status, guest.get(META_DATA).status) == (404, 200)
-    problems = node.stage.daemon.status()["problems"]
+    problems = node.stage.daemon.problems()
     assert [problem for problem in problems if problem.startswith(f"{path}: warning: IsCipher: ")], problems
 
 

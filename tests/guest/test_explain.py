@@ -156,7 +156,7 @@ def test_nothing_comes_back_where_the_rules_are_gone(stage: Scene) -> None:
         "packets-unanswered",
         "requests-none",
     )
-    eventually(lambda: not stage.daemon.status()["problems"][1:], 5)  # the first is about a domain file
+    eventually(lambda: not stage.daemon.problems()[1:], 5)  # the first is about a domain file
     assert stage.lab.guests["vm5"].get("/openstack").status == 200
     assert verdicts(explain(stage, "vm5", 0))["requests"] == "requests-answered"
 

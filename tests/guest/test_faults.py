@@ -224,13 +224,13 @@ def test_a_veth_pair_that_somebody_deletes_is_made_again(stage: Stage) -> None:
 def test_a_name_that_another_namespace_took_is_reported_and_left_alone(stage: Stage) -> None:
     ip_batch([f"netns delete {NAME}", f"netns add {NAME}"])
     try:
-        (problem,) = eventually(lambda: stage.daemon.status()["problems"], SOON)
+        (problem,) = eventually(stage.daemon.problems, SOON)
         assert f"remove that one (ip netns delete {NAME})" in problem
         assert stage.private.run("ip", "-br", "link").stdout.split()[:2] == ["lo", "DOWN"]
         assert Identity.asked_by(stage.lab.guests["vm1"]) == Identity.of(1)  # the service does not need the name
     finally:
         ip_batch([f"netns delete {NAME}"])
-    eventually(lambda: not stage.daemon.status()["problems"], SOON)
+    eventually(lambda: not stage.daemon.problems(), SOON)
     assert "meta0" in stage.private.run("ip", "-br", "link").stdout
 
 
@@ -253,8 +253,8 @@ def test_legacy_rules_are_restored_too_and_a_failure_is_a_problem(stage: Stage) 
     assert_restored(stage, flush, is_whole, "rules")
     with iptables.broken():
         flush()
-        (problem,) = eventually(lambda: stage.daemon.status()["problems"], SOON)
+        (problem,) = eventually(stage.daemon.problems, SOON)
         assert "out of order" in problem
         assert not is_whole()
-    eventually(lambda: is_whole() and not stage.daemon.status()["problems"], SOON)
+    eventually(lambda: is_whole() and not stage.daemon.problems(), SOON)
     assert Identity.asked_by(stage.lab.guests["vm1"]) == Identity.of(1)

@@ -195,7 +195,7 @@ def test_an_incomplete_file_changes_nothing_until_it_is_complete(
     with in_background(victim.ask_on, neighbour.ask_on):
         with fault(stage):
             stage.hold()
-            (problem,) = stage.daemon.status()["problems"]
+            (problem,) = stage.daemon.problems()
             # The file may be found missing before the directory of its name is there: then the guest reads nothing.
             assert victim.received - {"503", "404"} == readable_in("old")
             assert victim.received == readable_in("old") or fault is a_directory
@@ -205,7 +205,7 @@ def test_an_incomplete_file_changes_nothing_until_it_is_complete(
     assert str(stage.daemon.domains) in problem
     assert victim.received - {"503", "404"} == readable_in("old") | readable_in("new")
     assert neighbour.received == {"no version", domain(1, None)["user_data"]}
-    assert stage.daemon.status()["problems"] == []
+    assert stage.daemon.problems() == []
 
 
 def test_a_new_file_has_no_effect_until_it_is_complete(stage: Stage) -> None:

@@ -63,7 +63,7 @@ class Stage:
 
     def problems(self) -> list[str]:
         """Return the problems that ``status`` shows."""
-        return list(self.daemon.status()["problems"])
+        return self.daemon.problems()
 
     def clean(self) -> None:
         """Remove all domains and files."""

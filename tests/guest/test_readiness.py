@@ -93,7 +93,7 @@ def test_a_broken_file_leaves_its_domain_as_it_was_and_is_reported(stage: Scene,
     eventually(lambda: guest.get("/openstack").status == 200, AT_ONCE)
     with contextlib.suppress(ConnectionError), KeepAlive(guest) as connection:
         file.write_text(text)  # in place, as some editors do
-        problems = eventually(lambda: stage.daemon.status()["problems"], AT_ONCE)
+        problems = eventually(stage.daemon.problems, AT_ONCE)
         assert any(str(file) in problem and where in problem for problem in problems), problems
         assert connection.get(META_DATA).status == 200
     assert Identity.asked_by(guest) == Identity.of(1)
@@ -103,4 +103,4 @@ def test_a_broken_file_leaves_its_domain_as_it_was_and_is_reported(stage: Scene,
     stage.daemon.write_domain("other", domain(2, "vnet0-not"))
     stage.daemon.write_domain("new", domain(1, "vnet0", user_data="repaired"))
     eventually(lambda: guest.get(USER_DATA).body == b"repaired", AT_ONCE)
-    eventually(lambda: stage.daemon.status()["problems"] == [], AT_ONCE)
+    eventually(lambda: stage.daemon.problems() == [], AT_ONCE)

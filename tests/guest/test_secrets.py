@@ -57,7 +57,7 @@ def stage() -> Iterator[Scene]:
             for path in (META_DATA, USER_DATA, f"/openstack/latest/{CANARY}", "/latest/meta-data/public-keys/0/"):
                 guest.get(path)
         write(stage, "vm2", f"uuid: {uuid_of(2)}\nuser_data: {{{CANARY}: [{CANARY}]}}\nnics: [{{tap: vnet2}}]\n")
-        eventually(lambda: "vm2.yaml" in str(stage.daemon.status()["problems"]), 5)
+        eventually(lambda: "vm2.yaml" in str(stage.daemon.problems()), 5)
         yield stage
 
 

@@ -294,12 +294,12 @@ def test_a_domain_directory_that_cannot_be_read_is_a_problem_until_it_can(stage:
         if kind == "a loop":
             domains.symlink_to(domains)
         stage.daemon.start()
-        (problem,) = stage.daemon.status()["problems"]
+        (problem,) = stage.daemon.problems()
         assert problem.startswith(f"{domains}: ")
         domains.unlink(missing_ok=True)
         aside.rename(domains)
         stage.wait_until_known(vnet0=1)
-        assert stage.daemon.status()["problems"] == []
+        assert stage.daemon.problems() == []
         assert Identity.asked_by(stage.lab.guests["vm1"]) == Identity.of(1)
     finally:
         stage.daemon.stop()

@@ -109,7 +109,7 @@ def test_the_report_for_people() -> None:
     assert done.returncode == 1
     assert "ok       configuration: /dev/null\n" in done.stdout
     assert done.stdout.endswith(
-        "wrong    root: you are not root, and only root can examine the rest\n         fix it: sudo eve-meta doctor\n"
+        "wrong    root: you are not root, and only root can examine the rest\n         → sudo eve-meta doctor\n"
     )
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socketserver
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from eve_meta.values.problem import Problem
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -42,3 +48,23 @@ def domains(tmp_path: Path) -> Path:
         (path / f"{name}.yaml").touch(0o600)
         (path / f"{name}.yaml").write_text(f"name: {name}\nuser_data: |\n  #cloud-config of {name}\n")
     return path
+
+
+@pytest.fixture
+def answering(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """The answers of a daemon on daemon.sock, by question; a Problem is what it finds wrong."""
+    answers: dict[str, Any] = {}
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            request = json.loads(self.rfile.readline())
+            answer = answers[request["question"]]
+            kind = "problem" if isinstance(answer, Problem) else "answer"
+            self.wfile.write(json.dumps({kind: answer}, default=str).encode() + b"\n")
+
+    with socketserver.UnixStreamServer(str(tmp_path / "daemon.sock"), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield answers
+        server.shutdown()
+        thread.join()

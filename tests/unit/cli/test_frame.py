@@ -26,7 +26,11 @@ def test_help_has_examples(run: Run, command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["chek"], "eve-meta: No such command 'chek'. (see 'eve-meta --help')\n"),
+        (["chek"], "eve-meta: no command 'chek': did you mean 'check'? (see 'eve-meta --help')\n"),
+        (
+            ["frobnicate"],
+            f"eve-meta: no command 'frobnicate': the commands are {', '.join(COMMANDS)} (see 'eve-meta --help')\n",
+        ),
         (
             ["check", "--jsn"],
             "eve-meta: No such option '--jsn'. Did you mean '--json'? (see 'eve-meta check --help')\n",

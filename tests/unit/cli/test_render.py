@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import socketserver
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,26 +97,6 @@ def test_the_source_of_each_field(run: Run, domains: Path) -> None:
 
 UUID1 = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
 UUID2 = "2a831fa7-c50b-4693-a16e-fb8171f1b69e"
-
-
-@pytest.fixture
-def answering(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """The answers of a daemon on daemon.sock, by question; a Problem is what it finds wrong."""
-    answers: dict[str, Any] = {}
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            request = json.loads(self.rfile.readline())
-            answer = answers[request["question"]]
-            kind = "problem" if isinstance(answer, Problem) else "answer"
-            self.wfile.write(json.dumps({kind: answer}, default=str).encode() + b"\n")
-
-    with socketserver.UnixStreamServer(str(tmp_path / "daemon.sock"), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield answers
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
