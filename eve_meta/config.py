@@ -32,6 +32,9 @@ else:
 DEFAULT_PATH = Path("/etc/eve-meta/eve-meta.toml")
 """The configuration that is read when none is named. It may be missing."""
 
+AUTO = "auto"
+"""The value of ``[inventory] libvirt`` that means the libvirt of this host, where there is one."""
+
 MAX_SOCKET_PATH = 107
 """The most bytes of a unix socket's path (``sun_path`` of ``linux/un.h`` has 108, the final NUL included)."""
 
@@ -75,7 +78,7 @@ def split_address(text: str) -> tuple[str, int] | None:
 class InventoryConfig:
     """The sources of domains.
 
-    :ivar libvirt: the URI of this host's libvirt, "" for none.
+    :ivar libvirt: the URI of this host's libvirt; "auto" for qemu:///system where it is there, "" for none.
     :ivar eve: the directory to which EVE-OS's agents publish, ``/run`` on its nodes; "" for none.
     :ivar eve_all: whether EVE-OS's applications get a domain's documents whatever their ``MetaDataType`` is.
     :ivar process: whether the QEMU process that holds a tap identifies the tap's domain.
@@ -84,9 +87,12 @@ class InventoryConfig:
 
     directory: Path = field(default=Path("/etc/eve-meta/domains.d"), validator=_ABSOLUTE)
     libvirt: str = field(
-        default="",
+        default=AUTO,
         # A URI with a host in it is that of another host's libvirt, whose taps are not on this host.
-        validator=check("the URI of this host's libvirt such as qemu:///system", lambda v: not v or _is_local_uri(v)),
+        validator=check(
+            '"auto", "" or the URI of this host\'s libvirt such as qemu:///system',
+            lambda v: v in ("", AUTO) or _is_local_uri(v),
+        ),
     )
     eve: str = field(
         default="", validator=check("an absolute path", lambda v: v == "" or (v.startswith("/") and "\0" not in v))

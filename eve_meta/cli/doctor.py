@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import attrs
@@ -13,7 +12,8 @@ import click
 
 from eve_meta.cli import terminal
 from eve_meta.cli.options import config_option
-from eve_meta.config import DEFAULT_PATH, MAX_WORKERS, Config, load_config
+from eve_meta.config import AUTO, DEFAULT_PATH, MAX_WORKERS, Config, load_config
+from eve_meta.inventory.libvirt.host import URI, HostLibvirt
 from eve_meta.runtime.sandbox import landlock
 from eve_meta.runtime.sandbox.identities import find_ids
 from eve_meta.runtime.sandbox.rehearsal import rehearse
@@ -71,8 +71,7 @@ def _findings(path: Path | None) -> Iterator[Finding]:
         read = path or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
         yield ok("configuration", str(read) if read else "there is no file: every key has its default")
     yield from _sandbox(config.web.workers or MAX_WORKERS)
-    if config.inventory.libvirt:
-        yield _libvirt()
+    yield _libvirt(config.inventory.libvirt)
     yield from examine(config.steering, config.admin.metrics)
 
 
@@ -117,7 +116,16 @@ def _confinement(uid: int) -> Finding:
     return ok(name, "a child that confined itself as a worker lacks nothing of it")
 
 
-def _libvirt() -> Finding:
-    if find_spec("libvirt") is None:
-        return wrong("libvirt", "[inventory] libvirt is set, but Python finds no libvirt module", install("libvirt"))
-    return ok("libvirt", "Python finds the libvirt module")
+def _libvirt(configured: str) -> Finding:
+    name, host = "libvirt", HostLibvirt()
+    if not configured:
+        return ok(name, 'not asked: [inventory] libvirt is ""')
+    auto, socket = configured == AUTO, host.socket
+    if auto and socket is None:
+        return ok(name, f"not asked: it has no socket in {host.directory}")
+    if host.has_module:
+        return ok(name, f"{URI} is asked: {socket} is there" if auto else f"{configured} is asked")
+    if auto:
+        text = f"{socket} is there, but it is not asked: Python finds no libvirt module"
+        return warning(name, text, install(name))
+    return wrong(name, "[inventory] libvirt is set, but Python finds no libvirt module", install(name))

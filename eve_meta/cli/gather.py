@@ -21,6 +21,7 @@ from eve_meta.cli.known import names_in, scanned
 from eve_meta.config import DEFAULT_PATH, Config, load_config
 from eve_meta.explain.facts import DiskFacts, DomainFacts, Facts, HostFacts, MachineFacts
 from eve_meta.inventory.files.domain_file import FileReading
+from eve_meta.inventory.libvirt.host import usable_uri
 from eve_meta.inventory.qemu.process import MAX_CMDLINE, ProcessTable
 from eve_meta.inventory.readers.command import CommandReader
 from eve_meta.machine import links
@@ -54,8 +55,8 @@ def gather(asked_for: str, config: Path | None) -> Facts:
     host = attrs.evolve(host, domain=None if host.domain is None else _with_line(host.domain))
     arguments, machine = _machine(host, table)
     by_libvirt = any(_LIBVIRT.search(argument) for argument in arguments)
-    if machine is None and loaded.inventory.libvirt:
-        machine = _libvirts_machine(loaded.inventory.libvirt, host)
+    if machine is None and (uri := usable_uri(loaded.inventory.libvirt)):
+        machine = _libvirts_machine(uri, host)
         by_libvirt = machine is not None
     return Facts(
         host=host,

@@ -15,6 +15,7 @@ from eve_meta.admin.resolve import NamedDomain, Names
 from eve_meta.config import load_config
 from eve_meta.inventory.files.directory import Directory
 from eve_meta.inventory.files.domain_file import LinesReading
+from eve_meta.inventory.libvirt.host import usable_uri
 from eve_meta.inventory.merge import Merged
 from eve_meta.inventory.readers.command import CommandReader
 from eve_meta.values.domain import Domain
@@ -86,7 +87,7 @@ class _DaemonOrFiles:
 
     def _files(self, problem: NotRunning) -> _Files:
         inventory = self._config.inventory
-        if inventory.libvirt or inventory.eve:
+        if usable_uri(inventory.libvirt) or inventory.eve:
             raise Problem(f"{problem}; or use --domains DIR to read domain files alone")
         return _Files(read_directory(inventory.directory))
 
@@ -106,10 +107,10 @@ def known_domains(config: Path | None, domains: Path | None) -> KnownDomains:
     """Return the domains that the options ``--config`` and ``--domains`` select.
 
     They are those of the files in *domains*; else those that the daemon knows; else, where no daemon runs, those of the
-    configured files, unless a hypervisor is configured, from which the daemon would know more.
+    configured files, unless there is a hypervisor, from which the daemon would know more.
 
     :raises Problem: where they cannot be read. Their methods raise one where this user may not ask the daemon, and
-        where no daemon runs but a hypervisor is configured.
+        where no daemon runs but there is a hypervisor.
     """
     return _Files(read_directory(domains)) if domains is not None else _DaemonOrFiles(config)
 

@@ -12,7 +12,7 @@ import click
 
 from eve_meta.admin.resolve import NamedDomain, Names
 from eve_meta.cli.options import config_option, name_argument
-from eve_meta.config import load_config
+from eve_meta.config import AUTO, load_config
 from eve_meta.machine.libvirt import connected, inactive_xml, taps_of
 from eve_meta.machine.smbios_xml import SETTINGS, Setting, argument, snippet, with_setting
 from eve_meta.values.problem import Problem
@@ -61,7 +61,8 @@ def smbios(name: str, datasource: str, apply_it: bool, yes: bool, config: Path |
             raise click.UsageError("--yes needs --apply")
         _explain(name, datasource, setting)
         return
-    with connected(load_config(config).inventory.libvirt) as connection:
+    configured = load_config(config).inventory.libvirt
+    with connected("" if configured == AUTO else configured) as connection:
         _apply(_find(connection, name), setting, yes=yes)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eve_meta.config import InventoryConfig
+from eve_meta.config import AUTO, InventoryConfig
 from eve_meta.inventory.files.directory import Directory
 from eve_meta.inventory.files.watch import FileSource
 from eve_meta.inventory.merge import Merged, Merging
@@ -64,7 +64,7 @@ class Inventory:
         # What _merging and _tap_domains do not reflect yet: a change of sources, and the taps whose owner has changed.
         self._sources_changed = True
         self._owners_changed: set[str] = set()
-        self._away: tuple[bool, ...] = ()
+        self._phases: tuple[object, ...] = ()
         # Taps whose domain may have changed since the last take_concerned(); None for all taps.
         self._concerned: set[str] | None = set()
 
@@ -143,16 +143,15 @@ class Inventory:
     def is_settled(self, tap: str) -> bool:
         """Return whether nothing is pending that could change the domain of *tap*.
 
-        Then the files have been read, the tap's process has been looked for, and each hypervisor has answered; or the
-        hypervisor is away, and a trusted process holds the tap.
+        Then the files have been read, the tap's process has been looked for, and no hypervisor's answer is awaited
+        (:meth:`eve_meta.inventory.source.Hypervisor.awaited`).
         """
         if self._awaited_scans.get(tap, 0) > self._files.scanned:
             return False
         if self._owners is not None and tap not in self._owners.looked():
             return False
         owner = self.owner_of(tap)
-        trusted = owner is not None and owner.trusted
-        return all(tap in each.answers() or (each.away and trusted) for each in self._hypervisors)
+        return not any(each.awaited(tap, owner) for each in self._hypervisors)
 
     def due_scan(self) -> int:
         """Return the number of the scan that will have read every change of the files until now."""
@@ -243,13 +242,13 @@ class Inventory:
             HypervisorAnswers({origin for layer in each.layers() for origin in layer.domains}, dict(each.answers()))
             for each in self._hypervisors
         ]
-        away = tuple(each.away for each in self._hypervisors)
+        phases = tuple(each.phase for each in self._hypervisors)
         replaced = self._merging.update(layers)
-        if replaced is None or away != self._away:
+        if replaced is None or phases != self._phases:
             owners = {} if self._owners is None else self._owners.owners()
             self._tap_domains = TapDomains(self._merging.merged, written_taps(layers), hypervisors, owners)
             self._concerned = None
-            self._away = away
+            self._phases = phases
             return
         before, self._tap_domains.hypervisors = self._tap_domains.hypervisors, hypervisors
         self._concern(self._tap_domains.replace(replaced))
@@ -272,10 +271,17 @@ def _eve(config: InventoryConfig, reactor: Any, reader: Reader) -> EveSource | N
     return EveSource(Path(config.eve), config.eve_all, reactor, reader)
 
 
-def _libvirt(uri: str, reactor: Any, reader: Reader) -> Iterator[Hypervisor]:
-    if uri:
-        # Imported only here: libvirt's module takes memory, which hosts without libvirt need not pay for.
-        from eve_meta.inventory.libvirt.connection import ThreadedLibvirtConnection
-        from eve_meta.inventory.libvirt.source import LibvirtSource
+def _libvirt(configured: str, reactor: Any, reader: Reader) -> Iterator[Hypervisor]:
+    if not configured:
+        return
+    # Imported only here. libvirt's own module, which takes memory, is imported where there is a libvirt to ask.
+    from eve_meta.inventory.libvirt import host
+    from eve_meta.inventory.libvirt.connection import ThreadedLibvirtConnection, load
+    from eve_meta.inventory.libvirt.source import LibvirtSource
 
-        yield LibvirtSource(ThreadedLibvirtConnection(uri, reactor.callFromThread, reader), uri, reactor)
+    auto = configured == AUTO
+    uri = host.URI if auto else configured
+    if not auto:
+        load()
+    connection = ThreadedLibvirtConnection(uri, reactor.callFromThread, reader)
+    yield LibvirtSource(connection, uri, reactor, host.HostLibvirt() if auto else None)

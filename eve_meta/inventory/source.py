@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from attrs import asdict, frozen
 
+from eve_meta.inventory.qemu.process import Owner
 from eve_meta.values.domain import Domain
 
 
@@ -107,9 +108,15 @@ class Hypervisor(Source, Protocol):
         :meth:`holder_may_have_changed` withdraws an answer.
         """
 
-    @property
-    def away(self) -> bool:
-        """Whether the hypervisor cannot be asked at present.
+    def awaited(self, tap: str, owner: Owner | None) -> bool:
+        """Return whether the domain of *tap* is unknown until the hypervisor answers about the tap.
 
-        Then the claim of a trusted process behind a tap counts without the hypervisor's answer.
+        It is not where there is an answer, and where a domain that is known without it is no other guest's: for example
+        where the hypervisor cannot be asked, and a trusted process holds the tap.
+
+        :param owner: the process behind the tap, None where none is known.
         """
+
+    @property
+    def phase(self) -> object:
+        """A value that changes when :meth:`awaited` may have changed for taps whose answers have not."""

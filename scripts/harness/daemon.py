@@ -43,7 +43,8 @@ class Daemon:
     ) -> None:
         """Write the configuration.
 
-        :param inventory: further lines of the table ``[inventory]``.
+        :param inventory: further lines of the table ``[inventory]``. Without ``libvirt`` among them, the machine's own
+            is not asked.
         :param settings: further TOML, whole tables.
         :param serve: the daemon's command, to which its ``--config`` is added.
         """
@@ -55,6 +56,8 @@ class Daemon:
         self.log = self.directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self.domains.mkdir(parents=True, mode=0o700)
+        if "libvirt" not in inventory:
+            inventory += 'libvirt = ""\n'
         self._config = (
             f"[inventory]\ndirectory = {json.dumps(str(self.domains))}\n{inventory}"
             f"[steering]\nnamespace = {json.dumps(lab.name)}\ntaps = {json.dumps(list(taps))}\n"

@@ -118,7 +118,8 @@ NO_METRICS_THERE = (
         *(
             (
                 f'[inventory]\nlibvirt = "{uri}"',
-                f"inventory.libvirt: expected the URI of this host's libvirt such as qemu:///system, got '{uri}'",
+                'inventory.libvirt: expected "auto", "" or the URI of this host\'s libvirt such as qemu:///system, got '
+                + repr(uri),
             )
             for uri in ("qemu", "qemu+ssh://other/system", "qemu:system", "/run/libvirt")
         ),

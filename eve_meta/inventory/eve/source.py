@@ -18,6 +18,7 @@ from uuid import UUID
 from eve_meta.inventory.eve.domain import Surroundings, domain
 from eve_meta.inventory.eve.pubsub import Topic
 from eve_meta.inventory.files.watch import FileSource
+from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.readers.reading import Reader, Reading
 from eve_meta.inventory.source import InventoryProblem, Layer
 from eve_meta.values.domain import Domain
@@ -234,7 +235,7 @@ class EveSource(FileSource):
     :param reader: reads the files.
     """
 
-    away = False
+    phase = None
     """The source can always be asked: its knowledge is in files."""
 
     def __init__(self, run: Path, everything: bool, reactor: Any, reader: Reader) -> None:
@@ -254,6 +255,10 @@ class EveSource(FileSource):
     def answers(self) -> Mapping[str, Collection[str]]:
         """As :meth:`eve_meta.inventory.source.Hypervisor.answers`."""
         return self._eve.answers()
+
+    def awaited(self, tap: str, owner: Owner | None) -> bool:
+        """As :meth:`eve_meta.inventory.source.Hypervisor.awaited`: each tap is, until its answer."""
+        return tap not in self.answers()
 
     def node(self) -> Node:
         """Return the metadata that all applications share."""

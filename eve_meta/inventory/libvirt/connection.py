@@ -6,8 +6,8 @@ libvirtd answers: tenants wrote parts of it, and the reader reads it. The observ
 Nothing ever waits for the two threads, not even the end of the daemon: they are daemon threads, and a call that does
 not return ends with the process.
 
-libvirt is imported late: the package python3-libvirt comes from the distribution, and only hosts that configure
-libvirt need it.
+libvirt is imported late: the package python3-libvirt comes from the distribution, and only hosts with a libvirt need
+it.
 """
 
 from __future__ import annotations
@@ -40,6 +40,13 @@ MAX_NETWORKS = 1024
 MAX_UNREAD = 32
 """The most XML texts that wait for the reader. While there are so many, libvirtd is not asked for more; it limits each
 to 4 MiB (``REMOTE_STRING_MAX``)."""
+
+
+MISSING = (
+    "Python finds no module libvirt: install the package python3-libvirt (on Arch libvirt-python), and make the "
+    "virtual environment with --system-site-packages"
+)
+"""The problem of a host that has libvirt, but not its Python module."""
 
 
 class LibvirtObserver(Protocol):
@@ -95,14 +102,13 @@ def load() -> Any:
 
     :raises Problem: when the module is missing.
     """
-    # Only on hosts that configure libvirt.
+    # Only on hosts with a libvirt.
     try:
         import libvirt
+    except ModuleNotFoundError:
+        raise Problem(MISSING) from None
     except ImportError as error:
-        raise Problem(
-            f"[inventory] libvirt needs libvirt's Python module ({error}): install the package python3-libvirt (on "
-            "Arch libvirt-python), and make the virtual environment with --system-site-packages"
-        ) from None
+        raise Problem(f"libvirt's Python module cannot be imported: {error}") from None
     return libvirt
 
 
@@ -127,11 +133,10 @@ class ThreadedLibvirtConnection:
 
     :param call: calls a function in the reactor's thread, from any thread (``reactor.callFromThread``).
     :param reader: reads the XML; it is called in the reactor's thread.
-    :raises Problem: when the module libvirt is missing.
     """
 
     def __init__(self, uri: str, call: Callable[..., object], reader: Reader) -> None:
-        self._libvirt = load()
+        self._libvirt: Any = None  # the module, once it is imported
         self._uri = uri
         self._call = call
         self._reader = reader
@@ -154,7 +159,6 @@ class ThreadedLibvirtConnection:
     def start(self, observer: LibvirtObserver) -> None:
         """As :meth:`LibvirtConnection.start`."""
         self._observer = observer
-        _event_loop(self._libvirt)
         threading.Thread(target=self._work, name="libvirt", daemon=True).start()
 
     def stop(self) -> None:
@@ -248,19 +252,30 @@ class ThreadedLibvirtConnection:
     def _work(self) -> None:
         wait = RETRY_TIME
         while not self._stopped:
-            connection = None
             try:
-                connection = self._open()
-                self._notify("connected")
-                wait = RETRY_TIME
-                why = self._serve(connection)
-            except self._libvirt.libvirtError as error:
-                why = _text(error)
-            self._close(connection)
+                self._libvirt = load()
+            except Problem as problem:
+                why = str(problem)
+            else:
+                _event_loop(self._libvirt)
+                connected, why = self._connect()
+                wait = RETRY_TIME if connected else wait
             self._notify("lost", why)
             with self._condition:
                 self._condition.wait_for(lambda: self._stopped, wait)
             wait = min(2 * wait, MAX_RETRY_TIME)
+
+    def _connect(self) -> tuple[bool, str]:
+        """Open the connection and serve until it breaks; return whether it was open, and why it is not any more."""
+        connection = None
+        try:
+            connection = self._open()
+            self._notify("connected")
+            why = self._serve(connection)
+        except self._libvirt.libvirtError as error:
+            why = _text(error)
+        self._close(connection)
+        return connection is not None, why
 
     def _open(self) -> Any:
         libvirt = self._libvirt

@@ -9,7 +9,8 @@ carrier. Two times matter:
   which may have given the tap's name to another domain by then. So that domain is asked again only after
   :data:`SETTLE_TIME`.
 * A NIC that is plugged into a running domain appears in the XML only once QEMU has it. So a tap counts as nobody's only
-  after :data:`NOBODY_TIME`, and after libvirtd has listed all domains once more.
+  after :data:`NOBODY_TIME`, and after libvirtd has listed all domains once more. A QEMU with a uuid that no domain has
+  is not libvirt's, and its tap does not wait for that.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from uuid import UUID
 import attrs
 from attrs import define
 
-from eve_meta.inventory.libvirt.connection import LibvirtConnection
+from eve_meta.inventory.libvirt.availability import Availability, Presence
+from eve_meta.inventory.libvirt.connection import MISSING, LibvirtConnection
 from eve_meta.inventory.libvirt.description import Description
+from eve_meta.inventory.libvirt.host import HostLibvirt
+from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import InventoryProblem, Layer
 from eve_meta.runtime.timer import Timer
 from eve_meta.values.deadlines import Deadlines
@@ -35,8 +39,12 @@ whether it has it."""
 NOBODY_TIME = 5.0
 """Seconds from the same moment until a tap that no domain claims may count as the tap of no libvirt domain."""
 
-SLOW_TIME = 2.0
-"""Seconds after the start until it is reported that libvirtd has not answered yet."""
+SLOW_TIME = 1.0
+"""Seconds for which taps wait for libvirtd when it is connected to for the first time, which takes milliseconds. Then
+it counts as away, and that is reported."""
+
+SEEK_TIME = 1.0
+"""Seconds between two looks whether this host has a libvirt by now; each new tap causes a look, too."""
 
 BATCH_TIME = 0.02
 """Seconds for which changes are collected before *changed* is called."""
@@ -61,18 +69,21 @@ class LibvirtSource:
     """The domains of one libvirtd, as a :class:`~eve_meta.inventory.source.Hypervisor`.
 
     :param connection: the connection to libvirtd.
-    :param uri: libvirt's URI, for messages to people.
+    :param uri: libvirt's URI.
     :param reactor: needs IReactorTime.
+    :param host: the libvirt of this host, which is connected to once it is there; None where the configuration names
+        a libvirt.
     """
 
-    def __init__(self, connection: LibvirtConnection, uri: str, reactor: Any) -> None:
+    def __init__(self, connection: LibvirtConnection, uri: str, reactor: Any, host: HostLibvirt | None = None) -> None:
         self._connection = connection
         self._uri = uri
         self._reactor = reactor
+        self._host = host
         self._changed: Callable[[], None] | None = None
         self._numbers = count(1)
-        # Why libvirtd cannot be asked at present.
-        self._away: str | None = "has not answered yet"
+        self._availability = Availability(named=host is None)
+        self._connecting = False
         self._known: dict[UUID, _Known] = {}
         self._failed: dict[UUID, str] = {}
         # When the reader may read the XML of a domain that it did not read.
@@ -96,19 +107,21 @@ class LibvirtSource:
         self._ripe: set[str] = set()
         self._batch = Timer(reactor, self._call_changed)
         self._slow = Timer(reactor, self._still_slow)
+        self._seeking = Timer(reactor, self._seek)
 
     def start(self, changed: Callable[[], None]) -> None:
         """As :meth:`eve_meta.inventory.source.Source.start`."""
         self._changed = changed
         self._arm()
-        self._slow.start(SLOW_TIME)
-        self._connection.start(self)
+        self._seek()
+        if not self._connecting:
+            self._schedule_changed()
 
     def stop(self) -> None:
         """As :meth:`eve_meta.inventory.source.Source.stop`."""
         self._changed = None
         self._connection.stop()
-        for timer in (self._timer, self._batch, self._slow):
+        for timer in (self._timer, self._batch, self._slow, self._seeking):
             timer.cancel()
 
     def layers(self) -> Sequence[Layer]:
@@ -127,8 +140,7 @@ class LibvirtSource:
             named = f" ({self._known[uuid].description.name})" if uuid in self._known else ""
             where = f"libvirt domain {uuid}{named}"
             problems.append(InventoryProblem(file=where, message=f"cannot read its XML: {why}"))
-        if self._away is not None:
-            message = f"{self._away}: known domains are served as before"
+        if message := self._availability.problem or self._without_module():
             problems.append(InventoryProblem(file=f"libvirt {self._uri}", message=message, warning=True))
         return tuple(problems)
 
@@ -143,6 +155,8 @@ class LibvirtSource:
 
     def holder_may_have_changed(self, tap: str) -> None:
         """As :meth:`eve_meta.inventory.source.Hypervisor.holder_may_have_changed`."""
+        # The tap may be libvirt's, which this host did not have a moment ago.
+        self._seek()
         self._forget(tap)
         self._taps[tap] = next(self._numbers)
         now = self._reactor.seconds()
@@ -155,15 +169,23 @@ class LibvirtSource:
         return self._answers
 
     @property
-    def away(self) -> bool:
-        """As :attr:`eve_meta.inventory.source.Hypervisor.away`."""
-        return self._away is not None
+    def phase(self) -> object:
+        """As :attr:`eve_meta.inventory.source.Hypervisor.phase`."""
+        return self._availability.presence, bool(self._complete)
+
+    def awaited(self, tap: str, owner: Owner | None) -> bool:
+        """As :meth:`eve_meta.inventory.source.Hypervisor.awaited`."""
+        trusted = owner is not None and owner.trusted
+        if trusted and self._complete and self._uri.startswith("qemu") and _is_foreign(owner, self._known):
+            return False
+        return tap not in self._answers and self._availability.awaited(tap, trusted=trusted)
 
     # -- the connection's observer --
 
     def connected(self) -> None:
         """As :meth:`eve_meta.inventory.libvirt.connection.LibvirtObserver.connected`."""
-        self._away = None
+        self._slow.cancel()
+        self._availability.connected(self._taps.keys() - self._answers.keys())
         self._drop_questions()
         self._failed.clear()
         # Any domain may have changed while no event could arrive.
@@ -174,7 +196,8 @@ class LibvirtSource:
 
     def lost(self, why: str) -> None:
         """As :meth:`eve_meta.inventory.libvirt.connection.LibvirtObserver.lost`."""
-        self._away = why
+        self._slow.cancel()
+        self._availability.lost(why)
         self._drop_questions()
         self._schedule_changed()
 
@@ -212,6 +235,30 @@ class LibvirtSource:
             self._retries.set(uuid, retry_at)
             self._arm()
         self._answered(uuid)
+
+    # -- whether there is a libvirt --
+
+    def _seek(self) -> None:
+        """Connect for the first time, as soon as there is a libvirt."""
+        if self._connecting or self._changed is None:
+            return
+        if self._host is not None and not self._host.is_usable:
+            self._seeking.start(SEEK_TIME)
+            return
+        self._connecting = True
+        self._availability.expect(self._taps)
+        self._slow.start(SLOW_TIME)
+        self._connection.start(self)
+
+    def _without_module(self) -> str:
+        if self._host is None or self._connecting or self._host.socket is None:
+            return ""
+        return f'{MISSING}; or write libvirt = "" below [inventory], to do without libvirt'
+
+    def _still_slow(self) -> None:
+        if self._availability.presence is Presence.EXPECTED:
+            self._availability.lost("has not answered yet")
+            self._schedule_changed()
 
     def _drop_questions(self) -> None:
         self._asked.clear()
@@ -277,6 +324,7 @@ class LibvirtSource:
 
     def _forget(self, tap: str) -> None:
         self._answers.pop(tap, None)
+        self._availability.forget(tap)
         self._settling.remove(tap)
         self._unclaimed.remove(tap)
         self._ripe.discard(tap)
@@ -303,10 +351,6 @@ class LibvirtSource:
 
     # -- calls of *changed* --
 
-    def _still_slow(self) -> None:
-        if self.away:
-            self._schedule_changed()
-
     def _schedule_changed(self) -> None:
         if self._changed is not None:
             self._batch.start(BATCH_TIME if self._listing is None else LISTING_BATCH_TIME)
@@ -314,6 +358,11 @@ class LibvirtSource:
     def _call_changed(self) -> None:
         if self._changed is not None:
             self._changed()
+
+
+def _is_foreign(owner: Owner | None, known: Collection[UUID]) -> bool:
+    """Return whether *owner* is no QEMU of libvirt, which gives each of them the uuid of its domain."""
+    return owner is not None and owner.uuid not in known
 
 
 def _taps(known: _Known | None) -> set[str]:

@@ -22,7 +22,7 @@ def config(domains: Path, tmp_path: Path) -> str:
     (domains / "old.yaml").touch(0o600)
     (domains / "old.yaml").write_text("name: [\n")
     path = tmp_path / "c.toml"
-    path.write_text(f'[inventory]\ndirectory = "{domains}"\n[admin]\nsocket = "{tmp_path}/s"\n')
+    path.write_text(f'[inventory]\ndirectory = "{domains}"\nlibvirt = ""\n[admin]\nsocket = "{tmp_path}/s"\n')
     return str(path)
 
 

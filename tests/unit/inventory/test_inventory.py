@@ -14,6 +14,7 @@ import pytest
 
 from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
+from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import InventoryProblem, Layer
 from eve_meta.values.domain import Domain
 from eve_meta.values.nic import Nic
@@ -222,6 +223,13 @@ class FakeHypervisor:
 
     def problems(self) -> tuple[InventoryProblem, ...]:
         return (InventoryProblem(file="XML", message="away", warning=True),) if self.away else ()
+
+    @property
+    def phase(self) -> object:
+        return self.away
+
+    def awaited(self, tap: str, owner: Owner | None) -> bool:
+        return tap not in self.claims and not (self.away and owner is not None and owner.trusted)
 
     def taps_changed(self, names: Iterable[str]) -> None:
         self.calls.append(" ".join(sorted(names)))

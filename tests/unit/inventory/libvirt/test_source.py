@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -12,7 +13,9 @@ from twisted.internet.task import Clock
 
 from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
-from eve_meta.inventory.libvirt.source import NOBODY_TIME, SETTLE_TIME, SLOW_TIME, LibvirtSource
+from eve_meta.inventory.libvirt.host import HostLibvirt
+from eve_meta.inventory.libvirt.source import NOBODY_TIME, SEEK_TIME, SETTLE_TIME, SLOW_TIME, LibvirtSource
+from eve_meta.inventory.qemu.process import Owner
 from eve_meta.runtime.reactor import reactor
 from eve_meta.values.problem import Problem
 from tests.contracts.fake_libvirt import FakeLibvirt
@@ -21,14 +24,18 @@ from tests.contracts.libvirt_contract import UUID1, UUID2
 
 XML1, XML2 = "libvirt XML of web1", "libvirt XML of web2"
 
+QEMU = Owner(pid=7, start=1, uuid=UUID(UUID1))
+USERS = Owner(pid=8, start=1, uuid=UUID(UUID1), uid=1000, trusted=False)
+FOREIGN = Owner(pid=9, start=1, uuid=UUID(int=9))
+
 
 class Scene:
     """A source, its libvirtd, and taps that come and go."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: HostLibvirt | None = None) -> None:
         self.clock = Clock()
         self.libvirtd = FakeLibvirt(self.clock)
-        self.source = LibvirtSource(self.libvirtd, "qemu:///system", self.clock)
+        self.source = LibvirtSource(self.libvirtd, "qemu:///system", self.clock, host)
         self.changes = 0
         self.taps: list[str] = []
         # Every answer about a tap that there ever was.
@@ -58,6 +65,9 @@ class Scene:
         self.taps.remove(tap)
         self.source.taps_changed(self.taps)
         self.rest()
+
+    def awaited(self, tap: str, owner: Owner | None = None) -> bool:
+        return self.source.awaited(tap, owner)
 
     def answer(self, tap: str) -> list[str] | None:
         origins = self.source.answers().get(tap)
@@ -227,7 +237,8 @@ def test_a_libvirtd_that_restarts(scene: Scene) -> None:
     scene.libvirtd.stop_daemon()
     scene.rest()
     assert scene.problems() == ["libvirt qemu:///system: warning: cannot connect: known domains are served as before"]
-    assert scene.source.away
+    assert not scene.awaited("vnet0")
+    assert [scene.awaited("vnet1", owner) for owner in (None, USERS, QEMU)] == [True, True, False]
     # Known answers stay; a tap that appears now waits.
     assert scene.answer("vnet0") == [XML1]
     assert scene.names() == ["web2", "web1"]
@@ -238,7 +249,7 @@ def test_a_libvirtd_that_restarts(scene: Scene) -> None:
     scene.libvirtd.set_metadata(UUID1, "hostname: h")  # no event arrives
     scene.libvirtd.start_daemon()
     scene.rest(2)
-    assert (scene.problems(), scene.source.away) == ([], False)
+    assert scene.problems() == []
     assert (scene.answer("vnet0"), scene.answer("vnet1")) == ([XML1], [XML2])
     (metadata,) = scene.source.layers()[0].domains.values()
     assert metadata.hostname == "h"
@@ -340,6 +351,178 @@ def test_nothing_is_asked_while_nothing_happens(scene: Scene) -> None:
     assert scene.libvirtd.asked == []
 
 
+def test_a_tap_is_not_found_and_lost_while_the_daemon_starts(scene: Scene) -> None:
+    """It waits for the first answer, although a trusted process holds it; then nothing takes its domain away."""
+    scene.libvirtd.begin(UUID1, "vnet0")
+    scene.source.start(scene._changed)
+    scene.source.holder_may_have_changed("vnet0")
+    scene.source.taps_changed(["vnet0"])
+    awaited = [scene.awaited("vnet0", QEMU)]
+    for _ in range(40):
+        scene.clock.advance(0.05)
+        awaited.append(scene.awaited("vnet0", QEMU))
+    answered = awaited.index(False)
+    assert answered > 0
+    assert set(awaited[answered:]) == {False}
+    assert scene.answer("vnet0") == [XML1]
+
+
+def test_a_libvirtd_that_answers_late_takes_no_domain_away(scene: Scene) -> None:
+    scene.libvirtd.begin(UUID1, "vnet0")
+    scene.libvirtd.running = False
+    scene.start()
+    scene.appear("vnet0")
+    assert not scene.awaited("vnet0", QEMU)
+    scene.libvirtd.start_daemon()
+    scene.libvirtd.hanging = True  # it is connected, and answers later
+    scene.source.connected()
+    assert not scene.awaited("vnet0", QEMU)
+    assert scene.awaited("vnet0")
+    # But a tap that comes only now, or whose holder may have changed, waits.
+    scene.source.holder_may_have_changed("vnet1")
+    scene.source.holder_may_have_changed("vnet0")
+    assert scene.awaited("vnet0", QEMU)
+    assert scene.awaited("vnet1", QEMU)
+
+
+def test_a_qemu_that_is_not_libvirts_does_not_wait_for_libvirt(scene: Scene) -> None:
+    scene.start()
+    phase = scene.source.phase
+    scene.appear("tap0")
+    assert not scene.awaited("tap0", FOREIGN)
+    assert scene.awaited("tap0", QEMU)
+    assert scene.awaited("tap0")
+    assert scene.awaited("tap0", Owner(pid=9, start=1, uuid=UUID(int=9), uid=1000, trusted=False))
+    assert scene.source.phase == phase
+
+
+def test_until_libvirts_domains_are_known_every_qemu_may_be_libvirts(scene: Scene) -> None:
+    scene.libvirtd.hanging = True
+    scene.source.start(scene._changed)
+    scene.source.holder_may_have_changed("tap0")
+    scene.source.connected()
+    phase = scene.source.phase
+    assert scene.awaited("tap0", FOREIGN)
+    scene.source.listed(100, frozenset())
+    assert not scene.awaited("tap0", FOREIGN)
+    assert scene.source.phase != phase
+
+
+# -- libvirt = "auto" --
+
+
+class FakeHost(HostLibvirt):
+    """A host whose libvirt appears when the test says so."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.module = True
+
+    @property
+    def has_module(self) -> bool:
+        return self.module
+
+    def appear(self) -> None:
+        (self.directory / "libvirt-sock-ro").touch()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    return FakeHost(tmp_path)
+
+
+@pytest.fixture
+def auto(host: FakeHost) -> Iterator[Scene]:
+    made = Scene(host)
+    made.libvirtd.define("web1", UUID1)
+    yield made
+    made.source.stop()
+    changes = made.changes
+    made.rest(10)
+    assert made.changes == changes
+
+
+def test_a_host_without_libvirt_waits_for_nothing(auto: Scene) -> None:
+    auto.start()
+    assert auto.changes == 1
+    auto.appear("vnet0")
+    assert [auto.awaited("vnet0", owner) for owner in (None, USERS, QEMU)] == [False, False, False]
+    auto.rest(60)
+    assert (auto.names(), auto.problems(), auto.answer("vnet0")) == ([], [], None)
+
+
+def test_a_libvirt_that_is_there_is_used(auto: Scene, host: FakeHost) -> None:
+    host.appear()
+    auto.libvirtd.begin(UUID1, "vnet0")
+    auto.start()
+    assert auto.names() == ["web1"]
+    auto.appear("vnet0")
+    auto.rest(SETTLE_TIME)
+    assert (auto.answer("vnet0"), auto.problems()) == ([XML1], [])
+
+
+def test_a_libvirt_that_is_started_later_is_used_and_takes_no_domain_away(auto: Scene, host: FakeHost) -> None:
+    auto.start()
+    auto.appear("tap0")
+    host.appear()
+    auto.libvirtd.begin(UUID1, "vnet0")
+    awaited = []
+    for _ in range(round((SEEK_TIME + NOBODY_TIME + 1) / 0.05)):
+        auto.clock.advance(0.05)
+        awaited.append(auto.awaited("tap0"))
+    assert set(awaited) == {False}
+    assert auto.names() == ["web1"]
+    auto.appear("vnet0")
+    auto.rest(SETTLE_TIME)
+    assert auto.answer("vnet0") == [XML1]
+
+
+def test_the_first_tap_of_a_libvirt_that_was_just_started_waits_for_it(auto: Scene, host: FakeHost) -> None:
+    auto.start()
+    host.appear()
+    auto.libvirtd.begin(UUID1, "vnet0")
+    auto.source.holder_may_have_changed("vnet0")
+    assert auto.awaited("vnet0", QEMU)
+    auto.rest(0.1)
+    assert auto.answer("vnet0") == [XML1]
+
+
+@pytest.mark.parametrize("hanging", [False, True])
+def test_a_socket_behind_which_nobody_answers_keeps_no_tap_waiting(auto: Scene, host: FakeHost, hanging: bool) -> None:
+    host.appear()
+    auto.libvirtd.running, auto.libvirtd.hanging = False, hanging
+    auto.start()
+    auto.appear("vnet0")
+    auto.rest(SLOW_TIME)
+    assert not auto.awaited("vnet0")
+    why = "has not answered yet" if hanging else "cannot connect"
+    alone = "files and processes alone decide which domain a tap has"
+    assert auto.problems() == [f"libvirt qemu:///system: warning: {why}: {alone}"]
+
+
+def test_a_libvirt_that_was_there_once_is_waited_for(auto: Scene, host: FakeHost) -> None:
+    host.appear()
+    auto.start()
+    auto.libvirtd.stop_daemon()
+    auto.rest()
+    auto.appear("vnet0")
+    assert [auto.awaited("vnet0", owner) for owner in (None, QEMU)] == [True, False]
+
+
+def test_a_host_with_libvirt_but_without_its_module_is_told_so(auto: Scene, host: FakeHost) -> None:
+    host.module = False
+    host.appear()
+    auto.start()
+    auto.appear("vnet0")
+    assert not auto.awaited("vnet0")
+    (problem,) = auto.problems()
+    assert problem.startswith("libvirt qemu:///system: warning: Python finds no module libvirt: install the package")
+    assert problem.endswith('; or write libvirt = "" below [inventory], to do without libvirt')
+    host.module = True  # it is installed
+    auto.rest(SEEK_TIME + 0.5)
+    assert (auto.names(), auto.problems()) == (["web1"], [])
+
+
 # -- without libvirt's module --
 
 
@@ -349,7 +532,7 @@ def test_a_missing_module_is_a_problem_that_names_its_package(monkeypatch: pytes
         Inventory(InventoryConfig(libvirt="qemu:///system"), reactor, FakeReader())
 
 
-def test_libvirt_is_imported_only_where_it_is_configured_and_parsers_of_what_tenants_wrote_never() -> None:
+def test_libvirt_is_imported_only_where_it_is_there_and_parsers_of_what_tenants_wrote_never() -> None:
     text = (
         "import sys; from eve_meta.config import InventoryConfig; from eve_meta.inventory import Inventory; "
         "from eve_meta.inventory.readers.process import ReaderProcess; "
