@@ -21,6 +21,7 @@ from eve_meta.values.content import Content
 from eve_meta.values.domain import MAX_DISKS, MAX_NICS, Domain, File
 from eve_meta.values.plain import Fault, decode_base64, faults, field_of, make_converter
 from eve_meta.values.text import is_printable
+from eve_meta.values.written import refused
 from eve_meta.wire.reading import MAX_FAULTS, MAX_FIELD, MAX_MESSAGE, MAX_PATH, DomainAnswer, FaultAt
 
 _STEPS = re.compile(r"[^.\[\]]+")
@@ -113,6 +114,7 @@ class _Reading:
         except BaseValidationError as error:
             mistakes += faults(error, aliases=_ALIASES)
         else:
+            mistakes += refused(domain)
             taps = [("nics", index, "tap") for index in range(len(domain.nics))]
             for unique in (("uuid",), ("name",), *taps):
                 lines[field_of(Domain, unique)] = document.locate(unique)[0]

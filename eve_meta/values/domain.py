@@ -60,6 +60,8 @@ MAX_NAME = 255
 
 _HOSTNAME_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----|PuTTY-User-Key-File-")
+_PATH = re.compile(r"(?:~|\.{0,2}/|file:)\S*\Z|\S+\.pub\Z")
 _BLOCK_DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 
 
@@ -159,6 +161,13 @@ def _key_mapping(instance: Any, attribute: Attribute[Any], value: Mapping[Any, A
             raise BadValue("expected a key name without '/' at its end", attribute.name, (name,))
         if not key.strip() or "\0" in key:
             raise BadValue("expected a public key, got none", attribute.name, (name,))
+        # Never shown: whatever is wrong with it, it may be the owner's only copy.
+        if _PRIVATE_KEY.search(key):
+            what = "expected a public key, got a private one: write what its .pub file has"
+            raise BadValue(f"{what}, and replace the pair, which others may have read", attribute.name, (name,))
+        if _PATH.match(key.strip()):
+            what = "expected the key itself, got the path of a file: write the line that the file has"
+            raise BadValue(what, attribute.name, (name,))
 
 
 def _user_data(_instance: Any, attribute: Attribute[Any], value: Content) -> None:

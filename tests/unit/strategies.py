@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from eve_meta.values import eve_node as eve
 from eve_meta.values.domain import Disk, Domain, Ec2, File, Share, TokenPolicy
 from eve_meta.values.nic import Nic, Route, Subnet, SubnetType
+from eve_meta.values.written import refused
 
 # str.isprintable() refuses these categories (controls and the like, separators) except for the ASCII space.
 PRINTABLE = st.characters(exclude_categories=("C", "Z"), include_characters=" ")
@@ -36,7 +37,7 @@ taps = identifiers(LOWER, 15)
 macs = st.binary(min_size=6, max_size=6).map(lambda mac: mac.hex(":"))
 hostnames = st.lists(identifiers(LOWER, 63), min_size=1, max_size=3).map(".".join)
 key_names = words().filter(lambda name: "=" not in name and not name.rstrip().endswith("/"))
-keys = st.text(min_size=1).filter(lambda key: bool(key.strip()) and "\0" not in key)
+keys = st.text(min_size=1).filter(lambda key: bool(key.strip()) and "\0" not in key and key.strip()[0] not in "/~.")
 zones = st.sampled_from(["nova", "eu-west-1a", "rack7b"]) | words()
 meta_keys = st.sampled_from(["role", "Name", "0=x", "..", "a/b", "x/", "_index", "aws:x"]) | words()
 block_devices = st.sampled_from(["ami", "root", "ebs0", "ebs10", "ephemeral0", "swap"])
@@ -163,3 +164,8 @@ def domains(draw: st.DrawFn) -> Domain:
         shares=tuple(draw(st.lists(shares, max_size=2))),
         dedicated_cpus=tuple(draw(st.lists(st.integers(0, 2**20), max_size=4))),
     )
+
+
+def written_domains() -> st.SearchStrategy[Domain]:
+    """Any domain that a person may write."""
+    return domains().filter(lambda domain: not any(refused(domain)))

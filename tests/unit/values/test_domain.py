@@ -48,6 +48,28 @@ def test_a_value_that_no_guest_could_use_is_refused(kind: type, values: dict[str
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n", "got a private one: write what its .pub file has"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nhunter2\n", "got a private one: write what its .pub file has"),
+        ("-----BEGIN PRIVATE KEY-----\nhunter2\n", "got a private one: write what its .pub file has"),
+        ("PuTTY-User-Key-File-3: ssh-ed25519\nhunter2\n", "got a private one: write what its .pub file has"),
+        ("/home/hunter2/.ssh/id_ed25519.pub", "got the path of a file: write the line that the file has"),
+        ("~/.ssh/hunter2", "got the path of a file: write the line that the file has"),
+        ("./hunter2\n", "got the path of a file: write the line that the file has"),
+        ("file:///hunter2", "got the path of a file: write the line that the file has"),
+        ("hunter2.pub", "got the path of a file: write the line that the file has"),
+    ],
+)
+def test_a_private_key_and_the_path_of_a_key_are_refused(key: str, message: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        Domain(name="a", public_keys={"alice": key})
+    assert (caught.value.field, caught.value.steps) == ("public_keys", ("alice",))
+    assert message in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_secrets_are_not_in_the_repr_of_a_domain() -> None:
     files = (File(path="/etc/key", content=b"hunter2"),)
     domain = Domain(name="a", user_data=b"hunter2", vendor_data={"password": "hunter2"}, files=files)

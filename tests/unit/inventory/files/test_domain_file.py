@@ -17,7 +17,7 @@ from eve_meta.values.content import content_of
 from eve_meta.values.domain import Domain, TokenPolicy
 from eve_meta.values.plain import make_converter
 from tests.contracts.fake_reader import read_domain_file
-from tests.unit.strategies import domains
+from tests.unit.strategies import written_domains
 
 WORLD = "every user of this host can read it, with the secrets that it may hold: chmod o= it"
 PREFIX = "expected an address with its prefix length such as 10.1.2.10/24"
@@ -44,6 +44,19 @@ def wrong(tmp_path: Path, text: str | bytes) -> list[str]:
     file = read(tmp_path, text)
     assert file.domain is None
     return [str(problem).removeprefix(f"{tmp_path}/web1.yaml") for problem in file.problems]
+
+
+# -- what people write that would be without effect --
+
+
+def test_one_mac_for_two_nics_is_refused(tmp_path: Path) -> None:
+    text = (
+        'name: a\nnics:\n- {mac: "02:00:00:00:00:04", subnets: [{type: ipv4, address: 10.0.0.5/24}]}\n'
+        '- {mac: "02:00:00:00:00:04", subnets: [{type: ipv4, address: 10.9.0.5/24}]}\n'
+    )
+    assert wrong(tmp_path, text) == [
+        ":4: nics[1].mac: expected a MAC address that no other NIC has, got '02:00:00:00:00:04', which nics[0] has"
+    ]
 
 
 # -- attacks, and mistakes with the effect of one --
@@ -311,7 +324,7 @@ def test_values_that_need_no_quotes(tmp_path: Path) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(domain=domains().filter(lambda domain: domain.tokens is None or domain.tokens.value != "required"))
+@given(domain=written_domains().filter(lambda domain: domain.tokens is None or domain.tokens.value != "required"))
 def test_every_domain_can_be_written_as_a_file(tmp_path: Path, domain: Domain) -> None:
     plain = make_converter(omit_if_default=True).unstructure(domain)
     if "user_data" in plain:

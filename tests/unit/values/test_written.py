@@ -1,0 +1,71 @@
+"""What people may not write although a hypervisor may report it, and what they hardly mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eve_meta.values.domain import Domain
+from eve_meta.values.plain import make_converter
+from eve_meta.values.written import doubtful, refused
+
+MAC = "02:00:00:00:00:04"
+OTHER = "02:00:00:00:00:05"
+
+
+def domain(*nics: dict[str, Any]) -> Domain:
+    return make_converter().structure({"name": "web1", "nics": list(nics)}, Domain)
+
+
+def static(address: str, **more: Any) -> dict[str, Any]:
+    return {"type": "ipv6" if ":" in address else "ipv4", "address": address, **more}
+
+
+def test_one_mac_for_two_nics() -> None:
+    (fault,) = refused(domain({"mac": MAC, "subnets": [static("10.0.0.5/24")]}, {"mac": MAC.upper()}))
+    assert fault.path == ("nics", 1, "mac")
+    assert fault.message == f"expected a MAC address that no other NIC has, got {MAC!r}, which nics[0] has"
+
+
+def test_one_address_twice_on_a_nic() -> None:
+    (fault,) = refused(domain({"mac": MAC, "subnets": [static("10.0.0.5/24"), static("10.0.0.5/16")]}))
+    assert fault.path == ("nics", 0, "subnets", 1, "address")
+    assert fault.message == "expected an address that no other subnet of the NIC has, got '10.0.0.5/16'"
+
+
+def test_one_address_on_two_nics_is_doubtful() -> None:
+    twice = domain({"mac": MAC, "subnets": [static("10.0.0.5/24")]}, {"mac": OTHER, "subnets": [static("10.0.0.5/24")]})
+    assert list(refused(twice)) == []
+    (fault,) = doubtful(twice)
+    assert fault.path == ("nics", 1, "subnets", 0, "address")
+    assert fault.message == "nics[0] has 10.0.0.5, too: the guest answers on one of them"
+
+
+def test_a_gateway_outside_the_subnet_is_doubtful() -> None:
+    (fault,) = doubtful(domain({"mac": MAC, "subnets": [static("10.1.2.10/24", gateway="10.1.3.1")]}))
+    assert fault.path == ("nics", 0, "subnets", 0, "gateway")
+    assert fault.message.startswith("10.1.3.1 is outside 10.1.2.0/24: the guest is told that it is on the link")
+
+
+def test_a_route_through_a_router_outside_the_subnet_is_doubtful() -> None:
+    routes = [{"to": "10.5.0.0/16", "via": "10.1.2.2"}, {"to": "10.6.0.0/16", "via": "10.1.3.2"}]
+    (fault,) = doubtful(domain({"mac": MAC, "subnets": [static("10.1.2.10/24", routes=routes)]}))
+    assert fault.path == ("nics", 0, "subnets", 0, "routes", 1, "via")
+
+
+@pytest.mark.parametrize(
+    "subnets",
+    [
+        [static("10.1.2.10/24", gateway="10.1.2.1")],
+        [static("10.1.2.10/32", gateway="169.254.0.1")],  # a routed tap
+        [static("10.1.2.10/24", gateway="169.254.1.1")],  # Calico's
+        [static("10.1.2.10/32", gateway="10.9.9.9")],
+        [static("2001:db8::9/128", gateway="fe80::1")],
+        [static("2001:db8::9/64", gateway="fe80::1")],
+        [static("10.1.2.10/24", gateway="10.1.3.1"), static("10.1.3.10/24")],  # reached by the NIC's other address
+        [{"type": "ipv4_dhcp", "gateway": "10.0.0.1"}],
+    ],
+)
+def test_gateways_that_the_guest_reaches(subnets: list[dict[str, Any]]) -> None:
+    assert list(doubtful(domain({"mac": MAC, "subnets": subnets}))) == []
