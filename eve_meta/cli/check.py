@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -12,7 +13,9 @@ from eve_meta.cli import terminal
 from eve_meta.cli.known import read_directory
 from eve_meta.cli.options import PATH, config_option
 from eve_meta.config import DEFAULT_PATH, load_config
+from eve_meta.inventory.files.advice import advice, passed_over, schema_path
 from eve_meta.inventory.files.domain_file import DomainFile
+from eve_meta.inventory.readers.command import CommandReader
 from eve_meta.inventory.source import InventoryProblem
 from eve_meta.values.problem import Problem
 
@@ -33,6 +36,10 @@ Examples:
 def check(ctx: click.Context, directory: Path | None, config: Path | None, as_json: bool) -> None:
     """Print every error in the configuration and in all domain files, each with its file and line.
 
+    Warnings tell what a guest will pass over, or what its author hardly means: user data that no cloud-init reads,
+    cloud-config that does not fit cloud-init's own schema, a damaged public key, a router out of reach, a file that is
+    no domain file by its name.
+
     DIR is the directory of domain files; without it, the one that the configuration names. The exit status is 1 if
     anything is wrong; warnings alone leave it 0.
     """
@@ -48,9 +55,12 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
     files: Mapping[str, DomainFile] = {}
     # A broken configuration does not show where the files are.
     if directory is not None:
-        read = read_directory(directory)
-        problems += read.problems
-        files = read.files
+        schema = schema_path()
+        with contextlib.closing(CommandReader(schema)) as reader:
+            read = read_directory(directory, reader)
+            files = read.files
+            found = [*read.problems, *passed_over(read), *advice(read, reader), *_missing(schema, files.values())]
+        problems += sorted(found, key=lambda problem: (problem.file, problem.line or 0))
     errors = [problem for problem in problems if not problem.warning]
     good = len(files.keys() - {problem.file for problem in errors})
     if as_json:
@@ -63,6 +73,17 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
         click.echo(f"{_count(len(files), 'file')}, {good} good, {_count(len(errors), 'problem')}", nl=False)
         click.echo(f", {_count(warnings, 'warning')}" if warnings else "")
     ctx.exit(1 if errors else 0)
+
+
+def _missing(schema: Path, files: Iterable[DomainFile]) -> Iterator[InventoryProblem]:
+    if not schema.exists() and any(map(_is_cloud_config, files)):
+        message = "no such file: cloud-config is not compared with cloud-init's schema; the package and scripts/install"
+        yield InventoryProblem(file=str(schema), message=f"{message} bring it along", warning=True)
+
+
+def _is_cloud_config(file: DomainFile) -> bool:
+    user_data = None if file.domain is None else file.domain.user_data
+    return user_data is not None and bytes(user_data).lstrip().lower().startswith(b"#cloud-config")
 
 
 def _count(number: int, noun: str) -> str:

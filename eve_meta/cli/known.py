@@ -115,9 +115,10 @@ def known_domains(config: Path | None, domains: Path | None) -> KnownDomains:
     return _Files(read_directory(domains)) if domains is not None else _DaemonOrFiles(config)
 
 
-def read_directory(path: Path) -> Directory:
+def read_directory(path: Path, reader: CommandReader | None = None) -> Directory:
     """Read the domain files in the directory *path*.
 
+    :param reader: reads their text; None for one that is started for them.
     :raises Problem: where there is no such directory, or this user may not read it.
     """
     try:
@@ -128,7 +129,11 @@ def read_directory(path: Path) -> Directory:
         raise Problem(f"cannot read the directory {path}: Permission denied; domain files are for root alone") from None
     except OSError as error:
         raise Problem(f"cannot read the directory {path}: {error.strerror}") from None
-    return scanned(path)
+    if reader is None:
+        return scanned(path)
+    directory = Directory(path, reader)
+    reader.run(directory.scan())
+    return directory
 
 
 def scanned(path: Path) -> Directory:

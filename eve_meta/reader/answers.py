@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -11,10 +11,22 @@ from eve_meta.reader.domain_text import read_domain, read_lines
 from eve_meta.reader.eve_published import read_published
 from eve_meta.reader.libvirt_xml import read_xml
 
+if TYPE_CHECKING:
+    from eve_meta.reader.advice import Adviser
 
-def answer(head: Mapping[str, Any], content: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Return head and parts of the answer to the document *content* with *head*."""
+
+def answer(
+    head: Mapping[str, Any], content: bytes, adviser: Adviser | None = None
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Return head and parts of the answer to the document *content* with *head*.
+
+    :param adviser: gives advice; None in a daemon's reader, which is never asked for any.
+    """
     match head["kind"]:
+        case "advice" if adviser is not None:
+            return _plain(adviser.on_domain(content)), []
+        case "advice on user data" if adviser is not None:
+            return _plain(adviser.on_user_data(content)), []
         case "domain":
             read, parts = read_domain(content)
             return _plain(read), parts

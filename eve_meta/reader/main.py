@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eve_meta.reader.answers import answer
 from eve_meta.reader.confinement import PR_SET_PDEATHSIG, READER
@@ -20,6 +21,9 @@ from eve_meta.runtime.sandbox.libc import call
 from eve_meta.runtime.sandbox.policy import Identity
 from eve_meta.values.problem import Problem
 from eve_meta.wire.reading import CHANNEL_FD, OUT_OF_MEMORY, READY, Frames, pack
+
+if TYPE_CHECKING:
+    from eve_meta.reader.advice import Adviser
 
 _CHUNK = 256 * 1024
 
@@ -33,6 +37,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path)
     parser.add_argument("--uid", type=int)
     parser.add_argument("--gid", type=int)
+    parser.add_argument("--advise", metavar="SCHEMA", type=Path)
     arguments = parser.parse_args()
     # Out of the session: away from the terminal and its Ctrl-C. The parent decides when this process ends.
     os.setsid()
@@ -46,6 +51,7 @@ def main() -> int:
     answer({"kind": "domain"}, b"\xff")
     answer({"kind": "eve", "topic": "device", "key": ""}, b"[]")
     answer({"kind": "libvirt"}, b"<domain/>")
+    adviser = None if arguments.advise is None else _adviser(arguments.advise)
     channel = socket.socket(fileno=CHANNEL_FD)
     try:
         confine(READER, identity)
@@ -55,17 +61,26 @@ def main() -> int:
     except Problem as problem:
         print(f"eve-meta: {problem}", file=sys.stderr)
         return 1
-    return serve(channel)
+    return serve(channel, adviser)
 
 
-def serve(channel: socket.socket) -> int:
+def _adviser(schema: Path) -> Adviser:
+    # jsonschema and cryptography cost 20 MB, which no daemon's reader shall carry.
+    from eve_meta.reader.advice import Adviser
+
+    adviser = Adviser(schema.read_bytes() if schema.exists() else None)
+    adviser.load_modules()
+    return adviser
+
+
+def serve(channel: socket.socket, adviser: Adviser | None = None) -> int:
     """Answer what comes over *channel* until it is closed; return the exit status."""
     frames = Frames(lambda head, parts: True)
     try:
         channel.sendall(READY)
         while data := channel.recv(_CHUNK):
             for head, content in frames.feed(data):
-                answered, parts = answer(json.loads(head), content)
+                answered, parts = answer(json.loads(head), content, adviser)
                 channel.sendall(pack(answered, parts))
     except MemoryError:
         return OUT_OF_MEMORY

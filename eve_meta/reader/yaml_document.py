@@ -16,9 +16,10 @@ by its value alone, so that numbers of one hash would make the price of a mappin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from attrs import frozen
 from yaml.error import MarkedYAMLError
 from yaml.events import (
     AliasEvent,
@@ -178,13 +179,16 @@ class _Builder:
 
     :ivar lines: by the id() of each mapping and list, the lines of its keys or items.
     :ivar written: by the id() of a mapping or list, and key or index: the text of each plain scalar that is no text.
+    :ivar literals: by the same, the line on which the text of each literal block begins.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, dialect: Dialect) -> None:
+        self._dialect = dialect
         self._max_size = MAX_REPETITION * len(text) + FREE_REPETITION
         self.value: Any = None
         self.lines: dict[int, Any] = {}
         self.written: dict[tuple[int, Any], str] = {}
+        self.literals: dict[tuple[int, Any], int] = {}
         self.mistakes: list[tuple[int, Fault]] = []
         self._stack: list[_Open] = []
         # Anchor → the value, the values within it, and their characters.
@@ -235,9 +239,9 @@ class _Builder:
         plain = not event.style
         value: Any = text
         if event.tag is not None:
-            value = _tagged(event, line)
+            value = self._dialect.tagged(event, line)
         elif plain:
-            value = resolve(text, line)
+            value = self._dialect.plain(text, line)
         if event.anchor is not None:
             self._anchors[event.anchor] = (value, 1, len(text))
         top = self._stack[-1] if self._stack else None
@@ -252,6 +256,8 @@ class _Builder:
             return
         if plain and type(value) is not str and top is not None:
             self.written[id(top.value), top.key if top.is_mapping else len(top.value)] = text
+        if event.style == "|" and top is not None:
+            self.literals[id(top.value), top.key if top.is_mapping else len(top.value)] = line + 1
         self._put(value, line)
 
     def _key(self, top: _Open, value: Any, text: str, line: int) -> None:
@@ -359,18 +365,35 @@ def _unknown_tag(event: Any) -> BrokenYaml:
     return BrokenYaml("YAML: expected no tag, or one such as !!str, got another", _line(event))
 
 
+@frozen
+class Dialect:
+    """How the values of scalars follow from their text.
+
+    :ivar plain: returns the value of a plain scalar, given its text and its line.
+    :ivar tagged: returns the value of a scalar with a tag, given its event and its line.
+    """
+
+    plain: Callable[[str, int], Any]
+    tagged: Callable[[Any, int], Any]
+
+
+CORE = Dialect(resolve, _tagged)
+"""The core schema of YAML 1.2, in which domain files are written."""
+
+
 class YamlDocument:
     """One YAML document: its value, and the line of each part.
 
     :param text: the whole document.
+    :param dialect: the values of its scalars.
     :raises BrokenYaml: when *text* is not such a document.
 
     :ivar value: mappings with keys of text, lists, text, numbers, true, false and None.
     :ivar mistakes: the line and the fault of each key that is given twice or is no text.
     """
 
-    def __init__(self, text: str) -> None:
-        self._builder = _Builder(text)
+    def __init__(self, text: str, dialect: Dialect = CORE) -> None:
+        self._builder = _Builder(text, dialect)
         try:
             self._builder.build(EventParser(text))
         except ReaderError as error:
@@ -401,6 +424,18 @@ class YamlDocument:
                 return line, ""
             container, last, line, value = value, step, child, value[step]
         return line, self._builder.written.get((id(container), last), "")
+
+    def literal_line(self, path: Sequence[Any]) -> int | None:
+        """Return the line on which the text at *path* begins that is written as a literal block ("|").
+
+        :returns: None where the text is written otherwise: then its lines are not those of the document.
+        """
+        value = self.value
+        for step in path[:-1]:
+            if self._line(value, step) is None:
+                return None
+            value = value[step]
+        return self._builder.literals.get((id(value), path[-1]))
 
     def line(self, path: Iterable[Any]) -> int | None:
         """Return the line of the value at *path*, counted from 1; None where there is no such value."""

@@ -39,7 +39,9 @@ def doubtful(domain: Domain) -> Iterator[Fault]:
         for number, subnet in enumerate(nic.subnets):
             path = ("nics", index, "subnets", number)
             if subnet.address is not None and owners.setdefault(subnet.address.ip, index) != index:
-                message = f"nics[{owners[subnet.address.ip]}] has {subnet.address.ip}, too: the guest answers on one of them"
+                message = (
+                    f"nics[{owners[subnet.address.ip]}] has {subnet.address.ip}, too: the guest answers on one of them"
+                )
                 yield Fault((*path, "address"), message)
             if subnet.gateway is not None and (network := _missed(subnet.gateway, subnet.address, nic)) is not None:
                 yield Fault((*path, "gateway"), _far(subnet.gateway, network))

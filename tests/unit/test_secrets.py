@@ -21,7 +21,9 @@ from cattrs.errors import BaseValidationError
 
 import eve_meta
 from eve_meta.inventory.eve.pubsub import Topic
+from eve_meta.inventory.files.advice import schema_path
 from eve_meta.inventory.source import InventoryProblem
+from eve_meta.reader.advice import Adviser
 from eve_meta.values.domain import METADATA_NAMESPACE, Domain, File
 from eve_meta.values.eve_published import AppConfig
 from eve_meta.values.plain import faults, make_converter
@@ -96,6 +98,25 @@ def assert_silent(*outputs: object) -> None:
         for text in (str(each), repr(each), plain):
             assert CANARY not in text
             assert str(NUMBER) not in text
+
+
+CLOUD_CONFIGS = (
+    *(f"{key}: {value}" for key in ("users", "write_files", "packages", "chpasswd") for value in WRONG_VALUES),
+    *WRONG_VALUES,
+)
+
+
+def test_no_advice_shows_a_secret() -> None:
+    schema = schema_path()
+    adviser = Adviser(schema.read_bytes() if schema.exists() else None)
+    for text in FILES:
+        assert_silent(adviser.on_domain(text.encode()))
+    remarks = 0
+    for text in (*(f"#cloud-config\n{each}\n" for each in CLOUD_CONFIGS), CANARY, f'{{"{CANARY}": {NUMBER}}}'):
+        answer = adviser.on_user_data(text.encode())
+        assert_silent(answer)
+        remarks += bool(answer.faults)
+    assert remarks > 0.8 * len(CLOUD_CONFIGS)
 
 
 def test_no_mistake_in_a_domain_file_shows_a_secret(tmp_path: Path) -> None:

@@ -31,16 +31,20 @@ _OUTPUT = 4096
 
 
 class CommandReader:
-    """A :class:`~eve_meta.inventory.readers.reading.Reader` that works while somebody waits (:meth:`wait`)."""
+    """A :class:`~eve_meta.inventory.readers.reading.Reader` that works while somebody waits (:meth:`wait`).
 
-    def __init__(self) -> None:
+    :param schema: cloud-init's schema, for a reader that gives advice, too; it may be missing.
+    """
+
+    def __init__(self, schema: Path | None = None) -> None:
+        self._schema = schema
         self._queue = ReadingQueue()
         self._process: _Process | None = None
 
     def read(self, reading: Reading[Any]) -> None:
         """As :meth:`eve_meta.inventory.readers.reading.Reader.read`."""
         if self._process is None:
-            self._process = _Process()
+            self._process = _Process(self._schema)
         self._queue.add(reading, time.monotonic())
 
     def run(self, steps: Iterable[Reading[Any] | None]) -> None:
@@ -59,7 +63,7 @@ class CommandReader:
         """
         while reading.result is None:
             if self._process is None:
-                self._process = _Process()
+                self._process = _Process(self._schema)
             self._turn(self._process)
 
     def close(self) -> None:
@@ -103,7 +107,7 @@ class _Process:
     :ivar started: when it was started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Path | None) -> None:
         self.ready = False
         self.started = time.monotonic()
         self._unsent: deque[memoryview] = deque()
@@ -118,7 +122,7 @@ class _Process:
             identity = Identity(uid=number, gid=number, root=self._root)
         self._channel, theirs = socket.socketpair()
         self._output, output = os.pipe()
-        command = arguments(identity)
+        command = arguments(identity, schema)
         files: list[Any] = [
             # Not this command's terminal, into which whoever compromised the reader could write.
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 from eve_meta.runtime.sandbox.policy import Identity
 from eve_meta.wire.reading import DOCUMENT_MEMORY, DOCUMENT_TIME, OUT_OF_MEMORY
@@ -16,15 +17,18 @@ TOO_LONG = f"it takes longer than {DOCUMENT_TIME:g} s, which no domain needs"
 NONSENSE = "the reader gave an answer that no sound reader gives"
 
 
-def arguments(identity: Identity | None) -> list[str]:
+def arguments(identity: Identity | None, schema: Path | None = None) -> list[str]:
     """Return the command that starts a reader.
 
     :param identity: None where this process is not root's.
+    :param schema: cloud-init's schema, for a reader that gives advice; it may be missing.
     """
     # -I: nothing from the current directory or the environment.
     command = [sys.executable, "-I", "-m", "eve_meta.reader.main"]
     if identity is not None:
         command += ["--root", str(identity.root), "--uid", str(identity.uid), "--gid", str(identity.gid)]
+    if schema is not None:
+        command += ["--advise", str(schema)]
     return command
 
 

@@ -7,11 +7,22 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from eve_meta.cli import cli
 from tests.unit.cli.conftest import Run
 
 CONFLICT = "expected a name that no other file has"
 WORLD = "every user of this host can read it, with the secrets that it may hold: chmod o= it"
+
+OPENSSH = (Encoding.OpenSSH, PublicFormat.OpenSSH)
+KEYS = {
+    "ed25519": ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(*OPENSSH).decode(),
+    "ecdsa": ec.generate_private_key(ec.SECP384R1()).public_key().public_bytes(*OPENSSH).decode(),
+    "rsa": rsa.generate_private_key(65537, 2048).public_key().public_bytes(*OPENSSH).decode(),
+}
 
 
 def test_good_files(run: Run, domains: Path) -> None:
@@ -75,6 +86,53 @@ def test_the_configuration_names_the_directory_and_is_checked_too(run: Run, doma
         "c.toml: steering.tap: unknown key; did you mean 'taps'?",
         "2 files, 2 good, 1 problem",
     ]
+
+
+def test_what_guests_would_pass_over_is_a_warning(run: Run, domains: Path) -> None:
+    (domains / "web2.yaml").touch(0o600)
+    (domains / "web2.yaml").write_text(
+        f"name: web2\npublic_keys: {{{', '.join(f'{name}: {key}' for name, key in KEYS.items())}}}\n"
+        "user_data: |\n  #cloud-confg\n  runcmd: [ls]\n"
+    )
+    (domains / "web3.yaml").touch(0o600)
+    (domains / "web3.yaml").write_text("name: web3\nuser_data_file: web3.cfg\n")
+    (domains / "web3.cfg").touch(0o600)
+    (domains / "web3.cfg").write_text('#cloud-config\nruncmd: ["ls]\n')
+    done = run("check", "domains.d")
+    assert done.returncode == 0
+    one, two, summary = done.stdout.splitlines()
+    assert one.startswith("domains.d/web2.yaml:4: warning: user_data: no cloud-init reads it: ")
+    assert two.startswith("domains.d/web3.cfg:3: warning: cloud-init cannot read it: ")
+    assert summary == "4 files, 4 good, 0 problems, 2 warnings"
+
+
+def test_files_that_nobody_reads_are_a_warning(run: Run, domains: Path) -> None:
+    for name in ("a.json", "b.yml~", ".c.yaml.swp", "web1.cfg"):
+        (domains / name).touch(0o600)
+    (domains / "web1.yaml").write_text("name: web1\nuser_data_file: web1.cfg\n")
+    why = "is passed over: the names of domain files end in .yaml or .yml"
+    assert run("check", "domains.d").stdout.splitlines() == [
+        f"domains.d/a.json: warning: {why}",
+        f"domains.d/b.yml~: warning: {why}",
+        "2 files, 2 good, 0 problems, 2 warnings",
+    ]
+
+
+def test_where_cloud_inits_schema_is_missing_check_says_that_it_did_not_look(
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "schema.json"
+    monkeypatch.setattr("eve_meta.cli.check.schema_path", lambda: missing)
+    done = CliRunner().invoke(cli, ["check", str(domains)])
+    assert done.exit_code == 0
+    warning, summary = done.stdout.splitlines()
+    assert warning.startswith(
+        f"{missing}: warning: no such file: cloud-config is not compared with cloud-init's schema"
+    )
+    assert summary == "2 files, 2 good, 0 problems, 1 warning"
+    for path in domains.iterdir():
+        path.write_text(f"name: {path.stem}\nuser_data: |\n  #!/bin/sh\n")
+    assert CliRunner().invoke(cli, ["check", str(domains)]).stdout == "2 files, 2 good, 0 problems\n"
 
 
 def test_a_missing_directory(run: Run) -> None:

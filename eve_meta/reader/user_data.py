@@ -1,0 +1,134 @@
+"""User data as a guest reads them: what the guest will pass over, or fail at.
+
+Each program in a guest knows user data by their beginning: cloud-init (``INCLUSION_TYPES_MAP`` of
+``cloudinit/handlers/__init__.py``), cloudbase-init (``cloudbaseinit/plugins/common/userdatautils.py``), Ignition. No
+remark quotes user data, which may hold secrets.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from eve_meta.reader.cloud_config import CloudConfig
+from eve_meta.reader.yaml_document import BrokenYaml
+from eve_meta.values.checks import name_type
+
+OF_CLOUD_INIT = (
+    *("#cloud-config-archive", "#cloud-config-jsonp", "#cloud-config", "#cloud-boothook", "#part-handler"),
+    *("#include-once", "#include", "## template: jinja", "#!"),
+)
+"""The beginnings that cloud-init knows, in any case, and after any white space."""
+
+OF_OTHERS = ("#ps1", "rem cmd", "<powershell>", "<script>", "###")
+"""The beginnings that other programs know: cloudbase-init and, at last, NixOS' ``amazon-init``."""
+
+GZIP = b"\x1f\x8b"
+
+IGNITION_KEYS = ("ignition", "kernelArguments", "networkd", "passwd", "storage", "systemd")
+"""The keys of Ignition's configuration, of all its versions (https://coreos.github.io/ignition/specs/)."""
+
+MAX_MIME_HEAD = 4096
+"""The characters among which cloud-init looks for "MIME-Version:" (``convert_string``, ``cloudinit/user_data.py``)."""
+
+_IGNITION_VERSION = re.compile(r"\d+\.\d+\.\d+(-[\w.]+)?\Z")
+_YAML_KEY = re.compile(r"(?m)\A(?:#.*\n|\s*\n)*[A-Za-z_]\w*:(?:\s|\Z)")
+_BUTANE = re.compile(r"(?m)^variant: *[a-z]+ *$")
+
+
+@frozen
+class Remark:
+    """What a guest does with user data that their author hardly means.
+
+    :ivar line: the line within the user data, counted from 1.
+    """
+
+    line: int
+    message: str
+
+
+def remarks(content: bytes, cloud_config: CloudConfig) -> Iterator[Remark]:
+    """Yield what is remarkable about the user data *content*."""
+    if not content.strip() or content.startswith(GZIP):
+        return
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return  # an archive or a program, which are for somebody who knows them
+    begin = text.lstrip()
+    line = text.count("\n", 0, len(text) - len(begin)) + 1
+    kind = next((each for each in OF_CLOUD_INIT if begin.lower().startswith(each)), None)
+    if kind == "#!":
+        if begin.partition("\n")[0].endswith("\r"):
+            yield Remark(
+                line, "the script's lines end with CR LF: the guest looks for a program whose name ends with CR"
+            )
+    elif kind in ("#cloud-config", "#cloud-config-archive"):
+        yield from _cloud_config(text, kind, cloud_config)
+    elif kind is not None or begin.lower().startswith(OF_OTHERS) or "mime-version:" in text[:MAX_MIME_HEAD].lower():
+        return
+    elif begin.startswith("{"):
+        yield from _ignition(text, line)
+    else:
+        yield Remark(line, f"no cloud-init reads it: {_beginning(begin)}")
+
+
+def _beginning(text: str) -> str:
+    expected = "expected it to begin with '#cloud-config', '#!' and a program, or another of cloud-init's headers"
+    first = text.partition("\n")[0].strip().lower()
+    near = difflib.get_close_matches(first[:40], OF_CLOUD_INIT, n=1, cutoff=0.7)
+    if near:
+        return f"{expected}; did you mean {near[0]!r}?"
+    if _BUTANE.search(text):
+        return f"{expected}; if this is Butane's YAML, let 'butane' make Ignition's JSON of it"
+    if _YAML_KEY.match(text):
+        return f"{expected}; if this is cloud-config, write '#cloud-config' as the first line"
+    return expected
+
+
+def _cloud_config(text: str, kind: str, cloud_config: CloudConfig) -> Iterator[Remark]:
+    try:
+        document = cloud_config.document(text)
+    except BrokenYaml as error:
+        yield Remark(error.line, f"cloud-init cannot read it: {error}")
+        return
+    expected: type = dict if kind == "#cloud-config" else list
+    if document.value is not None and not isinstance(document.value, expected):
+        got = name_type(document.value)
+        yield Remark(1, f"cloud-init passes it over: expected {name_type(expected())} below {kind!r}, got {got}")
+    elif isinstance(document.value, dict):
+        yield from (Remark(line, message) for line, message in cloud_config.mistakes(document))
+
+
+def _ignition(text: str, line: int) -> Iterator[Remark]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        yield Remark(error.lineno, f"no guest reads it: not JSON: {error.msg} (column {error.colno})")
+        return
+    except RecursionError:
+        yield Remark(line, "no guest reads it: JSON with too many levels")
+        return
+    if not isinstance(value.get("ignition"), Mapping):
+        yield Remark(
+            line, "no guest reads it: expected Ignition's JSON, which has the key 'ignition', or cloud-init's headers"
+        )
+        return
+    version: Any = value["ignition"].get("version")
+    if not isinstance(version, str) or not _IGNITION_VERSION.match(version):
+        yield Remark(_find(text, "ignition"), "Ignition refuses it: expected an 'ignition.version' such as \"3.3.0\"")
+    for key in value.keys() - set(IGNITION_KEYS):
+        near = difflib.get_close_matches(key[:40], IGNITION_KEYS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f": known are {', '.join(IGNITION_KEYS)}"
+        yield Remark(_find(text, key), f"Ignition does not know this key{hint}")
+
+
+def _find(text: str, key: str) -> int:
+    """Return the line of the first *key* in the JSON *text*; 1 where it is written with escapes."""
+    at = text.find(json.dumps(key))
+    return text.count("\n", 0, at) + 1 if at >= 0 else 1
