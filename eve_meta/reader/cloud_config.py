@@ -186,7 +186,7 @@ def _construct(tag: str, text: str, line: int) -> Any:
         return text
     try:
         return _CONSTRUCTOR.construct_object(ScalarNode(tag, text))
-    except (ConstructorError, ValueError, KeyError, IndexError, OverflowError):
+    except (ConstructorError, ValueError, LookupError, OverflowError, AttributeError):
         raise BrokenYaml(
             "expected a value of the type that its tag names, or that it looks like, got another", line
         ) from None
