@@ -1,7 +1,7 @@
 """User data as a guest reads them: what the guest will pass over, or fail at.
 
 Each program in a guest knows user data by their beginning: cloud-init (``INCLUSION_TYPES_MAP`` of
-``cloudinit/handlers/__init__.py``), cloudbase-init (``cloudbaseinit/plugins/common/userdatautils.py``), Ignition. No
+``cloudinit/handlers/__init__.py``), cloudbase-init (its module ``execcmd``), Ignition. No
 remark quotes user data, which may hold secrets.
 """
 
