@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -13,7 +14,10 @@ import click
 from eve_meta.cli import terminal
 from eve_meta.cli.options import config_option
 from eve_meta.config import AUTO, DEFAULT_PATH, MAX_WORKERS, Config, load_config
+from eve_meta.explain.nics import bypassing
 from eve_meta.inventory.libvirt.host import URI, HostLibvirt
+from eve_meta.inventory.qemu.process import ProcessTable, trusted_uids
+from eve_meta.machine.running import running
 from eve_meta.runtime.sandbox import landlock
 from eve_meta.runtime.sandbox.identities import find_ids
 from eve_meta.runtime.sandbox.rehearsal import rehearse
@@ -21,7 +25,10 @@ from eve_meta.runtime.sandbox.seccomp import import_seccomp
 from eve_meta.steering.bpf.packages import install
 from eve_meta.steering.doctor.examination import examine
 from eve_meta.steering.doctor.finding import Finding, State, ok, warning, wrong
+from eve_meta.values.bypass import INSTEAD
 from eve_meta.values.problem import Problem
+
+PROC = Path("/proc")
 
 INDENT = 9
 """The column at which the text of a finding begins."""
@@ -72,6 +79,7 @@ def _findings(path: Path | None) -> Iterator[Finding]:
         yield ok("configuration", str(read) if read else "there is no file: every key has its default")
     yield from _sandbox(config.web.workers or MAX_WORKERS)
     yield _libvirt(config.inventory.libvirt)
+    yield from _nics(config)
     yield from examine(config.steering, config.admin.metrics)
 
 
@@ -129,3 +137,13 @@ def _libvirt(configured: str) -> Finding:
         text = f"{socket} is there, but it is not asked: Python finds no libvirt module"
         return warning(name, text, install(name))
     return wrong(name, "[inventory] libvirt is set, but Python finds no libvirt module", install(name))
+
+
+def _nics(config: Config) -> Iterator[Finding]:
+    """Look for guests that run, and of whose NICs none has a tap."""
+    table = ProcessTable(PROC, trusted_uids(config.inventory.process_users))
+    for guest in table.guests():
+        with suppress(OSError):  # it has ended, or this is not root
+            if why := bypassing(running(guest.pid, table, PROC).hardware.nics):
+                name = guest.name or str(guest.uuid)
+                yield warning("NICs", f"{name} (QEMU process {guest.pid}) cannot be served: {why}", INSTEAD)

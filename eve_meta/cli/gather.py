@@ -22,12 +22,13 @@ from eve_meta.config import DEFAULT_PATH, Config, load_config
 from eve_meta.explain.facts import DiskFacts, DomainFacts, Facts, HostFacts, MachineFacts
 from eve_meta.inventory.files.domain_file import FileReading
 from eve_meta.inventory.libvirt.host import usable_uri
-from eve_meta.inventory.qemu.process import MAX_CMDLINE, ProcessTable
+from eve_meta.inventory.qemu.process import ProcessTable, trusted_uids
 from eve_meta.inventory.readers.command import CommandReader
 from eve_meta.machine import links
 from eve_meta.machine.disks import read_disks
 from eve_meta.machine.libvirt import connected, hardware_of, inactive_xml
-from eve_meta.machine.qemu import Hardware, hardware
+from eve_meta.machine.qemu import Hardware
+from eve_meta.machine.running import running
 from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
 
@@ -47,7 +48,7 @@ def gather(asked_for: str, config: Path | None) -> Facts:
     :raises Problem: where the configuration is wrong, or the daemon may not be asked.
     """
     loaded = load_config(config)
-    table = ProcessTable(PROC)
+    table = ProcessTable(PROC, trusted_uids(loaded.inventory.process_users))
     try:
         host = _from_daemon(loaded, asked_for)
     except NotRunning:
@@ -107,21 +108,22 @@ def _with_line(domain: DomainFacts) -> DomainFacts:
 def _machine(host: HostFacts, table: ProcessTable) -> tuple[list[str], MachineFacts | None]:
     """Return the arguments of the guest's QEMU and the machine that they describe; [] and None without a QEMU."""
     known = [tap.process.pid for tap in host.taps if tap.process is not None]
-    # A QEMU started by hand, with neither uuid nor name, gives its tap no domain; but it does describe the machine.
-    for pid in known or table.holders({tap.name for tap in host.taps}):
+    # A QEMU started by hand, with neither uuid nor name, gives its tap no domain; but it does describe the machine. And
+    # one that is the domain may have no tap.
+    for pid in known or table.holders({tap.name for tap in host.taps}) or _pids_of(host.domain, table):
         with suppress(OSError):  # the process has ended, or this is not root
-            process = PROC / str(pid)
-            with open(process / "cmdline", "rb") as file:
-                arguments = file.read(MAX_CMDLINE).decode(errors="surrogateescape").split("\0")[:-1]
-            described = hardware(table.program(pid), arguments)
-            return arguments, MachineFacts(
-                source=f"QEMU process {pid}",
-                machine=described.machine,
-                dmi=described.dmi,
-                disks=_disks(described, process),
-                command_line=described.command_line,
-            )
+            qemu = running(pid, table, PROC)
+            source = f"QEMU process {pid}"
+            return qemu.arguments, _machine_facts(source, qemu.hardware, PROC / str(pid), runs=True)
     return [], None
+
+
+def _pids_of(domain: DomainFacts | None, table: ProcessTable) -> list[int]:
+    if domain is None:
+        return []
+    guests = list(table.guests())
+    by_uuid = [guest.pid for guest in guests if str(guest.uuid) == domain.uuid]
+    return by_uuid or [guest.pid for guest in guests if guest.uuid is None and guest.name == domain.name]
 
 
 def _libvirts_machine(uri: str, host: HostFacts) -> MachineFacts | None:
@@ -137,14 +139,17 @@ def _libvirts_machine(uri: str, host: HostFacts) -> MachineFacts | None:
         return None  # libvirt does not know the domain, or is unreachable, which the daemon reports as a problem
     if described is None:
         return None
+    return _machine_facts(f"libvirt XML of {name}", described, PROC / "self", runs=False)
+
+
+def _machine_facts(source: str, described: Hardware, process: Path, *, runs: bool) -> MachineFacts:
+    """Return the facts about a machine, whose disks are read as *process* sees them."""
     return MachineFacts(
-        source=f"libvirt XML of {name}",
+        source=source,
+        runs=runs,
         machine=described.machine,
         dmi=described.dmi,
-        disks=_disks(described, PROC / "self"),
+        disks=tuple(DiskFacts(**attrs.asdict(disk)) for disk in read_disks(described.disks, process)),
+        nics=described.nics,
         command_line=described.command_line,
     )
-
-
-def _disks(described: Hardware, process: Path) -> tuple[DiskFacts, ...]:
-    return tuple(DiskFacts(**attrs.asdict(disk)) for disk in read_disks(described.disks, process))

@@ -67,12 +67,14 @@ class LinkFacts:
     """A network device of the host.
 
     :ivar bridge: the bridge of which it is a port, "" for none, None where that is unknown.
+    :ivar kind: its kind, such as "tun" or "macvtap" (IFLA_INFO_KIND); "" where it has none or that is unknown.
     """
 
     ifindex: int
     up: bool
     carrier: bool
     bridge: str | None = None
+    kind: str = ""
 
 
 @frozen(kw_only=True)
@@ -213,18 +215,33 @@ class DiskFacts:
 
 
 @frozen(kw_only=True)
+class NicFacts:
+    """A NIC of the guest, as the host has it.
+
+    :ivar kind: "tap", or a key of :data:`eve_meta.values.bypass.BYPASSES`.
+    :ivar shown: its tap, its link, its id, or what else describes it.
+    """
+
+    kind: str
+    shown: str
+
+
+@frozen(kw_only=True)
 class MachineFacts:
     """The virtual hardware of the guest.
 
     :ivar source: the source of these facts: "QEMU process 4711", "libvirt XML of web1".
+    :ivar runs: whether the guest runs.
     :ivar machine: the architecture, as ``uname -m`` prints it.
     :ivar command_line: the kernel's command line, "" where the guest's boot loader sets it.
     """
 
     source: str
+    runs: bool = True
     machine: str
     dmi: Dmi
     disks: tuple[DiskFacts, ...] = ()
+    nics: tuple[NicFacts, ...] = ()
     command_line: str = ""
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from eve_meta.explain.facts import DomainFacts, Facts, PathFacts, TapFacts
+from eve_meta.explain.nics import bypassing, use_a_tap
 from eve_meta.explain.steps import Step, Verdict, command, edit, listed, restart
+from eve_meta.values.bypass import bypass
 from eve_meta.values.domain import METADATA_NAMESPACE
 
 
@@ -92,8 +94,18 @@ def start(facts: Facts) -> str:
 
 def no_tap(facts: Facts) -> Iterator[Step]:
     """Judge a domain that has no tap."""
-    known = facts.host.domain
+    known, machine = facts.host.domain, facts.machine
     if known is None or facts.host.taps:
+        return
+    if machine is not None and (why := bypassing(machine.nics)):
+        text = f"its guest has no tap ({machine.source}): {why}"
+        yield Step(verdict=Verdict.TAP_BYPASSED, text=text, mend=use_a_tap(facts))
+        return
+    if machine is not None and machine.runs:
+        text = f"its guest runs ({machine.source}), but its tap is unknown: name the tap in its nics"
+        file = next((origin for origin in known.origins if origin.startswith("/")), "")
+        mend = edit(file) if file else command("eve-meta", "new", known.name)
+        yield Step(verdict=Verdict.TAP_NONE, text=text, mend=mend)
         return
     text = "its guest does not run, or its tap is unknown: its nics name none, and no QEMU process is this domain"
     yield Step(verdict=Verdict.TAP_NONE, text=text, mend=start(facts))
@@ -105,8 +117,19 @@ def tap(facts: Facts, tap: TapFacts) -> Step:
     def step(verdict: Verdict, text: str, mend: str | None = None) -> Step:
         return Step(verdict=verdict, text=text, mend=mend, tap=tap.name)
 
+    machine = facts.machine
+    if tap.link is None and machine is not None and machine.runs and (why := bypassing(machine.nics)):
+        text = f"there is no {tap.name}, but its guest runs ({machine.source}): {why}"
+        return step(Verdict.TAP_BYPASSED, text, use_a_tap(facts))
+    if tap.link is None and machine is not None and machine.runs:
+        text = f"there is no {tap.name}, but its guest runs ({machine.source}): its nics name another tap than it has"
+        known = facts.host.domain
+        files = [origin for origin in (() if known is None else known.origins) if origin.startswith("/")]
+        return step(Verdict.TAP_MISSING, text, edit(files[0]) if files else "eve-meta check")
     if tap.link is None:
         return step(Verdict.TAP_MISSING, f"there is no {tap.name}: its guest does not run", start(facts))
+    if bypassed := bypass(tap.name, tap.link.kind):
+        return step(Verdict.TAP_BYPASSED, bypassed, use_a_tap(facts))
     if not tap.matched:
         patterns = " ".join(facts.host.patterns)
         text = f"{tap.name} is not a tap that eve-meta steers: [steering] taps is {patterns}"

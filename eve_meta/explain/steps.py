@@ -36,6 +36,7 @@ class Verdict(enum.Enum):
     TAP_UP = ("tap", "up", State.OK)
     TAP_NONE = ("tap", "none", State.WRONG)
     TAP_MISSING = ("tap", "missing", State.WRONG)
+    TAP_BYPASSED = ("tap", "bypassed", State.WRONG)
     TAP_UNMATCHED = ("tap", "unmatched", State.WRONG)
     TAP_DOWN = ("tap", "down", State.WRONG)
     TAP_NO_CARRIER = ("tap", "no-carrier", State.WRONG)

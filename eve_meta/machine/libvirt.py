@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from eve_meta.explain.ds_identify import Dmi
 from eve_meta.inventory.libvirt.connection import load
+from eve_meta.machine.nics import of_interfaces
 from eve_meta.machine.qemu import DiskImage, Hardware
 from eve_meta.values.problem import Problem
 
@@ -90,6 +91,7 @@ def hardware_of(xml: str) -> Hardware | None:
         machine="x86_64" if kind is None else kind.get("arch", "x86_64"),
         dmi=Dmi(**dmi),
         disks=tuple(disk for each in root.iterfind("devices/disk") if (disk := _disk(each)) is not None),
+        nics=of_interfaces(root),
         command_line=root.findtext("os/cmdline", ""),
     )
 

@@ -1,4 +1,4 @@
-"""Reads the machine that a guest sees from QEMU's command line: SMBIOS, disks, the kernel's command line.
+"""Reads the machine that a guest sees from QEMU's command line: SMBIOS, disks, NICs, the kernel's command line.
 
 The command line describes libvirt's guests, too: libvirt turns ``<sysinfo>`` into ``-smbios`` and ``<disk>`` into
 ``-blockdev``.
@@ -15,7 +15,9 @@ from typing import Any
 from attrs import frozen
 
 from eve_meta.explain.ds_identify import Dmi
+from eve_meta.explain.facts import NicFacts
 from eve_meta.inventory.qemu.options import options
+from eve_meta.machine.nics import DEFAULT, of_arguments
 
 MAX_DEPTH = 8
 """The most block devices on top of each other that are followed: format, throttle, copy-on-read, file. No disk with a
@@ -31,6 +33,8 @@ _DRIVES = {
     "-fda": {},
     "-fdb": {},
 }
+
+_NICS = ("-netdev", "-nic", "-net", "-device")
 
 _LOCAL = ("file", "host_device", "host_cdrom")
 
@@ -72,12 +76,14 @@ class Hardware:
 
     :ivar machine: its architecture, as ``uname -m`` shows it.
     :ivar dmi: the fields of SMBIOS that somebody has set; QEMU has values of its own for the others.
+    :ivar nics: what is behind each of its NICs on the host.
     :ivar command_line: the kernel's command line (``-append``); "" where the guest's boot loader sets it.
     """
 
     machine: str
     dmi: Dmi
     disks: tuple[DiskImage, ...]
+    nics: tuple[NicFacts, ...]
     command_line: str
 
 
@@ -111,6 +117,8 @@ def hardware(program: str, arguments: Sequence[str]) -> Hardware:
                 device = _node(value, "driver")
                 if str(device.get("driver")).endswith("-cd"):
                     in_cd_drives.add(str(device.get("drive")))
+            case "-netdev" | "-nic" | "-net":
+                pass  # see _nics()
             case _:
                 drives.append({"file": value, **_DRIVES[option]})
     disks = [_disk_of_drive(drive, in_cd_drives) for drive in drives if drive.get("if") != "pflash"]
@@ -124,18 +132,26 @@ def hardware(program: str, arguments: Sequence[str]) -> Hardware:
         machine=_machine(program),
         dmi=Dmi(**dmi),
         disks=tuple(disk for disk in disks if disk is not None),
+        nics=_nics(arguments),
         command_line=command_line,
     )
 
 
 def _known_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    known = {"-smbios", "-uuid", "-append", "-drive", "-blockdev", "-device", *_DRIVES}
+    known = {"-smbios", "-uuid", "-append", "-drive", "-blockdev", *_NICS, *_DRIVES}
     remaining = iter(arguments)
     for argument in remaining:
         option = argument[1:] if argument.startswith("--") else argument
         if option in known and (value := next(remaining, None)) is not None:
             # The value is consumed, too: a kernel's command line may look like an option.
             yield option, value
+
+
+def _nics(arguments: Sequence[str]) -> tuple[NicFacts, ...]:
+    given = {each.replace("--", "-", 1) for each in arguments}
+    if given.isdisjoint({"-nodefaults", "-netdev", "-nic", "-net"}):
+        return (DEFAULT,)
+    return of_arguments((option, value) for option, value in _known_options(arguments) if option in _NICS)
 
 
 def _machine(program: str) -> str:

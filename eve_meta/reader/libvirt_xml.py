@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 from xml.parsers.expat import ErrorString
 
 from eve_meta.reader.domain_text import read_metadata
+from eve_meta.values.bypass import INTERFACES
 from eve_meta.values.checks import BadValue
 from eve_meta.values.domain import MAX_DISKS, MAX_NICS, METADATA_NAMESPACE, Disk
 from eve_meta.values.nic import Nic
@@ -40,10 +41,11 @@ def read_xml(xml: bytes) -> tuple[XmlAnswer, list[bytes]]:
         return XmlAnswer(error=f"expected the XML of a domain, got something else: {why}"), []
     except ValueError:
         return XmlAnswer(error="expected the XML of a domain, got something else: it has no uuid"), []
-    nics, networks = _nics(root)
+    nics, networks, kinds = _nics(root)
     disks = [_disk(each) for each in root.iterfind("devices/disk") if each.get("device", "disk") in ("disk", "lun")]
     # No domain with more can run.
-    nics, networks, disks = nics[:MAX_NICS], networks[:MAX_NICS], disks[:MAX_DISKS]
+    nics, networks, kinds = nics[:MAX_NICS], networks[:MAX_NICS], kinds[:MAX_NICS]
+    disks = disks[:MAX_DISKS]
     elements = [each for each in root.iterfind("metadata/*") if each.tag.startswith(f"{{{METADATA_NAMESPACE}}}")]
     metadata, parts = _metadata(elements[0], uuid, name) if elements else (None, [])
     return XmlAnswer(
@@ -53,6 +55,7 @@ def read_xml(xml: bytes) -> tuple[XmlAnswer, list[bytes]]:
         active="id" in root.attrib,
         nics=[_CONVERTER.unstructure(nic) for nic in nics],
         networks=networks,
+        kinds=kinds,
         disks=[_CONVERTER.unstructure(disk) for disk in disks],
         metadata=metadata,
         parts=list(map(len, parts)),
@@ -85,12 +88,13 @@ def _attribute(element: ElementTree.Element, path: str, name: str) -> str | None
 # -- nics --
 
 
-def _nics(root: ElementTree.Element) -> tuple[list[Nic], list[str | None]]:
-    """Return the NICs, and the libvirt network that each of them is in."""
+def _nics(root: ElementTree.Element) -> tuple[list[Nic], list[str | None], list[str]]:
+    """Return the NICs, and of each of them the libvirt network that it is in and its kind."""
     # The configuration of a domain that does not run may name one tap twice. The domain would not start like that.
     taps: set[str] = set()
     nics: list[Nic] = []
     networks: list[str | None] = []
+    kinds: list[str] = []
     for interface in root.iterfind("devices/interface"):
         nic = _nic(interface)
         if nic.tap is None or nic.tap not in taps:
@@ -98,7 +102,8 @@ def _nics(root: ElementTree.Element) -> tuple[list[Nic], list[str | None]]:
             nics.append(nic)
             of_network = interface.get("type") == "network"
             networks.append(_attribute(interface, "source", "network") if of_network else None)
-    return nics, networks
+            kinds.append(INTERFACES.get(interface.get("type", ""), "tap"))
+    return nics, networks, kinds
 
 
 def _nic(interface: ElementTree.Element) -> Nic:

@@ -25,7 +25,8 @@ from eve_meta.steering.path.guard import PERIOD, GuardReactor, PathGuard, Restor
 from eve_meta.steering.path.listening import WorkerSockets, end
 from eve_meta.steering.taps.links import Link, LinkMonitor
 from eve_meta.steering.taps.tags import TagAllocator
-from eve_meta.steering.taps.tap import Tap, TapObserver, is_tap
+from eve_meta.steering.taps.tap import Tap, TapObserver, is_tap, unservable
+from eve_meta.values.bypass import INSTEAD
 from eve_meta.values.problem import Problem
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Steering:
         self._adoptable: dict[int, int] = {}
         self._scheduled: set[int] = set()
         self._problems: dict[str, str] = {}
+        self._unservable: dict[int, str] = {}
         self.path_problem: str | None = None
         self._cooperator = Cooperator(scheduler=lambda step: reactor.callLater(0, step))
         self._undo = contextlib.ExitStack()
@@ -216,6 +218,7 @@ class Steering:
     def _link_changed(self, link: Link) -> None:
         if link.ifindex == self._host_ifindex and not (link.carrier and link.name == self.namespace.host_link):
             self._guard.suspect()
+        self._note_unservable(link)
         tap = self._taps.get(link.ifindex)
         wanted = is_tap(link, self._config)
         if tap is not None and (not wanted or tap.name != link.name):
@@ -235,7 +238,17 @@ class Steering:
             tap = self._taps[tap.ifindex] = evolve(tap, carrier=True, losses=link.losses)
             self._observer.holder_may_have_changed(tap)
 
+    def _note_unservable(self, link: Link) -> None:
+        name = self._unservable.get(link.ifindex)
+        if name is not None and name != link.name:
+            self._problems.pop(self._unservable.pop(link.ifindex), None)
+        if (why := unservable(link, self._config)) is not None:
+            self._unservable[link.ifindex] = link.name
+            self._failed(link.name, f"{why}; {INSTEAD}")
+
     def _link_gone(self, ifindex: int) -> None:
+        if (name := self._unservable.pop(ifindex, None)) is not None:
+            self._problems.pop(name, None)
         tap = self._taps.get(ifindex)
         if tap is not None:
             self._forget(tap)

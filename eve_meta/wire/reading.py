@@ -173,6 +173,7 @@ class XmlAnswer:
     :ivar active: whether the domain runs or is paused.
     :ivar nics: as plain data of :class:`~eve_meta.values.nic.Nic`.
     :ivar networks: the libvirt network that each of *nics* is in, None for none.
+    :ivar kinds: the kind of each of *nics*: "tap", or a key of :data:`eve_meta.values.bypass.BYPASSES`.
     :ivar disks: as plain data of :class:`~eve_meta.values.domain.Disk`.
     :ivar metadata: eve-meta's own element, None where there is none or an empty one.
     """
@@ -183,6 +184,7 @@ class XmlAnswer:
     active: bool = False
     nics: list[dict[str, Any]] = field(factory=list)
     networks: list[str | None] = field(factory=list)
+    kinds: list[str] = field(factory=list)
     disks: list[dict[str, Any]] = field(factory=list)
     metadata: DomainAnswer | None = field(default=None, repr=False)
     parts: list[int] = field(factory=list)

@@ -15,6 +15,7 @@ from attrs import field, frozen
 from eve_meta.inventory.files.domain_file import read_answer
 from eve_meta.inventory.readers.reading import Reading
 from eve_meta.inventory.source import InventoryProblem
+from eve_meta.values.bypass import INSTEAD, bypass
 from eve_meta.values.checks import BadValue
 from eve_meta.values.domain import MAX_DISKS, MAX_NICS, Disk, Domain
 from eve_meta.values.nic import Nic
@@ -37,7 +38,7 @@ class Description:
     :ivar active: whether the domain runs or is paused: only then its taps exist.
     :ivar domain: the domain as the hypervisor knows it.
     :ivar metadata: the domain that eve-meta's metadata describe, None where they are missing or broken.
-    :ivar problems: what is wrong with the metadata.
+    :ivar problems: what is wrong with the metadata, and whether none of the NICs can be served.
     """
 
     uuid: UUID
@@ -102,8 +103,8 @@ def _read_xml(answer: XmlAnswer, parts: bytes, asked: UUID) -> ReadXml:
     nics = tuple(_CONVERTER.structure(nic, Nic) for nic in answer.nics)
     if len(nics) > MAX_NICS or len(answer.disks) > MAX_DISKS:
         raise ValueError("more than the reader should have taken")
-    if len(answer.networks) != len(nics):
-        raise ValueError("networks of other NICs")
+    if not len(answer.networks) == len(answer.kinds) == len(nics):
+        raise ValueError("networks or kinds of other NICs")
     values: dict[str, Any] = {"uuid": uuid, "name": name, "nics": nics}
     values["disks"] = tuple(_CONVERTER.structure(disk, Disk) for disk in answer.disks)
     metadata: Domain | None = None
@@ -116,6 +117,7 @@ def _read_xml(answer: XmlAnswer, parts: bytes, asked: UUID) -> ReadXml:
         if metadata is not None and (metadata.uuid, metadata.name) != (uuid, name):
             raise ValueError("metadata of another domain")
     domain = _made(values)
+    problems += _unservable(name, answer)
     return ReadXml(
         error="",
         description=Description(
@@ -123,6 +125,15 @@ def _read_xml(answer: XmlAnswer, parts: bytes, asked: UUID) -> ReadXml:
         ),
         networks=tuple(answer.networks) if len(domain.nics) == len(nics) else (),
     )
+
+
+def _unservable(name: str, answer: XmlAnswer) -> tuple[InventoryProblem, ...]:
+    """Return a warning where a domain runs and none of its NICs can be served."""
+    reasons = [why for kind in answer.kinds if (why := bypass("its NIC", kind)) is not None]
+    if not answer.active or not reasons or len(reasons) < len(answer.kinds):
+        return ()
+    message = f"it cannot be served: {reasons[0]}; {INSTEAD}"
+    return (InventoryProblem(file=f"libvirt XML of {escape_unprintable(name)}", message=message, warning=True),)
 
 
 def _made(values: dict[str, Any]) -> Domain:

@@ -373,7 +373,7 @@ def _taps(known: _Known | None) -> set[str]:
 
 def _keeping(old: Description, new: Description) -> Description:
     """Return *new* with those objects of *old* that are equal, and with the old metadata where the new are broken."""
-    broken = new.metadata is None and bool(new.problems)
+    broken = new.metadata is None and any(not problem.warning for problem in new.problems)
     return attrs.evolve(
         new,
         metadata=old.metadata if broken or new.metadata == old.metadata else new.metadata,

@@ -201,6 +201,19 @@ class ProcessTable:
                         pids.append(int(pid))
         return pids
 
+    def guests(self) -> Iterator[Owner]:
+        """Yield each QEMU process that is trusted and has a uuid or a name, whether it holds a tap or not."""
+        for pid in filter(str.isdecimal, os.listdir(self._proc)):
+            base = self._proc / pid
+            with suppress(OSError, ValueError):  # it has ended, or may not be examined
+                if _kind(_program(base)) is not _Kind.QEMU or os.readlink(base / "ns/net") != self._netns:
+                    continue
+                process = self._process(int(pid))
+                with open(base / "cmdline", "rb") as file:
+                    uuid, name = identity(file.read(MAX_CMDLINE + 1)) or (None, None)
+                if self._trusts(process) and (uuid is not None or name is not None):
+                    yield Owner(pid=process.pid, start=process.start, uuid=uuid, name=name, uid=process.uids[0])
+
     def program(self, pid: int) -> str:
         """Return the name of the program that the process *pid* runs.
 

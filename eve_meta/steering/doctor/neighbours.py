@@ -16,8 +16,9 @@ from eve_meta.steering.doctor.finding import Finding, ok, warning, wrong
 from eve_meta.steering.path import filters
 from eve_meta.steering.path.names import ALIAS, FILTER_PRIORITY, host_link
 from eve_meta.steering.taps.links import link_of
-from eve_meta.steering.taps.tap import is_tap
+from eve_meta.steering.taps.tap import is_tap, unservable
 from eve_meta.values.addresses import SERVICE_IPV4
+from eve_meta.values.bypass import INSTEAD
 
 RT_SCOPE_UNIVERSE = 0
 """The scope of addresses that are valid beyond the link that has them (linux/rtnetlink.h)."""
@@ -43,7 +44,11 @@ def look(config: SteeringConfig, metrics: str) -> Iterator[Finding]:
 
 
 def _taps(ipr: IPRoute, config: SteeringConfig) -> Iterator[Finding]:
-    links = [link for link in map(link_of, ipr.get_links()) if is_tap(link, config)]
+    all_links = list(map(link_of, ipr.get_links()))
+    for link in all_links:
+        if (why := unservable(link, config)) is not None:
+            yield warning("NICs", f"{link.name} cannot be served: {why}", INSTEAD)
+    links = [link for link in all_links if is_tap(link, config)]
     findings = [finding for link in links for finding in _filters(ipr, link.name, link.ifindex)]
     yield from findings or [ok("filters on taps", f"taps: {len(links)}; no filter of others precedes ours")]
 

@@ -29,12 +29,13 @@ LOOPBACK = 1
 
 @frozen(kw_only=True)
 class LinkState:
-    """The state of a link. *bridge* is the name of the bridge that it is a port of, "" for none."""
+    """The state of a link. *bridge* is the name of the bridge that it is a port of, *kind* its kind; "" for none."""
 
     ifindex: int
     up: bool
     carrier: bool
     bridge: str
+    kind: str
 
 
 @frozen(kw_only=True)
@@ -133,6 +134,7 @@ def _link_state(ipr: IPRoute, name: str) -> LinkState | None:
                 ifindex=ifindex,
                 up=bool(link["flags"] & IFF_UP),
                 carrier=bool(link["flags"] & IFF_LOWER_UP),
+                kind=link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
                 bridge="" if master is None else ipr.get_links(master)[0].get_attr("IFLA_IFNAME"),
             )
     return None

@@ -9,9 +9,11 @@ from attrs import frozen
 from eve_meta.config import SteeringConfig
 from eve_meta.steering.path.names import host_link
 from eve_meta.steering.taps.links import Link
+from eve_meta.values.bypass import BYPASSES, bypass
 
-NEVER_TAPS = frozenset({"bridge", "bond", "team", "vlan", "vxlan", "ifb"})
-"""Kinds of links that are never one domain's tap, whatever their name: they carry the traffic of many guests."""
+NEVER_TAPS = frozenset({"bridge", "bond", "team", "vlan", "vxlan", "ifb", *BYPASSES})
+"""Kinds of links that are never one domain's tap, whatever their name: they carry the traffic of many guests, or no
+frame of their guest comes in through them."""
 
 
 @frozen
@@ -62,3 +64,8 @@ def is_tap(link: Link, config: SteeringConfig) -> bool:
         and link.name != host_link(config.namespace)
         and config.matches(link.name)
     )
+
+
+def unservable(link: Link, config: SteeringConfig) -> str | None:
+    """Return why *link*, which is a tap by the patterns of *config*, cannot be one; None where nothing forbids it."""
+    return bypass("it", link.kind) if link.kind is not None and config.matches(link.name) else None

@@ -20,6 +20,7 @@ from eve_meta.explain.facts import (
     HostFacts,
     LinkFacts,
     MachineFacts,
+    NicFacts,
     PathFacts,
     ProcessFacts,
     SeenFacts,
@@ -140,8 +141,15 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
     Verdict.DOMAIN_NONE: (facts(None, domain=None), ("eve-meta new web1",)),
     Verdict.DOMAIN_REFUSED: (with_tap(QUIET, domain=None, problems=(REFUSED,)), (REFUSED, f"editor {FILE}")),
     Verdict.TAP_UP: (facts(), ("vnet0", "br0")),
-    Verdict.TAP_NONE: (facts(None, domain=UNTIED), ("virsh start web1",)),
-    Verdict.TAP_MISSING: (with_tap(QUIET, link=None, tag=None), ("vnet0", "virsh start web1")),
+    Verdict.TAP_NONE: (facts(None, domain=UNTIED, machine=None), ("virsh start web1",)),
+    Verdict.TAP_MISSING: (
+        facts(attrs.evolve(QUIET, link=None, tag=None, process=None), machine=None),
+        ("vnet0", "virsh start web1"),
+    ),
+    Verdict.TAP_BYPASSED: (
+        with_link(kind="macvtap"),
+        ("vnet0 is a macvtap", "never come in", "virsh edit web1   # <interface type='bridge'>"),
+    ),
     Verdict.TAP_UNMATCHED: (with_tap(QUIET, matched=False, tag=None), ("vnet* tap*", "editor", "eve-meta.toml")),
     Verdict.TAP_DOWN: (with_link(up=False, carrier=False), ("ip link set vnet0 up",)),
     Verdict.TAP_NO_CARRIER: (with_link(carrier=False), ("virsh start web1",)),
@@ -341,6 +349,42 @@ def test_one_refused_tap_is_wrong_although_another_is_served() -> None:
     assert REFUSED in step_of(both, Verdict.DOMAIN_REFUSED).text
 
 
+VHOST_USER = (NicFacts(kind="vhost-user NIC", shown="n0"),)
+
+
+@pytest.mark.parametrize("tap", [None, attrs.evolve(QUIET, link=None, tag=None, process=None)])
+def test_a_guest_that_runs_without_a_tap_is_told_so_and_not_that_it_should_start(tap: TapFacts | None) -> None:
+    machine = attrs.evolve(MACHINE, nics=VHOST_USER)
+    step = step_of(facts(tap, machine=machine, libvirt=False), Verdict.TAP_BYPASSED)
+    assert "(QEMU process 4711): n0 is a vhost-user NIC: " in step.text
+    assert step.mend == "start the guest with -netdev tap or -netdev bridge"
+
+
+def test_a_file_that_names_another_tap_than_its_guest_has_is_to_be_edited() -> None:
+    step = step_of(with_tap(QUIET, link=None, tag=None), Verdict.TAP_MISSING)
+    assert "but its guest runs (QEMU process 4711)" in step.text
+    assert step.mend == f"editor {FILE}"
+
+
+def test_one_nic_with_a_tap_is_enough() -> None:
+    machine = attrs.evolve(MACHINE, nics=(*VHOST_USER, NicFacts(kind="tap", shown="n1")))
+    step = step_of(facts(None, machine=machine), Verdict.TAP_NONE)
+    assert "its guest runs (QEMU process 4711), but its tap is unknown" in step.text
+    assert step.mend == f"editor {FILE}"
+
+
+def test_a_guest_that_does_not_run_and_will_have_no_tap_need_not_be_started() -> None:
+    machine = attrs.evolve(MACHINE, source="libvirt XML of web1", runs=False, nics=VHOST_USER)
+    assert step_of(facts(None, domain=UNTIED, machine=machine), Verdict.TAP_BYPASSED)
+    machine = attrs.evolve(machine, nics=(NicFacts(kind="tap", shown="vnet0"),))
+    assert step_of(facts(None, domain=UNTIED, machine=machine), Verdict.TAP_NONE).mend == "virsh start web1"
+
+
+def test_a_macvtap_is_named_whether_a_pattern_matches_it_or_not() -> None:
+    (tap,) = with_link(kind="macvtap").host.taps
+    assert step_of(with_tap(tap, matched=False, tag=None), Verdict.TAP_BYPASSED)
+
+
 def test_for_the_process_of_an_unknown_domain_a_new_file_is_offered() -> None:
     process = attrs.evolve(PROCESS, name="db7", uuid=None)
     step = step_of(facts(attrs.evolve(QUIET, domain=None, process=process), domain=None), Verdict.DOMAIN_NONE)
@@ -350,7 +394,7 @@ def test_for_the_process_of_an_unknown_domain_a_new_file_is_offered() -> None:
 
 def test_the_name_of_a_guest_cannot_run_as_a_command() -> None:
     evil = attrs.evolve(UNTIED, name="$(reboot); x")
-    assert step_of(facts(None, domain=evil), Verdict.TAP_NONE).mend == "virsh start '$(reboot); x'"
+    assert step_of(facts(None, domain=evil, machine=None), Verdict.TAP_NONE).mend == "virsh start '$(reboot); x'"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from eve_meta.steering.steering import RESTORE_DELAY
 from eve_meta.steering.taps.links import CATCH_UP
 from eve_meta.steering.taps.tags import QUARANTINE
 from eve_meta.values.problem import Problem
-from tests.contracts.fake_kernel import FakeHost
+from tests.contracts.fake_kernel import FakeHost, FakeLink
 from tests.contracts.steering_contract import SteeringContract
 
 
@@ -105,6 +105,25 @@ def test_a_restoration_that_fails_is_tried_again_though_nothing_changes(host: Fa
     host.iptables_fail = False
     host.until(lambda: steering.path_problem is None)
     assert host.missing() == {}
+
+
+def test_a_macvtap_that_matches_a_pattern_gets_no_tag_and_is_a_problem(host: FakeHost) -> None:
+    host.add(FakeLink("vnet0", kind="macvtap", carrier=True))
+    host.add(FakeLink("elsewhere", kind="macvtap", carrier=True))
+    steering, _ = host.start()
+    assert host.tags() == {}
+    (problem,) = steering.problems.items()
+    assert problem[0] == "vnet0"
+    assert "it is a macvtap: its guest's frames go straight to the link below" in problem[1]
+    assert "use a tap: <interface type='bridge'>" in problem[1]
+    host.rename("vnet0", "vnet1")
+    host.until(lambda: set(steering.problems) == {"vnet1"})
+    host.rename("vnet1", "other")
+    host.until(lambda: steering.problems == {})
+    host.rename("other", "vnet0")
+    host.until(lambda: set(steering.problems) == {"vnet0"})
+    host.delete("vnet0")
+    host.until(lambda: steering.problems == {})
 
 
 def test_whoever_asks_for_a_restoration_learns_when_it_has_ended(host: FakeHost) -> None:

@@ -194,3 +194,19 @@ def test_xml_of_something_else_is_an_error() -> None:
     for xml in ("", "<domain", "<domain/>", "<domain><uuid>x</uuid></domain>"):
         with pytest.raises(ValueError, match="expected the XML of a domain"):
             describe(xml, lambda _: None)
+
+
+HOSTDEV, BRIDGE = "<interface type='hostdev'/>", "<interface type='bridge'/>"
+
+
+def test_a_domain_that_runs_without_any_tap_is_a_warning() -> None:
+    (problem,) = described(HOSTDEV).problems
+    assert str(problem).startswith(
+        "libvirt XML of web1: warning: it cannot be served: its NIC is a device of the host: frames go between"
+    )
+    assert "use a tap: <interface type='bridge'>" in str(problem)
+
+
+@pytest.mark.parametrize(("devices", "running"), [(HOSTDEV + BRIDGE, " id='3'"), ("", " id='3'"), (HOSTDEV, "")])
+def test_a_domain_that_may_have_a_tap_is_none(devices: str, running: str) -> None:
+    assert described(devices, running=running).problems == ()

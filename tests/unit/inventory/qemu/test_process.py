@@ -399,3 +399,16 @@ def test_a_process_whose_program_may_not_be_read_is_known_by_its_comm(
 
     monkeypatch.setattr("os.readlink", refuse)
     assert owner_of(proc, "tap0") is not None
+
+
+def test_guests_are_found_whether_they_have_a_tap_or_not(proc: FakeProc) -> None:
+    proc.add(1, "qemu", "-uuid", UUID1, "-name", "web1")
+    proc.add(2, "qemu", "-name", "web2", taps=["vnet0"])
+    proc.add(3, "qemu", "-S")  # by hand: it is nobody's
+    proc.add(4, "qemu", "-name", "web4", uids=(1000, 1000, 1000, 1000))
+    proc.add(5, "qemu", "-name", "web5", netns="net:[1]")
+    proc.add(6, "libvirtd", "-name", "web6", exe="/usr/sbin/libvirtd")
+    found = {guest.pid: (guest.uuid and str(guest.uuid), guest.name) for guest in ProcessTable(proc.path).guests()}
+    assert found == {1: (UUID1, "web1"), 2: (None, "web2")}
+    (proc.path / "1/cmdline").unlink()
+    assert [guest.pid for guest in ProcessTable(proc.path).guests()] == [2]
