@@ -52,7 +52,7 @@ _SOCKET = check(
 
 
 def _number(what: str, low: int, high: int) -> Any:
-    return check(f"{what} of {low}..{high}", lambda v: is_whole_number(v, low, high))
+    return check(f"{what} of {low}..{high}", lambda v: is_whole_number(v, low, high), minimum=low, maximum=high)
 
 
 def _is_local_uri(text: str) -> bool:
@@ -78,6 +78,7 @@ def split_address(text: str) -> tuple[str, int] | None:
 class InventoryConfig:
     """The sources of domains.
 
+    :ivar directory: the directory of domain files.
     :ivar libvirt: the URI of this host's libvirt; "auto" for qemu:///system where it is there, "" for none.
     :ivar eve: the directory to which EVE-OS's agents publish, ``/run`` on its nodes; "" for none.
     :ivar eve_all: whether EVE-OS's applications get a domain's documents whatever their ``MetaDataType`` is.
@@ -106,7 +107,11 @@ class InventoryConfig:
 
 @frozen(kw_only=True)
 class SteeringConfig:
-    """The links that are taps, by shell patterns of their names, and the name of the private namespace."""
+    """The path from the taps to the service.
+
+    :ivar taps: the links that are taps, by shell patterns of their names.
+    :ivar namespace: the name of the network namespace in which guests are answered.
+    """
 
     taps: tuple[str, ...] = field(
         default=("vnet*", "tap*", "nbu*", "vif*"),
@@ -176,7 +181,11 @@ class AdminConfig:
 
 @frozen(kw_only=True)
 class PathsConfig:
-    """The directories of what lasts until the next boot (*run*) and of what outlives it (*state*)."""
+    """The daemon's directories.
+
+    :ivar run: for what lasts until the next boot.
+    :ivar state: for what outlives it: passwords that guests posted, and the key of session tokens.
+    """
 
     run: Path = field(default=Path("/run/eve-meta"), validator=_ABSOLUTE)
     state: Path = field(default=Path("/var/lib/eve-meta"), validator=_ABSOLUTE)
@@ -184,7 +193,14 @@ class PathsConfig:
 
 @frozen(kw_only=True)
 class Config:
-    """The whole configuration."""
+    """The whole configuration.
+
+    :ivar inventory: the sources of domains.
+    :ivar steering: the path from the taps to the service.
+    :ivar web: the service for guests.
+    :ivar admin: the interfaces for the host's administrators.
+    :ivar paths: the daemon's directories.
+    """
 
     inventory: InventoryConfig = InventoryConfig()
     steering: SteeringConfig = SteeringConfig()

@@ -26,10 +26,14 @@ from eve_meta.wire.reading import MAX_FAULTS, MAX_FIELD, MAX_MESSAGE, MAX_PATH, 
 
 _STEPS = re.compile(r"[^.\[\]]+")
 
-_ALIASES: Mapping[type, tuple[str, ...]] = {
-    Domain: ("user_data_file", "user_data_base64"),
-    File: ("content_base64",),
+FORMS: Mapping[type, Mapping[str, str]] = {
+    Domain: {
+        "user_data_file": "the path of a file that has the user data, from the domain file's folder.",
+        "user_data_base64": "user data in base64, for bytes that are not text.",
+    },
+    File: {"content_base64": "what the file has, in base64."},
 }
+"""By class, the keys that stand for bytes in a file beside the field's own, and what each means."""
 
 
 class Blob(bytes):
@@ -71,7 +75,7 @@ def read_lines(content: bytes, names: Iterable[str]) -> DomainAnswer:
     lines: dict[str, int] = {}
     for name in names:
         steps = tuple(int(step) if step.isdecimal() else step for step in _STEPS.findall(name))
-        paths = [steps, *((form,) for form in _ALIASES[Domain] if form.startswith(f"{name}_"))]
+        paths = [steps, *((form,) for form in FORMS[Domain] if form.startswith(f"{name}_"))]
         line = next(filter(None, map(document.line, paths)), None)
         if line is not None:
             lines[name] = line
@@ -112,7 +116,7 @@ class _Reading:
         try:
             domain = _CONVERTER.structure(plain, Domain)
         except BaseValidationError as error:
-            mistakes += faults(error, aliases=_ALIASES)
+            mistakes += faults(error, aliases=FORMS)
         else:
             mistakes += refused(domain)
             taps = [("nics", index, "tap") for index in range(len(domain.nics))]
@@ -192,7 +196,7 @@ def _at(line: int, fault: Fault, written: str) -> FaultAt:
     # Not where the message hides the value, which may be a secret.
     if written and message.endswith(f"got {quote(resolve(written, line))}{QUOTES}") and written not in message:
         message += f" (that is how YAML reads {written})"
-    return FaultAt(line, field_of(Domain, fault.path, _ALIASES)[:MAX_FIELD], message[:MAX_MESSAGE])
+    return FaultAt(line, field_of(Domain, fault.path, FORMS)[:MAX_FIELD], message[:MAX_MESSAGE])
 
 
 def _with_parts(plain: dict[str, Any], parts: list[bytes]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
-from attrs import Attribute, field
+from attrs import Attribute, field, frozen
 
 from eve_meta.values.text import is_printable
 
@@ -91,24 +91,42 @@ def quote_where_text_belongs(value: Any, *, hidden: bool = False) -> str:
     return quote(value, hidden=hidden) + (QUOTES if isinstance(value, (int, float, date)) else "")
 
 
-def check(expected: str, good: Callable[[Any], bool]) -> Validator:
-    """Make a validator that raises :class:`BadValue` ("expected *expected*, got …") unless ``good(value)``."""
+@frozen
+class Check:
+    """A validator that raises :class:`BadValue` ("expected *expected*, got …") unless ``good(value)``.
 
-    def validate(_instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        if not good(value):
-            raise BadValue(f"expected {expected}, got {quote(value, hidden=is_secret(attribute))}", attribute.name)
+    :ivar schema: what it demands, as far as JSON Schema can say it, for the reference.
+    """
 
-    return validate
+    expected: str
+    _good: Callable[[Any], bool]
+    schema: Mapping[str, Any]
+
+    def __call__(self, _instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not self._good(value):
+            got = quote(value, hidden=is_secret(attribute))
+            raise BadValue(f"expected {self.expected}, got {got}", attribute.name)
 
 
-def optional(validator: Validator) -> Validator:
-    """Make a validator that accepts None, and whatever *validator* accepts."""
+def check(expected: str, good: Callable[[Any], bool], **schema: Any) -> Check:
+    """Make a :class:`Check`; *schema* has keywords of JSON Schema."""
+    return Check(expected, good, schema)
 
-    def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+
+@frozen
+class OrNone:
+    """A validator that accepts None, and whatever *validator* accepts."""
+
+    validator: Validator
+
+    def __call__(self, instance: Any, attribute: Attribute[Any], value: Any) -> None:
         if value is not None:
-            validator(instance, attribute, value)
+            self.validator(instance, attribute, value)
 
-    return validate
+
+def optional(validator: Validator) -> OrNone:
+    """Make a validator that accepts None, and whatever *validator* accepts."""
+    return OrNone(validator)
 
 
 def is_whole_number(value: Any, low: int, high: int) -> bool:
@@ -116,10 +134,13 @@ def is_whole_number(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-TEXT_LINE = check("a line of printable characters", lambda v: is_printable(v, 1024))
+TEXT_LINE = check(
+    "a line of printable characters", lambda v: is_printable(v, 1024), minLength=1, maxLength=1024, pattern="^[^\\n]*$"
+)
 
 DEVICE_TAGS = check(
     "tags of printable characters without a comma",
     lambda v: all(is_printable(tag, 60) and "," not in tag for tag in v),
+    items={"minLength": 1, "maxLength": 60, "pattern": "^[^,\\n]*$"},
 )
 """The tags of a NIC or a disk."""

@@ -59,6 +59,9 @@ MAX_NAME = 255
 """The most characters of a name: as many as libvirt and nova's ``instances.display_name`` hold."""
 
 _HOSTNAME_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
+HOSTNAME_PATTERN = r"^{0}(\.{0})*$".format("[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+"""A regular expression, as of ECMAScript, that matches host names, but for their length."""
+
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----|PuTTY-User-Key-File-")
 _PATH = re.compile(r"(?:~|\.{0,2}/|file:)\S*\Z|\S+\.pub\Z")
@@ -88,8 +91,14 @@ MAX_DISKS = 1024
 """The most disks of a domain that one place may describe. A virtio-scsi controller takes 16,383, of which people use
 hundreds at the most."""
 
-_NAME = check(f"1..{MAX_NAME} printable characters", lambda v: is_printable(v, MAX_NAME))
-_GROUPS = check("names of printable characters", lambda v: all(is_printable(group, MAX_NAME) for group in v))
+_NAME = check(
+    f"1..{MAX_NAME} printable characters", lambda v: is_printable(v, MAX_NAME), minLength=1, maxLength=MAX_NAME
+)
+_GROUPS = check(
+    "names of printable characters",
+    lambda v: all(is_printable(group, MAX_NAME) for group in v),
+    items={"minLength": 1, "maxLength": MAX_NAME},
+)
 
 
 def is_hostname(text: str) -> bool:
@@ -184,7 +193,14 @@ def _sorted_once(cpus: Iterable[int]) -> tuple[int, ...]:
 
 @frozen(kw_only=True)
 class Disk:
-    """A disk of a domain, as the ``devices`` of ``meta_data.json`` describe it."""
+    """A disk of a domain, as the ``devices`` of ``meta_data.json`` describe it.
+
+    :ivar bus: the bus on which the guest finds the disk, such as ``scsi``.
+    :ivar address: the disk's address on that bus.
+    :ivar serial: the disk's serial number.
+    :ivar path: the disk's device file.
+    :ivar tags: the owner's tags of the disk.
+    """
 
     bus: str | None = field(default=None, validator=optional(TEXT_LINE))
     address: str | None = field(default=None, validator=optional(TEXT_LINE))
@@ -195,7 +211,11 @@ class Disk:
 
 @frozen(kw_only=True)
 class Share:
-    """A file share that a domain can mount (a ``share`` among nova's ``devices``)."""
+    """A file share that a domain can mount (a ``share`` among nova's ``devices``).
+
+    :ivar share_id: the share's id.
+    :ivar tag: the tag by which the guest mounts the share.
+    """
 
     share_id: UUID
     tag: str = field(validator=TEXT_LINE)
@@ -203,20 +223,47 @@ class Share:
 
 @frozen(kw_only=True)
 class File:
-    """A file that the guest is to write: *content*, byte for byte, to *path*."""
+    """A file that the guest is to write: *content*, byte for byte, to *path*.
 
-    path: str = field(validator=check("an absolute path", lambda v: is_printable(v, 4096) and v.startswith("/")))
+    :ivar path: where the guest writes the file.
+    :ivar content: what the file has, as text.
+    """
+
+    path: str = field(
+        validator=check(
+            "an absolute path", lambda v: is_printable(v, 4096) and v.startswith("/"), maxLength=4096, pattern="^/"
+        )
+    )
     content: Content = field(default=EMPTY, converter=content_of, repr=False, metadata=SECRET)
 
 
 @frozen(kw_only=True)
 class Ec2:
-    """Values that only the EC2-compatible tree has. Where *instance_id* is None, the tree makes one from the uuid."""
+    """Values that only the EC2-compatible tree has.
+
+    :ivar instance_id: ``instance-id``; one is made from the uuid where it is missing.
+    :ivar ami_id: ``ami-id``.
+    :ivar kernel_id: ``kernel-id``.
+    :ivar ramdisk_id: ``ramdisk-id``.
+    :ivar reservation_id: ``reservation-id``.
+    :ivar instance_type: ``instance-type``.
+    :ivar security_groups: ``security-groups``.
+    :ivar public_ipv4: ``public-ipv4``.
+    :ivar block_device_mapping: ``block-device-mapping/``: devices by names such as ``ami``, ``root`` and ``ebs0``.
+    :ivar region: ``placement/region``.
+    """
 
     instance_id: str | None = field(
         default=None,
         # CirrOS repeats its request until the id begins with "i-".
-        validator=optional(check('an id that begins with "i-"', lambda v: is_printable(v, 255) and v.startswith("i-"))),
+        validator=optional(
+            check(
+                'an id that begins with "i-"',
+                lambda v: is_printable(v, 255) and v.startswith("i-"),
+                maxLength=255,
+                pattern="^i-",
+            )
+        ),
     )
     ami_id: str | None = field(default=None, validator=optional(TEXT_LINE))
     kernel_id: str | None = field(default=None, validator=optional(TEXT_LINE))
@@ -241,8 +288,27 @@ class Ec2:
 class Domain:
     """A VM and the metadata for its guest. At least one of *uuid* and *name* is given.
 
-    Where *launch_index* is None, the guest reads 0. *eve* has the rest of a domain that is an application of an EVE-OS
-    node.
+    *eve* has the rest of a domain that is an application of an EVE-OS node.
+
+    :ivar uuid: the domain's uuid, as its hypervisor knows it: libvirt's, or QEMU's ``-uuid``. The guest reads it, too.
+    :ivar name: the domain's name, as its hypervisor knows it: libvirt's, or QEMU's ``-name``.
+    :ivar hostname: the guest's host name; one is made from the name where it is missing.
+    :ivar project_id: the project that the domain belongs to, ``project_id`` in ``meta_data.json``.
+    :ivar availability_zone: the availability zone; EC2's tree makes a region of it where ``ec2`` has none.
+    :ivar launch_index: the domain's number among those that were started together; 0 where it is missing.
+    :ivar ec2: values for the EC2-compatible tree alone.
+    :ivar meta: text of your own by names, ``meta`` in ``meta_data.json``.
+    :ivar public_keys: SSH public keys by names, each as the line of a ``.pub`` file; a certificate in PEM for Windows
+        guests.
+    :ivar user_data: user data as text: cloud-config, a script, or Ignition's JSON.
+    :ivar vendor_data: ``vendor_data.json``. cloud-init reads its key ``cloud-init``, as user data of the host's owner.
+    :ivar vendor_data2: ``vendor_data2.json``, which cloud-init reads as ``vendor_data``, with priority over that.
+    :ivar files: files that the guest writes when it first boots.
+    :ivar tokens: whether requests need a session token: ``required`` refuses those without one, ``off`` gives out none.
+    :ivar nics: the network interfaces.
+    :ivar disks: the disks, in the ``devices`` of ``meta_data.json``.
+    :ivar shares: file shares that the guest can mount, in the ``devices`` of ``meta_data.json``.
+    :ivar dedicated_cpus: the numbers of the guest's CPUs that have a CPU of the host each.
     """
 
     uuid: UUID | None = None
@@ -250,13 +316,21 @@ class Domain:
     hostname: str | None = field(
         default=None,
         validator=optional(
-            check("a host name such as web1.example.org", lambda v: isinstance(v, str) and is_hostname(v))
+            check(
+                "a host name such as web1.example.org",
+                lambda v: isinstance(v, str) and is_hostname(v),
+                maxLength=253,
+                pattern=HOSTNAME_PATTERN,
+            )
         ),
     )
     project_id: str | None = field(default=None, validator=optional(TEXT_LINE))
     availability_zone: str | None = field(default=None, validator=optional(TEXT_LINE))
     launch_index: int | None = field(
-        default=None, validator=optional(check("a whole number from 0", lambda v: is_whole_number(v, 0, 2**31 - 1)))
+        default=None,
+        validator=optional(
+            check("a whole number from 0", lambda v: is_whole_number(v, 0, 2**31 - 1), minimum=0, maximum=2**31 - 1)
+        ),
     )
     ec2: Ec2 = field(factory=Ec2)
     meta: Mapping[str, str] = secret(factory=dict, validator=_text_mapping)
@@ -279,7 +353,11 @@ class Domain:
     dedicated_cpus: tuple[int, ...] = field(
         default=(),
         converter=_sorted_once,
-        validator=check("CPU numbers from 0", lambda v: all(is_whole_number(cpu, 0, 2**20) for cpu in v)),
+        validator=check(
+            "CPU numbers from 0",
+            lambda v: all(is_whole_number(cpu, 0, 2**20) for cpu in v),
+            items={"minimum": 0, "maximum": 2**20},
+        ),
     )
     eve: Application | None = field(default=None, metadata=OF_A_SOURCE)
 

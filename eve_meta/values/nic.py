@@ -47,8 +47,8 @@ class SubnetType(str, enum.Enum):
         return self in (SubnetType.IPV4, SubnetType.IPV6)
 
 
-_MTU = check("an MTU of 68..65535 bytes", lambda v: is_whole_number(v, 68, 65535))
-_VLAN = check("a VLAN id of 1..4094", lambda v: is_whole_number(v, 1, 4094))
+_MTU = check("an MTU of 68..65535 bytes", lambda v: is_whole_number(v, 68, 65535), minimum=68, maximum=65535)
+_VLAN = check("a VLAN id of 1..4094", lambda v: is_whole_number(v, 1, 4094), minimum=1, maximum=4094)
 
 
 def is_device_name(text: str) -> bool:
@@ -64,10 +64,19 @@ def is_device_name(text: str) -> bool:
     )
 
 
-_DEVICE = check(f"a network device's name, at most {IFNAMSIZ} bytes without '/', ':' or space", is_device_name)
+_DEVICE = check(
+    f"a network device's name, at most {IFNAMSIZ} bytes without '/', ':' or space",
+    is_device_name,
+    maxLength=IFNAMSIZ,
+    pattern=r"^[^/:\s]+$",
+)
 
 
-MAC_ADDRESS = check("a MAC address such as fa:16:3e:00:00:01", lambda v: isinstance(v, str) and bool(_MAC.match(v)))
+MAC_ADDRESS = check(
+    "a MAC address such as fa:16:3e:00:00:01",
+    lambda v: isinstance(v, str) and bool(_MAC.match(v)),
+    pattern="^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$",
+)
 
 
 def _lower(value: Any) -> Any:

@@ -12,7 +12,7 @@ import base64
 import difflib
 import enum
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from ipaddress import (
     IPv4Address,
@@ -92,7 +92,7 @@ class Fault:
         return self._message if isinstance(self._message, str) else self._message()
 
 
-def field_of(kind: Any, path: tuple[Any, ...], aliases: Mapping[type, tuple[str, ...]] | None = None) -> str:
+def field_of(kind: Any, path: tuple[Any, ...], aliases: Mapping[type, Collection[str]] | None = None) -> str:
     """Return *path* as people write it: ``nics[0].subnets[1].address``.
 
     It ends before the first key that may be a secret: a key within a secret field, or below a key that is unknown.
@@ -196,7 +196,7 @@ def _register_structuring(converter: cattrs.Converter, converters: _Converters, 
 
 
 def faults(
-    error: Exception, *, aliases: Mapping[type, tuple[str, ...]] | None = None, path: tuple[Any, ...] = ()
+    error: Exception, *, aliases: Mapping[type, Collection[str]] | None = None, path: tuple[Any, ...] = ()
 ) -> Iterator[Fault]:
     """Yield each thing that is wrong, from the *error* that a converter of :func:`make_converter` raised.
 
