@@ -35,8 +35,12 @@ DEFAULT_PATH = Path("/etc/eve-meta/eve-meta.toml")
 AUTO = "auto"
 """The value of ``[inventory] libvirt`` that means the libvirt of this host, where there is one."""
 
-MAX_SOCKET_PATH = 107
-"""The most bytes of a unix socket's path (``sun_path`` of ``linux/un.h`` has 108, the final NUL included)."""
+READ_ONLY = "-ro"
+"""What the name of the operators' socket has more than that of root's: ``admin-ro.sock`` is beside ``admin.sock``."""
+
+MAX_SOCKET_PATH = 107 - len(READ_ONLY)
+"""The most bytes of a unix socket's path (``sun_path`` of ``linux/un.h`` has 108, the final NUL included), so that the
+operators' socket can be beside it."""
 
 MAX_WORKERS = 64
 """The most workers. One worker serves thousands of guests; a larger number is a typo. The service manager stores
@@ -58,6 +62,15 @@ def _number(what: str, low: int, high: int) -> Any:
 def _is_local_uri(text: str) -> bool:
     parts = urlsplit(text)
     return bool(parts.scheme) and not parts.netloc and parts.path.startswith("/") and text.isprintable()
+
+
+def _is_group_name(text: str) -> bool:
+    return text == "" or is_printable(text, 255)
+
+
+def read_only_socket(path: Path) -> Path:
+    """Return the operators' socket, which is beside root's, *path*."""
+    return path.with_name(f"{path.stem}{READ_ONLY}{path.suffix}")
 
 
 def split_address(text: str) -> tuple[str, int] | None:
@@ -156,12 +169,17 @@ class WebConfig:
 class AdminConfig:
     """The interfaces for the host's administrators.
 
-    :ivar socket: the unix socket on which root asks the daemon.
+    :ivar socket: the unix socket on which root asks the daemon; that of the operators is beside it
+        (:func:`read_only_socket`).
+    :ivar operators: the group whose members may ask what neither shows a secret nor changes anything; "" for none.
     :ivar metrics: the address and port of the metrics, "" for none.
     :ivar audit: the file that records which domain read what; "log" for the daemon's log, "" for no record.
     """
 
     socket: Path = field(default=Path("/run/eve-meta/admin.sock"), validator=_SOCKET)
+    operators: str = field(
+        default="eve-meta-admin", validator=check('the name of a group, or "" for none', _is_group_name)
+    )
     metrics: str = field(
         default="",
         # Not 0.0.0.0: guests could read the metrics at the address of their bridge.

@@ -1,1 +1,1 @@
-"""The daemon as the host's administrators see it: a socket that only root can open, metrics, and the audit."""
+"""The daemon as the host's administrators see it: sockets for root and for operators, metrics, and the audit."""

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from eve_meta.admin import questions
-from eve_meta.admin.domain import list_domains, show_domain
+from eve_meta.admin.domain import list_all, list_domains, public_domain, show_domain
 from eve_meta.admin.password import clear_password, read_password
 from eve_meta.admin.questions import Question
 from eve_meta.admin.status import status
@@ -61,7 +61,9 @@ def answers(
         questions.STATUS: answer_status,
         questions.EVENTS: lambda: [event.plain for event in supervisor.events.latest],
         questions.LIST_DOMAINS: partial(list_domains, supervisor, inventory),
+        questions.LIST: partial(list_all, supervisor, inventory),
         questions.SHOW_DOMAIN: partial(show_domain, supervisor, inventory),
+        questions.PUBLIC_DOMAIN: partial(public_domain, supervisor, inventory),
         questions.PASSWORD: partial(read_password, supervisor, inventory),
         questions.CLEAR_PASSWORD: partial(clear_password, supervisor, inventory),
         questions.TIMELINE: answer_timeline,

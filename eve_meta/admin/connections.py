@@ -82,11 +82,16 @@ class Connections:
 
     def opened(self, connection: Connection) -> None:
         """Count *connection*."""
-        self._open[connection] = self._reactor.callLater(self._time, connection.abort)
+        self.limit(connection, self._time)
 
     def asked(self, connection: Connection) -> None:
         """End the time limit of *connection*: its client has asked, and the daemon takes its time to answer."""
         _cancel(self._open.get(connection))
+
+    def limit(self, connection: Connection, time: float) -> None:
+        """End *connection* unless it is closed within *time* seconds."""
+        _cancel(self._open.get(connection))
+        self._open[connection] = self._reactor.callLater(time, connection.abort)
 
     def closed(self, connection: Connection) -> None:
         """Stop counting *connection*."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from eve_meta.admin.questions import DomainName, ShownDomain
+from attrs import evolve, fields
+
+from eve_meta.admin.listing import listed
+from eve_meta.admin.questions import DomainName, ListedDomain, PublicDomain, ShownDomain
 from eve_meta.admin.resolve import NamedDomain, Names
 from eve_meta.inventory.files.directory import SUFFIXES
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.machine import links
 from eve_meta.supervisor.supervisor import Supervisor
+from eve_meta.values.checks import is_secret
 from eve_meta.values.domain import Domain
 from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
@@ -43,9 +48,17 @@ def known_names(supervisor: Supervisor, inventory: Inventory) -> Names:
 def list_domains(supervisor: Supervisor, inventory: Inventory) -> list[DomainName]:
     """Answer :data:`~eve_meta.admin.questions.LIST_DOMAINS`."""
     names = known_names(supervisor, inventory)
+    taps = names.taps_by_domain()
     return [
-        {"name": domain.name, "uuid": str(domain.uuid), "taps": list(names.taps_of(domain))} for domain in names.domains
+        {"name": domain.name, "uuid": str(domain.uuid), "taps": list(taps[domain.uuid])} for domain in names.domains
     ]
+
+
+def list_all(supervisor: Supervisor, inventory: Inventory) -> list[ListedDomain]:
+    """Answer :data:`~eve_meta.admin.questions.LIST`."""
+    origins = {domain.instance_uuid: origins for domain, origins in inventory.described()}
+    names = evolve(known_names(supervisor, inventory), processes=inventory.owners())
+    return listed(names, origins, inventory.owners(), {*names.taps, *links.names()})
 
 
 def show_domain(supervisor: Supervisor, inventory: Inventory, name: str) -> ShownDomain:
@@ -53,13 +66,37 @@ def show_domain(supervisor: Supervisor, inventory: Inventory, name: str) -> Show
 
     :raises Problem: where *name* means no domain, or one that the inventory has just lost.
     """
+    domain = _find(supervisor, inventory, name)
+    return {"domain": _CONVERTER.unstructure(domain, Domain), "sources": dict(inventory.sources(domain))}
+
+
+def public_domain(supervisor: Supervisor, inventory: Inventory, name: str) -> PublicDomain:
+    """Answer :data:`~eve_meta.admin.questions.PUBLIC_DOMAIN`.
+
+    :raises Problem: as :func:`show_domain`.
+    """
+    domain = _find(supervisor, inventory, name)
+    public, hidden = without_secrets(domain)
+    return {
+        "domain": _CONVERTER.unstructure(public, Domain),
+        "sources": dict(inventory.sources(domain)),
+        "hidden": list(hidden),
+    }
+
+
+def without_secrets(domain: Domain) -> tuple[Domain, Sequence[str]]:
+    """Return *domain* without the fields that may hold a secret, and the names of those that it has."""
+    secret = [field.name for field in fields(Domain) if is_secret(field)]
+    hidden = [name for name in secret if getattr(domain, name) not in (None, (), {})]
+    shown = {field.name: getattr(domain, field.name) for field in fields(Domain) if field.name not in secret}
+    return Domain(**shown), hidden
+
+
+def _find(supervisor: Supervisor, inventory: Inventory, name: str) -> Domain:
     wanted = known_names(supervisor, inventory).domain(name)
     for domain in inventory.domains():
         if domain.instance_uuid == wanted.uuid:
-            return {
-                "domain": _CONVERTER.unstructure(domain, Domain),
-                "sources": dict(inventory.sources(domain)),
-            }
+            return domain
     raise Problem(f"the domain {wanted.name} ({wanted.uuid}) has gone just now: try again")
 
 

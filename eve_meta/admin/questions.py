@@ -36,11 +36,34 @@ class DomainName(TypedDict):
     taps: list[str]
 
 
+class ListedDomain(TypedDict):
+    """A domain as ``eve-meta list`` shows it.
+
+    *name* and *uuid* are None where nothing tells them. *taps* are those that people wrote, those served, and those
+    that its processes hold. *state* is "served" where a tap of it is served, "not-served" where one is there or a
+    process runs, and else "off". *origins* are the places that describe it, the most important first.
+    """
+
+    name: str | None
+    uuid: str | None
+    state: str
+    taps: list[str]
+    origins: list[str]
+
+
 class ShownDomain(TypedDict):
     """A domain as plain data (:mod:`eve_meta.values.plain`), and the source of each field, by the field's path."""
 
     domain: dict[str, Any]
     sources: dict[str, str]
+
+
+class PublicDomain(TypedDict):
+    """The same without the fields that may hold a secret; *hidden* names those of them that the domain has."""
+
+    domain: dict[str, Any]
+    sources: dict[str, str]
+    hidden: list[str]
 
 
 class ShownPassword(TypedDict):
@@ -114,7 +137,11 @@ FOLLOW: Question[None] = Question("follow")
 LIST_DOMAINS: Question[list[DomainName]] = Question("list_domains")
 """All domains that the daemon knows, behind a tap or not."""
 
+LIST: Question[list[ListedDomain]] = Question("list")
+"""The same, and the QEMU processes behind taps that are none of these domains."""
+
 SHOW_DOMAIN: Question[ShownDomain] = Question("show_domain", ("name",))
+PUBLIC_DOMAIN: Question[PublicDomain] = Question("public_domain", ("name",))
 PASSWORD: Question[ShownPassword] = Question("password", ("name",))
 CLEAR_PASSWORD: Question[None] = Question("clear_password", ("name",))
 """Answered once the guest can post another password."""
@@ -129,10 +156,24 @@ ANSWERED: tuple[Question[Any], ...] = (
     STATUS,
     EVENTS,
     LIST_DOMAINS,
+    LIST,
     SHOW_DOMAIN,
+    PUBLIC_DOMAIN,
     PASSWORD,
     CLEAR_PASSWORD,
     TIMELINE,
     EXPLAIN,
 )
 """All questions that get one answer: all but :data:`FOLLOW`."""
+
+OPERATORS_QUESTIONS: tuple[Question[Any], ...] = (
+    STATUS,
+    EVENTS,
+    FOLLOW,
+    LIST_DOMAINS,
+    LIST,
+    PUBLIC_DOMAIN,
+    TIMELINE,
+    EXPLAIN,
+)
+"""The questions that operators may ask, too: none of their answers has a secret, and none changes anything."""

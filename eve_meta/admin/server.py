@@ -1,4 +1,4 @@
-"""The daemon's end of the admin socket: it reads one line of JSON, answers with another, and closes the connection.
+"""The daemon's end of an admin socket: it reads one line of JSON, answers with another, and closes the connection.
 
 ``{"question": NAME, "arguments": {NAME: TEXT}}`` is answered with one of ``{"answer": …}``, ``{"problem": TEXT}``,
 which the user of a command can fix, and ``{"error": TEXT}``, which is a defect or a request that no command sends.
@@ -7,42 +7,38 @@ After ``{"question": "follow"}`` the connection stays open: the daemon sends the
 each event as it happens. A slow reader costs no memory beyond the events that are kept anyway; it is cut off once it
 has missed one.
 
-Only root can open the socket (mode 0600), so the daemon trusts whoever asks. The protocol is not HTTP, because
-twisted.web would cost the supervisor another 4 MB of resident memory for a few questions.
+The socket's mode decides who may ask, and its :class:`~eve_meta.admin.access.Access` what and how much. The protocol is
+not HTTP, because twisted.web would cost the supervisor another 4 MB of resident memory for a few questions.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import struct
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from twisted.internet.defer import maybeDeferred
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorTime, IReactorUNIX, ITCPTransport
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eve_meta.admin.access import Access
 from eve_meta.admin.answers import Answer
 from eve_meta.admin.connections import Connections
 from eve_meta.admin.questions import FOLLOW, Question
+from eve_meta.admin.queue import Queue
+from eve_meta.admin.turns import encoded
 from eve_meta.supervisor.events import KEPT, Event, Events
 from eve_meta.values.problem import Problem
 
-MAX_CONNECTIONS = 128
-"""The most connections at a time. Root's own programs may have defects, too, and each connection takes a descriptor."""
-
-QUESTION_TIME = 10.0
-"""Seconds within which the question has to arrive."""
-
-CONNECTION_RATE = 1000.0
-"""Connections a second."""
+_CREDENTIALS = struct.Struct("3i")
+"""``struct ucred`` of linux/socket.h: pid, uid, gid."""
 
 
 @implementer(IPushProducer)
@@ -93,7 +89,7 @@ class Follower:
 
 
 class AdminProtocol(LineOnlyReceiver):
-    """Answers one question, or sends *events* to whoever follows.
+    """Answers one question, or sends events to whoever follows.
 
     :ivar is_idle: whether no whole line has arrived yet.
     """
@@ -101,48 +97,73 @@ class AdminProtocol(LineOnlyReceiver):
     _log = Logger()
     delimiter = b"\n"
 
-    def __init__(self, answers: Mapping[Question[Any], Answer], events: Events, connections: Connections) -> None:
-        self._answers = answers
-        self._questions = {question.name: question for question in answers}
-        self._events = events
-        self._connections = connections
+    def __init__(self, factory: AdminFactory) -> None:
+        self._factory = factory
+        self._user = 0
         self._follower: Follower | None = None
+        self._closed: Deferred[None] = Deferred()
         self.is_idle = True
 
     def connectionMade(self) -> None:
-        self._connections.opened(self)
+        self._user = self._factory.user_of(self.transport)
+        self._factory.connections.opened(self)
+        if not self._factory.count(self._user, 1):
+            self.abort()
 
     def abort(self) -> None:
         """End the connection at once."""
         cast(ITCPTransport, self.transport).abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._connections.closed(self)
+        self._factory.connections.closed(self)
+        self._factory.count(self._user, -1)
         if self._follower is not None:
             self._follower.stop()
+        self._closed.callback(None)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.is_idle:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
+        else:
+            # No command sends more than its question, and reading without end would take time and memory.
+            self.abort()
 
     def lineReceived(self, line: bytes) -> None:
         if not self.is_idle:
+            self.abort()
             return
         self.is_idle = False
-        self._connections.asked(self)
+        self._factory.connections.asked(self)
         try:
             request = json.loads(line)
-            if request["question"] == FOLLOW.name:
-                self._follower = Follower(self._events, cast(ITCPTransport, self.transport))
-                return
-            question, arguments = self._questions[request["question"]], request.get("arguments", {})
+            name, arguments = request["question"], request.get("arguments", {})
+            question = self._factory.questions[name]
             if arguments.keys() != set(question.parameters):
                 raise ValueError
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             known = ", ".join(
-                f"{question.name}({', '.join(question.parameters)})" for question in self._questions.values()
+                f"{question.name}({', '.join(question.parameters)})" for question in self._factory.questions.values()
             )
             self._send({"error": f"expected one of the questions {known}, got {line[:80]!r}"})
             return
-        answer = maybeDeferred(self._answers[question], **arguments)
+        if name not in self._factory.access.questions:
+            self._send({"problem": f"only root may ask the daemon for {name!r}: it shows secrets or changes something"})
+        else:
+            self._factory.begin(self._user, lambda: self._answer(question, arguments))
+
+    def _answer(self, question: Question[Any], arguments: Mapping[str, str]) -> Deferred[None]:
+        """Answer *question*; the result comes when the answer was read, or the connection ended otherwise."""
+        if self._closed.called:
+            return succeed(None)
+        if question is FOLLOW:
+            self._follower = Follower(self._factory.events, cast(ITCPTransport, self.transport))
+            return succeed(None)
+        answer = maybeDeferred(self._factory.answers[question], **arguments)
         # The errback also serves an answer that JSON cannot hold.
-        answer.addCallback(lambda answer: self._send({"answer": answer})).addErrback(self._failed)
+        answer.addCallback(lambda answer: encoded(self._factory.reactor, answer))
+        answer.addCallback(lambda text: self._send_line(f'{{"answer": {text}}}')).addErrback(self._failed)
+        # Whoever closes the connection before the answer is there has not ended the work on it.
+        return answer.addCallback(lambda _: self._closed)
 
     def _failed(self, failure: Failure) -> None:
         if isinstance(failure.value, Problem):
@@ -152,52 +173,68 @@ class AdminProtocol(LineOnlyReceiver):
         self._send({"error": "the daemon failed to answer: look into its log"})
 
     def _send(self, answer: Mapping[str, Any]) -> None:
-        self.sendLine(json.dumps(answer).encode())  # type: ignore[no-untyped-call]
-        cast(ITCPTransport, self.transport).loseConnection()
+        self._send_line(json.dumps(answer))
+
+    def _send_line(self, text: str) -> None:
+        if not self._closed.called:
+            self._factory.connections.limit(self, self._factory.access.reading_time)
+            self.sendLine(text.encode())  # type: ignore[no-untyped-call]
+            cast(ITCPTransport, self.transport).loseConnection()
+
+
+def peer_user(transport: Any) -> int:
+    """Return the user at the other end of a unix socket."""
+    connection: socket.socket = transport.getHandle()
+    return int(_CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[1])
 
 
 class AdminFactory(Factory):
-    """Makes a protocol for each connection.
+    """Makes a protocol for each connection to one socket.
 
-    :param answers: the function that answers each question.
-    :param events: sent to whoever follows.
+    :ivar access: who may ask what.
+    :ivar answers: the function that answers each question.
+    :ivar questions: every question there is, by name.
+    :ivar events: sent to whoever follows.
+    :ivar connections: those that are open.
+    :param user_of: returns the user at the other end of a transport.
     """
 
     noisy = False
 
-    def __init__(self, reactor: IReactorTime, answers: Mapping[Question[Any], Answer], events: Events) -> None:
-        self._answers = answers
-        self._events = events
-        self._connections = Connections(reactor, most=MAX_CONNECTIONS, time=QUESTION_TIME, rate=CONNECTION_RATE)
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        answers: Mapping[Question[Any], Answer],
+        events: Events,
+        access: Access,
+        *,
+        user_of: Callable[[Any], int] = peer_user,
+    ) -> None:
+        self.reactor = reactor
+        self.access = access
+        self.answers = answers
+        self.questions = {question.name: question for question in (*answers, FOLLOW)}
+        self.events = events
+        self.connections = Connections(reactor, most=access.connections, time=access.question_time, rate=access.rate)
+        self.user_of = user_of
+        self._queue = Queue(reactor)
+        self._users: Counter[int] = Counter()
 
     def buildProtocol(self, addr: object) -> AdminProtocol | None:
-        if not self._connections.admit():
+        if not self.connections.admit():
             return None
-        return AdminProtocol(self._answers, self._events, self._connections)
+        return AdminProtocol(self)
 
-
-@contextlib.contextmanager
-def admin_socket(reactor: IReactorUNIX, path: Path, factory: AdminFactory) -> Iterator[None]:
-    """Listen on the socket *path* for root alone; remove it when the context ends.
-
-    :raises Problem: when another daemon answers there, or when that is impossible.
-    """
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)  # a daemon that died left it
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise Problem(f"cannot use the admin socket {path}: {error.strerror}") from None
+    def begin(self, user: int, work: Callable[[], Deferred[None]]) -> None:
+        """Call *work*, which answers a question of *user*: now, or when its turn comes."""
+        if self.access.one_at_a_time:
+            self._queue.add(user, work)
         else:
-            raise Problem(f"another eve-meta answers on {path}: stop it, or give this one another [admin] socket")
-    try:
-        reactor.listenUNIX(str(path), factory, mode=0o600)
-    except CannotListenError as error:
-        raise Problem(f"cannot listen on the admin socket {path}: {error.socketError.strerror}") from None
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+            work()
+
+    def count(self, user: int, change: int) -> bool:
+        """Count a connection of *user* more or less; return whether they are no more than there may be."""
+        self._users[user] += change
+        if not self._users[user]:
+            del self._users[user]
+        return self.access.of_one_user is None or self._users[user] <= self.access.of_one_user

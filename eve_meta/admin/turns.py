@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Cooperator
 
@@ -32,3 +33,23 @@ def in_turns(reactor: IReactorTime, call: Callable[[T], R], values: Iterable[T])
         scheduler=lambda step: reactor.callLater(0, step),
     )
     return cooperator.coiterate(steps()).addCallback(lambda _: made)
+
+
+def encoded(reactor: IReactorTime, answer: Any) -> Deferred[str]:
+    """Return *answer* as JSON, a part at a time: at once, the status of 5,000 taps takes 50 ms. The text comes later.
+
+    The items of *answer*, where it is a list, and of lists among its values, where it is an object, are the parts.
+    """
+    if not isinstance(answer, dict):
+        return _encoded_items(reactor, answer)
+    names = [json.dumps(name) for name in answer]
+    texts = gatherResults([_encoded_items(reactor, value) for value in answer.values()], consumeErrors=True)
+    return texts.addCallback(
+        lambda texts: f"{{{', '.join(f'{name}: {text}' for name, text in zip(names, texts, strict=True))}}}"
+    )
+
+
+def _encoded_items(reactor: IReactorTime, value: Any) -> Deferred[str]:
+    if not isinstance(value, list) or len(value) <= AT_ONCE:
+        return succeed(json.dumps(value))
+    return in_turns(reactor, json.dumps, value).addCallback(lambda texts: f"[{', '.join(texts)}]")

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "doctor": "Check that this host can run the daemon.",
         "events": "Show what happens: taps, domains, first reads, refusals.",
         "explain": "Explain why a guest does, or doesn't, get its metadata.",
+        "list": "List every domain that is known, running or not.",
         "new": "Write a new domain file to begin with.",
         "password": "Print or clear the password that a guest posted.",
         "render": "Print what a guest would read.",
@@ -37,7 +38,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "timeline": "Show the steps of a guest's boot, with their times.",
     }
 )
-"""The commands, each with its line of ``eve-meta --help``. The module of the same name holds the command."""
+"""The commands, each with its line of ``eve-meta --help``. The module of the same name holds the command; that of
+"list" is ``list_domains``."""
 
 
 class _ReaderGone(Exception):
@@ -57,7 +59,9 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"eve_meta.cli.{cmd_name}"), cmd_name)
+        # A module called "list" would hide Python's own from this one.
+        name = "list_domains" if cmd_name == "list" else cmd_name
+        command: click.Command = getattr(importlib.import_module(f"eve_meta.cli.{name}"), name)
         return command
 
     def resolve_command(

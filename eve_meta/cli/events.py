@@ -36,7 +36,7 @@ def events(following: bool, as_json: bool, config: Path | None) -> None:
 
     Events are: a tap appears or goes; the domain behind a tap becomes known or unknown; a domain reads a document for
     the first time; guests are refused (only a sample is shown); a removed piece of the guests' path to the daemon is
-    restored; a worker starts. Needs root and a running daemon.
+    restored; a worker starts. Needs a running daemon, and root or the group of [admin] operators.
     """
     path = load_config(config).admin.socket
     for event in follow(path) if following else ask(path, EVENTS):

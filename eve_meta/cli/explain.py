@@ -33,7 +33,10 @@ def explain(ctx: click.Context, name: str, as_json: bool, config: Path | None) -
 
     The argument is the domain's name, its uuid, or its tap. Each step is "ok", "wrong" or "unknown"; below a step that
     is wrong is the command that fixes it. The last step is the datasource that cloud-init will choose in this guest, as
-    far as its virtual hardware decides that. The exit status is 1 if a step is wrong. Needs root.
+    far as its virtual hardware decides that. The exit status is 1 if a step is wrong.
+
+    Needs root, or the group of [admin] operators and a running daemon; then what only root may read, such as the labels
+    of the guest's disks, is unknown.
     """
     facts = gather(name, config)
     if as_json:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from eve_meta.admin.client import NotRunning, ask
-from eve_meta.admin.questions import LIST_DOMAINS, SHOW_DOMAIN
+from attrs import frozen
+
+from eve_meta.admin.client import NotPermitted, NotRunning, ask
+from eve_meta.admin.questions import LIST_DOMAINS, PUBLIC_DOMAIN, SHOW_DOMAIN
 from eve_meta.admin.resolve import NamedDomain, Names
 from eve_meta.config import load_config
 from eve_meta.inventory.files.directory import Directory
@@ -23,14 +25,27 @@ from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
 
 
+@frozen
+class Shown:
+    """A domain.
+
+    :ivar sources: the source of each of its fields, by the field's path.
+    :ivar hidden: the fields that it has and that this user may not see; they are missing in *domain*.
+    """
+
+    domain: Domain
+    sources: Mapping[str, str]
+    hidden: Sequence[str] = ()
+
+
 class KnownDomains(Protocol):
     """Domains that a NAME can mean."""
 
     def names(self) -> Names:
         """Return what a NAME can mean among them."""
 
-    def show(self, name: str) -> tuple[Domain, Mapping[str, str]]:
-        """Return the domain that *name* means, and the source of each of its fields.
+    def show(self, name: str) -> Shown:
+        """Return the domain that *name* means.
 
         :raises Problem: where *name* means no domain.
         """
@@ -43,12 +58,12 @@ class _Files:
     def names(self) -> Names:
         return names_in(self._directory)
 
-    def show(self, name: str) -> tuple[Domain, Mapping[str, str]]:
+    def show(self, name: str) -> Shown:
         uuid = self.names().domain(name).uuid
         path, domain = next(
             (path, each) for path, each in self._directory.domains.items() if each.instance_uuid == uuid
         )
-        return domain, Merged({path: domain}, domain).sources()
+        return Shown(domain, Merged({path: domain}, domain).sources())
 
 
 class _Daemon:
@@ -63,9 +78,14 @@ class _Daemon:
             ]
         )
 
-    def show(self, name: str) -> tuple[Domain, Mapping[str, str]]:
-        shown = ask(self._socket, SHOW_DOMAIN, name=name)
-        return make_converter().structure(shown["domain"], Domain), shown["sources"]
+    def show(self, name: str) -> Shown:
+        structure = make_converter().structure
+        try:
+            shown = ask(self._socket, SHOW_DOMAIN, name=name)
+        except NotPermitted:
+            public = ask(self._socket, PUBLIC_DOMAIN, name=name)
+            return Shown(structure(public["domain"], Domain), public["sources"], public["hidden"])
+        return Shown(structure(shown["domain"], Domain), shown["sources"])
 
 
 class _DaemonOrFiles:
@@ -79,7 +99,7 @@ class _DaemonOrFiles:
         except NotRunning as problem:
             return self._files(problem).names()
 
-    def show(self, name: str) -> tuple[Domain, Mapping[str, str]]:
+    def show(self, name: str) -> Shown:
         try:
             return self._daemon.show(name)
         except NotRunning as problem:

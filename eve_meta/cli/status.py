@@ -38,7 +38,8 @@ def status(config: Path | None, as_json: bool) -> None:
     Below it, "notes" counts, among the same requests, those without a session token (no_token), with an invalid one
     (invalid_token), to a host name that is not eve-meta's (wrong_host), and from a guest that did not read enough of
     earlier answers (too_much_unread); "dropped" counts frames by the reason, which bpf/shared.h explains. A long name
-    is shortened; --json has all of it, with the uuid. Needs root and a running daemon.
+    is shortened; --json has all of it, with the uuid. Needs a running daemon, and root or the group of [admin]
+    operators.
     """
     answer = ask(load_config(config).admin.socket, STATUS)
     if as_json:

@@ -37,7 +37,8 @@ def timeline(name: str, as_json: bool, config: Path | None) -> None:
     The argument is the domain's name, its uuid, or its tap. A domain has a timeline for each of its taps.
 
     A guest whose cloud-config enables it also reports the stages of its cloud-init (eve_meta/docs/observing.rst says
-    how). Their names are the guest's word; all times are the host's. Needs root and a running daemon.
+    how). Their names are the guest's word; all times are the host's. Needs a running daemon, and root or the group
+    of [admin] operators.
     """
     timelines = ask(load_config(config).admin.socket, TIMELINE, name=name)
     if as_json:

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,9 +20,11 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from eve_meta.admin.access import OPERATORS, ROOT, Access, group_id
 from eve_meta.admin.answers import answers
-from eve_meta.admin.server import AdminFactory, admin_socket
-from eve_meta.config import MAX_WORKERS, Config, load_config, split_address
+from eve_meta.admin.listening import admin_socket, remove_left
+from eve_meta.admin.server import AdminFactory
+from eve_meta.config import MAX_WORKERS, Config, load_config, read_only_socket, split_address
 from eve_meta.daemon.directories import held, run_directory
 from eve_meta.daemon.handover import HandOver
 from eve_meta.inventory.inventory import Inventory
@@ -120,9 +123,7 @@ def serve(config: Config) -> None:
             config=config,
             in_thread=_in_thread,
         )
-        undo.enter_context(
-            admin_socket(reactor, config.admin.socket, AdminFactory(reactor, admin_answers, supervisor.events))
-        )
+        _listen_admin(config, partial(AdminFactory, reactor, admin_answers, supervisor.events), undo)
         _begin_audit(config, supervisor, undo)
         _listen_metrics(config, supervisor, steering, inventory)
         undo.callback(hand_over.take_down_unless_done)
@@ -178,6 +179,22 @@ def _reader(workers: WorkerConfig, number: int) -> Iterator[ReaderProcess]:
         yield reader
     finally:
         reader.stop()
+
+
+def _listen_admin(config: Config, factory: Callable[[Access], AdminFactory], undo: contextlib.ExitStack) -> None:
+    path, name = config.admin.socket, config.admin.operators
+    undo.enter_context(admin_socket(reactor, path, factory(ROOT)))
+    group = group_id(name) if name else None
+    if group is not None:
+        undo.enter_context(admin_socket(reactor, read_only_socket(path), factory(OPERATORS), group=group))
+        return
+    remove_left(read_only_socket(path))
+    if name:
+        _log.warn(
+            "only root may ask this daemon: there is no group {name!r}, which [admin] operators names; make it with "
+            "'groupadd --system {name}', then restart the daemon",
+            name=name,
+        )
 
 
 def _begin_audit(config: Config, supervisor: Supervisor, undo: contextlib.ExitStack) -> None:

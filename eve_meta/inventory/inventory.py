@@ -177,6 +177,10 @@ class Inventory:
         """Return all domains, whether behind a tap or not."""
         return [domain for _, domain in self._known()]
 
+    def described(self) -> Iterable[tuple[Domain, tuple[str, ...]]]:
+        """Return all domains, each with the places that describe it, the most important first."""
+        return [(domain, tuple(merged.parts)) for merged, domain in self._known()]
+
     def origins(self, domain: Domain) -> tuple[str, ...]:
         """Return the places that describe *domain*, one of :meth:`domains`, the most important first."""
         return next((tuple(merged.parts) for merged, known in self._known() if known is domain), ())

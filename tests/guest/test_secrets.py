@@ -17,6 +17,12 @@ NAME = "emsecret"
 CANARY = "hunter2canary"
 METRICS = "127.0.0.1:9168"
 
+GROUP = "daemon"
+"""A group that every Debian has."""
+
+OPERATOR, STRANGER = ("--groups", GROUP), ("--clear-groups",)
+"""The groups of a user who is an operator, and of one who is not."""
+
 GOOD = {
     "user_data": f"#cloud-config\npassword: {CANARY}\n",
     "meta": {"a": CANARY},
@@ -46,7 +52,8 @@ def stage() -> Iterator[Scene]:
     """The guest of a good domain that is full of secrets, beside broken files, and one that broke later."""
     with scene(NAME, {"vm1": domain(1, "vnet1", **GOOD), "vm2": domain(2, "vnet2", **GOOD)}, started=False) as stage:
         audit = stage.daemon.directory / "audit"
-        stage.daemon.set_admin(f'metrics = "{METRICS}"\naudit = "{audit}"\n')
+        stage.daemon.set_admin(f'metrics = "{METRICS}"\naudit = "{audit}"\noperators = "{GROUP}"\n')
+        stage.lab.directory.chmod(0o711)  # operators have to get to their socket
         for name, text in BROKEN.items():
             write(stage, name, f"name: {name}\n{text}")
         stage.daemon.start()
@@ -115,3 +122,87 @@ def test_audit_and_metrics_show_no_secret(stage: Scene) -> None:
 def audit(stage: Scene) -> str:
     path: Path = stage.daemon.directory / "audit"
     return path.read_text() if path.exists() else ""
+
+
+# -- for operators --
+
+
+def as_user(stage: Scene, groups: tuple[str, ...], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user who is not root."""
+    user = ("setpriv", "--reuid", "65534", "--regid", "65534", *groups)
+    command = (*user, *stage.daemon.command(*arguments))
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/")
+
+
+def test_operators_see_what_is_served_and_no_secret(stage: Scene) -> None:
+    socket = stage.daemon.directory / "admin.sock"
+    read_only = stage.daemon.directory / "admin-ro.sock"
+    assert [(path.stat().st_mode & 0o777, path.stat().st_uid) for path in (socket, read_only)] == [
+        (0o600, 0),
+        (0o660, 0),
+    ]
+    assert (socket.group(), read_only.group()) == ("root", GROUP)
+    for arguments in (
+        ("status",),
+        ("list",),
+        ("events",),
+        ("timeline", "vm1"),
+        ("explain", "vm1"),
+        ("explain", "vm2", "--json"),
+        ("render", "vm1", META_DATA),
+        ("render", "vm1", "--sources"),
+    ):
+        done = as_user(stage, OPERATOR, *arguments)
+        assert CANARY not in done.stdout + done.stderr, arguments
+        assert "Traceback" not in done.stderr, done.stderr
+        assert "vm1" in done.stdout or "vm2" in done.stdout, (arguments, done)
+    assert "which only root may see" in as_user(stage, OPERATOR, "render", "vm1", META_DATA).stderr
+
+
+def test_what_is_roots_stays_roots(stage: Scene) -> None:
+    for arguments, answer in (
+        (("render", "vm1", USER_DATA), "only root may see what vm1 reads"),
+        (("password", "vm1"), "for that: run the command with sudo"),
+        (("password", "vm1", "--clear"), "for that: run the command with sudo"),
+    ):
+        done = as_user(stage, OPERATOR, *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert answer in done.stderr
+    for command in ("status", "explain vm1", f"render vm1 {META_DATA}", "events --follow"):
+        done = as_user(stage, STRANGER, *command.split())
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"only root and the group {GROUP} may ask the daemon" in done.stderr, done.stderr
+
+
+def test_operators_who_ask_without_end_make_nobody_else_wait(stage: Scene) -> None:
+    flood = (
+        "import json, socket, sys\n"
+        "while True:\n"
+        "    for name in ('status', 'list', 'events', 'x' * 15000):\n"
+        "        with socket.socket(socket.AF_UNIX) as asking:\n"
+        "            asking.settimeout(1)\n"
+        "            try:\n"
+        "                asking.connect(sys.argv[1])\n"
+        "                asking.send(json.dumps({'question': name, 'arguments': {}}).encode() + b'\\n')\n"
+        "            except OSError:\n"
+        "                pass\n"
+    )
+    user = ("setpriv", "--reuid", "65534", "--regid", "65534", *OPERATOR)
+    command = (*user, "/usr/bin/python3", "-c", flood, stage.daemon.directory / "admin-ro.sock")
+    flooders = [subprocess.Popen(command, cwd="/") for _ in range(4)]
+    try:
+        guest = stage.lab.guests["vm1"]
+        assert stage.daemon.process is not None
+        descriptors = Path(f"/proc/{stage.daemon.process.pid}/fd")
+        lapses = stage.daemon.status()["lapses"]
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            assert guest.get(META_DATA).status == 200
+            assert len(list(descriptors.iterdir())) < 100
+        assert stage.daemon.status()["lapses"] == lapses
+        assert as_user(stage, STRANGER, "status").returncode == 1
+    finally:
+        for flooder in flooders:
+            flooder.kill()
+            flooder.wait()
+    eventually(lambda: "vm1" in as_user(stage, OPERATOR, "status").stdout, 10)

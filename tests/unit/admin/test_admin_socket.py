@@ -11,12 +11,14 @@ import pytest
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock as TaskClock
 
-from eve_meta.admin.server import AdminFactory, admin_socket
+from eve_meta.admin.access import ROOT
+from eve_meta.admin.listening import admin_socket, remove_left
+from eve_meta.admin.server import AdminFactory
 from eve_meta.runtime.clock import Clock
 from eve_meta.supervisor.events import Events
 from eve_meta.values.problem import Problem
 
-FACTORY = AdminFactory(TaskClock(), {}, Events(Clock()))
+FACTORY = AdminFactory(TaskClock(), {}, Events(Clock()), ROOT)
 
 
 class Reactor:
@@ -54,6 +56,22 @@ def test_the_socket_is_roots_and_is_removed(reactor: Any, tmp_path: Path) -> Non
     with admin_socket(reactor, tmp_path / "socket", FACTORY):
         assert os.listdir(tmp_path) == ["socket"]
     assert (reactor.modes, os.listdir(tmp_path)) == ([0o600], [])
+
+
+def test_the_operators_socket_belongs_to_their_group(reactor: Any, tmp_path: Path) -> None:
+    # Of root, any group; of another user, one of the user's own.
+    group = 4711 if os.getuid() == 0 else os.getgid()
+    with admin_socket(reactor, tmp_path / "socket", FACTORY, group=group):
+        assert (tmp_path / "socket").stat().st_gid == group
+        assert os.getegid() == os.getgid()
+    assert (reactor.modes, os.listdir(tmp_path)) == ([0o660], [])
+
+
+def test_an_operators_socket_is_removed_where_there_are_none_any_more(tmp_path: Path) -> None:
+    listening(tmp_path / "socket").close()
+    remove_left(tmp_path / "socket")
+    remove_left(tmp_path / "socket")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_socket_that_a_daemon_left_when_it_died_is_replaced(reactor: Any, tmp_path: Path) -> None:

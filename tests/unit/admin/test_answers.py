@@ -41,6 +41,9 @@ class Inventory:
     def domains(self) -> list[Domain]:
         return list(FILES.values())
 
+    def described(self) -> list[tuple[Domain, tuple[str, ...]]]:
+        return [(domain, (path,)) for path, domain in FILES.items()]
+
     def origins(self, domain: Domain) -> tuple[str, ...]:
         return tuple(path for path, each in FILES.items() if each is domain)
 
@@ -154,7 +157,7 @@ FORMS = ["web1", "WEB1", str(WEB.uuid), str(WEB.uuid).upper(), "vnet1", "VNET1"]
 
 def meant(question: Question[Any], answer: Any) -> Any:
     """Return the name or uuid of the domain that *answer* is about."""
-    if question is questions.SHOW_DOMAIN:
+    if question in (questions.SHOW_DOMAIN, questions.PUBLIC_DOMAIN):
         return answer["domain"]["name"]
     if question is questions.EXPLAIN:
         return answer["domain"]["name"]

@@ -8,10 +8,10 @@ from attrs import define, field
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from eve_meta.admin.access import ROOT
 from eve_meta.admin.connections import PAUSE, Connections
 from eve_meta.admin.metrics import CONNECTION_TIME, MAX_CONNECTIONS, MetricsSite
-from eve_meta.admin.server import MAX_CONNECTIONS as MAX_QUESTIONS
-from eve_meta.admin.server import QUESTION_TIME, AdminFactory
+from eve_meta.admin.server import AdminFactory
 from eve_meta.runtime.clock import Clock as WallClock
 from eve_meta.supervisor.events import Events
 
@@ -135,11 +135,11 @@ def test_each_connection_to_the_metrics_is_for_one_answer() -> None:
 
 def test_the_admin_socket_has_the_same_limits() -> None:
     clock = Clock()
-    factory = AdminFactory(cast(Any, clock), {}, Events(WallClock()))
-    clients = [connect(factory) for _ in range(MAX_QUESTIONS + 1)]
-    assert [transport.aborted for _, transport in clients] == [True] + [False] * MAX_QUESTIONS
+    factory = AdminFactory(cast(Any, clock), {}, Events(WallClock()), ROOT, user_of=lambda _: 0)
+    clients = [connect(factory) for _ in range(ROOT.connections + 1)]
+    assert [transport.aborted for _, transport in clients] == [True] + [False] * ROOT.connections
     follower, of_follower = clients[-1]
     follower.dataReceived(b'{"question": "follow"}\n')
-    clock.advance(QUESTION_TIME)
+    clock.advance(ROOT.question_time)
     assert all(transport.aborted for _, transport in clients[:-1])
     assert not of_follower.aborted

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from eve_meta.admin.resolve import MAX_LISTED, Meaning, NamedDomain, Names
+from eve_meta.admin.resolve import MAX_COMPARED, MAX_LISTED, Meaning, NamedDomain, Names, _comparable
 from eve_meta.inventory.qemu.process import Owner
 from eve_meta.values.problem import Problem
 
@@ -143,3 +143,17 @@ def test_the_error_lists_no_more_domains_than_a_screen_shows() -> None:
 )
 def test_completions(start: str, offered: list[str]) -> None:
     assert NAMES.completions(start) == offered
+
+
+@pytest.mark.parametrize("name", ["x" * 16000, "ab" * 32, "customer-frontend-x"])
+def test_a_name_takes_no_longer_to_compare_however_many_resemble_it(name: str) -> None:
+    others = [f"{'ba' * 30}{number:04}" for number in range(5000)]
+    others += [f"customer-frontend-{number:06}" for number in range(5000)]
+    compared = _comparable(name, others)
+    assert sum(len(name) * len(other) for other in compared) <= MAX_COMPARED
+    assert len(compared) > 10 or len(name) > MAX_COMPARED // 64
+
+
+def test_the_nearest_are_compared_first() -> None:
+    others = [f"aaaa-{number:06}" for number in range(50_000)] + ["web1"]
+    assert "web1" in _comparable("web", others)

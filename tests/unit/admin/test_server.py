@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+import attrs
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock as TaskClock
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 
-from eve_meta.admin.questions import Question
+from eve_meta.admin.access import ROOT
+from eve_meta.admin.questions import FOLLOW, Question
 from eve_meta.admin.server import AdminFactory
 from eve_meta.runtime.clock import Clock
 from eve_meta.supervisor.events import KEPT, Events, Kind
@@ -20,6 +22,12 @@ from eve_meta.values.problem import Problem
 
 def _fail(failure: Exception) -> Any:
     raise failure
+
+
+def factory(events: Events) -> Any:
+    """Return the factory of a socket on which everything may be asked."""
+    everything = attrs.evolve(ROOT, questions={question.name for question in (*ANSWERS, FOLLOW)})
+    return AdminFactory(TaskClock(), ANSWERS, events, everything, user_of=lambda _: 0)
 
 
 LATER: Deferred[str] = Deferred()
@@ -36,7 +44,7 @@ ANSWERS: dict[Question[Any], Any] = {
 
 def ask(line: bytes) -> Any:
     """Send *line*; return the answer so far, None where none has come."""
-    protocol: Any = AdminFactory(TaskClock(), ANSWERS, Events(Clock())).buildProtocol(None)
+    protocol: Any = factory(Events(Clock())).buildProtocol(None)
     transport = StringTransport()
     protocol.makeConnection(transport)
     protocol.dataReceived(line + b"\n")
@@ -110,10 +118,10 @@ class Reader(StringTransport):
 
 
 def following(events: Events) -> tuple[Any, Reader]:
-    protocol: Any = AdminFactory(TaskClock(), ANSWERS, events).buildProtocol(None)
+    protocol: Any = factory(events).buildProtocol(None)
     reader = Reader()
     protocol.makeConnection(reader)
-    protocol.dataReceived(b'{"question": "follow"}\n{"question": "status"}\n')
+    protocol.dataReceived(b'{"question": "follow"}\n')
     return protocol, reader
 
 
@@ -126,6 +134,14 @@ def test_a_follower_gets_the_latest_events_and_each_further_one() -> None:
     protocol.connectionLost()
     events.emit(Kind.RESTORED, name="2")
     assert reader.events() == ["0", "1"]
+
+
+@pytest.mark.parametrize("more", [b'{"question": "status"}\n', b"x" * 1000])
+def test_whoever_says_more_than_a_question_is_cut_off(more: bytes) -> None:
+    protocol, reader = following(Events(Clock()))
+    assert not reader.aborted
+    protocol.dataReceived(more)
+    assert reader.aborted
 
 
 def test_a_slow_follower_misses_no_event_or_is_cut_off() -> None:

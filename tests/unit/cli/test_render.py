@@ -9,8 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
+from click.testing import CliRunner
 
+from eve_meta.admin import client
+from eve_meta.admin.client import NotPermitted
+from eve_meta.admin.questions import SHOW_DOMAIN
+from eve_meta.cli import known
+from eve_meta.cli.render import PLACEHOLDERS, render
+from eve_meta.values.checks import is_secret
+from eve_meta.values.domain import Domain
 from eve_meta.values.problem import Problem
 from tests.unit.cli.conftest import MAIN, Run
 
@@ -147,3 +156,60 @@ def test_a_new_file_has_the_uuid_that_the_daemon_knows(
     answering["list_domains"] = [{"name": "virt", "uuid": UUID1, "taps": []}]
     assert run("new", "--config", str(config), "virt").returncode == 0
     assert f"\nuuid: {UUID1}\n" in (domains / "virt.yaml").read_text()
+
+
+# -- as an operator, who is not root --
+
+
+@pytest.fixture
+def as_operator(config: Path, tmp_path: Path, answering: dict[str, Any]) -> Path:
+    """A configuration whose daemon answers what it answers operators."""
+    answering["show_domain"] = Problem("only root may ask the daemon for 'show_domain'")
+    answering["public_domain"] = {
+        "domain": {"uuid": UUID1, "name": "web1", "hostname": "web1.example.org"},
+        "sources": {"name": "/etc/eve-meta/domains.d/web1.yaml"},
+        "hidden": ["user_data", "meta", "public_keys"],
+    }
+    return config
+
+
+def render_as_operator(monkeypatch: pytest.MonkeyPatch, config: Path, *arguments: str) -> Any:
+    """Run ``eve-meta render`` where root's question is refused."""
+
+    def ask(path: Path, question: Any, **named: str) -> Any:
+        if question is SHOW_DOMAIN:
+            raise NotPermitted("only root may ask")
+        return client.ask(path, question, **named)
+
+    monkeypatch.setattr(known, "ask", ask)
+    return CliRunner().invoke(render, ["--config", str(config), "web1", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/openstack/latest/user_data", "user_data"),
+        ("/latest/user-data", "user_data"),
+        ("/latest/meta-data/public-keys/0/openssh-key", "public_keys"),
+    ],
+)
+def test_an_operator_does_not_see_a_document_that_is_a_secret(
+    monkeypatch: pytest.MonkeyPatch, as_operator: Path, path: str, field: str
+) -> None:
+    done = render_as_operator(monkeypatch, as_operator, path)
+    assert isinstance(done.exception, Problem)
+    assert str(done.exception) == f"only root may see what web1 reads at {path}: it has the domain's {field}"
+
+
+def test_an_operator_sees_a_document_without_its_secrets(monkeypatch: pytest.MonkeyPatch, as_operator: Path) -> None:
+    done = render_as_operator(monkeypatch, as_operator, "/openstack/latest/meta_data.json")
+    assert done.stderr == "eve-meta: without meta and public_keys, which only root may see\n"
+    assert json.loads(done.stdout)["hostname"] == "web1.example.org"
+    done = render_as_operator(monkeypatch, as_operator, "/latest/meta-data/hostname")
+    assert (done.stdout, done.stderr) == ("web1.example.org", "")
+    done = render_as_operator(monkeypatch, as_operator, "--sources")
+    assert done.stdout == "name  /etc/eve-meta/domains.d/web1.yaml\n"
+
+
+def test_each_field_that_may_be_hidden_has_a_placeholder_that_shows_in_a_document() -> None:
+    assert set(PLACEHOLDERS) == {field.name for field in attrs.fields(Domain) if is_secret(field)}
