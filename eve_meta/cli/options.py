@@ -23,7 +23,7 @@ PATH = click.Path(readable=False, path_type=Path)
 
 def name_argument(command: F) -> F:
     """Add the argument NAME, *command*'s parameter ``name``, which :mod:`eve_meta.admin.resolve` resolves."""
-    return click.argument("name", metavar="NAME|UUID|TAP", shell_complete=_complete_name)(command)
+    return click.argument("name", metavar="NAME|UUID|TAP", shell_complete=complete_name)(command)
 
 
 def config_option(command: F) -> F:
@@ -46,7 +46,7 @@ def domains_directory(config: Path | None, domains: Path | None) -> Path:
     return domains if domains is not None else load_config(config).inventory.directory
 
 
-def _complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return what the shell offers for a NAME that begins with *incomplete*."""
     # Imported only here: a command that asks the daemon reads no domain file, and starts sooner without PyYAML.
     from eve_meta.cli.known import known_domains

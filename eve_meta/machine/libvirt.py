@@ -31,10 +31,11 @@ _SYSINFO = {
 
 
 @contextmanager
-def connected(uri: str) -> Iterator[Any]:
+def connected(uri: str, *, read_only: bool = False) -> Iterator[Any]:
     """Open a connection (``virConnect``). Within the context, libvirt's errors become Problems.
 
     :param uri: the URI of libvirt; "" for the one that LIBVIRT_DEFAULT_URI names, or else this host's own.
+    :param read_only: whether nothing is to be changed, nor any secret read.
     :raises Problem: when there is no libvirt, or it refuses.
     """
     libvirt = load()
@@ -43,7 +44,7 @@ def connected(uri: str) -> Iterator[Any]:
     libvirt.registerErrorHandler(lambda *_: None, None)
     interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        with closing(libvirt.open(uri or None)) as connection:
+        with closing((libvirt.openReadOnly if read_only else libvirt.open)(uri or None)) as connection:
             yield connection
     except libvirt.libvirtError as error:
         raise Problem(f"{uri or 'libvirt'}: {error.get_error_message() or error}") from None

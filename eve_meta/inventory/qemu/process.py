@@ -197,7 +197,7 @@ class ProcessTable:
             with suppress(OSError):
                 if _kind(_program(base)) is _Kind.QEMU and os.readlink(base / "ns/net") == self._netns:
                     held, _ = _run(_held(base, MAX_UNTRUSTED))
-                    if not held.isdisjoint(taps):
+                    if not set(held.values()).isdisjoint(taps):
                         pids.append(int(pid))
         return pids
 
@@ -213,6 +213,13 @@ class ProcessTable:
                     uuid, name = identity(file.read(MAX_CMDLINE + 1)) or (None, None)
                 if self._trusts(process) and (uuid is not None or name is not None):
                     yield Owner(pid=process.pid, start=process.start, uuid=uuid, name=name, uid=process.uids[0])
+
+    def taps_of(self, pid: int) -> Mapping[int, str]:
+        """Return the taps that the process *pid* holds, by the number of the file descriptor.
+
+        :raises OSError: when there is no such process, or this user may not examine it.
+        """
+        return _run(_held(self._proc / str(pid), MAX_UNTRUSTED))[0]
 
     def program(self, pid: int) -> str:
         """Return the name of the program that the process *pid* runs.
@@ -273,9 +280,9 @@ class ProcessTable:
         process = self._process(pid)
         owner = known.get((pid, process.start)) if kind is _Kind.QEMU else None
         trusted, user = self._trusts(process) if owner is None else owner.trusted, process.uids[0]
-        held, count = yield from _held(base, None if trusted else max(0, MAX_UNTRUSTED - spent[user]))
+        descriptors, count = yield from _held(base, None if trusted else max(0, MAX_UNTRUSTED - spent[user]))
         spent[user] += count
-        held &= set(taps)
+        held = set(descriptors.values()) & set(taps)
         if held and kind is _Kind.QEMU:
             if owner is None:
                 with open(base / "cmdline", "rb") as file:
@@ -309,9 +316,9 @@ def _kind(program: str) -> _Kind | None:
     return _Kind.QEMU if program.startswith(_QEMU) else None
 
 
-def _held(base: Path, limit: int | None) -> Generator[None, None, tuple[set[str], int]]:
+def _held(base: Path, limit: int | None) -> Generator[None, None, tuple[dict[int, str], int]]:
     """Return the taps among the first *limit* descriptors of a process, and how many descriptors those were."""
-    taps: set[str] = set()
+    taps: dict[int, str] = {}
     count = 0
     with os.scandir(base / "fd") as entries:
         for entry in islice(entries, limit):
@@ -323,7 +330,7 @@ def _held(base: Path, limit: int | None) -> Generator[None, None, tuple[set[str]
                 if "net/tun" in os.readlink(entry.path):
                     match = _IFF.search((base / "fdinfo" / entry.name).read_text())
                     if match:
-                        taps.add(match[1])
+                        taps[int(entry.name)] = match[1]
             except FileNotFoundError:
                 pass  # closed by now; the other descriptors count all the same
     return taps, count
