@@ -85,7 +85,11 @@ def _lower(value: Any) -> Any:
 
 @frozen(kw_only=True)
 class Route:
-    """A route of a guest: to the network *to*, through the router *via*."""
+    """A route of a guest.
+
+    :ivar to: the network that the route leads to, such as ``192.168.50.0/24``.
+    :ivar via: the router's address.
+    """
 
     to: Network
     via: Address
@@ -99,8 +103,14 @@ class Route:
 class Subnet:
     """One address of a NIC, how the guest gets it, and the gateway, DNS servers and routes that come with it.
 
-    A static type needs an *address*; for the other types it is the address that the guest is known to get (EC2's
-    ``local-ipv4``). *floating* has addresses of other networks that are forwarded to it (EC2's ``public-ipv4``).
+    :ivar type: how the guest gets its address; a static type is ``ipv4`` or ``ipv6``.
+    :ivar address: the address with its prefix length. A static type needs one. For the other types it is the address
+        that the guest is known to get (EC2's ``local-ipv4``).
+    :ivar gateway: the router of the default route. It may be outside the subnet: then the guest takes it to be on the
+        link.
+    :ivar dns: addresses of DNS servers.
+    :ivar routes: further routes.
+    :ivar floating: addresses of other networks that are forwarded to this one (EC2's ``public-ipv4``).
     """
 
     type: SubnetType
@@ -126,9 +136,21 @@ class Subnet:
 
 @frozen(kw_only=True)
 class Nic:
-    """A network interface of a domain: *tap* is its end on the host, *link* its id in ``network_data.json``.
+    """A network interface of a domain.
 
-    Where *type* is None, the guest reads "tap".
+    :ivar tap: the NIC's end on the host.
+    :ivar mac: the MAC address, by which the guest finds the NIC.
+    :ivar id: the NIC's id for the hypervisor's platform (``vif_id`` of ``network_data.json``).
+    :ivar network_id: the network's id for the platform.
+    :ivar type: the type of the link in ``network_data.json``; without, "tap".
+    :ivar link: the NIC's id in ``network_data.json``; without, its tap.
+    :ivar mtu: the MTU that the guest is to use.
+    :ivar vlan: the id of the VLAN with which the guest is to tag its frames.
+    :ivar trusted: whether a virtual function may change its MAC address (``vf_trusted`` of ``meta_data.json``).
+    :ivar bus: the bus on which the guest finds the NIC, such as ``pci``.
+    :ivar address: the NIC's address on that bus.
+    :ivar tags: tags for scripts in the guest, in ``devices`` of ``meta_data.json``.
+    :ivar subnets: the addresses; without any, DHCP where another NIC or a bond has some.
     """
 
     tap: str | None = field(default=None, validator=optional(_DEVICE))

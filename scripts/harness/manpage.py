@@ -1,4 +1,4 @@
-"""Print eve-meta(8), made from the commands' own --help.
+"""eve-meta(8), made from the commands' own --help.
 
 click-man would make one page for each command, and leave out the examples.
 """
@@ -44,23 +44,31 @@ def _page(root: click.Context) -> Iterator[str]:
     group = eve_meta.cli.cli
     names = group.list_commands(root)
     yield ".SH NAME"
-    yield _text(f"eve-meta - {_lower((group.help or '').rstrip('.'))}").replace(" \\- ", " \\- ", 1)
+    yield escape(f"eve-meta - {_lower((group.help or '').rstrip('.'))}").replace(" \\- ", " \\- ", 1)
     yield ".SH SYNOPSIS"
     for name in names:
         yield from _synopsis(_context(root, name))
     yield ".SH COMMANDS"
     for name in names:
         context = _context(root, name)
-        yield f".SS {_text(context.command_path)}"
-        yield from _paragraphs(context.command.help or "")
+        yield f".SS {escape(context.command_path)}"
+        yield from paragraphs(context.command.help or "")
         yield from _options(context)
-        yield from _paragraphs(context.command.epilog or "")
+        yield from paragraphs(context.command.epilog or "")
     for title, rows in (("FILES", FILES), ("EXIT STATUS", EXIT_STATUS)):
         yield f".SH {title}"
         for term, text in rows:
-            yield from (".TP", f".B {_text(term)}", _text(text))
+            yield from (".TP", f".B {escape(term)}", escape(text))
     yield ".SH SEE ALSO"
-    yield ".BR tc (8),\n.BR ip\\-netns (8),\n.BR systemctl (1),\n.BR cloud\\-init (1)"
+    pages = (
+        "eve\\-meta\\-domain (5)",
+        "eve\\-meta.toml (5)",
+        "tc (8)",
+        "ip\\-netns (8)",
+        "systemctl (1)",
+        "cloud\\-init (1)",
+    )
+    yield ",\n".join(f".BR {each}" for each in pages)
 
 
 def _context(root: click.Context, name: str) -> click.Context:
@@ -70,8 +78,8 @@ def _context(root: click.Context, name: str) -> click.Context:
 
 
 def _synopsis(context: click.Context) -> Iterator[str]:
-    yield f".B {_text(context.command_path)}"
-    yield _text(" ".join(context.command.collect_usage_pieces(context)))
+    yield f".B {escape(context.command_path)}"
+    yield escape(" ".join(context.command.collect_usage_pieces(context)))
     yield ".br"
 
 
@@ -79,30 +87,26 @@ def _options(context: click.Context) -> Iterator[str]:
     for parameter in context.command.get_params(context):
         record = parameter.get_help_record(context)
         if record is not None and record[1]:
-            yield from (".TP", f".B {_text(record[0])}", _text(" ".join(record[1].split())))
+            yield from (".TP", f".B {escape(record[0])}", escape(" ".join(record[1].split())))
 
 
-def _paragraphs(text: str) -> Iterator[str]:
+def paragraphs(text: str) -> Iterator[str]:
     """Yield the paragraphs of a help text in roff.
 
     As in click, blank lines separate paragraphs, and a paragraph that begins with a backspace keeps its line breaks.
     """
     for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
         if paragraph.startswith("\b"):
-            yield from (".PP", ".nf", *(_text(line) for line in paragraph.splitlines()[1:]), ".fi")
+            yield from (".PP", ".nf", *(escape(line) for line in paragraph.splitlines()[1:]), ".fi")
         else:
-            yield from (".PP", _text(" ".join(paragraph.split())))
+            yield from (".PP", escape(" ".join(paragraph.split())))
 
 
 def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _text(text: str) -> str:
+def escape(text: str) -> str:
     r"""Escape *text* for roff: a "-" that can be typed is "\-", and no line begins with a request ("." or "'")."""
     plain = text.replace("\\", r"\e").replace("-", r"\-")
     return re.sub(r"^(?=[.'])", r"\\&", plain, flags=re.MULTILINE)
-
-
-if __name__ == "__main__":
-    print(page(), end="")

@@ -128,8 +128,19 @@ def test_the_doctor_finds_nothing_wrong_while_the_daemon_runs(machine: Machine) 
 
 
 def test_the_manual_page_and_the_change_log_are_there(machine: Machine) -> None:
-    assert machine.run("test", "-s", "/usr/share/man/man8/eve-meta.8.gz").returncode == 0
+    for page in ("man8/eve-meta.8", "man5/eve-meta-domain.5", "man5/eve-meta.toml.5"):
+        assert machine.run("test", "-s", f"/usr/share/man/{page}.gz").returncode == 0
     assert "/usr/share/doc/eve-meta/changelog.gz" in machine.run("dpkg-query", "--listfiles", "eve-meta").stdout
+
+
+def test_check_compares_cloud_config_with_the_distributions_schema(machine: Machine) -> None:
+    path = "/etc/eve-meta/domains.d/typo.yaml"
+    machine.run(
+        "sh", "-c", f"umask 077; printf 'name: typo\\nuser_data: |\\n  #cloud-config\\n  packges: [a]\\n' >{path}"
+    )
+    shown = machine.run("eve-meta", "check").stdout
+    machine.run("rm", path)
+    assert f"{path}:4: warning: user_data: this key is not in cloud-init's schema; did you mean 'packages'?" in shown
 
 
 def test_the_journal_has_the_broken_file_with_its_priority(machine: Machine) -> None:

@@ -61,13 +61,14 @@ def test_the_script_installs_what_works_and_removes_it(chroot: Machine, checkout
     shown = run("/usr/local/lib/eve-meta/bin/python3", "-I", "-c", where)
     assert shown.stdout == "/usr/local/lib/eve-meta/share/eve-meta/bpf\n"
     assert run("systemd-analyze", "verify", "--man=no", "eve-meta.service").stderr.count("eve-meta") == 0
-    assert (chroot.root / "usr/local/share/man/man8/eve-meta.8").read_text().startswith('.\\" Made by')
+    for page in ("man8/eve-meta.8", "man5/eve-meta-domain.5", "man5/eve-meta.toml.5"):
+        assert (chroot.root / "usr/local/share/man" / page).read_text().startswith('.\\" Made by')
     done = run(checkout / "scripts/install", "--remove")
     assert done.returncode == 0, done.stderr
     left = everything(chroot) - before
     assert left == {
         *("etc/eve-meta", "etc/eve-meta/eve-meta.toml", "etc/eve-meta/domains.d", "etc/eve-meta/domains.d/a.yaml"),
-        *("usr/local/lib/tmpfiles.d", "usr/local/share/man/man8"),
+        *("usr/local/lib/tmpfiles.d", "usr/local/share/man/man5", "usr/local/share/man/man8"),
     }
 
 

@@ -58,5 +58,5 @@ def test_the_page_has_every_command_option_and_example(page: Path) -> None:
 
 @pytest.mark.parametrize("text", [".so /etc/passwd", "'tis", "a\\fB", "--no-x"])
 def test_text_that_looks_like_roff_is_shown_as_text(text: str, tmp_path: Path) -> None:
-    (tmp_path / "x.8").write_text(f"{manpage.HEAD}\n.SH NAME\nx\n.PP\n{manpage._text(text)}\n")
+    (tmp_path / "x.8").write_text(f"{manpage.HEAD}\n.SH NAME\nx\n.PP\n{manpage.escape(text)}\n")
     assert text in shown(tmp_path / "x.8").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
