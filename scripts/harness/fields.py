@@ -76,7 +76,7 @@ def _field(attribute: attrs.Attribute[Any], about: str) -> Field:
         kind=kinds[0] if len(kinds) == 1 else Union[tuple(kinds)],  # noqa: UP007
         may_be_none=NoneType in parts,
         required=default is attrs.NOTHING,
-        default=default.factory() if isinstance(default, attrs.Factory) else default,  # type: ignore[arg-type]
+        default=getattr(default, "factory", lambda: default)(),
         check=validator if isinstance(validator, Check) else None,
     )
 

@@ -22,7 +22,8 @@ from harness.schema import domain_schema
 from tests import texts
 from tests.contracts.fake_reader import read_domain_file
 
-CLASSES = (Domain, *classes_within(Domain), Config, *classes_within(Config))
+OF_A_DOMAIN: tuple[type[Any], ...] = (Domain, *classes_within(Domain))
+CLASSES: tuple[type[Any], ...] = (*OF_A_DOMAIN, Config, *classes_within(Config))
 PAGES = pytest.mark.parametrize("page", [filepages.domain_page(), filepages.config_page(), manpage.page()])
 
 
@@ -53,7 +54,7 @@ def test_roff_has_no_warning(page: str, tmp_path: Path) -> None:
 def test_each_field_of_a_domain_is_in_the_page_and_in_the_schema(tmp_path: Path) -> None:
     page = shown(filepages.domain_page(), tmp_path)
     schema = domain_schema()
-    for kind in (Domain, *classes_within(Domain)):
+    for kind in OF_A_DOMAIN:
         properties = (schema if kind is Domain else schema["definitions"][kind.__name__])["properties"]
         assert list(properties) == [field.name for field in fields_of(kind)]
         for field in fields_of(kind):
