@@ -155,10 +155,14 @@ class Daemon:
 
     def write_domain(self, name: str, domain: Mapping[str, Any]) -> Path:
         """Write a domain file; YAML reads JSON."""
+        return self.write_domain_file(name, json.dumps(domain, indent=1))
+
+    def write_domain_file(self, name: str, text: str) -> Path:
+        """Write a domain file."""
         path = self.domains / f"{name}.yaml"
         # A new file, renamed when it is whole, so that the daemon never reads half of it.
         whole = path.with_suffix(".new")
-        whole.write_text(json.dumps(domain, indent=1))
+        whole.write_text(text)
         whole.rename(path)
         return path
 

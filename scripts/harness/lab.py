@@ -108,6 +108,8 @@ def how_to_look() -> str:
   a guest's shell   scripts/lab shell {PLANS[0].name}
     in it           curl http://169.254.169.254/openstack/latest/meta_data.json
   the host's shell  scripts/lab shell host
+    all taps        eve-meta status
+    one guest       eve-meta explain {PLANS[0].name}
     every piece     {inspect}
     one tap         {inspect} --config {files}/eve-meta.toml --tap {PLANS[0].tap}
   domain files      {files}/domains.d
@@ -130,6 +132,10 @@ def status() -> int:
     return Namespace(f"{NAME}-host").popen(EVE_META, "status", "--config", config).wait()
 
 
+# The host name is that of the shell alone: it says in the prompt which guest this is.
+NAMED = 'hostname "$1" && shift && exec "$@"'
+
+
 def shell(name: str) -> int:
     """Replace this process by a shell in a guest, or on the host."""
     namespace = f"{NAME}-{name}"
@@ -138,10 +144,28 @@ def shell(name: str) -> int:
             f"there is no guest {name!r}; the guests of scripts/lab up: {', '.join(p.name for p in PLANS)}, host"
         )
     program = os.environ.get("SHELL", "/bin/sh")
-    say(f"a shell on {name}; end it with: exit")
-    command = Namespace(namespace).command([program]) if name == "host" else guest_command(namespace, [program])
+    on_host = name == "host"
+    hint = f"eve-meta status, eve-meta explain {PLANS[0].name}" if on_host else "curl http://169.254.169.254/openstack"
+    say(f"a shell on {name}; try: {hint}; end it with: exit")
+    there = Namespace(namespace).command([program]) if on_host else guest_command(namespace, [program])
+    command = ["unshare", "--uts", "sh", "-c", NAMED, "sh", "lab-host" if on_host else name, *there]
     sys.stdout.flush()
-    os.execvp(command[0], command)
+    os.execvpe(command[0], command, {**os.environ, **environment(name)})
+
+
+def environment(name: str) -> dict[str, str]:
+    """Return the variables of a shell on *name*, in which ``eve-meta`` asks the lab's daemon."""
+    directory = directory_of(NAME)
+    # A folder with this one program: that of the virtual environment has a python3, too.
+    programs = directory / "bin"
+    programs.mkdir(exist_ok=True)
+    if not (programs / EVE_META.name).exists():
+        (programs / EVE_META.name).symlink_to(EVE_META)
+    return {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "EVE_META_CONFIG": str(directory / "eve-meta/eve-meta.toml"),
+        "PS1": f"{name}# ",  # of a shell whose own settings have none
+    }
 
 
 def down() -> int:

@@ -14,6 +14,30 @@ ADDRESS = "10.0.0.5"
 ROUTER = "10.0.0.1"
 
 
+DOMAIN_FILE = """\
+# The guest {name}, behind the tap {tap}. See "A domain file" in README.rst.
+uuid: {uuid}
+name: {name}
+hostname: {name}.example.org
+{tokens}
+public_keys:
+  {name}: {key}
+
+user_data: |
+  #!/bin/sh
+  echo this is {name}
+
+ec2: {{instance_id: {instance_id}}}
+
+nics:
+- tap: {tap}
+  mac: {mac}
+  subnets:
+  - {{{subnet}}}
+"""
+"""A domain file as a person writes it: people look around in the lab."""
+
+
 class Plan(NamedTuple):
     """A guest of the lab: its tap, its path to the service, its image's datasource, and its domain file.
 
@@ -54,13 +78,19 @@ class Plan(NamedTuple):
         return str(domain["ec2"]["instance_id"] if self.datasource == "Ec2" else domain["uuid"])
 
     @property
+    def subnet(self) -> dict[str, str]:
+        """The subnet of its NIC."""
+        if not self.ipv4:
+            return {"type": "ipv6", "address": f"2001:db8::{self.number}/64"}
+        return {
+            "type": "ipv4",
+            "address": f"{ADDRESS}/24",
+            **({"gateway": self.gateway} if self.gateway is not None else {}),
+        }
+
+    @property
     def domain(self) -> dict[str, Any]:
         """The content of the domain file."""
-        subnet = {"type": "ipv4", "address": f"{ADDRESS}/24"}
-        if not self.ipv4:
-            subnet = {"type": "ipv6", "address": f"2001:db8::{self.number}/64"}
-        if self.gateway is not None:
-            subnet["gateway"] = self.gateway
         return {
             "uuid": f"1a831fa7-c50b-4693-a16e-0000000000{self.number:02x}",
             "name": self.name,
@@ -69,8 +99,25 @@ class Plan(NamedTuple):
             "user_data": self.user_data,
             "ec2": {"instance_id": f"i-{self.number:08x}"},
             **({"tokens": "required"} if self.needs_token else {}),
-            "nics": [{"tap": self.tap, "mac": self.mac, "subnets": [subnet]}],
+            "nics": [{"tap": self.tap, "mac": self.mac, "subnets": [self.subnet]}],
         }
+
+    @property
+    def file(self) -> str:
+        """The domain file, which holds :attr:`domain`."""
+        return DOMAIN_FILE.format(
+            name=self.name,
+            tap=self.tap,
+            uuid=self.domain["uuid"],
+            tokens="tokens: required  # requests without a session token get 401\n" if self.needs_token else "",
+            key=self.key,
+            instance_id=self.domain["ec2"]["instance_id"],
+            mac=self.mac,
+            # Quotes, because YAML would take the end of an IPv6 address such as "::" for a key.
+            subnet=", ".join(
+                f'{key}: "{value}"' if "::" in value else f"{key}: {value}" for key, value in self.subnet.items()
+            ),
+        )
 
 
 PLANS = (
@@ -94,7 +141,7 @@ def running() -> Iterator[tuple[Daemon, dict[Plan, Guest]]]:
         lab.bridge("br0", f"{ROUTER}/24")
         daemon = Daemon(lab)
         for plan in PLANS:
-            daemon.write_domain(plan.name, plan.domain)
+            daemon.write_domain_file(plan.name, plan.file)
         with daemon:
             guests = {
                 plan: lab.guest(

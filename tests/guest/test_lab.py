@@ -61,6 +61,14 @@ def test_a_lab_that_is_up_is_there_to_look_around_and_then_gone() -> None:
             command = f"curl -s -m 5 {' '.join(options)} '{url}/latest/meta-data/instance-id'\n"
             return lab("shell", "elder" if "[" in url else "dogwood", typed=command, SHELL="/bin/sh").stdout
 
+        in_shell = "hostname; eve-meta list; eve-meta explain alder | head -n 2; command -v eve-meta\n"
+        host = lab("shell", "host", typed=in_shell, SHELL="/bin/sh")
+        assert "lab-host" in host.stdout.splitlines()
+        assert all(f"{name}.yaml" in host.stdout for name in GUESTS), host.stdout + host.stderr
+        assert "alder (1a831fa7-c50b-4693-a16e-000000000001) from " in host.stdout
+        assert host.stdout.splitlines()[-1] == f"/run/{lab_guests.NAME}/bin/eve-meta"
+        assert "cedar" in lab("shell", "cedar", typed="hostname\n", SHELL="/bin/sh").stdout.splitlines()
+
         # For a second or two the kernel checks that no other host has the guest's IPv6 address.
         eventually(lambda: ask("http://[fe80::a9fe:a9fe%25eth0]").endswith("i-00000005"), 10)
         assert "401 Unauthorized" in ask("http://169.254.169.254")

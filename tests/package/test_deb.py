@@ -95,6 +95,11 @@ def test_installing_the_package_starts_the_daemon(machine: Machine, old: Path) -
     assert machine.run("stat", "--format=%a %U", "/var/lib/eve-meta").stdout == "700 root\n"
     assert machine.run("stat", "--format=%a %U", "/run/eve-meta").stdout == "711 root\n"
     assert machine.run("getent", "passwd", "eve-meta", check=False).stdout == ""  # workers' ids have no name
+    assert machine.run("stat", "--format=%a %U %G", "/run/eve-meta/admin.sock").stdout == "600 root root\n"
+    # The group was there before the service started.
+    assert machine.run("stat", "--format=%a %U %G", "/run/eve-meta/admin-ro.sock").stdout == "660 root eve-meta-admin\n"
+    operator = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--groups=eve-meta-admin", "eve-meta", "status")
+    assert machine.run(*operator).stdout.startswith("TAP")
 
 
 def test_the_daemon_serves_a_guest(machine: Machine, lab: Lab) -> None:
@@ -300,6 +305,7 @@ def test_a_purge_leaves_nothing(machine: Machine, files_before: set[str]) -> Non
     machine.run("apt-get", "-y", "purge", "eve-meta")
     assert files(machine) - files_before - ACCOUNTS == set()
     assert machine.run("getent", "passwd", "eve-meta", check=False).stdout == ""
+    assert machine.run("getent", "group", "eve-meta-admin", check=False).stdout == ""
     found = machine.run("find", "/etc", "/usr", "/var/lib", "/var/log", "-name", "*eve-meta*").stdout
     assert found == ""
     assert machine.run("systemctl", "list-unit-files", "--no-legend", "eve-meta*", check=False).stdout == ""

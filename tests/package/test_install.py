@@ -56,6 +56,7 @@ def test_the_script_installs_what_works_and_removes_it(chroot: Machine, checkout
             assert run("eve-meta", "new", "a").returncode == 0
     assert run("eve-meta", "--version").stdout.startswith("eve-meta ")
     assert run("eve-meta", "check").stdout == "1 file, 1 good, 0 problems\n"
+    assert run("getent", "group", "eve-meta-admin").stdout.startswith("eve-meta-admin:")
     # The BPF sources are where the loader searches for them.
     where = "from eve_meta.steering.bpf.loader import source_directory; print(source_directory())"
     shown = run("/usr/local/lib/eve-meta/bin/python3", "-I", "-c", where)
@@ -68,7 +69,8 @@ def test_the_script_installs_what_works_and_removes_it(chroot: Machine, checkout
     left = everything(chroot) - before
     assert left == {
         *("etc/eve-meta", "etc/eve-meta/eve-meta.toml", "etc/eve-meta/domains.d", "etc/eve-meta/domains.d/a.yaml"),
-        *("usr/local/lib/tmpfiles.d", "usr/local/share/man/man5", "usr/local/share/man/man8"),
+        *("usr/local/lib/sysusers.d", "usr/local/lib/tmpfiles.d"),
+        *("usr/local/share/man/man5", "usr/local/share/man/man8"),
     }
 
 
