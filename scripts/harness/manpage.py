@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import click
 
 import eve_meta.cli
-from eve_meta.config import DEFAULT_PATH, Config
+from eve_meta.cli.options import CONFIG_VARIABLE
+from eve_meta.config import DEFAULT_PATH, Config, read_only_socket
 
 HEAD = """\
 .\\" Made by scripts/harness/manpage.py from the output of "eve-meta --help".
@@ -23,8 +24,17 @@ FILES = (
     (str(DEFAULT_PATH), "The configuration; every key has a default, and the file may be missing."),
     (str(Config().inventory.directory), 'Domain files, one for each VM; "eve-meta new" begins one.'),
     (str(Config().paths.state), "What guests posted, and the key of their session tokens."),
-    (str(Config().admin.socket), "Where the daemon answers the other commands."),
+    (str(Config().admin.socket), "Where the daemon answers root's commands."),
+    (
+        str(read_only_socket(Config().admin.socket)),
+        f"Where it answers those of the group {Config().admin.operators}, which show no secret and change nothing.",
+    ),
     (f"/run/netns/{Config().steering.namespace}", "The network namespace in which the workers answer guests."),
+)
+
+ENVIRONMENT = (
+    (CONFIG_VARIABLE, "The configuration file, where --config does not name one."),
+    ("NO_COLOR", "If it is not empty, nothing is shown in colours."),
 )
 
 EXIT_STATUS = (
@@ -55,7 +65,7 @@ def _page(root: click.Context) -> Iterator[str]:
         yield from paragraphs(context.command.help or "")
         yield from _options(context)
         yield from paragraphs(context.command.epilog or "")
-    for title, rows in (("FILES", FILES), ("EXIT STATUS", EXIT_STATUS)):
+    for title, rows in (("FILES", FILES), ("ENVIRONMENT", ENVIRONMENT), ("EXIT STATUS", EXIT_STATUS)):
         yield f".SH {title}"
         for term, text in rows:
             yield from (".TP", f".B {escape(term)}", escape(text))
