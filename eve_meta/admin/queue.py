@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
 REST = 3.0
@@ -51,7 +51,7 @@ class Queue:
             took = self._reactor.seconds() - began
             self._reactor.callLater(min(MAX_REST, REST * took), self._rested)
 
-        work().addBoth(rest)
+        maybeDeferred(work).addBoth(rest)
 
     def _rested(self) -> None:
         self._busy = False

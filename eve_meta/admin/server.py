@@ -140,6 +140,8 @@ class AdminProtocol(LineOnlyReceiver):
             question = self._factory.questions[name]
             if arguments.keys() != set(question.parameters):
                 raise ValueError
+            if not all(isinstance(argument, str) for argument in arguments.values()):
+                raise TypeError
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             known = ", ".join(
                 f"{question.name}({', '.join(question.parameters)})" for question in self._factory.questions.values()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, get_args
 from uuid import UUID
 
 import attrs
@@ -188,6 +188,21 @@ def test_a_domain_without_its_secrets_names_them() -> None:
     assert (public.uuid, public.name, public.hostname) == (FULL.uuid, FULL.name, FULL.hostname)
     assert all(not getattr(public, name) for name in hidden)
     assert without_secrets(public) == (public, [])
+
+
+def test_no_field_that_operators_see_has_a_secret_within() -> None:
+    attrs.resolve_types(Domain)
+    found = [kind for field in attrs.fields(Domain) if not is_secret(field) for kind in classes_in(field.type)]
+    assert {kind.__name__ for kind in found} >= {"Nic", "Subnet", "Ec2", "Disk", "Application"}
+    assert [field.name for kind in found for field in attrs.fields(kind) if is_secret(field)] == []
+
+
+def classes_in(kind: Any) -> set[type]:
+    """Return the attrs classes that a value of type *kind* can hold."""
+    if isinstance(kind, type) and attrs.has(kind):
+        attrs.resolve_types(kind)
+        return {kind}.union(*(classes_in(field.type) for field in attrs.fields(kind)))
+    return set().union(*(classes_in(part) for part in get_args(kind)))
 
 
 # -- how much they take --

@@ -80,6 +80,8 @@ def test_an_answer_may_come_later() -> None:
         b'{"question": "password", "arguments": ["web1"]}',
         b'{"question": "password", "arguments": "name"}',
         b'{"question": "password", "arguments": null}',
+        b'{"question": "password", "arguments": {"name": 5}}',
+        b'{"question": "password", "arguments": {"name": ["web1"]}}',
         b'{"question": "status", "arguments": {"name": "web1"}}',
         b"\xff",
         b"[" * 16000,
