@@ -18,7 +18,7 @@ from attrs import field, frozen
 from cattrs.errors import BaseValidationError
 
 from eve_meta.values.checks import check, is_whole_number, quote
-from eve_meta.values.domain import TokenPolicy, is_hostname
+from eve_meta.values.domain import TokenPolicy, is_hostname, is_profile_name
 from eve_meta.values.nic import IFNAMSIZ
 from eve_meta.values.plain import faults, field_of, make_converter
 from eve_meta.values.problem import Problem
@@ -91,7 +91,8 @@ def split_address(text: str) -> tuple[str, int] | None:
 class InventoryConfig:
     """The sources of domains.
 
-    :ivar directory: the directory of domain files.
+    :ivar directory: the directory of domain files; that of their profiles, ``profiles.d``, is beside it.
+    :ivar profiles: the profiles that all domains have, the most important last: ``base`` is ``profiles.d/base.yaml``.
     :ivar libvirt: the URI of this host's libvirt; "auto" for qemu:///system where it is there, "" for none.
     :ivar eve: the directory to which EVE-OS's agents publish, ``/run`` on its nodes; "" for none.
     :ivar eve_all: whether EVE-OS's applications get a domain's documents whatever their ``MetaDataType`` is.
@@ -100,6 +101,10 @@ class InventoryConfig:
     """
 
     directory: Path = field(default=Path("/etc/eve-meta/domains.d"), validator=_ABSOLUTE)
+    profiles: tuple[str, ...] = field(
+        default=(),
+        validator=check("names of profiles", lambda v: all(map(is_profile_name, v)), items={"pattern": "^[^./][^/]*$"}),
+    )
     libvirt: str = field(
         default=AUTO,
         # A URI with a host in it is that of another host's libvirt, whose taps are not on this host.

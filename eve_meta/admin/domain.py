@@ -10,7 +10,7 @@ from attrs import evolve, fields
 from eve_meta.admin.listing import listed
 from eve_meta.admin.questions import DomainName, ListedDomain, PublicDomain, ShownDomain
 from eve_meta.admin.resolve import NamedDomain, Names
-from eve_meta.inventory.files.directory import SUFFIXES
+from eve_meta.inventory.files.folder import SUFFIXES
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.machine import links
 from eve_meta.supervisor.supervisor import Supervisor

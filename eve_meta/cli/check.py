@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from eve_meta.cli import terminal
-from eve_meta.cli.known import read_directory
+from eve_meta.cli.known import read_directory, with_profiles
 from eve_meta.cli.options import PATH, config_option
 from eve_meta.config import DEFAULT_PATH, load_config
 from eve_meta.inventory.files.advice import advice, passed_over, schema_path
@@ -47,19 +47,22 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
     configured = None
     problems: list[InventoryProblem] = []
     try:
-        configured = load_config(config).inventory.directory
+        configured = load_config(config).inventory
     except Problem as error:
         lines = (line.removeprefix(f"{path}: ") for line in str(error).splitlines())
         problems += [InventoryProblem(file=str(path), message=line) for line in lines]
-    directory = directory or configured
+    directory = directory or (None if configured is None else configured.directory)
     files: Mapping[str, DomainFile] = {}
     # A broken configuration does not show where the files are.
     if directory is not None:
         schema = schema_path()
         with contextlib.closing(CommandReader(schema)) as reader:
             read = read_directory(directory, reader)
-            files = read.files
-            found = [*read.problems, *passed_over(read), *advice(read, reader), *_missing(schema, files.values())]
+            files = {path: file for folder in read.folders for path, file in folder.files.items()}
+            found = [*read.problems, *with_profiles(read, () if configured is None else configured.profiles)[1]]
+            for folder, kind in zip(read.folders, ("advice", "advice on profile"), strict=True):
+                found += [*passed_over(folder), *advice(folder, reader, kind)]
+            found += _missing(schema, files.values())
         problems += sorted(found, key=lambda problem: (problem.file, problem.line or 0))
     errors = [problem for problem in problems if not problem.warning]
     good = len(files.keys() - {problem.file for problem in errors})

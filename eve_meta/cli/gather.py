@@ -17,7 +17,7 @@ import cattrs
 from eve_meta.admin.client import NotRunning, ask
 from eve_meta.admin.gathering import HostView, for_explanation
 from eve_meta.admin.questions import EXPLAIN
-from eve_meta.cli.known import names_in, scanned
+from eve_meta.cli.known import names_in, scanned, with_profiles
 from eve_meta.config import DEFAULT_PATH, Config, load_config
 from eve_meta.explain.facts import DiskFacts, DomainFacts, Facts, HostFacts, MachineFacts
 from eve_meta.inventory.files.domain_file import FileReading
@@ -79,13 +79,14 @@ def _from_daemon(config: Config, asked_for: str) -> HostFacts:
 def _without_daemon(config: Config, asked_for: str, table: ProcessTable) -> HostFacts:
     directory = scanned(config.inventory.directory)
     owners = table.scan(links.names()).owners
-    by_uuid = {domain.instance_uuid: (domain, (path,)) for path, domain in directory.domains.items()}
+    merged, refusals = with_profiles(directory, config.inventory.profiles)
+    by_uuid = {each.domain.instance_uuid: (each.domain, each.origins) for each in merged}
     view = HostView(
         names=for_explanation(names_in(directory), owners),
         described=lambda domain: by_uuid.get(domain.uuid),
         owners=owners,
         faults=directory.problems,
-        refusals=(),
+        refusals=refusals,
         steering=config.steering,
     )
     return view.gather(asked_for, time.time())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+import attrs
 from attrs import frozen
 
 from eve_meta.admin.client import NotPermitted, NotRunning, ask
@@ -18,8 +19,9 @@ from eve_meta.config import load_config
 from eve_meta.inventory.files.directory import Directory
 from eve_meta.inventory.files.domain_file import LinesReading
 from eve_meta.inventory.libvirt.host import usable_uri
-from eve_meta.inventory.merge import Merged
+from eve_meta.inventory.merge import Merged, merge
 from eve_meta.inventory.readers.command import CommandReader
+from eve_meta.inventory.source import InventoryProblem
 from eve_meta.values.domain import Domain
 from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
@@ -52,18 +54,20 @@ class KnownDomains(Protocol):
 
 
 class _Files:
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, for_all: tuple[str, ...] = ()) -> None:
         self._directory = directory
+        self._for_all = for_all
 
     def names(self) -> Names:
         return names_in(self._directory)
 
     def show(self, name: str) -> Shown:
         uuid = self.names().domain(name).uuid
-        path, domain = next(
-            (path, each) for path, each in self._directory.domains.items() if each.instance_uuid == uuid
-        )
-        return Shown(domain, Merged({path: domain}, domain).sources())
+        merged, problems = with_profiles(self._directory, self._for_all)
+        shown = next(each for each in merged if each.domain.instance_uuid == uuid)
+        if shown.refused:
+            raise Problem("\n".join(str(problem) for problem in problems if problem.file in shown.origins))
+        return Shown(shown.domain, shown.sources())
 
 
 class _Daemon:
@@ -109,7 +113,7 @@ class _DaemonOrFiles:
         inventory = self._config.inventory
         if usable_uri(inventory.libvirt) or inventory.eve:
             raise Problem(f"{problem}; or use --domains DIR to read domain files alone")
-        return _Files(read_directory(inventory.directory))
+        return _Files(read_directory(inventory.directory), inventory.profiles)
 
 
 def names_in(directory: Directory) -> Names:
@@ -121,6 +125,16 @@ def names_in(directory: Directory) -> Names:
         ],
         broken=len(directory.files.keys() - directory.domains.keys()),
     )
+
+
+def with_profiles(
+    directory: Directory, for_all: tuple[str, ...]
+) -> tuple[Sequence[Merged], tuple[InventoryProblem, ...]]:
+    """Return the domains of *directory*, each with its profiles, and why some cannot have theirs.
+
+    :param for_all: the profiles that all domains have.
+    """
+    return merge(directory.layers(), profiles=attrs.evolve(directory.profiles, for_all=for_all))
 
 
 def known_domains(config: Path | None, domains: Path | None) -> KnownDomains:

@@ -4,8 +4,8 @@
 hypervisor, which is a source that also knows the domain of each tap. Three rooms have a source each:
 
 * ``files/``, the directory of domain files. ``reading.py`` opens any file, ``domain_file.py`` is one domain file, and
-  ``directory.py`` all of them; commands use these without Twisted. ``watch.py`` keeps the files of a running daemon up
-  to date, EVE-OS's, too.
+  ``directory.py`` all of them, with the profiles of ``profiles.py``; commands use these without Twisted. ``watch.py``
+  keeps the files of a running daemon up to date, EVE-OS's, too.
 * ``libvirt/``: ``connection.py`` asks libvirtd, ``description.py`` is a domain as libvirtd's XML describes it,
   ``source.py`` is the hypervisor.
 * ``eve/``: ``pubsub.py`` has the files of EVE-OS's agents, ``domain.py`` makes domains of their values, ``source.py``
@@ -17,7 +17,8 @@ None of them looks into text that tenants wrote: ``readers/`` hands it to the re
 ``qemu/`` finds the process that holds a tap, with its uuid and name: ``process.py`` reads /proc, ``options.py`` a
 QEMU's arguments, ``owners.py`` keeps the result up to date.
 
-``merge.py`` makes one domain of several sources' descriptions of it. ``tap_domains.py`` decides which domain is behind
+``merge.py`` makes one domain of several sources' descriptions of it and of its profiles (``profiles.py``), field by
+field as ``overlay.py`` has the rules. ``tap_domains.py`` decides which domain is behind
 a tap, by what people wrote, by the hypervisors' answers and by the process that holds the tap.
 """
 

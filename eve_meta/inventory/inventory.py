@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from eve_meta.config import AUTO, InventoryConfig
 from eve_meta.inventory.files.directory import Directory
 from eve_meta.inventory.files.watch import FileSource
@@ -50,7 +52,9 @@ class Inventory:
             *(() if self._eve is None else (self._eve,)),
         )
         # The most important first: what people write in files wins over everything else.
-        self._files = FileSource(Directory(config.directory, reader), reactor)
+        self._directory = Directory(config.directory, reader)
+        self._for_all = config.profiles
+        self._files = FileSource(self._directory, reactor)
         self._sources: tuple[Source, ...] = (self._files, *self._hypervisors)
         self._owners = (
             ProcessOwners(reactor, proc, users=config.process_users, memory=memory) if config.process else None
@@ -182,8 +186,8 @@ class Inventory:
         return [(domain, tuple(merged.parts)) for merged, domain in self._known()]
 
     def origins(self, domain: Domain) -> tuple[str, ...]:
-        """Return the places that describe *domain*, one of :meth:`domains`, the most important first."""
-        return next((tuple(merged.parts) for merged, known in self._known() if known is domain), ())
+        """Return the places that describe *domain*, one of :meth:`domains`, the most important first; profiles last."""
+        return next((merged.origins for merged, known in self._known() if known is domain), ())
 
     def written_taps(self) -> Mapping[str, Collection[Domain]]:
         """Return the taps that people wrote, each with the domains into whose files or metadata they wrote it."""
@@ -205,16 +209,19 @@ class Inventory:
 
     def problems(self) -> tuple[InventoryProblem, ...]:
         """Return what is wrong at present: the :meth:`faults` and the :meth:`refusals`."""
-        return self.faults() + self.refusals()
+        return tuple(dict.fromkeys(self.faults() + self.refusals()))
 
     def faults(self) -> tuple[InventoryProblem, ...]:
-        """Return what is wrong in the sources themselves; what was read before them stays in force."""
-        return tuple(problem for source in self._sources for problem in source.problems())
+        """Return what is wrong in the sources themselves, and with profiles; what was good before stays in force."""
+        of_sources = tuple(problem for source in self._sources for problem in source.problems())
+        self._update()
+        return of_sources + self._merging.faults
 
     def refusals(self) -> tuple[InventoryProblem, ...]:
         """Return why domains or taps are not served: sources and processes contradict each other, for example."""
         of_taps = () if self._owners is None else self._owners.problems()
-        return (*self._merging.problems, *self._update().problems, *of_taps)
+        of_domains = self._update().problems
+        return (*self._merging.refusals, *of_domains, *of_taps)
 
     def _known(self) -> Iterator[tuple[Merged, Domain]]:
         tap_domains = self._update()
@@ -247,7 +254,8 @@ class Inventory:
             for each in self._hypervisors
         ]
         phases = tuple(each.phase for each in self._hypervisors)
-        replaced = self._merging.update(layers)
+        profiles = attrs.evolve(self._directory.profiles, for_all=self._for_all)
+        replaced = self._merging.update(layers, profiles)
         if replaced is None or phases != self._phases:
             owners = {} if self._owners is None else self._owners.owners()
             self._tap_domains = TapDomains(self._merging.merged, written_taps(layers), hypervisors, owners)

@@ -2,37 +2,39 @@
 
 A person writes what the guest is to read: in a file, or in the domain's own metadata. The hypervisor knows uuid, name,
 NICs and disks. Two descriptions are of the same domain if their uuids are equal or, where one of them has no uuid, if
-their names are equal. Then the more important place wins, field by field. A field that is None or empty counts as
-missing.
+their names are equal. Then ``overlay.py`` lays the more important over the less important ones, and over the domain's
+profiles.
 
-Two descriptions are of the same NIC if their taps are equal, else if their MAC addresses are, else if they have the
-same position and nothing contradicts that; and of the same disk if their serials are equal, else their addresses, else
-their paths, never by position. NICs and disks are completed field by field, too. Those that only one place knows are
-added after the others.
+A domain one of whose profiles is missing, or cannot be added to it, is not served: a guest that boots without a part of
+its configuration may never look for that part again. If it was served before, it stays as it was.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import attrs
 from attrs import field, frozen
 
+from eve_meta.inventory.overlay import CannotMerge, domain_of, origins, overlaid
+from eve_meta.inventory.profiles import NO_PROFILES, Profile, Profiles
 from eve_meta.inventory.source import InventoryProblem, Layer
-from eve_meta.values.domain import Disk, Domain, Ec2
-from eve_meta.values.nic import Nic
+from eve_meta.values.domain import Domain
 
-_Sourced = tuple[Any, str]
-"""A value and its origin, the place that has it."""
 
-_Tree = dict[str, Any]
-"""The fields of a value that are not missing: each a :data:`_Sourced`, or a tree for a nested value, or a list of
-trees."""
+@frozen
+class _Around:
+    """What domains are merged with.
 
-_KINDS: Mapping[str, type] = {"ec2": Ec2, "nics": Nic, "disks": Disk}
-"""The fields of a domain that are merged field by field. Any other field comes from one place as a whole."""
+    :ivar lines: the lines of fields, by the origin of their domain (:attr:`eve_meta.inventory.source.Layer.lines`).
+    """
+
+    profiles: Profiles
+    lines: Mapping[str, Mapping[str, int]]
+
+    @classmethod
+    def of(cls, profiles: Profiles, layers: Sequence[Layer]) -> _Around:
+        return cls(profiles, {origin: lines for layer in layers for origin, lines in layer.lines.items()})
 
 
 @frozen(eq=False)
@@ -41,81 +43,137 @@ class Merged:
 
     :ivar parts: the description from each place, by origin, the most important first.
     :ivar domain: the merged description.
-    :ivar refused: whether the parts contradict each other about the identity of the domain. Then it is not served.
+    :ivar refused: whether the domain is not served: the parts contradict each other about its identity, or its profiles
+        cannot be added to it.
+    :ivar profiles: its profiles by name, the most important first; None for a missing one.
+    :ivar origins: the origins of all parts and profiles.
+    :ivar problems: why its profiles cannot be added to it.
     """
 
     parts: Mapping[str, Domain]
     domain: Domain = field(repr=False)
     refused: bool = False
+    profiles: Mapping[str, Profile | None] = {}
+    origins: tuple[str, ...] = ()
+    problems: tuple[InventoryProblem, ...] = ()
+    _clashes: bool = False
     _unidentified: frozenset[str] = frozenset()
+    # The one whose domain stays in force.
+    _kept: Merged | None = None
 
     @property
     def origin(self) -> str:
         """The origin of the most important part."""
         return next(iter(self.parts))
 
-    def with_parts(self, parts: Mapping[str, Domain]) -> Merged:
-        """Return the same domain with other *parts* from the same places."""
-        return Merged(parts, _domain(parts, self._unidentified), self.refused, self._unidentified)
+    def renewed(self, parts: Mapping[str, Domain], around: _Around) -> Merged:
+        """Return the same domain with other *parts* from the same places, and with its profiles as they are now."""
+        return _merged(parts, self._unidentified, self._clashes, around, self)
+
+    def is_current(self, parts: Mapping[str, Domain], clashes: bool, profiles: Profiles) -> bool:
+        """Return whether merging *parts* with *profiles* once more would make the same domain."""
+        return (
+            self._clashes == clashes
+            and not self.may_change_with(profiles)
+            and list(self.parts) == list(parts)
+            # By object identity: domains are large, and any change compares all of them.
+            and all(self.parts[origin] is parts[origin] for origin in parts)
+        )
+
+    def may_change_with(self, profiles: Profiles) -> bool:
+        """Return whether one of the domain's profiles is another one among *profiles*, or could not be added before."""
+        return bool(self.problems) or any(
+            profile is None or profiles.known.get(name) is not profile for name, profile in self.profiles.items()
+        )
 
     def sources(self) -> Mapping[str, str]:
         """Return the origin of each field that is not missing, by the path to the field, such as ``nics[0].mac``."""
-        return dict(_origins(_overlaid(self.parts, self._unidentified), ""))
+        shown = self._kept or self
+        return dict(origins(overlaid(shown.parts, shown._unidentified, _by_origin(shown.profiles))))
 
 
 def merge(
-    layers: Sequence[Layer], before: Iterable[Merged] = ()
+    layers: Sequence[Layer], before: Iterable[Merged] = (), profiles: Profiles = NO_PROFILES
 ) -> tuple[tuple[Merged, ...], tuple[InventoryProblem, ...]]:
     """Merge the domains of *layers*; return them, and the problems that keep some from being served.
 
     :param layers: the most important first. Within one layer, no two domains have the same uuid or name.
     :param before: the last result. Domains that have not changed since then are the same objects.
     """
-    groups, refused, problems = _grouped(layers)
-    refused |= _clashes(groups, problems)
+    merged, clashes = _merge(layers, before, profiles)
+    return merged, _problems(merged, clashes, profiles)
+
+
+def _merge(
+    layers: Sequence[Layer], before: Iterable[Merged], profiles: Profiles
+) -> tuple[tuple[Merged, ...], Sequence[InventoryProblem]]:
+    groups, clashing, problems = _grouped(layers)
+    clashing |= _clashes(groups, problems)
     known = {each.origin: each for each in before}
     unidentified = frozenset(origin for layer in layers if not layer.identified for origin in layer.domains)
+    around = _Around.of(profiles, layers)
     merged = []
     for index, parts in enumerate(groups):
         old = known.get(next(iter(parts)))
-        if old is None or old.refused != (index in refused) or not _same(old.parts, parts):
+        if old is None or not old.is_current(parts, index in clashing, profiles):
             without_identity = frozenset(origin for origin in parts if origin in unidentified)
-            old = Merged(parts, _domain(parts, without_identity), index in refused, without_identity)
+            old = _merged(parts, without_identity, index in clashing, around, old)
         merged.append(old)
-    return tuple(merged), tuple(problems)
+    return tuple(merged), problems
+
+
+def _problems(
+    merged: Iterable[Merged], clashes: Iterable[InventoryProblem], profiles: Profiles
+) -> tuple[InventoryProblem, ...]:
+    return (*clashes, *_missing_for_all(profiles), *(problem for each in merged for problem in each.problems))
 
 
 class Merging:
     """The result of :func:`merge`, updated at a cost that depends on how much has changed.
 
     :ivar merged: the domains.
-    :ivar problems: what keeps some domains from being served.
     """
 
     def __init__(self) -> None:
         self.merged: list[Merged] = []
-        self.problems: tuple[InventoryProblem, ...] = ()
+        self._clashes: Sequence[InventoryProblem] = ()
         self._layers: Sequence[Layer] = ()
+        self._profiles = NO_PROFILES
         self._at: dict[str, int] = {}
 
-    def update(self, layers: Sequence[Layer]) -> Mapping[Merged, Merged] | None:
+    @property
+    def faults(self) -> tuple[InventoryProblem, ...]:
+        """Why some domains stay as they were."""
+        return _problems((each for each in self.merged if not each.refused), (), self._profiles)
+
+    @property
+    def refusals(self) -> tuple[InventoryProblem, ...]:
+        """Why some domains are not served."""
+        return _problems((each for each in self.merged if each.refused), self._clashes, self._profiles)
+
+    def update(self, layers: Sequence[Layer], profiles: Profiles = NO_PROFILES) -> Mapping[Merged, Merged] | None:
         """Replace the layers by *layers*; return the domains of :attr:`merged` that change, each with its successor.
 
         :returns: None where more may have changed than the contents of domains: which domains exist, their identities,
             or the taps that people wrote.
         """
         changed = _changed_contents(self._layers, layers)
-        self._layers = tuple(layers)
+        same_profiles = profiles == self._profiles
+        self._layers, self._profiles = tuple(layers), profiles
         if changed is None:
-            merged, self.problems = merge(layers, self.merged)
+            merged, self._clashes = _merge(layers, self.merged, profiles)
             self.merged = list(merged)
             self._at = {origin: index for index, each in enumerate(merged) for origin in each.parts}
             return None
+        indices = {self._at[origin] for origin in changed}
+        if not same_profiles:
+            indices.update(index for index, each in enumerate(self.merged) if each.may_change_with(profiles))
+        around = _Around.of(profiles, layers)
         replaced: dict[Merged, Merged] = {}
-        for index in {self._at[origin] for origin in changed}:
+        for index in indices:
             old = self.merged[index]
-            new = old.with_parts({origin: changed.get(origin, domain) for origin, domain in old.parts.items()})
-            self.merged[index] = replaced[old] = new
+            parts = {origin: changed.get(origin, domain) for origin, domain in old.parts.items()}
+            self.merged[index] = replaced[old] = old.renewed(parts, around)
         return replaced
 
 
@@ -143,11 +201,6 @@ def _changed_contents(before: Sequence[Layer], layers: Sequence[Layer]) -> Mappi
                     return None
                 changed[origin] = domain
     return changed
-
-
-def _same(one: Mapping[str, Domain], other: Mapping[str, Domain]) -> bool:
-    # By object identity: domains are large, and any change compares all of them.
-    return list(one) == list(other) and all(one[origin] is other[origin] for origin in one)
 
 
 # -- which descriptions belong to one domain --
@@ -214,127 +267,60 @@ def _clashes(groups: Sequence[Mapping[str, Domain]], problems: list[InventoryPro
     return refused
 
 
-# -- merging --
+# -- one domain and its profiles --
 
 
-def _domain(parts: Mapping[str, Domain], unidentified: Collection[str]) -> Domain:
-    if len(parts) == 1:
+def _merged(
+    parts: Mapping[str, Domain], unidentified: frozenset[str], clashes: bool, around: _Around, before: Merged | None
+) -> Merged:
+    origin, own = next(((origin, part.profiles) for origin, part in parts.items() if part.profiles), ("", ()))
+    profiles = around.profiles.wanted(own)
+    origins = (*parts, *map(around.profiles.path, profiles))
+    try:
+        domain = _domain(parts, unidentified, profiles)
+    except CannotMerge as error:
+        where = "" if error.origin in parts or not error.origin else f", in {error.origin}"
+        wrong = [(next(iter(parts)), error.field, f"{error}{where}")]
+    else:
+        wrong = [
+            (origin, f"profiles[{index}]", f"expected a profile, got {name!r}: {around.profiles.why_missing(name)}")
+            for index, name in enumerate(own)
+            if profiles[name] is None
+        ]
+        if None not in profiles.values():
+            return Merged(parts, domain, clashes, profiles, origins, (), clashes, unidentified)
+    alone = _domain(parts, unidentified, {})
+    same = before is not None and (before.domain.uuid, before.domain.name) == (alone.uuid, alone.name)
+    kept = (before._kept or before) if before is not None and same and not (before.refused or clashes) else None
+    consequence = "it is not served" if kept is None else "the domain stays as it was"
+    problems = tuple(
+        InventoryProblem(
+            file=place, line=around.lines.get(place, {}).get(name), field=name, message=f"{message}; {consequence}"
+        )
+        for place, name, message in wrong
+        if not around.profiles.unread
+    )
+    domain = alone if kept is None else kept.domain
+    return Merged(parts, domain, kept is None, profiles, origins, problems, clashes, unidentified, kept)
+
+
+def _domain(
+    parts: Mapping[str, Domain], unidentified: frozenset[str], profiles: Mapping[str, Profile | None]
+) -> Domain:
+    if len(parts) == 1 and not profiles:
         return next(iter(parts.values()))
-    domain: Domain = _value(Domain, _overlaid(parts, unidentified))
-    return domain
+    return domain_of(overlaid(parts, unidentified, _by_origin(profiles)))
 
 
-def _overlaid(parts: Mapping[str, Domain], unidentified: Collection[str]) -> _Tree:
-    tree: _Tree = {}
-    for origin, domain in parts.items():
-        part = _tree(domain, origin)
-        if origin in unidentified:
-            part = {name: value for name, value in part.items() if name not in ("uuid", "name")}
-        tree = _completed(tree, part)
-    return tree
+def _by_origin(profiles: Mapping[str, Profile | None]) -> Mapping[str, Domain]:
+    return {profile.origin: profile.part for profile in profiles.values() if profile is not None}
 
 
-def _tree(value: Any, origin: str) -> _Tree:
-    tree: _Tree = {}
-    for attribute in attrs.fields(type(value)):
-        inner = getattr(value, attribute.name)
-        if isinstance(value, Domain) and attribute.name in _KINDS:
-            tree[attribute.name] = (
-                [_tree(each, origin) for each in inner] if isinstance(inner, tuple) else _tree(inner, origin)
-            )
-        elif inner is not None and inner not in ((), {}):
-            tree[attribute.name] = (inner, origin)
-    return tree
-
-
-def _completed(upper: _Tree, lower: _Tree) -> _Tree:
-    tree = {**lower, **upper}
-    for name in upper.keys() & lower.keys():
-        if isinstance(upper[name], dict):
-            tree[name] = _completed(upper[name], lower[name])
-        elif isinstance(upper[name], list):
-            tree[name] = _completed_list(upper[name], lower[name], _RULES[name])
-    return tree
-
-
-def _completed_list(upper: list[_Tree], lower: list[_Tree], rules: Sequence[_Rule]) -> list[_Tree]:
-    partners: dict[int, int] = {}
-    free = dict.fromkeys(range(len(lower)))  # it keeps their order
-    for rule in rules:
-        find = rule.finder(lower, free)
-        for index, one in enumerate(upper):
-            if index not in partners and (partner := find(one)) is not None:
-                partners[index] = partner
-                del free[partner]
-    completed = [
-        _completed(one, lower[partners[index]]) if index in partners else one for index, one in enumerate(upper)
+def _missing_for_all(profiles: Profiles) -> list[InventoryProblem]:
+    """Return a problem for each profile that all domains should have and that is missing."""
+    message = "[inventory] profiles names {!r}: {}; only domains that had it before are served"
+    return [
+        InventoryProblem(file=profiles.path(name), message=message.format(name, profiles.why_missing(name)))
+        for name in profiles.for_all
+        if name not in profiles.known and not profiles.unread
     ]
-    return completed + [lower[at] for at in free]
-
-
-@frozen
-class _Equal:
-    """Two descriptions are of one thing if each has all of *names*, with equal values."""
-
-    names: tuple[str, ...]
-
-    def finder(self, lower: Sequence[_Tree], free: Collection[int]) -> Callable[[_Tree], int | None]:
-        """Return a function that finds the first of *lower* that is *free* and of the same thing as a description."""
-        # An index: people and hypervisors may describe a thousand disks each.
-        places: dict[tuple[Any, ...], deque[int]] = {}
-        for at in free:
-            if (key := self._key(lower[at])) is not None:
-                places.setdefault(key, deque()).append(at)
-
-        def find(one: _Tree) -> int | None:
-            key = self._key(one)
-            return places[key].popleft() if key is not None and places.get(key) else None
-
-        return find
-
-    def _key(self, tree: _Tree) -> tuple[Any, ...] | None:
-        return tuple(tree[name][0] for name in self.names) if all(name in tree for name in self.names) else None
-
-
-@frozen
-class _Uncontradicted:
-    """Two descriptions are of one thing if no value of *names* that both have differs."""
-
-    names: tuple[str, ...]
-
-    def finder(self, lower: Sequence[_Tree], free: Collection[int]) -> Callable[[_Tree], int | None]:
-        """As :meth:`_Equal.finder`."""
-
-        def is_same(one: _Tree, other: _Tree) -> bool:
-            return all(one[name][0] == other[name][0] for name in self.names if name in one and name in other)
-
-        return lambda one: next((at for at in free if is_same(one, lower[at])), None)
-
-
-_Rule = _Equal | _Uncontradicted
-
-_RULES: Mapping[str, Sequence[_Rule]] = {
-    "nics": (_Equal(("tap",)), _Equal(("mac",)), _Uncontradicted(("tap", "mac"))),
-    "disks": (_Equal(("serial",)), _Equal(("bus", "address")), _Equal(("path",))),
-}
-
-
-def _value(kind: type, tree: _Tree) -> Any:
-    values: dict[str, Any] = {}
-    for name, item in tree.items():
-        if isinstance(item, list):
-            values[name] = tuple(_value(_KINDS[name], each) for each in item)
-        else:
-            values[name] = _value(_KINDS[name], item) if isinstance(item, dict) else item[0]
-    return kind(**values)
-
-
-def _origins(tree: _Tree, path: str) -> Iterator[tuple[str, str]]:
-    for name, item in tree.items():
-        if isinstance(item, dict):
-            yield from _origins(item, f"{path}{name}.")
-        elif isinstance(item, list):
-            for index, each in enumerate(item):
-                yield from _origins(each, f"{path}{name}[{index}].")
-        else:
-            yield f"{path}{name}", item[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from attrs import asdict, frozen
@@ -50,11 +51,13 @@ class Layer:
         of a tap at present.
     :ivar identified: whether the places themselves have uuid and name. Otherwise the domains of this layer have the
         uuid and name of the domains to which they belong, which a later layer of the same source has.
+    :ivar lines: by the same origins, the lines of fields that a problem may name, such as ``profiles[0]``.
     """
 
     domains: Mapping[str, Domain]
     written: bool
     identified: bool = True
+    lines: Mapping[str, Mapping[str, int]] = MappingProxyType({})
 
 
 class Source(Protocol):

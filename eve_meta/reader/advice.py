@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from eve_meta.reader.cloud_config import CloudConfig
-from eve_meta.reader.domain_text import read_domain
+from eve_meta.reader.domain_text import read_domain, read_profile
 from eve_meta.reader.ssh_keys import load_modules, unreadable
 from eve_meta.reader.user_data import remarks
 from eve_meta.reader.yaml_document import YamlDocument
@@ -41,7 +41,13 @@ class Adviser:
 
     def on_domain(self, content: bytes) -> DomainAnswer:
         """Return the advice on a domain file; none on one that is broken."""
-        answer, parts = read_domain(content)
+        return self._on_read(content, *read_domain(content))
+
+    def on_profile(self, content: bytes) -> DomainAnswer:
+        """Return the advice on the file of a profile, as :meth:`on_domain`."""
+        return self._on_read(content, *read_profile(content, "profile"))
+
+    def _on_read(self, content: bytes, answer: DomainAnswer, parts: list[bytes]) -> DomainAnswer:
         if answer.domain is None:
             return DomainAnswer()
         return _answer(sorted(self._domain(content.decode(), answer.domain, parts), key=lambda each: each[0] or 0))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from eve_meta.reader.domain_text import read_domain, read_lines
+from eve_meta.reader.domain_text import read_domain, read_lines, read_profile
 from eve_meta.reader.eve_published import read_published
 from eve_meta.reader.libvirt_xml import read_xml
 
@@ -25,10 +25,15 @@ def answer(
     match head["kind"]:
         case "advice" if adviser is not None:
             return _plain(adviser.on_domain(content)), []
+        case "advice on profile" if adviser is not None:
+            return _plain(adviser.on_profile(content)), []
         case "advice on user data" if adviser is not None:
             return _plain(adviser.on_user_data(content)), []
         case "domain":
             read, parts = read_domain(content)
+            return _plain(read), parts
+        case "profile":
+            read, parts = read_profile(content, head["name"])
             return _plain(read), parts
         case "lines":
             return _plain(read_lines(content, head["names"])), []

@@ -2,8 +2,8 @@
 
 A file has the fields of a Domain, with bytes in a form that suits a person: ``user_data`` as text,
 ``user_data_base64``, or ``user_data_file``, a path relative to the file; ``content`` or ``content_base64`` for each of
-``files``. A domain's own metadata in libvirt contain the same text, see :func:`read_metadata`. The reader can open no
-file: the path of ``user_data_file`` goes back to root.
+``files``. A domain's own metadata in libvirt contain the same text, see :func:`read_metadata`, and profiles a part of
+it, see :func:`read_profile`. The reader can open no file: the path of ``user_data_file`` goes back to root.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cattrs.errors import BaseValidationError
 from eve_meta.reader.yaml_document import BrokenYaml, YamlDocument, resolve
 from eve_meta.values.checks import QUOTES, name_type, quote, quote_where_text_belongs
 from eve_meta.values.content import Content
-from eve_meta.values.domain import MAX_DISKS, MAX_NICS, Domain, File
+from eve_meta.values.domain import MAX_DISKS, MAX_NICS, OF_ONE_DOMAIN, Domain, File
 from eve_meta.values.plain import Fault, decode_base64, faults, field_of, make_converter
 from eve_meta.values.text import is_printable
 from eve_meta.values.written import refused
@@ -34,6 +34,8 @@ FORMS: Mapping[type, Mapping[str, str]] = {
     File: {"content_base64": "what the file has, in base64."},
 }
 """By class, the keys that stand for bytes in a file beside the field's own, and what each means."""
+
+_SHARED = ("meta", "public_keys", "user_data", "vendor_data", "vendor_data2", "files", "shares")
 
 
 class Blob(bytes):
@@ -63,6 +65,14 @@ def read_metadata(text: str, uuid: UUID, name: str) -> tuple[DomainAnswer, list[
     return _Metadata(uuid, name).parse(text)
 
 
+def read_profile(content: bytes, name: str) -> tuple[DomainAnswer, list[bytes]]:
+    """Read *content*, the content of the file of the profile *name*: the fields that domains may share.
+
+    It is answered as a domain with the profile's name.
+    """
+    return _Profile(name).read(content)
+
+
 def read_lines(content: bytes, names: Iterable[str]) -> DomainAnswer:
     """Return the lines of the fields *names* in *content*, by the path to each field, such as ``nics[0].mac``.
 
@@ -75,7 +85,9 @@ def read_lines(content: bytes, names: Iterable[str]) -> DomainAnswer:
     lines: dict[str, int] = {}
     for name in names:
         steps = tuple(int(step) if step.isdecimal() else step for step in _STEPS.findall(name))
-        paths = [steps, *((form,) for form in FORMS[Domain] if form.startswith(f"{name}_"))]
+        # Of a field that several places share, such as user_data[1], each has a part under another name, or number.
+        whole = steps[:1] if steps[0] in _SHARED else ()
+        paths = [steps, whole, *((form,) for form in FORMS[Domain] if form.startswith(f"{steps[0]}_"))]
         line = next(filter(None, map(document.line, paths)), None)
         if line is not None:
             lines[name] = line
@@ -84,6 +96,8 @@ def read_lines(content: bytes, names: Iterable[str]) -> DomainAnswer:
 
 class _Reading:
     """The reading of one text."""
+
+    whole = "a domain, which is a mapping with a 'uuid' or a 'name'"
 
     def __init__(self) -> None:
         self._beside: str | None = None
@@ -102,7 +116,7 @@ class _Reading:
             return _wrong(str(error), error.line)
         if not isinstance(document.value, dict):
             got = name_type(document.value)
-            return _wrong(f"expected a domain, which is a mapping with a 'uuid' or a 'name', got {got}", None)
+            return _wrong(f"expected {self.whole}, got {got}", None)
         return self._structure(document)
 
     def _structure(self, document: YamlDocument) -> tuple[DomainAnswer, list[bytes]]:
@@ -120,8 +134,12 @@ class _Reading:
         else:
             mistakes += refused(domain)
             taps = [("nics", index, "tap") for index in range(len(domain.nics))]
-            for unique in (("uuid",), ("name",), *taps):
-                lines[field_of(Domain, unique)] = document.locate(unique)[0]
+            named = [("profiles", index) for index in range(len(domain.profiles))]
+            for path in (("uuid",), ("name",), *taps, *named):
+                lines[field_of(Domain, path)] = document.locate(path)[0]
+            for form in ("user_data", *FORMS[Domain]):
+                if (line := document.line((form,))) is not None:
+                    lines["user_data"] = line
         located: list[tuple[int, Fault, str]] = [(line, fault, "") for line, fault in document.mistakes]
         for fault in mistakes:
             line, written = document.locate(fault.path)
@@ -181,6 +199,24 @@ class _Metadata(_Reading):
 
     def _file(self, value: Any) -> bytes | None:
         raise ValueError("expected no file, as no file lies beside metadata: write user_data or user_data_base64")
+
+
+class _Profile(_Reading):
+    """The reading of a profile."""
+
+    whole = "a profile, which is a mapping of fields to values"
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def _identify(self, plain: dict[str, Any]) -> Iterator[Fault]:
+        ec2 = plain.get("ec2")
+        keys = [(key,) for key in plain] + [("ec2", key) for key in (ec2 if isinstance(ec2, dict) else ())]
+        for path in keys:
+            if ".".join(path) in OF_ONE_DOMAIN:
+                yield Fault(path, "expected a field that domains may share; this one belongs in a domain's own file")
+        plain["name"] = self._name
 
 
 def _wrong(message: str, line: int | None) -> tuple[DomainAnswer, list[bytes]]:

@@ -58,6 +58,17 @@ that. Real ones have some KiB; nova's limit for its metadata is 128 values of 25
 MAX_NAME = 255
 """The most characters of a name: as many as libvirt and nova's ``instances.display_name`` hold."""
 
+MAX_PROFILES = 32
+"""The most profiles that one place names for a domain. Each time that one of them changes, all are merged again."""
+
+OF_ONE_DOMAIN = frozenset(
+    (
+        *("uuid", "name", "hostname", "launch_index", "profiles", "nics", "disks", "dedicated_cpus"),
+        *("ec2.instance_id", "ec2.public_ipv4", "ec2.reservation_id"),
+    )
+)
+"""The fields that no two domains have in common, so that no profile may have them."""
+
 _HOSTNAME_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
 HOSTNAME_PATTERN = r"^{0}(\.{0})*$".format("[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 """A regular expression, as of ECMAScript, that matches host names, but for their length."""
@@ -101,12 +112,26 @@ _GROUPS = check(
 )
 
 
+def is_profile_name(name: Any) -> bool:
+    """Return whether *name* can be that of a profile, whose file is called so."""
+    return is_printable(name, MAX_NAME) and "/" not in name and not name.startswith(".")
+
+
 def is_hostname(text: str) -> bool:
     """Return whether *text* is a host name: RFC 1123's labels, of 253 characters at most.
 
     Underscores are accepted, too, which Windows guests have in their names.
     """
     return len(text) <= 253 and all(_HOSTNAME_LABEL.match(label) for label in text.split("."))
+
+
+_PROFILES = check(
+    f"at most {MAX_PROFILES} names of profiles, each once",
+    lambda v: len(v) <= MAX_PROFILES and all(map(is_profile_name, v)) and len(set(v)) == len(v),
+    maxItems=MAX_PROFILES,
+    uniqueItems=True,
+    items={"minLength": 1, "maxLength": MAX_NAME, "pattern": "^[^./][^/]*$"},
+)
 
 
 def _json_mapping(_instance: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -296,6 +321,7 @@ class Domain:
     :ivar project_id: the project that the domain belongs to, ``project_id`` in ``meta_data.json``.
     :ivar availability_zone: the availability zone; EC2's tree makes a region of it where ``ec2`` has none.
     :ivar launch_index: the domain's number among those that were started together; 0 where it is missing.
+    :ivar profiles: the names of the profiles that complete it, the most important last.
     :ivar ec2: values for the EC2-compatible tree alone.
     :ivar meta: text of your own by names, ``meta`` in ``meta_data.json``.
     :ivar public_keys: SSH public keys by names, each as the line of a ``.pub`` file; a certificate in PEM for Windows
@@ -332,6 +358,7 @@ class Domain:
             check("a whole number from 0", lambda v: is_whole_number(v, 0, 2**31 - 1), minimum=0, maximum=2**31 - 1)
         ),
     )
+    profiles: tuple[str, ...] = field(default=(), validator=_PROFILES)
     ec2: Ec2 = field(factory=Ec2)
     meta: Mapping[str, str] = secret(factory=dict, validator=_text_mapping)
     # Public, but a private key may stand there by mistake.

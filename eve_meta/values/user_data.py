@@ -80,7 +80,9 @@ def _part(index: int, content: Content) -> bytes:
     kind = next((kind for prefix, kind in _TYPES if lowered.startswith(prefix)), None)
     if kind is None:
         got = "JSON, such as Ignition's" if lowered.startswith(b"{") else "another first line"
-        raise CannotJoin(index, f"expected what cloud-init joins with others, such as '#cloud-config' or '#!', got {got}")
+        raise CannotJoin(
+            index, f"expected what cloud-init joins with others, such as '#cloud-config' or '#!', got {got}"
+        )
     return _encoded(index, f'{kind}; charset="utf-8"', bytes(content))
 
 

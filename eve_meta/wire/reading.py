@@ -150,7 +150,8 @@ class DomainAnswer:
         part.
     :ivar beside: the path that ``user_data_file`` has, None for none. The reader cannot open it.
     :ivar beside_line: its line.
-    :ivar lines: the lines of the fields that no other file may repeat, by the path to each: uuid, name, taps.
+    :ivar lines: the lines of the fields that a later problem may name, by the path to each: uuid, name, taps, profiles,
+        user data.
     :ivar faults: the first :data:`MAX_FAULTS` mistakes, by their lines.
     :ivar more: the number of mistakes beyond these.
     :ivar parts: the bytes of each part.

@@ -285,6 +285,7 @@ def test_a_removal_leaves_what_is_yours(machine: Machine, lab: Lab, files_before
         "/etc/eve-meta/domains.d",
         "/etc/eve-meta/domains.d/vm0.yaml",
         "/etc/eve-meta/domains.d/vm1.yaml",
+        "/etc/eve-meta/profiles.d",
         "/var/lib/eve-meta",
         "/var/log/eve-meta",
     }

@@ -71,6 +71,7 @@ def test_the_script_installs_what_works_and_removes_it(chroot: Machine, checkout
         *("etc/eve-meta", "etc/eve-meta/eve-meta.toml", "etc/eve-meta/domains.d", "etc/eve-meta/domains.d/a.yaml"),
         *("usr/local/lib/sysusers.d", "usr/local/lib/tmpfiles.d"),
         *("usr/local/share/man/man5", "usr/local/share/man/man8"),
+        "etc/eve-meta/profiles.d",
     }
 
 

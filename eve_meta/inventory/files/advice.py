@@ -8,8 +8,8 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from eve_meta.inventory.files.directory import SUFFIXES, Directory
 from eve_meta.inventory.files.domain_file import MAX_FILE, DomainFile, structure_answer
+from eve_meta.inventory.files.folder import SUFFIXES, Folder
 from eve_meta.inventory.files.reading import read
 from eve_meta.inventory.readers.command import CommandReader
 from eve_meta.inventory.readers.reading import Reading, Unread
@@ -29,34 +29,35 @@ def schema_path() -> Path:
     return of_the_lab if of_the_lab.exists() and not INSTALLED_SCHEMA.exists() else INSTALLED_SCHEMA
 
 
-def advice(directory: Directory, reader: CommandReader) -> Iterator[InventoryProblem]:
-    """Yield what is remarkable about the good files of *directory*, as warnings.
+def advice(folder: Folder, reader: CommandReader, kind: str = "advice") -> Iterator[InventoryProblem]:
+    """Yield what is remarkable about the good files of *folder*, as warnings.
 
     :param reader: one that gives advice.
+    :param kind: "advice on profile" for the files of profiles.
     """
-    for path, file in directory.files.items():
+    for path, file in folder.files.items():
         if file.domain is not None:
-            yield from _on_file(path, file, reader)
+            yield from _on_file(path, file, kind, reader)
 
 
-def passed_over(directory: Directory) -> Iterator[InventoryProblem]:
-    """Yield the files in *directory* that nobody reads, as warnings.
+def passed_over(folder: Folder) -> Iterator[InventoryProblem]:
+    """Yield the files in *folder* that nobody reads, as warnings.
 
     Files whose names begin with a dot are editors' and version control's. User data lie beside the files that name
     them.
     """
-    named = {os.path.abspath(path) for file in directory.files.values() for path in file.stamps}
-    for name in sorted(os.listdir(directory.path)):
-        path = os.path.join(directory.path, name)
+    named = {os.path.abspath(path) for file in folder.files.values() for path in file.stamps}
+    for name in sorted(os.listdir(folder.path) if folder.error is None else ()):
+        path = os.path.join(folder.path, name)
         here = os.path.abspath(path)
         if name.startswith(".") or any(each == here or each.startswith(f"{here}/") for each in named):
             continue
-        message = f"is passed over: the names of domain files end in {' or '.join(SUFFIXES)}"
+        message = f"is passed over: the names of the files that are read end in {' or '.join(SUFFIXES)}"
         yield InventoryProblem(file=path, message=message, warning=True)
 
 
-def _on_file(path: str, file: DomainFile, reader: CommandReader) -> Iterator[InventoryProblem]:
-    yield from _ask(path, "advice", reader)
+def _on_file(path: str, file: DomainFile, kind: str, reader: CommandReader) -> Iterator[InventoryProblem]:
+    yield from _ask(path, kind, reader)
     for beside in file.stamps.keys() - {path}:
         yield from _ask(beside, "advice on user data", reader)
 

@@ -1,4 +1,4 @@
-"""The directory of domain files, and the domains that the files make together.
+"""The directory of domain files, with that of their profiles; and the domains that the files make together.
 
 No two files may claim one uuid, name or tap: the file that had it first keeps it. A file that is broken, or claims what
 another file has, leaves its domain as it last was. A file that is deleted takes its domain along.
@@ -6,31 +6,25 @@ another file has, leaves its domain as it last was. A file that is deleted takes
 
 from __future__ import annotations
 
-import errno
 import os
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from eve_meta.inventory.files.domain_file import DomainFile, FileReading
-from eve_meta.inventory.files.reading import DEBOUNCE
+from eve_meta.inventory.files.folder import Folder
+from eve_meta.inventory.files.profiles import ProfileFiles
+from eve_meta.inventory.profiles import Profiles
 from eve_meta.inventory.readers.reading import Reader, Reading
 from eve_meta.inventory.source import InventoryProblem, Layer
 from eve_meta.values.domain import Domain
 
-SUFFIXES = (".yaml", ".yml")
+PROFILES = "profiles.d"
+"""The directory of profiles, beside that of the domain files."""
 
 FEW = 10
 """The most changed files that are compared with all others one by one: each takes 2 ms among 4,000."""
-
-AHEAD = 64
-"""The most files that are read while the reader works on the first of them."""
-
-AHEAD_BYTES = 4 * 1024 * 1024
-"""While these files have so many bytes or more, no further one is read: even a directory of the largest files takes
-little memory."""
 
 _Claim = tuple[str, str]
 
@@ -41,97 +35,72 @@ class Directory:
     :param path: the directory; it may be missing.
     :param reader: reads the text of the files.
 
-    :ivar files: every domain file by its path, in the order of the names.
     :ivar domains: the domains, by the paths of their files.
-    :ivar problems: what is wrong, file by file.
     """
 
     def __init__(self, path: Path, reader: Reader) -> None:
         self.path = path
-        self._reader = reader
-        self.files: Mapping[str, DomainFile] = {}
+        self._folder = Folder(path, lambda file: FileReading(file, reader))
+        self._profiles = ProfileFiles(path.with_name(PROFILES), reader)
         self.domains: Mapping[str, Domain] = {}
-        self.problems: tuple[InventoryProblem, ...] = ()
+        self._problems: tuple[InventoryProblem, ...] = ()
+        self._lines: Mapping[str, Mapping[str, int]] = {}
         self._conflicts: Mapping[str, list[InventoryProblem]] = {}
-        # Files that may change although no event names them.
-        self._special: set[str] = set()
-        self._readable = False
+
+    @property
+    def files(self) -> Mapping[str, DomainFile]:
+        """Every domain file by its path, in the order of the names."""
+        return self._folder.files
+
+    @property
+    def profiles(self) -> Profiles:
+        """The profiles that can be used."""
+        return self._profiles.profiles
+
+    @property
+    def folders(self) -> tuple[Folder, Folder]:
+        """The domain files, and those of profiles."""
+        return self._folder, self._profiles.folder
+
+    @property
+    def problems(self) -> tuple[InventoryProblem, ...]:
+        """What is wrong, file by file."""
+        return self._problems + self._profiles.problems
 
     def scan(self, suspects: Collection[str] | None = None) -> Iterator[Reading[Any] | None]:
         """As :meth:`eve_meta.inventory.files.watch.Files.scan`.
 
-        It works in steps, so that a daemon can do other things in between: 4,000 files take seconds at the first scan.
+        Profiles come first, so that a domain file and a profile that it names may be written together.
         """
-        names = self._suspected(suspects)
-        try:
-            looked_at = sorted(_domain_files(os.listdir(self.path)) if names is None else names)
-        except OSError as error:
-            gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
-            message = f"cannot read this directory: {error.strerror}"
-            # Only a missing directory has no files. One that cannot be read keeps the domains that it had.
-            if gone:
-                self.files, self.domains, self._conflicts, self._special = {}, {}, {}, set()
-                message = "no such directory; domain files are read as soon as there is one"
-            self.problems = (InventoryProblem(file=str(self.path), message=message, warning=gone),)
-            self._readable = False
+        of_profiles = None if suspects is None else {path for path in suspects if self._is_a_profiles(path)}
+        yield from self._profiles.scan(of_profiles)
+        yield from self._folder.scan(None if suspects is None else set(suspects).difference(of_profiles or ()))
+        error, gone = self._folder.error, self._folder.is_gone
+        if error is None:
+            self._put(self._folder.changed)
             return
-        files = {} if names is None else dict(self.files)
-        ahead: deque[tuple[str, DomainFile | FileReading]] = deque()
-        for name in looked_at:
-            path = os.path.join(self.path, name)
-            known = self.files.get(path)
-            if known is not None and known.unchanged():
-                ahead.append((path, known))
-            else:
-                ahead.append((path, FileReading(path, self._reader)))
-                while len(ahead) > AHEAD or sum(_size(file) for _, file in ahead) > AHEAD_BYTES:
-                    yield from self._take_first(ahead, files)
-            while ahead and isinstance(ahead[0][1], DomainFile):
-                yield from self._take_first(ahead, files)
-            yield None
-        while ahead:
-            yield from self._take_first(ahead, files)
-        self._readable = True
-        paths = files.keys() | self.files.keys() if names is None else {os.path.join(self.path, name) for name in names}
-        self._put(files, [path for path in paths if files.get(path) is not self.files.get(path)])
+        message = f"cannot read this directory: {error.strerror}"
+        if gone:
+            self.domains, self._conflicts = {}, {}
+            message = "no such directory; domain files are read as soon as there is one"
+        self._problems = (InventoryProblem(file=str(self.path), message=message, warning=gone),)
 
-    @staticmethod
-    def _take_first(
-        ahead: deque[tuple[str, DomainFile | FileReading]], files: dict[str, DomainFile]
-    ) -> Iterator[Reading[Any]]:
-        """Put the first file of *ahead* in place, once it is read."""
-        path, file = ahead.popleft()
-        if isinstance(file, FileReading):
-            if file.reading is not None:
-                yield file.reading
-            file = file.finish()
-        if os.path.lexists(path):
-            files[path] = file
-        else:
-            files.pop(path, None)
+    def _is_a_profiles(self, path: str) -> bool:
+        return os.path.dirname(path) == os.path.abspath(self._profiles.folder.path)
 
     def retry_at(self) -> float | None:
         """As :meth:`eve_meta.inventory.files.watch.Files.retry_at`."""
-        return min((at for path in self._special if (at := self.files[path].retry_at) is not None), default=None)
+        times = (self._folder.retry_at(), self._profiles.retry_at())
+        return min((at for at in times if at is not None), default=None)
 
-    def _suspected(self, suspects: Collection[str] | None) -> set[str] | None:
-        """Return the names of the files to look at, None for all files."""
-        here = os.path.abspath(self.path)
-        if suspects is None or not self._readable or any(os.path.dirname(path) != here for path in suspects):
-            return None
-        return _domain_files(map(os.path.basename, suspects)) | set(map(os.path.basename, self._special))
-
-    def _put(self, files: dict[str, DomainFile], changed: Collection[str]) -> None:
-        if any(path not in self.files for path in changed):
-            files = dict(sorted(files.items()))
+    def _put(self, changed: Collection[str]) -> None:
+        files = self.files
         domains = None if self._conflicts else _follow(files, self.domains, changed)
         if domains is None:
             domains, self._conflicts = _settle(files, self.domains)
-        self._special = {path for path in self._special if path in files}.difference(changed)
-        self._special |= {path for path in changed if path in files and _is_special(files[path])}
         self.domains = MappingProxyType(domains)
-        self.files = MappingProxyType(files)
-        self.problems = tuple(
+        self._lines = {path: file.lines for path, file in files.items()}
+        self._problems = tuple(
             problem
             for path, file in files.items()
             if file.problems or path in self._conflicts
@@ -142,36 +111,16 @@ class Directory:
         return str(self.path)
 
     def content(self) -> object:
-        """Return the domains."""
-        return self.domains
+        """Return the domains and the profiles."""
+        return self.domains, self.profiles
 
     def layers(self) -> tuple[Layer, ...]:
         """Return the one layer: what people wrote, by the files' paths."""
-        return (Layer(domains=self.domains, written=True),)
+        return (Layer(domains=self.domains, written=True, lines=self._lines),)
 
     def watched(self) -> Mapping[str, float]:
-        """Return the directories in which a change matters: this one, and those of files that domain files name."""
-        directories = {str(self.path)}
-        for special in self._special:
-            for path in self.files[special].stamps:
-                directories.add(os.path.dirname(path))
-                if os.path.islink(path):
-                    directories.add(os.path.dirname(os.path.realpath(path)))
-        return dict.fromkeys(directories, DEBOUNCE)
-
-
-def _size(file: DomainFile | FileReading) -> int:
-    return file.size if isinstance(file, FileReading) else 0
-
-
-def _domain_files(names: Iterable[str]) -> set[str]:
-    # Names that begin with a dot are editors' temporary files.
-    return {name for name in names if name.endswith(SUFFIXES) and not name.startswith(".")}
-
-
-def _is_special(file: DomainFile) -> bool:
-    """Return whether *file* depends on more than the file of its name, or was read too soon after it was written."""
-    return len(file.stamps) > 1 or None in file.stamps.values() or os.path.islink(file.path)
+        """Return the directories in which a change matters: both, and those of files that their files name."""
+        return {**self._profiles.watched(), **self._folder.watched()}
 
 
 def _follow(

@@ -1,4 +1,4 @@
-"""One file of ``domains.d``: its :class:`~eve_meta.values.domain.Domain`, or everything that is wrong with it.
+"""One file of ``domains.d`` or ``profiles.d``: its :class:`~eve_meta.values.domain.Domain`, or what is wrong with it.
 
 Root opens the files, the reader (:mod:`eve_meta.reader.domain_text`) parses and checks the text, and root makes the
 domain of the plain data that come back.
@@ -30,10 +30,10 @@ unread."""
 
 @frozen(kw_only=True)
 class DomainFile:
-    """A domain file as it was read.
+    """A domain file, or a profile's, as it was read.
 
     :ivar domain: None when something is wrong with the file.
-    :ivar lines: the lines of the fields that no other file may repeat: uuid, name, taps.
+    :ivar lines: the lines of the fields that a later problem may name: uuid, name, taps, profiles, user data.
     :ivar stamps: the stamp of every file that was read, or should have been.
     :ivar retry_at: when the reader may be handed the file again, which it did not read; None where it did.
     """
@@ -126,13 +126,14 @@ def structure_answer(plain: dict[str, Any]) -> DomainAnswer:
 
 
 class FileReading:
-    """The reading of the domain file at *path*.
+    """The reading of the domain file at *path*, or of a profile's.
 
+    :param profile: the name of the profile, None for a domain file.
     :ivar reading: the reader's part; None where the file itself cannot be read.
     :ivar size: the bytes that it has.
     """
 
-    def __init__(self, path: str, reader: Reader) -> None:
+    def __init__(self, path: str, reader: Reader, profile: str | None = None) -> None:
         self._path = path
         self._problems: list[InventoryProblem] = []
         self._stamps: dict[str, Stamp] = {}
@@ -144,7 +145,8 @@ class FileReading:
             self._report(str(error))
         else:
             self.size = len(content)
-            self.reading = Reading(path, {"kind": "domain"}, content, self._structure)
+            head = {"kind": "domain"} if profile is None else {"kind": "profile", "name": profile}
+            self.reading = Reading(path, head, content, self._structure)
             reader.read(self.reading)
 
     def finish(self) -> DomainFile:

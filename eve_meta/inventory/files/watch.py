@@ -50,7 +50,9 @@ _log = Logger()
 class Files(Protocol):
     """Files as they were at the last :meth:`scan`, and the domains that follow from them. They know no reactor."""
 
-    problems: tuple[InventoryProblem, ...]
+    @property
+    def problems(self) -> tuple[InventoryProblem, ...]:
+        """What is wrong."""
 
     def layers(self) -> Sequence[Layer]:
         """As :meth:`eve_meta.inventory.source.Source.layers`."""

@@ -38,6 +38,7 @@ class Description:
     :ivar active: whether the domain runs or is paused: only then its taps exist.
     :ivar domain: the domain as the hypervisor knows it.
     :ivar metadata: the domain that eve-meta's metadata describe, None where they are missing or broken.
+    :ivar metadata_lines: the lines of their fields that a later problem may name.
     :ivar problems: what is wrong with the metadata, and whether none of the NICs can be served.
     """
 
@@ -46,6 +47,7 @@ class Description:
     active: bool
     domain: Domain
     metadata: Domain | None = None
+    metadata_lines: Mapping[str, int] = field(factory=dict, repr=False)
     problems: tuple[InventoryProblem, ...] = ()
 
     @property
@@ -108,12 +110,13 @@ def _read_xml(answer: XmlAnswer, parts: bytes, asked: UUID) -> ReadXml:
     values: dict[str, Any] = {"uuid": uuid, "name": name, "nics": nics}
     values["disks"] = tuple(_CONVERTER.structure(disk, Disk) for disk in answer.disks)
     metadata: Domain | None = None
+    lines: Mapping[str, int] = {}
     problems: tuple[InventoryProblem, ...] = ()
     if answer.metadata is not None:
         read = read_answer(answer.metadata, Parts(parts, answer.parts), _metadata_origin(name))
         if read.beside is not None:
             raise ValueError("metadata with a file beside them")
-        metadata, problems = read.domain, read.problems
+        metadata, lines, problems = read.domain, read.lines, read.problems
         if metadata is not None and (metadata.uuid, metadata.name) != (uuid, name):
             raise ValueError("metadata of another domain")
     domain = _made(values)
@@ -121,7 +124,13 @@ def _read_xml(answer: XmlAnswer, parts: bytes, asked: UUID) -> ReadXml:
     return ReadXml(
         error="",
         description=Description(
-            uuid=uuid, name=name, active=answer.active, domain=domain, metadata=metadata, problems=problems
+            uuid=uuid,
+            name=name,
+            active=answer.active,
+            domain=domain,
+            metadata=metadata,
+            metadata_lines=lines,
+            problems=problems,
         ),
         networks=tuple(answer.networks) if len(domain.nics) == len(nics) else (),
     )

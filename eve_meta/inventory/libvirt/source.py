@@ -128,8 +128,9 @@ class LibvirtSource:
         """As :meth:`eve_meta.inventory.source.Source.layers`: the metadata, then what the hypervisor knows."""
         known = [each.description for each in self._known.values()]
         metadata = {each.metadata_origin: each.metadata for each in known if each.metadata is not None}
+        lines = {each.metadata_origin: each.metadata_lines for each in known}
         return (
-            Layer(domains=metadata, written=True, identified=False),
+            Layer(domains=metadata, written=True, identified=False, lines=lines),
             Layer(domains={each.origin: each.domain for each in known}, written=False),
         )
 

@@ -110,7 +110,7 @@ def test_files_that_nobody_reads_are_a_warning(run: Run, domains: Path) -> None:
     for name in ("a.json", "b.yml~", ".c.yaml.swp", "web1.cfg"):
         (domains / name).touch(0o600)
     (domains / "web1.yaml").write_text("name: web1\nuser_data_file: web1.cfg\n")
-    why = "is passed over: the names of domain files end in .yaml or .yml"
+    why = "is passed over: the names of the files that are read end in .yaml or .yml"
     assert run("check", "domains.d").stdout.splitlines() == [
         f"domains.d/a.json: warning: {why}",
         f"domains.d/b.yml~: warning: {why}",
@@ -158,3 +158,35 @@ def test_an_unreadable_directory(run: Run, domains: Path) -> None:
     assert done.stderr == (
         "eve-meta: cannot read the directory domains.d: Permission denied; domain files are for root alone\n"
     )
+
+
+def test_profiles(run: Run, domains: Path, tmp_path: Path) -> None:
+    (tmp_path / "profiles.d").mkdir(0o700)
+    for name, text in (("base", "meta: {a: b}\n"), ("web", "name: web\n")):
+        (tmp_path / f"profiles.d/{name}.yaml").touch(0o600)
+        (tmp_path / f"profiles.d/{name}.yaml").write_text(text)
+    (domains / "web1.yaml").write_text("name: web1\nprofiles: [base, web, bsae]\n")
+    (tmp_path / "eve-meta.toml").write_text(f'[inventory]\ndirectory = "{domains}"\nprofiles = ["all"]\n')
+    done = run("check", "--config", "eve-meta.toml")
+    assert done.returncode == 1
+    assert done.stdout.replace(f"{tmp_path}/", "") == (
+        "domains.d/web1.yaml:2: profiles[1]: expected a profile, got 'web': profiles.d/web.yaml is broken; "
+        "it is not served\n"
+        "domains.d/web1.yaml:2: profiles[2]: expected a profile, got 'bsae': there is no profiles.d/bsae.yaml "
+        "(did you mean 'base'?); it is not served\n"
+        "profiles.d/all.yaml: [inventory] profiles names 'all': there is no profiles.d/all.yaml; "
+        "only domains that had it before are served\n"
+        "profiles.d/web.yaml:1: name: expected a field that domains may share; "
+        "this one belongs in a domain's own file\n"
+        "4 files, 2 good, 4 problems\n"
+    )
+
+
+def test_a_profile_is_looked_at_as_guests_do(run: Run, domains: Path, tmp_path: Path) -> None:
+    (tmp_path / "profiles.d").mkdir(0o700)
+    for name in ("web.yaml", "notes.txt"):
+        (tmp_path / "profiles.d" / name).touch(0o600)
+    (tmp_path / "profiles.d/web.yaml").write_text("user_data: |\n  #cloud-confg\n  packages: [nginx]\n")
+    lines = run("check", str(domains)).stdout.replace(f"{tmp_path}/", "").splitlines()
+    assert any(line.startswith("profiles.d/web.yaml:2: warning: user_data: ") for line in lines), lines
+    assert any(line.startswith("profiles.d/notes.txt: warning: is passed over: ") for line in lines), lines

@@ -213,3 +213,27 @@ def test_an_operator_sees_a_document_without_its_secrets(monkeypatch: pytest.Mon
 
 def test_each_field_that_may_be_hidden_has_a_placeholder_that_shows_in_a_document() -> None:
     assert set(PLACEHOLDERS) == {field.name for field in attrs.fields(Domain) if is_secret(field)}
+
+
+def test_profiles_without_a_daemon(run: Run, domains: Path) -> None:
+    profiles = domains.with_name("profiles.d")
+    profiles.mkdir(0o700)
+    (profiles / "base.yaml").touch(0o600)
+    (profiles / "base.yaml").write_text("meta: {site: here}\nuser_data: |\n  #cloud-config\n  packages: [chrony]\n")
+    (domains / "web1.yaml").write_text("name: web1\nprofiles: [base]\nuser_data: '#!/bin/sh'\n")
+    (domains / "db1.yaml").write_text("name: db1\nprofiles: [bsae]\n")
+    meta_data = run("render", "--domains", "domains.d", "web1", "/openstack/latest/meta_data.json").stdout
+    assert json.loads(meta_data)["meta"] == {"site": "here"}
+    assert run("render", "--domains", "domains.d", "web1", "--sources").stdout.splitlines() == [
+        "name          domains.d/web1.yaml:1",
+        "profiles      domains.d/web1.yaml:2",
+        "user_data[0]  profiles.d/base.yaml:2",
+        "user_data[1]  domains.d/web1.yaml:3",
+        "meta          profiles.d/base.yaml:1",
+    ]
+    done = run("render", "--domains", "domains.d", "db1", "--sources")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "eve-meta: domains.d/db1.yaml:2: profiles[0]: expected a profile, got 'bsae': there is no "
+        "profiles.d/bsae.yaml (did you mean 'base'?); it is not served\n"
+    )

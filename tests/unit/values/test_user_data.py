@@ -26,8 +26,8 @@ def join(*parts: bytes) -> bytes:
 def parts_of(message: bytes, tmp_path: Path) -> list[tuple[str, bytes]]:
     """Return type and content of each part that cloud-init finds in *message*."""
     user_data = pytest.importorskip("cloudinit.user_data", reason="cloud-init is not installed")
-    from cloudinit import helpers, util
-
+    util = pytest.importorskip("cloudinit.util", reason="cloud-init is not installed")
+    helpers = pytest.importorskip("cloudinit.helpers", reason="cloud-init is not installed")
     paths = helpers.Paths({"cloud_dir": str(tmp_path), "run_dir": str(tmp_path)})
     found = user_data.UserDataProcessor(paths).process(message)
     parts = []

@@ -173,8 +173,8 @@ def test_a_directory_that_cannot_be_read_keeps_its_domains(
     write(directory.path / "a.yaml", "name: a\n")
     scan(directory)
 
-    def fail(_path: object) -> list[str]:
-        raise OSError(5, "Input/output error")
+    def fail(path: object) -> list[str]:
+        raise OSError(5 if path == directory.path else 2, "Input/output error")
 
     monkeypatch.setattr(os, "listdir", fail)
     scan(directory)
