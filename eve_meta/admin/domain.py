@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from attrs import evolve, fields
@@ -79,9 +80,18 @@ def public_domain(supervisor: Supervisor, inventory: Inventory, name: str) -> Pu
     public, hidden = without_secrets(domain)
     return {
         "domain": _CONVERTER.unstructure(public, Domain),
-        "sources": dict(inventory.sources(domain)),
+        "sources": without_keys(inventory.sources(domain), hidden),
         "hidden": list(hidden),
     }
+
+
+def without_keys(sources: Mapping[str, str], hidden: Collection[str]) -> dict[str, str]:
+    """Return *sources* without the keys within the *hidden* fields: where profiles add to a field, each has a line."""
+    shown: dict[str, dict[str, None]] = {}
+    for path, origin in sources.items():
+        name = re.split(r"[.\[]", path, maxsplit=1)[0]
+        shown.setdefault(name if name in hidden else path, {})[origin] = None
+    return {path: " and ".join(origins) for path, origins in shown.items()}
 
 
 def without_secrets(domain: Domain) -> tuple[Domain, Sequence[str]]:

@@ -17,7 +17,7 @@ from twisted.internet.testing import StringTransport
 from eve_meta.admin import questions
 from eve_meta.admin.access import OPERATORS, ROOT
 from eve_meta.admin.answers import answers
-from eve_meta.admin.domain import without_secrets
+from eve_meta.admin.domain import without_keys, without_secrets
 from eve_meta.admin.questions import ANSWERED, OPERATORS_QUESTIONS, Question
 from eve_meta.admin.queue import MAX_REST, REST, Queue
 from eve_meta.admin.server import AdminFactory
@@ -203,6 +203,16 @@ def classes_in(kind: Any) -> set[type]:
         attrs.resolve_types(kind)
         return {kind}.union(*(classes_in(field.type) for field in attrs.fields(kind)))
     return set().union(*(classes_in(part) for part in get_args(kind)))
+
+
+def test_the_sources_of_a_domain_with_profiles_have_no_keys_of_secret_fields() -> None:
+    sources = {"name": "f", f"meta.{CANARY}": "f", f"meta['{CANARY}']": "p", "user_data[0]": "p", "nics[0].tap": "f"}
+    assert without_keys(sources, ["meta", "user_data"]) == {
+        "name": "f",
+        "meta": "f and p",
+        "user_data": "p",
+        "nics[0].tap": "f",
+    }
 
 
 # -- how much they take --
