@@ -201,4 +201,6 @@ def test_directories_in_which_changes_matter(directory: Directory, tmp_path: Pat
     write(tmp_path / "elsewhere/a.yaml", "name: a\nuser_data_file: secrets/a\n")
     (directory.path / "a.yaml").symlink_to("elsewhere/a.yaml")
     scan(directory)
-    assert directory.watched().keys() == {str(tmp_path), str(tmp_path / "elsewhere"), str(tmp_path / "secrets")}
+    profiles = str(tmp_path.with_name("profiles.d"))
+    of_files = {str(tmp_path), str(tmp_path / "elsewhere"), str(tmp_path / "secrets")}
+    assert directory.watched().keys() == {profiles, *of_files}
