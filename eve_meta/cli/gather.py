@@ -115,7 +115,7 @@ def _machine(host: HostFacts, table: ProcessTable) -> tuple[list[str], MachineFa
         with suppress(OSError):  # the process has ended, or this is not root
             qemu = running(pid, table, PROC)
             source = f"QEMU process {pid}"
-            return qemu.arguments, _machine_facts(source, qemu.hardware, PROC / str(pid), runs=True)
+            return qemu.arguments, machine_facts(source, qemu.hardware, PROC / str(pid), runs=True)
     return [], None
 
 
@@ -140,10 +140,10 @@ def _libvirts_machine(uri: str, host: HostFacts) -> MachineFacts | None:
         return None  # libvirt does not know the domain, or is unreachable, which the daemon reports as a problem
     if described is None:
         return None
-    return _machine_facts(f"libvirt XML of {name}", described, PROC / "self", runs=False)
+    return machine_facts(f"libvirt XML of {name}", described, PROC / "self", runs=False)
 
 
-def _machine_facts(source: str, described: Hardware, process: Path, *, runs: bool) -> MachineFacts:
+def machine_facts(source: str, described: Hardware, process: Path, *, runs: bool) -> MachineFacts:
     """Return the facts about a machine, whose disks are read as *process* sees them."""
     return MachineFacts(
         source=source,

@@ -1,9 +1,10 @@
 """The datasource that a guest's cloud-init will choose, by the rules of its ``ds-identify``.
 
-Before cloud-init, systemd runs ``ds-identify`` (``tools/ds-identify`` of cloud-init 22.4). It examines SMBIOS, the
-labels of file systems and the kernel command line, and keeps the datasources that it *found*, in the order of the
-image's ``datasource_list``; cloud-init takes the first of them that has data. Where ``ds-identify`` finds none, it
-disables cloud-init on x86 (``notfound=disabled``); elsewhere, where SMBIOS is not reliable, it lets cloud-init try all.
+Before cloud-init, systemd runs ``ds-identify`` (``tools/ds-identify`` of cloud-init). It examines SMBIOS, the labels of
+file systems and the kernel command line, and keeps the datasources that it *found*, in the order of the image's
+``datasource_list``; cloud-init takes the first of them that has data. Where ``ds-identify`` finds none, it disables
+cloud-init on x86 (``notfound=disabled``). The rules differ between versions, so there is one prediction for each
+:class:`Release`.
 
 The prediction leaves out what only the guest's own files show: seeds in its root file system, the image's
 ``datasource_list``, containers. It leaves out hypervisors other than QEMU (VMware, Hyper-V), too.
@@ -16,23 +17,49 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from attrs import frozen
+from attrs import field, frozen
 
-BUILTIN_ORDER = (
+_FIRST = (
     *("MAAS", "ConfigDrive", "NoCloud", "AltCloud", "Azure", "Bigstep", "CloudSigma", "CloudStack", "DigitalOcean"),
-    *("Vultr", "AliYun", "Ec2", "GCE", "OpenNebula", "OpenStack", "OVF", "SmartOS", "Scaleway", "Hetzner", "IBMCloud"),
-    *("Oracle", "Exoscale", "RbxCloud", "UpCloud", "VMware", "LXD", "NWCS"),
+    *("Vultr", "AliYun", "Ec2", "GCE", "OpenNebula", "OpenStack"),
 )
-"""``DI_DSLIST_DEFAULT``: for an image without a ``datasource_list``."""
+_THEN = ("SmartOS", "Scaleway", "Hetzner", "IBMCloud", "Oracle", "Exoscale", "RbxCloud", "UpCloud")
 
-IMAGE_ORDER = ("NoCloud", "ConfigDrive", *(name for name in BUILTIN_ORDER if name not in ("NoCloud", "ConfigDrive")))
-"""For images of Debian and Ubuntu, whose ``/etc/cloud/cloud.cfg.d/90_dpkg.cfg`` has NoCloud before ConfigDrive."""
+
+@frozen(kw_only=True, eq=False)
+class Release:
+    """A release of cloud-init, and the rules of its ``ds-identify`` that differ from those of others.
+
+    :ivar version: the release, as ``cloud-init --version`` begins it.
+    :ivar shown: the release as people know it.
+    :ivar order: ``DI_DSLIST_DEFAULT``, the datasources that it knows, for an image without a ``datasource_list``.
+    :ivar on_command_line: the parameters of the kernel's command line that name a datasource.
+    :ivar disables: whether it disables cloud-init where it finds none, on architectures other than x86, too.
+    :ivar checks: the check of each datasource.
+    """
+
+    version: str
+    shown: str
+    order: tuple[str, ...]
+    on_command_line: tuple[str, ...]
+    disables: bool
+    checks: Mapping[str, Callable[[Machine], str]] = field(repr=False)
+
+    @property
+    def image_order(self) -> tuple[str, ...]:
+        """The order of images of Debian and Ubuntu.
+
+        Their ``/etc/cloud/cloud.cfg.d/90_dpkg.cfg`` has NoCloud before ConfigDrive.
+        """
+        return ("NoCloud", "ConfigDrive", *(name for name in self.order if name not in ("NoCloud", "ConfigDrive")))
+
 
 NONE = "None"
 """No datasource: cloud-init is disabled, or finds nothing."""
 
 OPENSTACK_PRODUCTS = ("OpenStack Nova", "OpenStack Compute")
 OPENSTACK_ASSET_TAGS = ("OpenTelekomCloud", "SAP CCloud VM", "HUAWEICLOUD", *OPENSTACK_PRODUCTS)
+_NEWER_ASSET_TAGS = (*OPENSTACK_ASSET_TAGS, "Samsung Cloud Platform")
 
 _AZURE_CHASSIS = "7783-7084-3265-9085-8269-3286-77"
 _OVF_LABELS = ("OVF-TRANSPORT", "ovf-transport", "OVFENV", "ovfenv", "OVF ENV", "ovf env")
@@ -48,6 +75,7 @@ class Dmi:
     sys_vendor: str = ""
     chassis_asset_tag: str = ""
     board_name: str = ""
+    bios_vendor: str = ""
 
 
 @frozen(kw_only=True)
@@ -81,19 +109,22 @@ class Prediction:
     why: str
 
 
-def identify(guest: Machine, order: tuple[str, ...] = IMAGE_ORDER) -> Prediction:
-    """Predict what ``ds-identify`` finds in *guest*.
+def identify(guest: Machine, release: Release, order: tuple[str, ...] | None = None) -> Prediction:
+    """Predict what the ``ds-identify`` of *release* finds in *guest*.
 
-    :param order: the image's ``datasource_list``.
+    :param order: the image's ``datasource_list``; None for that of images of Debian and Ubuntu.
     """
-    named = _datasource_named_in(guest.command_line)
+    if "cloud-init=disabled" in guest.command_line.split():  # in older releases, the caller of ds-identify looks for it
+        return Prediction(predicted=NONE, found=(), why="the kernel command line has cloud-init=disabled")
+    named = _datasource_named_in(guest.command_line, release)
     if named:
         return Prediction(predicted=named, found=(named,), why="the kernel command line names it")
-    found = {name: why for name in order if (why := _CHECKS.get(name, _never)(guest))}
+    names = release.image_order if order is None else order
+    found = {name: why for name in names if (why := release.checks.get(name, _never)(guest))}
     if found:
         first = next(iter(found))
         return Prediction(predicted=first, found=tuple(found), why=found[first])
-    if not is_x86(guest.machine):
+    if not is_x86(guest.machine) and not release.disables:
         why = f"on {guest.machine} cloud-init tries all datasources, and OpenStack is the first of them that has data"
         return Prediction(predicted="OpenStack", found=(), why=why)
     return Prediction(
@@ -120,13 +151,17 @@ def nocloud_seed(serial: str) -> str | None:
     return None
 
 
-def _datasource_named_in(command_line: str) -> str:
+def _datasource_named_in(command_line: str, release: Release) -> str:
     named = ""
     for word in command_line.split():
         key, equals, value = word.partition("=")
-        if equals and key in ("ci.ds", "ci.datasource"):
+        if equals and key in release.on_command_line:
             named = value
-    return named
+    if "ds" not in release.on_command_line:
+        return named
+    # Newer releases ignore what follows, and the case (importer.match_case_insensitive_module_name()).
+    named = named.partition(";")[0].removesuffix("-net")
+    return next((name for name in release.order if name.lower() == named.lower()), named)
 
 
 def _read(value: str) -> str:
@@ -160,6 +195,7 @@ def _field(name: str, field: str, *patterns: str) -> Callable[[Machine], str]:
 
 _product = _field("DMI product name", "product_name", *OPENSTACK_PRODUCTS)
 _asset_tag = _field("DMI chassis asset tag", "chassis_asset_tag", *OPENSTACK_ASSET_TAGS)
+_newer_asset_tag = _field("DMI chassis asset tag", "chassis_asset_tag", *_NEWER_ASSET_TAGS)
 
 
 def _vendor(*vendors: str) -> Callable[[Machine], str]:
@@ -167,9 +203,14 @@ def _vendor(*vendors: str) -> Callable[[Machine], str]:
 
 
 def _nocloud(guest: Machine) -> str:
-    for text, name in ((guest.command_line, "kernel command line"), (_read(guest.dmi.product_serial), "DMI serial")):
-        if re.search(r"(?:^| )ds=nocloud", text):
-            return f"the {name} has ds=nocloud"
+    if re.search(r"(?:^| )ds=nocloud", guest.command_line):
+        return "the kernel command line has ds=nocloud"
+    return _newer_nocloud(guest)
+
+
+def _newer_nocloud(guest: Machine) -> str:
+    if re.search(r"(?:^| )ds=nocloud", _read(guest.dmi.product_serial)):
+        return "the DMI serial has ds=nocloud"
     return _has_label(guest, "cidata", "CIDATA")
 
 
@@ -180,6 +221,10 @@ def _config_drive(guest: Machine) -> str:
 def _openstack(guest: Machine) -> str:
     # A config drive would be another source of the same data.
     return "" if _config_drive(guest) else _product(guest) or _asset_tag(guest)
+
+
+def _newer_openstack(guest: Machine) -> str:
+    return "" if _config_drive(guest) else _product(guest) or _newer_asset_tag(guest)
 
 
 def _ec2(guest: Machine) -> str:
@@ -196,6 +241,14 @@ def _ec2(guest: Machine) -> str:
     if uuid.lower().startswith("ec2") and uuid.lower() == serial.lower():
         return f"DMI uuid and serial are both {uuid!r}, as on AWS"
     return ""
+
+
+def _newer_ec2(guest: Machine) -> str:
+    uuid = _read(guest.dmi.product_uuid)
+    # Its first part may have the other byte order.
+    if re.match(r"ec2|[^-]*2[0-9a-f]ec(?:-|$)", uuid, re.IGNORECASE):
+        return f"the DMI uuid is {uuid!r}, as on AWS"
+    return _ec2(guest)
 
 
 def _gce(guest: Machine) -> str:
@@ -245,3 +298,33 @@ _CHECKS: Mapping[str, Callable[[Machine], str]] = MappingProxyType(
         "NWCS": _vendor("NWCS"),
     }
 )
+
+_NEWER_CHECKS: Mapping[str, Callable[[Machine], str]] = MappingProxyType(
+    {
+        **_CHECKS,
+        "Ec2": _newer_ec2,
+        "OpenStack": _newer_openstack,
+        "NoCloud": _newer_nocloud,
+        "Akamai": _vendor("Linode", "Akamai"),
+        "CloudCIX": _field("DMI product name", "product_name", "CloudCIX"),
+    }
+)
+
+OLDER = Release(
+    version="22.4",
+    shown="cloud-init 22.4 (Debian 12)",
+    order=(*_FIRST, "OVF", *_THEN, "VMware", "LXD", "NWCS"),
+    on_command_line=("ci.ds", "ci.datasource"),
+    disables=False,
+    checks=_CHECKS,
+)
+NEWER = Release(
+    version="25.1",
+    shown="cloud-init 25.1 (Debian 13)",
+    order=(*_FIRST, "VMware", "OVF", *_THEN, "LXD", "NWCS", "Akamai", "WSL", "CloudCIX"),
+    on_command_line=("ds", "ci.ds", "ci.datasource"),
+    disables=True,
+    checks=_NEWER_CHECKS,
+)
+RELEASES = (OLDER, NEWER)
+"""The releases that guests are predicted for, the oldest first: those of Debian."""

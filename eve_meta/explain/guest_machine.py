@@ -9,17 +9,22 @@ from eve_meta.explain.ds_identify import (
     NONE,
     OPENSTACK_ASSET_TAGS,
     OPENSTACK_PRODUCTS,
+    RELEASES,
     Machine,
     Prediction,
+    Release,
     identify,
-    is_x86,
     nocloud_seed,
 )
 from eve_meta.explain.facts import DiskFacts, Facts, MachineFacts
+from eve_meta.explain.imds import Imds, ImdsPrediction, predict_imds
 from eve_meta.explain.steps import Step, Verdict, command, listed
 from eve_meta.values.addresses import SERVICE_IPV4, SERVICE_IPV6
 
 OUR_HOSTS = (SERVICE_IPV4, *SERVICE_IPV6)
+
+OUR_TREES = ("latest", "1.0", "20??-??-??")
+"""Patterns of the trees below which systemd-imdsd finds its keys."""
 
 SEED_LABELS = ("cidata", "CIDATA", "config-2", "CONFIG-2")
 
@@ -27,19 +32,24 @@ OURS = ("OpenStack", "Ec2", "NoCloud")
 """Datasources that can read from eve-meta."""
 
 
-def prediction(facts: Facts) -> Prediction | None:
-    """Predict the datasource of the guest's cloud-init; None where the guest's hardware is unknown."""
-    machine = facts.machine
-    if machine is None:
-        return None
-    guest = Machine(
+def predictions(machine: MachineFacts) -> dict[Release, Prediction]:
+    """Predict the datasource of the guest's cloud-init, by its release."""
+    return {release: identify(_seen(machine), release) for release in RELEASES}
+
+
+def imds_prediction(machine: MachineFacts) -> ImdsPrediction:
+    """Predict what systemd-imdsd asks in the guest."""
+    return predict_imds(_seen(machine), OUR_HOSTS, OUR_TREES)
+
+
+def _seen(machine: MachineFacts) -> Machine:
+    return Machine(
         machine=machine.machine,
         dmi=machine.dmi,
         labels=tuple(label for disk in machine.disks for label in disk.labels),
         cd_labels=tuple(label for disk in machine.disks for label in disk.cd_labels),
         command_line=machine.command_line,
     )
-    return identify(guest)
 
 
 def hardware(facts: Facts) -> Iterator[Step]:
@@ -55,6 +65,8 @@ def hardware(facts: Facts) -> Iterator[Step]:
         return
     yield smbios(facts, machine)
     yield disks(facts, machine)
+    if (step := imds(facts, machine)) is not None:
+        yield step
     yield datasource(facts, machine)
 
 
@@ -82,22 +94,24 @@ def smbios(facts: Facts, machine: MachineFacts) -> Step:
     if dmi.chassis_asset_tag.strip() in OPENSTACK_ASSET_TAGS:
         text = f"the chassis asset tag is {dmi.chassis_asset_tag!r} ({machine.source})"
         return Step(verdict=Verdict.SMBIOS_OPENSTACK, text=text)
-    other = identify(Machine(machine="x86_64", dmi=dmi))
-    if other.predicted in ("Ec2", NONE) and (other.predicted != NONE or not is_x86(machine.machine)):
-        text = (
-            other.why
-            if other.predicted == "Ec2"
-            else f"on {machine.machine} cloud-init asks eve-meta whatever SMBIOS says"
-        )
-        return Step(verdict=Verdict.SMBIOS_NOT_NEEDED, text=text)
-    if other.predicted != NONE:
-        text = f"{other.why}: cloud-init looks for {other.predicted}"
+    found = {release: identify(Machine(machine=machine.machine, dmi=dmi), release) for release in RELEASES}
+    elsewhere = next((each for each in found.values() if each.predicted not in (NONE, *OURS)), None)
+    if elsewhere is not None:
+        text = f"{elsewhere.why}: cloud-init looks for {elsewhere.predicted}"
         return Step(verdict=Verdict.SMBIOS_ELSEWHERE, text=text, mend=_set_smbios(facts))
+    silent = [release.shown for release, each in found.items() if each.predicted == NONE]
+    if not silent:
+        return Step(verdict=Verdict.SMBIOS_NOT_NEEDED, text=found[RELEASES[0]].why)
     product = f"the product is {dmi.product_name!r}" if dmi.product_name else "the product is QEMU's own"
-    if any(kind.status < 400 for tap in facts.host.taps for kind in tap.asked):
+    if _has_asked(facts):
         return Step(verdict=Verdict.SMBIOS_NOT_NEEDED, text=f"{product}, but this guest asks eve-meta all the same")
-    text = f"{product}, so cloud-init does not ask eve-meta ({machine.source})"
+    whose = "cloud-init" if len(silent) == len(RELEASES) else listed(silent)
+    text = f"{product}, so {whose} does not ask eve-meta ({machine.source})"
     return Step(verdict=Verdict.SMBIOS_MISSING, text=text, mend=_set_smbios(facts))
+
+
+def _has_asked(facts: Facts) -> bool:
+    return any(kind.status < 400 for tap in facts.host.taps for kind in tap.asked)
 
 
 def disks(facts: Facts, machine: MachineFacts) -> Step:
@@ -123,18 +137,62 @@ def _without(facts: Facts, disk: DiskFacts) -> str:
     return f"start the guest without {disk.shown}"
 
 
+def imds(facts: Facts, machine: MachineFacts) -> Step | None:
+    """Judge what systemd-imdsd asks; None where nothing speaks of it."""
+    found = imds_prediction(machine)
+    if found.predicted is Imds.NOTHING:
+        return Step(verdict=Verdict.IMDS_OFF, text=found.why) if found.why else None
+    name = "systemd-imdsd (systemd 261 or newer)"
+    if found.predicted is Imds.OURS:
+        text = f"{name} asks eve-meta: {found.why}"
+        if found.network == "locked":
+            text += "; systemd.imds.network=locked keeps all other programs, cloud-init too, from the service"
+        elif not found.network:
+            text += "; it may keep cloud-init from the service, unless the kernel has systemd.imds.network=unlocked"
+        return Step(verdict=Verdict.IMDS_OURS, text=text)
+    where = "elsewhere" if found.predicted is Imds.ELSEWHERE else "nowhere"
+    mend = _set_smbios(facts, "--datasource", "ec2")
+    if found.by_command_line:
+        mend = f"take systemd.imds.* off the guest's kernel command line, then: {mend}"
+    text = f"{name} asks {where}: {found.why}"
+    return Step(verdict=Verdict.IMDS_ELSEWHERE, text=text, mend=mend)
+
+
 def datasource(facts: Facts, machine: MachineFacts) -> Step:
     """Judge the datasource that cloud-init chooses, if the image has a cloud-init."""
-    found = prediction(facts)
-    if found is None:
-        return Step(verdict=Verdict.DATASOURCE_UNKNOWN, text="the guest's hardware is unknown")
+    found = predictions(machine)
+    others = [each for each in found.values() if not _ours(each, machine)]
+    shown = {release: f"{_name_of(each)}: {each.why}" for release, each in found.items()}
+    text = next(iter(shown.values()))
+    if len(set(shown.values())) > 1:
+        text = "; ".join(f"{release.shown}: {each}" for release, each in shown.items())
+    if not others or (len(others) < len(found) and _has_asked(facts)):
+        return Step(verdict=Verdict.DATASOURCE_OURS, text=text)
     causes = [step for step in (disks(facts, machine), smbios(facts, machine)) if step.mend is not None]
     mend = causes[0].mend if causes else _set_smbios(facts)
-    if found.predicted == NONE:
-        return Step(verdict=Verdict.DATASOURCE_NONE, text=f"none: {found.why}", mend=mend)
-    if _ours(found, machine):
-        return Step(verdict=Verdict.DATASOURCE_OURS, text=f"{found.predicted}: {found.why}")
-    return Step(verdict=Verdict.DATASOURCE_OTHER, text=f"{found.predicted}: {found.why}", mend=mend)
+    none = any(each.predicted == NONE for each in others)
+    return Step(verdict=Verdict.DATASOURCE_NONE if none else Verdict.DATASOURCE_OTHER, text=text, mend=mend)
+
+
+def _name_of(found: Prediction) -> str:
+    return "none" if found.predicted == NONE else found.predicted
+
+
+def prevented(facts: Facts, machine: MachineFacts, wanted: str) -> tuple[str, str] | None:
+    """Return why cloud-init in a libvirt domain will not read from eve-meta by the datasource *wanted*, and what helps.
+
+    None where it will.
+    """
+    for release, found in predictions(machine).items():
+        if found.predicted == wanted and _ours(found, machine):
+            continue
+        seed = disks(facts, machine)
+        if seed.mend is not None:
+            return f"cloud-init will not read from eve-meta all the same: {seed.text}", seed.mend
+        whose = release.shown if release is not RELEASES[0] else "cloud-init"
+        text = f"{whose} will choose {_name_of(found)} all the same: {found.why}"
+        return text, f"{command('virsh', 'edit', _name(facts))}   # take that out"
+    return None
 
 
 def _ours(found: Prediction, machine: MachineFacts) -> bool:

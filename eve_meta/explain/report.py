@@ -8,6 +8,7 @@ from typing import Any
 from attrs import asdict
 
 from eve_meta.explain import guest_machine, host_path, traffic
+from eve_meta.explain.ds_identify import RELEASES
 from eve_meta.explain.facts import Facts
 from eve_meta.explain.steps import State, Step
 
@@ -41,7 +42,10 @@ def _steps(facts: Facts) -> Iterator[Step]:
 
 def plain(facts: Facts) -> dict[str, Any]:
     """Return the report as JSON can hold it; ``docs/explain.rst`` says which fields are stable."""
-    domain, predicted = facts.host.domain, guest_machine.prediction(facts)
+    domain, machine = facts.host.domain, facts.machine
+    found = {} if machine is None else guest_machine.predictions(machine)
+    imds = None if machine is None else guest_machine.imds_prediction(machine)
+    first = found.get(RELEASES[0])
     return {
         "asked_for": facts.host.asked_for,
         "domain": None
@@ -61,9 +65,17 @@ def plain(facts: Facts) -> dict[str, Any]:
         ],
         "requests": {tap.name: [asdict(kind) for kind in tap.asked] for tap in facts.host.taps},
         "datasource": {
-            "predicted": None if predicted is None else predicted.predicted,
-            "found": [] if predicted is None else list(predicted.found),
-            "why": "" if predicted is None else predicted.why,
+            "predicted": None if first is None else first.predicted,
+            "found": [] if first is None else list(first.found),
+            "why": "" if first is None else first.why,
+            "releases": [
+                {"cloud_init": release.version, "predicted": each.predicted, "found": list(each.found), "why": each.why}
+                for release, each in found.items()
+            ],
+        },
+        "imds": {
+            "predicted": None if imds is None else imds.predicted.value,
+            "why": "" if imds is None else imds.why,
         },
     }
 

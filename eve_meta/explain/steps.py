@@ -97,6 +97,10 @@ class Verdict(enum.Enum):
     DISKS_UNREAD = ("disks", "unread", State.UNKNOWN)
     DISKS_UNKNOWN = ("disks", "unknown", State.UNKNOWN)
 
+    IMDS_OURS = ("imds", "ours", State.OK)
+    IMDS_OFF = ("imds", "off", State.OK)
+    IMDS_ELSEWHERE = ("imds", "elsewhere", State.WRONG)
+
     DATASOURCE_OURS = ("datasource", "ours", State.OK)
     DATASOURCE_OTHER = ("datasource", "other", State.WRONG)
     DATASOURCE_NONE = ("datasource", "none", State.WRONG)

@@ -19,6 +19,7 @@ from eve_meta.values.problem import Problem
 
 # Where <sysinfo type='smbios'> holds each field of /sys/class/dmi/id.
 _SYSINFO = {
+    "bios_vendor": "bios/entry[@name='vendor']",
     "sys_vendor": "system/entry[@name='manufacturer']",
     "product_name": "system/entry[@name='product']",
     "product_serial": "system/entry[@name='serial']",

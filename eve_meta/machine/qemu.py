@@ -45,6 +45,7 @@ _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 # Fields of SMBIOS, and the files of /sys/class/dmi/id that hold them (dmi-id.c of the kernel).
 _SMBIOS: Mapping[tuple[str, str], str] = {
+    ("0", "vendor"): "bios_vendor",
     ("1", "manufacturer"): "sys_vendor",
     ("1", "product"): "product_name",
     ("1", "serial"): "product_serial",

@@ -1,11 +1,13 @@
-"""Writes into a libvirt domain's XML the SMBIOS field by which cloud-init in the guest finds eve-meta.
+"""Writes into a libvirt domain's XML the SMBIOS fields by which cloud-init and systemd in the guest find eve-meta.
 
 The module changes the XML as text, at places that a parser finds. Everything else in it stays as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
+from uuid import UUID
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
@@ -16,33 +18,64 @@ from eve_meta.values.problem import Problem
 NOCLOUD_SERIAL = "ds=nocloud;s=http://169.254.169.254/nocloud/"
 """It ends with "/", because cloud-init appends the names of the files."""
 
+BIOS_VENDOR = "Amazon EC2"
+"""The BIOS vendor by which systemd's hwdb (``40-imds.hwdb``) recognises AWS, for systemd-imdsd."""
+
+LOOKALIKE = "eve-meta.zstack.io"
+"""A chassis asset tag by which cloud-init recognises ZStack, whose metadata is AWS's without session tokens.
+
+AWS itself is recognised by a uuid that begins with "ec2". A domain that exists keeps its uuid."""
+
+_TABLES = ("bios", "system", "chassis")
+"""The tables of SMBIOS by libvirt's names, in the order in which it writes them."""
+
+_TYPES: Mapping[str, int] = MappingProxyType({"bios": 0, "system": 1, "chassis": 3})
+
 
 @frozen
 class Setting:
-    """An entry of SMBIOS's system information (type 1). libvirt and QEMU use the same name for it."""
+    """An entry of SMBIOS. libvirt and QEMU use the same name for it.
 
+    :ivar table: one of :data:`_TABLES`.
+    """
+
+    table: str
     name: str
     value: str
 
 
-SETTINGS = {"openstack": Setting("product", "OpenStack Nova"), "nocloud": Setting("serial", NOCLOUD_SERIAL)}
+DATASOURCES: Mapping[str, str] = MappingProxyType({"openstack": "OpenStack", "nocloud": "NoCloud", "ec2": "Ec2"})
+"""cloud-init's datasources that can read from eve-meta, by the name that people type."""
 
 
-def snippet(setting: Setting) -> str:
-    """Return the XML that a domain must contain for *setting*."""
-    return (
-        f"<os>\n  …\n  <smbios mode='sysinfo'/>\n</os>\n"
-        f"<sysinfo type='smbios'>\n  <system>\n    {_entry(setting)}\n  </system>\n</sysinfo>"
-    )
+def settings(datasource: str, uuid: UUID | None = None) -> tuple[Setting, ...]:
+    """Return what makes cloud-init choose *datasource*, a key of :data:`DATASOURCES`.
+
+    :param uuid: the domain's; None where it is unknown.
+    """
+    if datasource == "openstack":
+        return (Setting("system", "product", "OpenStack Nova"),)
+    if datasource == "nocloud":
+        return (Setting("system", "serial", NOCLOUD_SERIAL),)
+    bios = Setting("bios", "vendor", BIOS_VENDOR)
+    if uuid is not None and str(uuid).startswith("ec2"):
+        # Older releases of cloud-init want a serial that equals the uuid, too.
+        return bios, Setting("system", "serial", str(uuid))
+    return bios, Setting("chassis", "asset", LOOKALIKE)
 
 
-def argument(setting: Setting) -> str:
-    """Return the value of QEMU's option ``-smbios`` for *setting*."""
-    return f"type=1,{setting.name}={setting.value.replace(',', ',,')}"
+def snippet(wanted: Collection[Setting]) -> str:
+    """Return the XML that a domain must contain for the settings that are *wanted*."""
+    return f"<os>\n  …\n  <smbios mode='sysinfo'/>\n</os>\n{_block(wanted)}"
 
 
-def with_setting(xml: str, setting: Setting) -> str:
-    """Return a domain's *xml* with *setting* in it; the same text where the setting is in it already.
+def arguments(wanted: Collection[Setting]) -> list[str]:
+    """Return the value of each option ``-smbios`` of QEMU for the settings that are *wanted*."""
+    return [f"type={_TYPES[each.table]},{each.name}={each.value.replace(',', ',,')}" for each in wanted]
+
+
+def with_settings(xml: str, wanted: Collection[Setting]) -> str:
+    """Return a domain's *xml* with the settings that are *wanted*; the same text where all are in it already.
 
     :raises Problem: when *xml* is not the XML of a domain, or shows the guest the host's SMBIOS.
     """
@@ -50,7 +83,7 @@ def with_setting(xml: str, setting: Setting) -> str:
     root = _parse(text)
     if root.name != "domain":
         raise Problem(f"expected the XML of a libvirt domain, got <{root.name}>")
-    edits = [*_mode(text, root), *_sysinfo(text, root, setting)]
+    edits = [*_mode(text, root), *_sysinfo(text, root, wanted)]
     # From the end, so that the places of earlier edits stay valid.
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new.encode() + text[end:]
@@ -162,21 +195,56 @@ def _mode(text: bytes, root: _Element) -> Iterator[_Edit]:
         yield smbios.start, smbios.end, "<smbios mode='sysinfo'/>"
 
 
-def _sysinfo(text: bytes, root: _Element, setting: Setting) -> Iterator[_Edit]:
+def _block(wanted: Collection[Setting]) -> str:
+    tables = "\n".join(_table(table, entries) for table, entries in _by_table(wanted))
+    return f"<sysinfo type='smbios'>\n{_indented(tables)}\n</sysinfo>"
+
+
+def _table(table: str, entries: Collection[Setting]) -> str:
+    return f"<{table}>\n{_indented(_entries(entries))}\n</{table}>"
+
+
+def _entries(entries: Collection[Setting]) -> str:
+    return "\n".join(map(_entry, entries))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _by_table(wanted: Collection[Setting]) -> Iterator[tuple[str, list[Setting]]]:
+    for table in _TABLES:
+        if entries := [each for each in wanted if each.table == table]:
+            yield table, entries
+
+
+def _sysinfo(text: bytes, root: _Element, wanted: Collection[Setting]) -> Iterator[_Edit]:
     sysinfo = root.first("sysinfo", type="smbios")
     if sysinfo is None:
         os = root.first("os")
         assert os is not None  # _mode() found it
         indent = _indent(text, os)
-        block = f"<sysinfo type='smbios'>\n  <system>\n    {_entry(setting)}\n  </system>\n</sysinfo>"
-        yield os.start, os.start, block.replace("\n", f"\n{indent}") + f"\n{indent}"
+        yield os.start, os.start, _block(wanted).replace("\n", f"\n{indent}") + f"\n{indent}"
         return
-    system = sysinfo.first("system")
-    if system is None:
-        yield _into(text, sysinfo, f"<system>\n  {_entry(setting)}\n</system>")
-        return
-    entry = system.first("entry", name=setting.name)
-    if entry is None:
-        yield _into(text, system, _entry(setting))
-    elif text[entry.inside : entry.close].decode().strip() != escape(setting.value):
-        yield entry.start, entry.end, _entry(setting)
+    missing = []
+    for table, entries in _by_table(wanted):
+        element = sysinfo.first(table)
+        if element is None:
+            missing.append(_table(table, entries))
+        else:
+            yield from _changed(text, element, entries)
+    if missing:
+        yield _into(text, sysinfo, "\n".join(missing))
+
+
+def _changed(text: bytes, table: _Element, entries: Collection[Setting]) -> Iterator[_Edit]:
+    """Yield the edits that give *table* its *entries*."""
+    missing = []
+    for setting in entries:
+        entry = table.first("entry", name=setting.name)
+        if entry is None:
+            missing.append(setting)
+        elif text[entry.inside : entry.close].decode().strip() != escape(setting.value):
+            yield entry.start, entry.end, _entry(setting)
+    if missing:
+        yield _into(text, table, _entries(missing))

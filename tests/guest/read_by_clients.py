@@ -5,8 +5,11 @@ Each run imports the one client that it needs: importing all of them takes secon
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import logging
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,11 +18,16 @@ from typing import Any
 
 
 def cloud_init(platform: str) -> dict[str, Any]:
-    """Run cloud-init's Ec2 datasource. On *platform* "aws" it insists on a token; elsewhere it asks for none."""
+    """Run cloud-init's Ec2 datasource on *platform*.
+
+    On "aws" it insists on a token; elsewhere it asks for none. On "zstack" SMBIOS is that of ``eve-meta smbios``.
+    """
+    from eve_meta.machine.smbios_xml import LOOKALIKE
     from harness.guest_cloud_init import AWS, datasource, hostname
 
+    smbios = {"aws": AWS, "zstack": {"chassis-asset-tag": LOOKALIKE}, "unknown": {}}[platform]
     with tempfile.TemporaryDirectory() as folder:
-        source = datasource("Ec2", folder, AWS if platform == "aws" else {}, max_wait=5)
+        source = datasource("Ec2", folder, smbios, max_wait=5)
         if not source.get_data():
             return {"platform": source.cloud_name, "found": False}
         return {
@@ -125,8 +133,52 @@ def cloudbase_init(password: str) -> dict[str, Any]:
     return found
 
 
+def imdsd(address: str) -> dict[str, Any]:
+    """Replay systemd-imdsd's requests to *address*, an IPv4 or an IPv6 address, as systemd 261 makes them by curl.
+
+    Each request is a connection of its own, from a port below 1024 and with a firewall mark.
+    """
+    ports = iter(range(1, 1024))
+
+    def ask(request: str, *headers: str) -> tuple[int, str]:
+        host = f"[{address}]" if ":" in address else address
+        text = "\r\n".join((f"{request} HTTP/1.1", f"Host: {host}", "Accept: */*", *headers, "", ""))
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as connection:
+            connection.settimeout(10)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, IMDS_MARK)
+            while True:
+                with contextlib.suppress(OSError):  # the port is in use
+                    connection.bind(("", next(ports)))
+                    break
+            connection.connect((address, 80))
+            connection.sendall(text.encode())
+            answer = http.client.HTTPResponse(connection, method=request.partition(" ")[0])
+            answer.begin()
+            return answer.status, answer.read().decode()
+
+    status, token = ask("PUT /latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 900")
+    found: dict[str, Any] = {"token": status, "printable": token.isprintable()}
+    for key, path in IMDS_KEYS.items():
+        status, value = ask(f"GET /latest{path}", f"X-aws-ec2-metadata-token: {token}")
+        found[key] = value if status == 200 else status
+    return found
+
+
+IMDS_MARK = 0x7FFF0815
+
+IMDS_KEYS = {
+    "hostname": "/meta-data/hostname",
+    "region": "/meta-data/placement/region",
+    "zone": "/meta-data/placement/availability-zone",
+    "ipv4_public": "/meta-data/public-ipv4",
+    "ipv6_public": "/meta-data/ipv6",
+    "ssh_key": "/meta-data/public-keys/0/openssh-key",
+    "userdata": "/user-data",
+}
+"""The keys of EC2 in systemd's hwdb (40-imds.hwdb)."""
+
 CLIENTS: dict[str, Callable[..., dict[str, Any]]] = {
-    client.__name__: client for client in (cloud_init, botocore, ec2_metadata, cloudbase_init)
+    client.__name__: client for client in (cloud_init, botocore, ec2_metadata, cloudbase_init, imdsd)
 }
 
 

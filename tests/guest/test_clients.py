@@ -123,7 +123,9 @@ class Answers:
 # -- cloud-init's Ec2 datasource --
 
 
-@pytest.mark.parametrize(("number", "platform"), [(1, "unknown"), (1, "aws"), (2, "aws"), (3, "unknown")])
+@pytest.mark.parametrize(
+    ("number", "platform"), [(1, "unknown"), (1, "zstack"), (1, "aws"), (2, "aws"), (3, "unknown")]
+)
 def test_cloud_init_finds_an_ec2_instance(stage: Scene, number: int, platform: str) -> None:
     found = read(stage, number, "cloud_init", platform)
     plain = full(number)
@@ -327,3 +329,42 @@ def test_cloudbase_init_finds_nothing_where_tokens_are_required(stage: Scene) ->
     answers = Answers(stage, 2)
     assert read(stage, 2, "cloudbase_init", "secret") == {"found": False}
     assert set(answers.since()) == {"401"}
+
+
+# -- systemd-imdsd, which no distribution has yet: its requests --
+
+
+IMDS_NETWORK = (
+    "route add 169.254.169.254 dev eth0 scope link table 2147420181",
+    "route add prohibit 169.254.169.254",
+    "rule add fwmark 0x7fff0815 table 2147420181",
+    "-6 route add fd00:ec2::254 dev eth0 table 2147420181",
+    "-6 route add prohibit fd00:ec2::254",
+    "-6 rule add fwmark 0x7fff0815 table 2147420181",
+)
+"""The network that it makes, which keeps other programs from the service (85-imds-early.network, "locked")."""
+
+
+@WITH_TOKENS
+def test_imdsd_finds_its_keys_and_keeps_others_out(stage: Scene, number: int) -> None:
+    asking, plain = guest(stage, number), full(number)
+    for line in IMDS_NETWORK:
+        asking.run("ip", *line.split())
+    try:
+        with pytest.raises(OSError, match=r"unreachable|denied|prohibited"):
+            asking.get("/latest/user-data")
+        for address in ("169.254.169.254", "fd00:ec2::254"):
+            assert read(stage, number, "imdsd", address) == {
+                "token": 200,
+                "printable": True,
+                "hostname": plain["hostname"],
+                "region": f"eu-lab-{number}",
+                "zone": f"eu-lab-{number}b",
+                "ipv4_public": f"203.0.113.{number}",
+                "ipv6_public": f"2001:db8::{number}",
+                "ssh_key": key(number, "alice"),
+                "userdata": plain["user_data"],
+            }
+    finally:
+        for line in IMDS_NETWORK:
+            asking.run("ip", *line.replace(" add ", " delete ").split(), check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,10 @@ def test_a_second_time_changes_nothing(connection: Any, config: Path) -> None:
     assert run(config, "test", "--apply", "--yes").exit_code == 0
     before = connection.lookupByName("test").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     result = run(config, connection.lookupByName("test").UUIDString(), "--apply", "--yes")
-    assert (result.exit_code, result.output.splitlines()[0]) == (0, "test already has it: product is 'OpenStack Nova'")
+    assert (result.exit_code, result.output.splitlines()[0]) == (
+        0,
+        "test already has it: system product is 'OpenStack Nova'",
+    )
     assert connection.lookupByName("test").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) == before
 
 
@@ -110,6 +114,68 @@ def test_a_missing_libvirt(tmp_path: Path) -> None:
     result = run(config, "web1", "--apply", "--yes")
     assert isinstance(result.exception, Problem)
     assert "No such file or directory" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("sysinfo", "datasource", "why", "mend"),
+    [
+        (
+            "<system><entry name='serial'>ds=nocloud</entry></system>",
+            "openstack",
+            "cloud-init will choose NoCloud all the same: the DMI serial has ds=nocloud",
+            "virsh edit web1   # take that out",
+        ),
+        (
+            "<system><entry name='manufacturer'>DigitalOcean</entry></system>",
+            "openstack",
+            "cloud-init will choose DigitalOcean all the same: the DMI system vendor is 'DigitalOcean'",
+            "virsh edit web1   # take that out",
+        ),
+        ("<system><entry name='serial'>ds=nocloud</entry></system>", "nocloud", "", ""),
+        ("<system/>", "ec2", "", ""),
+    ],
+)
+def test_whoever_writes_what_does_not_decide_learns_what_does(
+    connection: Any, config: Path, sysinfo: str, datasource: str, why: str, mend: str
+) -> None:
+    xml = DOMAIN.format(name="web1", smbios="<smbios mode='sysinfo'/>")
+    domain = connection.defineXML(xml.replace("</domain>", f"<sysinfo type='smbios'>{sysinfo}</sysinfo></domain>"))
+    try:
+        for said in ("changed web1", "web1 already has it"):
+            result = run(config, "web1", "--datasource", datasource, "--apply", "--yes")
+            assert result.exit_code == (1 if why else 0), result.output
+            assert said in result.output
+            assert why in " ".join(result.output.split())
+            assert mend in result.output
+    finally:
+        domain.undefine()
+
+
+def test_a_seed_disk_that_decides_is_named_with_the_command_that_removes_it(
+    connection: Any, config: Path, tmp_path: Path
+) -> None:
+    seed = tmp_path / "seed.img"
+    seed.write_bytes(bytes(1024 * 1024))
+    subprocess.run(["mkfs.vfat", "-n", "CIDATA", seed], check=True, stdout=subprocess.DEVNULL)
+    disk = f"<disk type='file'><driver type='raw'/><source file='{seed}'/><target dev='vdb'/></disk>"
+    xml = DOMAIN.format(name="web1", smbios="").replace("</domain>", f"<devices>{disk}</devices></domain>")
+    domain = connection.defineXML(xml)
+    try:
+        result = run(config, "web1", "--apply", "--yes")
+        assert result.exit_code == 1
+        shown = " ".join(result.output.split())
+        assert f"{seed} is a NoCloud disk (label 'CIDATA'), which cloud-init prefers to eve-meta" in shown
+        assert f"virsh detach-disk web1 {seed} --config" in result.output
+    finally:
+        domain.undefine()
+
+
+def test_the_settings_for_ec2_are_printed(tmp_path: Path) -> None:
+    result = CliRunner().invoke(smbios, ["web1", "--datasource", "ec2"]).output
+    assert "<entry name='vendor'>Amazon EC2</entry>" in result
+    assert "-smbios 'type=0,vendor=Amazon EC2'" in result
+    assert "-smbios type=3,asset=eve-meta.zstack.io" in result
+    assert "session tokens" in result
 
 
 def test_a_transient_domain(connection: Any, config: Path) -> None:

@@ -211,7 +211,7 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
     ),
     Verdict.SMBIOS_OPENSTACK: (facts(), ("OpenStack Nova",)),
     Verdict.SMBIOS_NOCLOUD: (with_dmi(product_serial=SERIAL), (SERIAL,)),
-    Verdict.SMBIOS_NOT_NEEDED: (unasked(with_machine(machine="aarch64", dmi=Dmi())), ("aarch64",)),
+    Verdict.SMBIOS_NOT_NEEDED: (with_dmi(chassis_asset_tag="eve-meta.zstack.io"), ("eve-meta.zstack.io",)),
     Verdict.SMBIOS_MISSING: (with_dmi(facts(QUIET)), ("eve-meta smbios web1 --apply",)),
     Verdict.SMBIOS_ELSEWHERE: (with_dmi(product_serial="ds=nocloud"), ("nowhere", "--datasource nocloud --apply")),
     Verdict.SMBIOS_UNKNOWN: (facts(machine=None), ()),
@@ -222,6 +222,18 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
     ),
     Verdict.DISKS_UNREAD: (with_machine(disks=(DiskFacts(shown="rbd:x", unread="elsewhere"),)), ("rbd:x: elsewhere",)),
     Verdict.DISKS_UNKNOWN: (facts(machine=None), ()),
+    Verdict.IMDS_OURS: (
+        with_dmi(bios_vendor="Amazon EC2", chassis_asset_tag="eve-meta.zstack.io"),
+        ("systemd-imdsd", "bios vendor is 'Amazon EC2'", "systemd.imds.network=unlocked"),
+    ),
+    Verdict.IMDS_OFF: (
+        with_machine(dmi=Dmi(bios_vendor="Amazon EC2"), command_line="systemd.imds=no"),
+        ("systemd.imds=no",),
+    ),
+    Verdict.IMDS_ELSEWHERE: (
+        with_machine(command_line="systemd.imds=1 systemd.imds.data_url=http://10.0.0.1/latest"),
+        ("http://10.0.0.1/latest", "kernel command line", "eve-meta smbios web1 --datasource ec2 --apply"),
+    ),
     Verdict.DATASOURCE_OURS: (facts(), ("OpenStack", "OpenStack Nova")),
     Verdict.DATASOURCE_OTHER: (
         with_machine(disks=(DiskFacts(shown="/c.img", labels=("config-2",)),)),
@@ -289,7 +301,17 @@ def test_the_report_for_programs_keeps_its_promises() -> None:
         "predicted": "OpenStack",
         "found": ["OpenStack"],
         "why": "the DMI product name is 'OpenStack Nova'",
+        "releases": [
+            {
+                "cloud_init": release,
+                "predicted": "OpenStack",
+                "found": ["OpenStack"],
+                "why": "the DMI product name is 'OpenStack Nova'",
+            }
+            for release in ("22.4", "25.1")
+        ],
     }
+    assert report["imds"] == {"predicted": "nothing", "why": ""}
     assert set(report["steps"][0]) == {"step", "state", "verdict", "tap", "text", "mend"}
     assert report["requests"]["vnet0"][0]["what"] == "openstack/meta_data.json"
     assert plain(facts(machine=None))["datasource"]["predicted"] is None
@@ -307,7 +329,12 @@ def test_the_report_for_programs_keeps_its_promises() -> None:
             Verdict.DATASOURCE_OTHER,
         ),
         (attrs.evolve(MACHINE, disks=(DiskFacts(shown="a", labels=("cidata",)),)), "NoCloud", Verdict.DATASOURCE_OTHER),
-        (attrs.evolve(MACHINE, dmi=Dmi(), machine="aarch64"), "OpenStack", Verdict.DATASOURCE_OURS),
+        (attrs.evolve(MACHINE, dmi=Dmi(), machine="aarch64"), "OpenStack", Verdict.DATASOURCE_NONE),
+        (
+            attrs.evolve(MACHINE, dmi=Dmi(product_name="OpenStack Nova"), machine="aarch64"),
+            "OpenStack",
+            Verdict.DATASOURCE_OURS,
+        ),
         (attrs.evolve(MACHINE, dmi=Dmi(sys_vendor="Hetzner")), "Hetzner", Verdict.DATASOURCE_OTHER),
         (
             attrs.evolve(MACHINE, dmi=Dmi(product_uuid="EC2f8de0-a", product_serial="ec2F8de0-a")),
@@ -321,6 +348,18 @@ def test_the_datasource_that_follows_from_the_hardware(machine: MachineFacts, pr
     whole = facts(QUIET, machine=machine)
     assert plain(whole)["datasource"]["predicted"] == predicted
     assert steps(whole)[-1].verdict is verdict
+
+
+def test_where_releases_of_cloud_init_differ_each_is_named() -> None:
+    whole = facts(QUIET, machine=attrs.evolve(MACHINE, dmi=Dmi(), machine="aarch64"))
+    step = steps(whole)[-1]
+    assert step.text.startswith("cloud-init 22.4 (Debian 12): OpenStack: on aarch64 ")
+    assert "; cloud-init 25.1 (Debian 13): none: neither SMBIOS nor a disk " in step.text
+    assert step.mend == "eve-meta smbios web1 --apply"
+    missing = step_of(whole, Verdict.SMBIOS_MISSING)
+    assert "so cloud-init 25.1 (Debian 13) does not ask eve-meta" in missing.text
+    # What the guest did decides more than what its image might be.
+    assert steps(facts(machine=whole.machine))[-1].verdict is Verdict.DATASOURCE_OURS
 
 
 def test_a_guest_that_asks_without_smbios_needs_no_smbios() -> None:

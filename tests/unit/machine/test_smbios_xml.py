@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
+from uuid import UUID
 from xml.etree import ElementTree
 
+import attrs
 import libvirt
 import pytest
 
+from eve_meta.explain.facts import MachineFacts
+from eve_meta.explain.guest_machine import imds_prediction, predictions
+from eve_meta.explain.imds import Imds
 from eve_meta.machine.libvirt import hardware_of
 from eve_meta.machine.qemu import DiskImage, hardware
-from eve_meta.machine.smbios_xml import SETTINGS, Setting, argument, snippet, with_setting
+from eve_meta.machine.smbios_xml import DATASOURCES, Setting, arguments, settings, snippet, with_settings
 from eve_meta.values.problem import Problem
 
-NOVA = SETTINGS["openstack"]
-NOCLOUD = SETTINGS["nocloud"]
+NOVA = settings("openstack")
+NOCLOUD = settings("nocloud")
+EC2_UUID = UUID("ec2e1916-9099-4caf-bd21-012345abcdef")
+
+WANTED = {
+    **{name: settings(name) for name in DATASOURCES},
+    "ec2 of AWS": settings("ec2", EC2_UUID),
+}
+"""The settings of each datasource."""
 
 CANONICAL = """\
 <domain type='kvm'>
@@ -40,8 +53,8 @@ WITH_NOVA = """\
 """
 
 
-def entry(xml: str, name: str) -> str | None:
-    return ElementTree.fromstring(xml).findtext(f"sysinfo[@type='smbios']/system/entry[@name='{name}']")
+def entry(xml: str, name: str, table: str = "system") -> str | None:
+    return ElementTree.fromstring(xml).findtext(f"sysinfo[@type='smbios']/{table}/entry[@name='{name}']")
 
 
 def mode(xml: str) -> str | None:
@@ -56,7 +69,7 @@ def changed(before: str, after: str) -> list[str]:
 
 
 def test_xml_of_libvirt_gets_lines_and_loses_none() -> None:
-    after = with_setting(CANONICAL, NOVA)
+    after = with_settings(CANONICAL, NOVA)
     assert changed(CANONICAL, after) == [
         *(f"+{line}" for line in WITH_NOVA.splitlines()),
         "+    <smbios mode='sysinfo'/>",
@@ -68,7 +81,7 @@ OS = "<os><type>hvm</type></os>"
 SYSINFO = "<sysinfo type='smbios'>{}</sysinfo>"
 
 
-@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("wanted", WANTED.values(), ids=WANTED)
 @pytest.mark.parametrize(
     "inside",
     [
@@ -88,19 +101,39 @@ SYSINFO = "<sysinfo type='smbios'>{}</sysinfo>"
         "\n  <os\n   >\n  </os >\n",
     ],
 )
-def test_any_xml_has_the_setting_afterwards(inside: str, setting: Setting) -> None:
+def test_any_xml_has_the_settings_afterwards(inside: str, wanted: Sequence[Setting]) -> None:
     before = f"<domain type='kvm'><name>é>web1</name>{inside}</domain>"
-    after = with_setting(before, setting)
-    assert (entry(after, setting.name), mode(after)) == (setting.value, "sysinfo")
-    assert with_setting(after, setting) == after
+    after = with_settings(before, wanted)
+    assert mode(after) == "sysinfo"
+    assert all(entry(after, each.name, each.table) == each.value for each in wanted)
+    assert with_settings(after, wanted) == after
     # Nothing is lost but the old value of that entry.
     kept, new = ({child.tag for child in ElementTree.fromstring(xml).iter()} for xml in (before, after))
     assert kept <= new
 
 
 def test_an_entry_of_another_name_stays() -> None:
-    after = with_setting(with_setting(CANONICAL, NOVA), NOCLOUD)
-    assert (entry(after, "product"), entry(after, "serial")) == (NOVA.value, NOCLOUD.value)
+    after = with_settings(with_settings(CANONICAL, NOVA), NOCLOUD)
+    assert (entry(after, "product"), entry(after, "serial")) == (NOVA[0].value, NOCLOUD[0].value)
+
+
+def test_a_domain_is_aws_to_cloud_init_where_its_uuid_allows_that() -> None:
+    assert settings("ec2", EC2_UUID) == (
+        Setting("bios", "vendor", "Amazon EC2"),
+        Setting("system", "serial", str(EC2_UUID)),
+    )
+    for uuid in (None, UUID("1a831fa7-c50b-4693-a16e-fb8171f1b69e")):
+        assert settings("ec2", uuid)[1] == Setting("chassis", "asset", "eve-meta.zstack.io")
+
+
+@pytest.mark.parametrize("uuid", [UUID("1a831fa7-c50b-4693-a16e-fb8171f1b69e"), EC2_UUID])
+def test_every_release_of_cloud_init_chooses_ec2_and_systemd_asks(uuid: UUID) -> None:
+    xml = CANONICAL.replace("<name>", f"<uuid>{uuid}</uuid><name>")
+    machine = hardware_of(with_settings(xml, settings("ec2", uuid)))
+    assert machine is not None
+    facts = MachineFacts(source="", machine=machine.machine, dmi=machine.dmi)
+    assert {each.predicted for each in predictions(facts).values()} == {"Ec2"}
+    assert imds_prediction(facts).predicted is Imds.OURS
 
 
 @pytest.mark.parametrize(
@@ -115,22 +148,27 @@ def test_an_entry_of_another_name_stays() -> None:
 )
 def test_xml_that_cannot_be_changed_is_a_problem(xml: str, why: str) -> None:
     with pytest.raises(Problem, match=why):
-        with_setting(xml, NOVA)
+        with_settings(xml, NOVA)
 
 
-@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
-def test_the_snippet_and_the_argument_have_the_setting(setting: Setting) -> None:
-    (os, sysinfo) = ElementTree.fromstring(f"<x>{snippet(setting)}</x>")
+@pytest.mark.parametrize("wanted", WANTED.values(), ids=WANTED)
+def test_the_snippet_and_the_arguments_have_the_settings(wanted: Sequence[Setting]) -> None:
+    (os, sysinfo) = ElementTree.fromstring(f"<x>{snippet(wanted)}</x>")
     assert (os.tag, sysinfo.tag) == ("os", "sysinfo")
-    dmi = hardware("qemu-system-x86_64", ["-smbios", argument(setting)]).dmi
-    assert setting.value in (dmi.product_name, dmi.product_serial)
+    options = [part for argument in arguments(wanted) for part in ("-smbios", argument)]
+    of_qemu = hardware("qemu-system-x86_64", options).dmi
+    of_libvirt = hardware_of(with_settings(CANONICAL, wanted))
+    assert of_libvirt is not None
+    assert of_qemu == of_libvirt.dmi
+    assert all(each.value in attrs.astuple(of_qemu) for each in wanted)
 
 
-def test_libvirt_keeps_the_setting() -> None:
+@pytest.mark.parametrize("datasource", DATASOURCES)
+def test_libvirt_keeps_the_settings(datasource: str) -> None:
     connection = libvirt.open("test:///default")
     try:
         before = connection.lookupByName("test").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-        after = with_setting(before, NOVA)
+        after = with_settings(before, settings(datasource))
         assert all(line.startswith("+") for line in changed(before, after))
         kept = connection.defineXML(after).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         # libvirt itself writes the same: no line of the setting is at another place or in another form.
@@ -154,7 +192,7 @@ DISKS = """
 
 def test_the_machine_is_known_before_it_runs() -> None:
     machine = hardware_of(
-        with_setting(CANONICAL, NOVA).replace("<devices>", "<devices/>").split("<devices/>")[0] + DISKS
+        with_settings(CANONICAL, NOVA).replace("<devices>", "<devices/>").split("<devices/>")[0] + DISKS
     )
     assert machine is not None
     assert (machine.machine, machine.dmi.product_name) == ("x86_64", "OpenStack Nova")
@@ -167,7 +205,7 @@ def test_the_machine_is_known_before_it_runs() -> None:
 
 
 def test_sysinfo_that_the_guest_does_not_see_does_not_count() -> None:
-    hidden = with_setting(CANONICAL, NOVA).replace("<smbios mode='sysinfo'/>", "")
+    hidden = with_settings(CANONICAL, NOVA).replace("<smbios mode='sysinfo'/>", "")
     machine = hardware_of(hidden)
     assert machine is not None
     assert machine.dmi.product_name == ""
