@@ -59,7 +59,8 @@ def status(config: Path | None, as_json: bool) -> None:
     if answer["lapses"]:
         click.echo(f"the supervisor fell behind {answer['lapses']} times; guests got 503 until it had caught up")
     for problem in answer["problems"]:
-        click.echo(f"{terminal.paint('problem')}: {terminal.indented(problem['text'], 2)}")
+        head = "problem: "
+        click.echo(f"{terminal.paint('problem')}: {terminal.indented(problem['text'], len(head))}")
 
 
 def _taps(taps: list[dict[str, Any]]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import re
 import socket
 import statistics
 import subprocess
@@ -277,5 +278,7 @@ def test_a_flood_is_seen_in_the_text_of_status_too(street: Street) -> None:
     street.flood.begin("syns", SERVICE, 0.5)
     street.flood.result()
     output = street.scene.lab.host.run(*street.scene.daemon.command("status")).stdout
-    (line,) = [line for line in output.splitlines() if line.startswith(f"{TAPS[1]} ")]
-    assert " × connection_rate" in line
+    # What was counted for a tap is on its line and on those below it that are indented.
+    of_tap = re.search(rf"^{TAPS[1]} .*\n(?: .*\n)*", output, re.MULTILINE)
+    assert of_tap is not None, output
+    assert " × connection_rate" in of_tap[0]

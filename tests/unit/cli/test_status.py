@@ -75,7 +75,10 @@ def test_every_line_fits_80_columns(run: Run, config: str) -> None:
         "                                                  dropped: 123456 × malformed,",
     ]
     assert any(line.startswith("vnet9 ") and line.endswith("no carrier") for line in lines)
-    assert "problem: /etc/eve-meta/domains.d/mail.yaml:3: hostnme:" in done.stdout
+    assert (
+        "\nproblem: /etc/eve-meta/domains.d/mail.yaml:3: hostnme: unknown key; did you mean\n         'hostname'?"
+        in done.stdout
+    )
 
 
 def test_json_has_the_whole_name_and_each_problem_as_an_object(run: Run, config: str) -> None:
