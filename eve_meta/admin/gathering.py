@@ -7,7 +7,7 @@ the command gathers from files and processes (``cli/gather.py``). Imports no Twi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -95,21 +95,23 @@ class HostView:
 
     def _tap(self, name: str, domain: DomainFacts | None) -> TapFacts:
         owner = self.owners.get(name)
+        problems = list(self._problems(name, domain))
         return TapFacts(
             name=name,
             matched=self.steering.matches(name),
             link=links.read_link(name),
             domain=domain,
             process=None if owner is None else process_facts(owner),
-            problems=tuple(self._problems(name, domain)),
+            problems=tuple(map(str, problems)),
+            mend=next((problem.mend for problem in problems if problem.mend), ""),
         )
 
-    def _problems(self, tap: str, domain: DomainFacts | None) -> Iterable[str]:
+    def _problems(self, tap: str, domain: DomainFacts | None) -> Iterator[InventoryProblem]:
         for problem in self.refusals:
             about_domain = domain is not None and problem.file in domain.origins
             about_tap = tap in problem.message.replace(":", " ").replace(",", " ").split()
             if not problem.warning and (about_domain or about_tap):
-                yield str(problem)
+                yield problem
 
 
 def _called(file: str) -> str:

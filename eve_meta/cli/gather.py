@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import cattrs
 from eve_meta.admin.client import NotRunning, ask
 from eve_meta.admin.gathering import HostView, for_explanation
 from eve_meta.admin.questions import EXPLAIN
+from eve_meta.admin.resolve import NamedDomain, Names
 from eve_meta.cli.known import names_in, scanned, with_profiles
 from eve_meta.config import DEFAULT_PATH, Config, load_config
 from eve_meta.explain.facts import DiskFacts, DomainFacts, Facts, HostFacts, MachineFacts
@@ -26,11 +28,15 @@ from eve_meta.inventory.qemu.process import ProcessTable, trusted_uids
 from eve_meta.inventory.readers.command import CommandReader
 from eve_meta.machine import links
 from eve_meta.machine.disks import read_disks
+from eve_meta.machine.guests import of_libvirt
 from eve_meta.machine.libvirt import connected, hardware_of, inactive_xml
 from eve_meta.machine.qemu import Hardware
 from eve_meta.machine.running import running
+from eve_meta.values.checks import BadValue
+from eve_meta.values.domain import Domain
 from eve_meta.values.plain import make_converter
 from eve_meta.values.problem import Problem
+from eve_meta.values.text import escape_unprintable
 
 PROC = Path("/proc")
 
@@ -64,6 +70,7 @@ def gather(asked_for: str, config: Path | None) -> Facts:
         machine=machine,
         libvirt=by_libvirt,
         config=str(config or DEFAULT_PATH),
+        config_named=config not in (None, DEFAULT_PATH),
         service=any((unit / "eve-meta.service").exists() for unit in _UNITS),
     )
 
@@ -81,8 +88,15 @@ def _without_daemon(config: Config, asked_for: str, table: ProcessTable) -> Host
     owners = table.scan(links.names()).owners
     merged, refusals = with_profiles(directory, config.inventory.profiles)
     by_uuid = {each.domain.instance_uuid: (each.domain, each.origins) for each in merged}
+    names = names_in(directory)
+    for domain, taps in _only_in_libvirt(usable_uri(config.inventory.libvirt), names):
+        origin = (f"libvirt XML of {escape_unprintable(domain.display_name)}",)
+        by_uuid[domain.instance_uuid] = (domain, origin)
+        named = NamedDomain(name=domain.display_name, uuid=domain.instance_uuid)
+        served = dict.fromkeys(taps, domain.instance_uuid)
+        names = attrs.evolve(names, domains=[*names.domains, named], served={**names.served, **served})
     view = HostView(
-        names=for_explanation(names_in(directory), owners),
+        names=for_explanation(names, owners),
         described=lambda domain: by_uuid.get(domain.uuid),
         owners=owners,
         faults=directory.problems,
@@ -90,6 +104,19 @@ def _without_daemon(config: Config, asked_for: str, table: ProcessTable) -> Host
         steering=config.steering,
     )
     return view.gather(asked_for, time.time())
+
+
+def _only_in_libvirt(uri: str, names: Names) -> Iterator[tuple[Domain, tuple[str, ...]]]:
+    """Yield the domains of libvirt that are not among *names*, each with its taps, as the daemon would know them.
+
+    :param uri: the libvirt to ask, "" for none.
+    """
+    known = {domain.name for domain in names.domains} | {domain.uuid for domain in names.domains}
+    with suppress(Problem):  # libvirt is away, which the daemon reports
+        for guest in of_libvirt(uri) if uri else ():
+            with suppress(BadValue):  # a name that no domain can have
+                if known.isdisjoint({guest.name, guest.uuid}):
+                    yield Domain(uuid=guest.uuid, name=guest.name), guest.taps
 
 
 def _with_line(domain: DomainFacts) -> DomainFacts:

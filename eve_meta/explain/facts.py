@@ -129,6 +129,7 @@ class TapFacts:
         too_much_unread, wrong_host.
     :ivar tokens: whether its requests need a session token; None without a domain.
     :ivar problems: why no domain is served behind it, as text for people.
+    :ivar mend: what removes the first of these, "" where that is not known.
     :ivar unsteered: why it has no tag or no filter, as text for people; "" where nothing is known to be wrong.
     """
 
@@ -147,6 +148,7 @@ class TapFacts:
     notes: Mapping[str, int] = {}
     tokens: TokenPolicy | None = None
     problems: tuple[str, ...] = ()
+    mend: str = ""
     unsteered: str = ""
 
 
@@ -251,7 +253,8 @@ class Facts:
 
     :ivar machine: None where it is unknown.
     :ivar libvirt: whether libvirt runs the guest, so that a repair can be a ``virsh`` command.
-    :ivar config: the configuration file, for commands that name it.
+    :ivar config: the configuration file.
+    :ivar config_named: whether commands have to name it, because it is not the one that is read when none is named.
     :ivar service: whether systemd runs the daemon.
     """
 
@@ -259,4 +262,5 @@ class Facts:
     machine: MachineFacts | None = None
     libvirt: bool = False
     config: str = "/etc/eve-meta/eve-meta.toml"
+    config_named: bool = False
     service: bool = False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 from eve_meta.explain.facts import DomainFacts, Facts, PathFacts, TapFacts
 from eve_meta.explain.nics import bypassing, use_a_tap
-from eve_meta.explain.steps import Step, Verdict, command, edit, listed, restart
+from eve_meta.explain.steps import Step, Verdict, command, configure, edit, listed, own, restart
 from eve_meta.values.bypass import bypass
 from eve_meta.values.domain import METADATA_NAMESPACE
 
@@ -30,33 +31,34 @@ def domain(facts: Facts) -> Step:
     refusals = list(dict.fromkeys(problem for tap in host.taps if tap.domain is None for problem in tap.problems))
     if refusals:
         where = known.origins[0] if known is not None and known.origins else ""
-        mend = edit(where) if where.startswith("/") else "eve-meta check"
+        mend = next((tap.mend for tap in host.taps if tap.domain is None and tap.mend), "")
+        mend = mend or (edit(where) if where.startswith("/") else own(facts, "check"))
         return Step(verdict=Verdict.DOMAIN_REFUSED, text=listed(refusals, 1), mend=mend)
     if known is not None and known.faults:
-        return _outdated(known)
+        return _outdated(facts, known)
     if known is not None and not host.broken:
         return Step(verdict=Verdict.DOMAIN_KNOWN, text=f"{known.name} ({known.uuid}) from {_origin(known, host.taps)}")
     if known is not None:
         text = f"{listed(host.broken, 1)}; nothing of this is served, only what {_origin(known, host.taps)} has"
-        return Step(verdict=Verdict.DOMAIN_BROKEN, text=text, mend="eve-meta check")
+        return Step(verdict=Verdict.DOMAIN_BROKEN, text=text, mend=own(facts, "check"))
     if host.broken:
-        return Step(verdict=Verdict.DOMAIN_BROKEN, text=listed(host.broken, 1), mend="eve-meta check")
+        return Step(verdict=Verdict.DOMAIN_BROKEN, text=listed(host.broken, 1), mend=own(facts, "check"))
     if host.taps:
-        return _unknown(host.taps[0])
+        return _unknown(facts, host.taps[0])
     if host.near:
         text = f"no domain or tap is called {host.asked_for}: did you mean {' or '.join(host.near)}?"
-        return Step(verdict=Verdict.DOMAIN_MISTYPED, text=text, mend=command("eve-meta", "explain", host.near[0]))
+        return Step(verdict=Verdict.DOMAIN_MISTYPED, text=text, mend=own(facts, "explain", host.near[0]))
     text = f"no domain, tap or QEMU process is called {host.asked_for}"
-    return Step(verdict=Verdict.DOMAIN_NONE, text=text, mend=command("eve-meta", "new", host.asked_for))
+    return Step(verdict=Verdict.DOMAIN_NONE, text=text, mend=own(facts, "new", host.asked_for))
 
 
-def _outdated(known: DomainFacts) -> Step:
+def _outdated(facts: Facts, known: DomainFacts) -> Step:
     """Judge a domain one of whose files was good, and has a mistake now."""
     faults = listed((fault.text for fault in known.faults), 1)
     hostname = f" (hostname {known.hostname})" if known.hostname else ""
     text = f"{faults}; meanwhile {known.name} is served as it was before that{hostname}"
     file = known.faults[0].file
-    mend = "eve-meta check"  # the whole folder cannot be read
+    mend = own(facts, "check")  # the whole folder cannot be read
     if file.startswith("/") and file in known.origins:
         mend = edit(file)
     elif file in known.origins:
@@ -76,14 +78,14 @@ def _origin(known: DomainFacts, taps: Sequence[TapFacts]) -> str:
     return f"{where}{more}" + (f"; it is {' and '.join(held)}" if held else "")
 
 
-def _unknown(tap: TapFacts) -> Step:
+def _unknown(facts: Facts, tap: TapFacts) -> Step:
     process = tap.process
     if process is not None and (process.name or process.uuid):
         name = process.name or str(process.uuid)
         text = f"QEMU process {process.pid} ({name}) holds {tap.name}, but no domain has that name or uuid"
-        return Step(verdict=Verdict.DOMAIN_NONE, text=text, mend=command("eve-meta", "new", name))
+        return Step(verdict=Verdict.DOMAIN_NONE, text=text, mend=own(facts, "new", name))
     text = f"the domain behind {tap.name} is unknown: no file names the tap in its nics, and no QEMU process holds it"
-    return Step(verdict=Verdict.DOMAIN_NONE, text=text, mend=command("eve-meta", "new", tap.name))
+    return Step(verdict=Verdict.DOMAIN_NONE, text=text, mend=own(facts, "new", tap.name))
 
 
 def start(facts: Facts) -> str:
@@ -104,7 +106,7 @@ def no_tap(facts: Facts) -> Iterator[Step]:
     if machine is not None and machine.runs:
         text = f"its guest runs ({machine.source}), but its tap is unknown: name the tap in its nics"
         file = next((origin for origin in known.origins if origin.startswith("/")), "")
-        mend = edit(file) if file else command("eve-meta", "new", known.name)
+        mend = f"in {file}: nics: [{{tap: …}}]" if file else own(facts, "new", known.name)
         yield Step(verdict=Verdict.TAP_NONE, text=text, mend=mend)
         return
     text = "its guest does not run, or its tap is unknown: its nics name none, and no QEMU process is this domain"
@@ -125,7 +127,7 @@ def tap(facts: Facts, tap: TapFacts) -> Step:
         text = f"there is no {tap.name}, but its guest runs ({machine.source}): its nics name another tap than it has"
         known = facts.host.domain
         files = [origin for origin in (() if known is None else known.origins) if origin.startswith("/")]
-        return step(Verdict.TAP_MISSING, text, edit(files[0]) if files else "eve-meta check")
+        return step(Verdict.TAP_MISSING, text, edit(files[0]) if files else own(facts, "check"))
     if tap.link is None:
         return step(Verdict.TAP_MISSING, f"there is no {tap.name}: its guest does not run", start(facts))
     if bypassed := bypass(tap.name, tap.link.kind):
@@ -133,7 +135,8 @@ def tap(facts: Facts, tap: TapFacts) -> Step:
     if not tap.matched:
         patterns = " ".join(facts.host.patterns)
         text = f"{tap.name} is not a tap that eve-meta steers: [steering] taps is {patterns}"
-        return step(Verdict.TAP_UNMATCHED, text, edit(facts.config))
+        taps = json.dumps([*facts.host.patterns, tap.name])
+        return step(Verdict.TAP_UNMATCHED, text, configure(facts, "steering", f"taps = {taps}"))
     if not tap.link.up:
         return step(Verdict.TAP_DOWN, f"{tap.name} is down", command("ip", "link", "set", tap.name, "up"))
     if not tap.link.carrier:
@@ -163,7 +166,8 @@ def process(facts: Facts, tap: TapFacts) -> Iterator[Step]:
             "or the user in [inventory] process_users if it runs nothing but QEMU"
         )
         file = known.origins[0] if known is not None and known.origins[0].startswith("/") else ""
-        mend = edit(file) if file else command("eve-meta", "new", tap.process.name or tap.name)
+        line = f"in {file}: nics: [{{tap: {tap.name}}}]"
+        mend = line if file else own(facts, "new", tap.process.name or tap.name)
         yield Step(verdict=Verdict.PROCESS_UNTRUSTED, text=text, mend=mend, tap=tap.name)
         return
     yield Step(verdict=Verdict.PROCESS_KNOWN, text=holder, tap=tap.name)

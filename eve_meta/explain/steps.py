@@ -142,6 +142,16 @@ def command(*words: str) -> str:
     return shlex.join(words)
 
 
+def own(facts: Facts, *words: str) -> str:
+    """Return the command of eve-meta of these *words*, with the configuration that the report is about."""
+    return command("eve-meta", *words, *(["--config", facts.config] if facts.config_named else []))
+
+
+def configure(facts: Facts, table: str, line: str) -> str:
+    """Return what to write into the configuration so that *line* holds, which the daemon reads when it starts."""
+    return f"in {facts.config}, below [{table}]: {line}; then: {restart(facts)}"
+
+
 def edit(path: str) -> str:
     """Return the command that opens a file; ``editor`` is what Debian and Ubuntu call whichever is installed."""
     return command("editor", path)
@@ -149,10 +159,11 @@ def edit(path: str) -> str:
 
 def restart(facts: Facts) -> str:
     """Return the command that starts the daemon, or restarts it where it runs: starting restores the whole path."""
-    if facts.service:
-        return "systemctl restart eve-meta"
-    serve = ("eve-meta", "serve", "--config", facts.config)
-    return command(*serve) if facts.host.path is None else f"end the daemon, then: {command(*serve)}"
+    runs = facts.host.path is not None
+    if facts.service and not facts.config_named:
+        return "systemctl restart eve-meta" if runs else "systemctl start eve-meta"
+    serve = own(facts, "serve")
+    return f"end the daemon, then: {serve}" if runs else serve
 
 
 def listed(words: Iterable[str], most: int = 4) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from eve_meta.explain.facts import AskedFacts, Facts, SeenFacts, TapFacts
 from eve_meta.explain.host_path import start
-from eve_meta.explain.steps import Step, Verdict, ago, command, edit, listed, restart
+from eve_meta.explain.steps import Step, Verdict, ago, command, configure, listed, own, restart
 from eve_meta.values.domain import TokenPolicy
 
 BOOT_TIME = 30.0
@@ -94,18 +94,21 @@ def requests(facts: Facts, tap: TapFacts) -> Step:
         return step(Verdict.REQUESTS_REFUSED, text, _optional_tokens(facts))
     if tap.notes.get("wrong_host"):
         text = f"{shown}: requests to a host name that is not eve-meta's; [web] hosts lists those that are"
-        return step(Verdict.REQUESTS_WRONG_HOST, text, edit(facts.config))
+        line = 'hosts = ["the name that the guest uses"]'
+        return step(Verdict.REQUESTS_WRONG_HOST, text, configure(facts, "web", line))
     if 429 in statuses:
         text = f"{shown}: more than 200 requests a second"
         return step(Verdict.REQUESTS_TOO_MANY, text, "in the guest: stop what asks without end")
     if 404 in statuses:
         if domain is None:
-            return step(Verdict.REQUESTS_NOT_FOUND, f"{shown}: the domain has been unknown for too long", _new(tap))
+            return step(
+                Verdict.REQUESTS_NOT_FOUND, f"{shown}: the domain has been unknown for too long", _new(facts, tap)
+            )
         text = f"{shown}: the domain was unknown then, or has no such document; cloud-init asks again at the next boot"
         mend = command("virsh", "reset", domain.name) if facts.libvirt else "restart the guest"
         return step(Verdict.REQUESTS_NOT_FOUND, text, mend)
     if 503 in statuses:
-        mend = _new(tap) if domain is None else start(facts)
+        mend = _new(facts, tap) if domain is None else start(facts)
         return step(
             Verdict.REQUESTS_WAITING,
             f"{shown}: the guest is asked to come back, because its domain is still unknown",
@@ -123,9 +126,9 @@ def _asked(kind: AskedFacts, now: float) -> str:
     return f"{kind.what} {kind.status} {ago(kind.last, now)}"
 
 
-def _new(tap: TapFacts) -> str:
+def _new(facts: Facts, tap: TapFacts) -> str:
     name = tap.process.name if tap.process is not None and tap.process.name else tap.name
-    return command("eve-meta", "new", name)
+    return own(facts, "new", name)
 
 
 # -- tokens --
@@ -155,7 +158,7 @@ def tokens(facts: Facts, tap: TapFacts) -> Step | None:
 
 
 def _optional_tokens(facts: Facts) -> str:
-    """Return the command that opens the file into which ``tokens: optional`` belongs."""
+    """Return where to write that tokens are optional."""
     domain = facts.host.domain
     files = [origin for origin in (domain.origins if domain is not None else ()) if origin.startswith("/")]
-    return f"{edit(files[0] if files else facts.config)}   # tokens: optional"
+    return f"in {files[0]}: tokens: optional" if files else configure(facts, "web", 'tokens = "optional"')

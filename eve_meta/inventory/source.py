@@ -21,6 +21,7 @@ class InventoryProblem:
     :ivar field: the path to the field, such as ``nics[0].mac``; "" for none.
     :ivar message: one line: what was expected, and what was got.
     :ivar warning: whether eve-meta works in spite of the problem.
+    :ivar mend: what removes the problem, such as a line to write; "" where the message says all.
     """
 
     file: str
@@ -28,6 +29,7 @@ class InventoryProblem:
     line: int | None = None
     field: str = ""
     warning: bool = False
+    mend: str = ""
 
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"

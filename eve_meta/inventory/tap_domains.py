@@ -13,6 +13,7 @@ else; it can neither get a domain for the tap nor count as a second process of a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -220,31 +221,38 @@ class TapDomains:
         tap, owner, answered = evidence.tap, evidence.owner, evidence.answered
         if len(evidence.written) > 1:
             names = " and ".join(merged.origin for merged in evidence.written)
-            return _refused(mine, f"expected one domain to name tap {tap}, got {names}: none of them is served", "nics")
+            message = f"expected one domain to name tap {tap}, got {names}: none of them is served"
+            return _refused(mine, message, "nics", f"name {tap} in one of {names}, and in no other")
         if other := next((merged for merged in answered if merged is not mine), None):
             message = f"expected this domain behind {tap}, got {_hypervisor(other)}: {_REFUSED}"
-            return _refused(mine, message, "nics")
+            return _refused(mine, message, "nics", _without_tap(mine, evidence))
         if any(not domains and _knows(hypervisor, mine) for hypervisor, domains in evidence.answers):
             message = f"expected this domain behind {tap}, but {_hypervisor(mine)} has no such tap: {_REFUSED}"
-            return _refused(mine, message, "nics")
+            return _refused(mine, message, "nics", _without_tap(mine, evidence))
         if not evidence.written and not answered and owner is not None and not owner.trusted:
             message = (
                 f"tap {tap}: process {owner.pid} of user {owner.uid} is not trusted to claim a domain: {_REFUSED}; "
                 "if that user runs nothing but QEMU, name it in [inventory] process_users"
             )
-            return _refused(mine, message)
+            return _refused(mine, message, mend=_line(mine.origin, f"nics: [{{tap: {tap}}}]"))
         if not evidence.written and mine in self._tied:
             got = _hypervisor(mine) + f" with {tap}" if answered or owner is None else _process(tap, owner)
             message = f"expected this domain behind the taps that its nics name, got {got}: {_REFUSED}"
-            return _refused(mine, message, "nics")
+            return _refused(mine, message, "nics", _line(mine.origin, f"tap: {tap}", "below nics"))
         if owner is not None and _contradicts(mine.domain, owner):
             kind = "name" if mine.domain.uuid is None or owner.uuid is None else "uuid"
             expected, got = getattr(mine.domain, kind), getattr(owner, kind)
             message = f"expected {_process(tap, owner)} to have {kind} {expected}, got {got}: {_REFUSED}"
-            return _refused(mine, message, kind)
+            wrong = next(origin for origin, part in mine.parts.items() if getattr(part, kind) == expected)
+            mend = _line(wrong, f"{kind}: {got if kind == 'uuid' else json.dumps(got)}")
+            without = _without_tap(mine, evidence)
+            if without and mine is not evidence.claimed:
+                mend = f"{without}; or, if it is this VM, {mend}" if mend else without
+            return _refused(mine, message, kind, mend)
         if owner is not None and evidence.claimed is not None and evidence.claimed is not mine:
             got = f"{_process(tap, owner)}, which is {evidence.claimed.origin}"
-            return _refused(mine, f"expected this domain behind {tap}, got {got}: {_REFUSED}", "nics")
+            message = f"expected this domain behind {tap}, got {got}: {_REFUSED}"
+            return _refused(mine, message, "nics", _without_tap(mine, evidence))
         return None
 
     def _domain_of_process(self, owner: Owner) -> Merged | None:
@@ -284,14 +292,26 @@ class TapDomains:
         # Sorted, so that the message stays the same, and is not logged again, when one of the taps is decided anew.
         processes = sorted(f"{owner.pid} behind {min(holding[owner])}" for owner in self._processes_of(merged))
         got = " and ".join(processes)
-        return _refused(merged, f"expected one QEMU process to be this domain, got {got}: none of them is served")
+        message = f"expected one QEMU process to be this domain, got {got}: none of them is served"
+        return _refused(merged, message, mend="end all of these processes but one")
 
     def _processes_of(self, merged: Merged) -> list[Owner]:
         return [owner for owner in self._holding.get(merged, ()) if owner is not None]
 
 
-def _refused(merged: Merged, message: str, name: str = "") -> InventoryProblem:
-    return InventoryProblem(file=merged.origin, field=name, message=message)
+def _refused(merged: Merged, message: str, name: str = "", mend: str = "") -> InventoryProblem:
+    return InventoryProblem(file=merged.origin, field=name, message=message, mend=mend)
+
+
+def _line(origin: str, line: str, place: str = "") -> str:
+    """Return what to write where *origin* is a file, else ""."""
+    return f"in {origin}{place and ', '}{place}: {line}" if origin.startswith("/") else ""
+
+
+def _without_tap(merged: Merged, evidence: _Evidence) -> str:
+    """Return what to remove from the file of *merged* that names the tap of another guest; "" where none names it."""
+    named = [origin for origin, part in merged.parts.items() if evidence.tap in part.taps and origin.startswith("/")]
+    return f"in {named[0]}, below nics: remove tap: {evidence.tap}" if named else ""
 
 
 def _knows(hypervisor: HypervisorAnswers, merged: Merged) -> bool:

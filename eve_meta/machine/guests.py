@@ -72,7 +72,7 @@ def guests(uri: str, taps: Collection[str]) -> tuple[list[Guest], list[str]]:
     found: list[Guest] = []
     if uri:
         try:
-            found += _of_libvirt(uri)
+            found += of_libvirt(uri)
         except Problem as problem:
             problems.append(str(problem))
     known = {guest.uuid for guest in found}
@@ -85,7 +85,11 @@ def guests(uri: str, taps: Collection[str]) -> tuple[list[Guest], list[str]]:
 # -- libvirt --
 
 
-def _of_libvirt(uri: str) -> list[Guest]:
+def of_libvirt(uri: str) -> list[Guest]:
+    """Return libvirt's domains, whether they run or not.
+
+    :raises Problem: when there is no libvirt, or it refuses.
+    """
     found = []
     # Without the names of taps that libvirt chose itself (virDomainNetDefFormat() of libvirt).
     inactive = load().VIR_DOMAIN_XML_INACTIVE

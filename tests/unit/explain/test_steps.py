@@ -32,6 +32,7 @@ from eve_meta.values.domain import TokenPolicy
 
 NOW = 1_780_000_000.0
 FILE = "/etc/eve-meta/domains.d/web1.yaml"
+CONFIG = "/etc/eve-meta/eve-meta.toml"
 UUID = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
 
 DOMAIN = DomainFacts(name="web1", uuid=UUID, origins=(FILE,), taps=("vnet0",), line=7)
@@ -129,7 +130,7 @@ REFUSED = "expected QEMU process 4711 behind vnet0 to have uuid 1, got 2: it is 
 # The facts that bring a verdict about, and words of its text and of the command that fixes it.
 CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
     Verdict.DAEMON_RUNNING: (facts(), ("eve-meta",)),
-    Verdict.DAEMON_NOT_RUNNING: (facts(path=None), ("systemctl restart eve-meta",)),
+    Verdict.DAEMON_NOT_RUNNING: (facts(path=None), ("→ systemctl start eve-meta",)),
     Verdict.DAEMON_NOT_READABLE: (with_path(problem="nsenter is not installed"), ("nsenter",)),
     Verdict.DOMAIN_KNOWN: (facts(), (UUID, f"{FILE}, line 7, which names vnet0")),
     Verdict.DOMAIN_OUTDATED: (
@@ -139,7 +140,10 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
     Verdict.DOMAIN_BROKEN: (facts(None, domain=None, broken=(f"{FILE}:3: unknown key",)), (":3:", "eve-meta check")),
     Verdict.DOMAIN_MISTYPED: (facts(None, domain=None, near=("web2",)), ("web2", "eve-meta explain web2")),
     Verdict.DOMAIN_NONE: (facts(None, domain=None), ("eve-meta new web1",)),
-    Verdict.DOMAIN_REFUSED: (with_tap(QUIET, domain=None, problems=(REFUSED,)), (REFUSED, f"editor {FILE}")),
+    Verdict.DOMAIN_REFUSED: (
+        with_tap(QUIET, domain=None, problems=(REFUSED,), mend=f"in {FILE}: uuid: 2"),
+        (REFUSED, f"→ in {FILE}: uuid: 2"),
+    ),
     Verdict.TAP_UP: (facts(), ("vnet0", "br0")),
     Verdict.TAP_NONE: (facts(None, domain=UNTIED, machine=None), ("virsh start web1",)),
     Verdict.TAP_MISSING: (
@@ -150,14 +154,17 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
         with_link(kind="macvtap"),
         ("vnet0 is a macvtap", "never come in", "virsh edit web1   # <interface type='bridge'>"),
     ),
-    Verdict.TAP_UNMATCHED: (with_tap(QUIET, matched=False, tag=None), ("vnet* tap*", "editor", "eve-meta.toml")),
+    Verdict.TAP_UNMATCHED: (
+        with_tap(QUIET, matched=False, tag=None),
+        ("vnet* tap*", f'in {CONFIG}, below [steering]: taps = ["vnet*", "tap*", "vnet0"]; then: systemctl restart'),
+    ),
     Verdict.TAP_DOWN: (with_link(up=False, carrier=False), ("ip link set vnet0 up",)),
     Verdict.TAP_NO_CARRIER: (with_link(carrier=False), ("virsh start web1",)),
     Verdict.TAP_NOT_STEERED: (with_tap(QUIET, tag=None), ("vnet0", "restart")),
     Verdict.PROCESS_KNOWN: (facts(), ("4711",)),
     Verdict.PROCESS_UNTRUSTED: (
         facts(attrs.evolve(QUIET, process=attrs.evolve(PROCESS, uid=1000, trusted=False)), domain=UNTIED),
-        ("1000", f"editor {FILE}"),
+        ("1000", f"in {FILE}: nics: [{{tap: vnet0}}]"),
     ),
     Verdict.PROCESS_UNKNOWN: (with_tap(process=None), ("the file names the tap",)),
     Verdict.FILTER_FIRST: (with_tap(filters=(OURS, attrs.evolve(OTHER, priority=49152))), ("vnet0",)),
@@ -198,7 +205,7 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
         ("openstack 503", "eve-meta new web1"),
     ),
     Verdict.REQUESTS_NOT_FOUND: (with_tap(asked=(asked("openstack", 404), asked("openstack", 503))), ("virsh reset",)),
-    Verdict.REQUESTS_REFUSED: (with_tap(asked=(asked("openstack", 401),)), ("401", f"editor {FILE}")),
+    Verdict.REQUESTS_REFUSED: (with_tap(asked=(asked("openstack", 401),)), ("401", f"in {FILE}: tokens: optional")),
     Verdict.REQUESTS_WRONG_HOST: (with_tap(asked=(asked("openstack", 403),), notes={"wrong_host": 1}), ("hosts",)),
     Verdict.REQUESTS_TOO_MANY: (with_tap(asked=(asked("openstack", 429),)), ("429",)),
     Verdict.REQUESTS_MALFORMED: (with_tap(asked=(asked("unread", 400),)), ("400",)),
@@ -207,7 +214,7 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
     Verdict.TOKENS_NOT_TRIED: (with_tap(QUIET, tokens=TokenPolicy.REQUIRED), ("required",)),
     Verdict.TOKENS_CLIENT_CANNOT: (
         with_tap(tokens=TokenPolicy.REQUIRED, notes={"no_token": 5}, asked=(asked("openstack", 401),)),
-        ("5 requests", "no IMDSv2", f"editor {FILE}"),
+        ("5 requests", "no IMDSv2", f"in {FILE}: tokens: optional"),
     ),
     Verdict.SMBIOS_OPENSTACK: (facts(), ("OpenStack Nova",)),
     Verdict.SMBIOS_NOCLOUD: (with_dmi(product_serial=SERIAL), (SERIAL,)),
@@ -409,7 +416,7 @@ def test_one_nic_with_a_tap_is_enough() -> None:
     machine = attrs.evolve(MACHINE, nics=(*VHOST_USER, NicFacts(kind="tap", shown="n1")))
     step = step_of(facts(None, machine=machine), Verdict.TAP_NONE)
     assert "its guest runs (QEMU process 4711), but its tap is unknown" in step.text
-    assert step.mend == f"editor {FILE}"
+    assert step.mend == f"in {FILE}: nics: [{{tap: …}}]"
 
 
 def test_a_guest_that_does_not_run_and_will_have_no_tap_need_not_be_started() -> None:
@@ -429,6 +436,24 @@ def test_for_the_process_of_an_unknown_domain_a_new_file_is_offered() -> None:
     step = step_of(facts(attrs.evolve(QUIET, domain=None, process=process), domain=None), Verdict.DOMAIN_NONE)
     assert "db7" in step.text
     assert step.mend == "eve-meta new db7"
+
+
+@pytest.mark.parametrize(
+    ("there", "mend"),
+    [
+        # Where no file is named, none may exist.
+        ({"service": False}, "eve-meta serve"),
+        ({"service": True}, "systemctl start eve-meta"),
+        ({"service": True, "config_named": True}, f"eve-meta serve --config {CONFIG}"),
+    ],
+)
+def test_the_daemon_starts_with_the_configuration_that_there_is(there: dict[str, Any], mend: str) -> None:
+    assert step_of(attrs.evolve(facts(path=None), **there), Verdict.DAEMON_NOT_RUNNING).mend == mend
+
+
+def test_a_command_of_eve_meta_has_the_configuration_of_the_report() -> None:
+    unknown = attrs.evolve(facts(None, domain=None), config="c.toml", config_named=True)
+    assert step_of(unknown, Verdict.DOMAIN_NONE).mend == "eve-meta new web1 --config c.toml"
 
 
 def test_the_name_of_a_guest_cannot_run_as_a_command() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import pytest
+
 from eve_meta.inventory.merge import merge
 from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import InventoryProblem, Layer
@@ -292,3 +294,40 @@ def test_a_process_is_known_by_its_name() -> None:
 def test_a_domain_without_a_uuid_gets_that_of_its_process_on_all_its_taps() -> None:
     taps, _ = decide({"a": domain(name="web1", taps=("t1", "t2"))}, {"t1": owner(uuid=UUID1, name="web1")})
     assert {tap: each.uuid for tap, each in taps.items()} == {"t1": UUID1, "t2": UUID1}
+
+
+# -- what to do --
+
+FILE = "/d/web1.yaml"
+WITHOUT = f"in {FILE}, below nics: remove tap: vnet0"
+
+
+@pytest.mark.parametrize(
+    ("file", "process", "virt", "mend"),
+    [
+        # What "new" wrote once: a uuid of its own.
+        (domain(uuid=UUID1, name="web1"), owner(uuid=UUID2, name="web1"), None, f"in {FILE}: uuid: {UUID2}"),
+        (
+            domain(uuid=UUID1, taps=("vnet0",)),
+            owner(uuid=UUID2, name="other"),
+            None,
+            f"{WITHOUT}; or, if it is this VM, in {FILE}: uuid: {UUID2}",
+        ),
+        (
+            domain(name="web1", taps=("vnet0",)),
+            owner(name="007"),
+            None,
+            f'{WITHOUT}; or, if it is this VM, in {FILE}: name: "007"',
+        ),
+        (domain(uuid=UUID1), untrusted(uuid=UUID1), None, f"in {FILE}: nics: [{{tap: vnet0}}]"),
+        (domain(uuid=UUID1, taps=("t",)), owner(uuid=UUID1), None, f"in {FILE}, below nics: tap: vnet0"),
+        (domain(name="old", taps=("vnet0",)), None, CLAIMS, WITHOUT),
+        (domain(name="web2", taps=("vnet0",)), None, {"vnet0": []}, WITHOUT),
+    ],
+)
+def test_a_problem_comes_with_the_line_to_write(
+    file: Domain, process: Owner | None, virt: dict[str, list[str]] | None, mend: str
+) -> None:
+    owners = {} if process is None else {"vnet0": process}
+    _, problems = decide({FILE: file}, owners, VIRT if virt is not None else None, virt)
+    assert [problem.mend for problem in problems if problem.file == FILE] == [mend]
