@@ -65,7 +65,7 @@ def test_a_lab_that_is_up_is_there_to_look_around_and_then_gone() -> None:
         host = lab("shell", "host", typed=in_shell, SHELL="/bin/sh")
         assert "lab-host" in host.stdout.splitlines()
         assert all(f"{name}.yaml" in host.stdout for name in GUESTS), host.stdout + host.stderr
-        assert "alder (1a831fa7-c50b-4693-a16e-000000000001) from " in host.stdout
+        assert "alder (1a831fa7-c50b-4693-a16e-000000000001) from" in host.stdout
         assert host.stdout.splitlines()[-1] == f"/run/{lab_guests.NAME}/bin/eve-meta"
         assert "cedar" in lab("shell", "cedar", typed="hostname\n", SHELL="/bin/sh").stdout.splitlines()
 
