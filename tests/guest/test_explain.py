@@ -187,6 +187,34 @@ def test_a_tap_without_a_guest_and_one_that_is_down(stage: Scene) -> None:
         stage.lab.host.ip("link del vnet9")
 
 
+def test_a_file_that_breaks_while_it_is_served_is_wrong(stage: Scene) -> None:
+    good = domain(1, "vnet1")
+    path = stage.daemon.write_domain("vm1", {**good, "hostnme": "new.example.org"})
+    try:
+        eventually(lambda: verdicts(explain(stage, "vm1", None))["domain"] == "domain-outdated", 5)
+        found = text(explain(stage, "vm1"), "domain")
+        assert f"{path}:" in found
+        assert "hostnme" in found
+        assert "meanwhile vm1 is served as it was before that (hostname vm1.example.org)" in found
+    finally:
+        stage.daemon.write_domain("vm1", good)
+    eventually(lambda: verdicts(explain(stage, "vm1", None))["domain"] == "domain-known", 5)
+
+
+def test_a_macvtap_is_told_to_be_none_that_can_be_served(stage: Scene) -> None:
+    host = stage.lab.host
+    host.ip("link add low0 type dummy", "link set low0 up", "link add link low0 name vnet9 type macvtap mode bridge")
+    try:
+        eventually(lambda: any("vnet9: it is a macvtap" in each for each in stage.daemon.problems()), 5)
+        report = explain(stage, "vm9")
+        assert verdicts(report)["tap"] == "tap-bypassed"
+        assert "vnet9 is a macvtap" in text(report, "tap")
+        assert stage.status_of("vnet9") == {}
+    finally:
+        host.ip("link del low0")
+    eventually(lambda: not any("macvtap" in each for each in stage.daemon.problems()), 5)
+
+
 # -- the guest's virtual hardware --
 
 

@@ -317,6 +317,15 @@ def test_a_lab_has_no_neighbours(lab: Lab) -> None:
     assert look(lab) == {}
 
 
+def test_a_macvtap_cannot_be_served(lab: Lab) -> None:
+    lab.host.ip("link add low0 type dummy", "link add link low0 name vnet1 type macvtap mode bridge")
+    lab.host.ip("link add link low0 name other type macvtap mode bridge")  # which no pattern makes a tap
+    found = look(lab)
+    assert set(found) == {"NICs"}
+    assert found["NICs"].text.startswith("vnet1 cannot be served: it is a macvtap: its guest's frames go straight to")
+    assert found["NICs"].mend.startswith("use a tap: <interface type='bridge'>")
+
+
 @pytest.mark.parametrize(
     ("made", "check", "state"),
     [
