@@ -74,6 +74,7 @@ class HostView:
             uuid=str(named.uuid),
             origins=origins,
             taps=named.taps,
+            by_name=domain is not None and domain.uuid is None,
             hostname="" if domain is None else domain.guest_hostname,
             faults=tuple(
                 FaultFacts(file=fault.file, text=str(fault))

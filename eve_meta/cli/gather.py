@@ -149,9 +149,11 @@ def _machine(host: HostFacts, table: ProcessTable) -> tuple[list[str], MachineFa
 def _pids_of(domain: DomainFacts | None, table: ProcessTable) -> list[int]:
     if domain is None:
         return []
-    guests = list(table.guests())
-    by_uuid = [guest.pid for guest in guests if str(guest.uuid) == domain.uuid]
-    return by_uuid or [guest.pid for guest in guests if guest.uuid is None and guest.name == domain.name]
+    return [
+        guest.pid
+        for guest in table.guests()
+        if str(guest.uuid) == domain.uuid or (guest.name == domain.name and (domain.by_name or guest.uuid is None))
+    ]
 
 
 def _libvirts_machine(uri: str, host: HostFacts) -> MachineFacts | None:

@@ -32,6 +32,7 @@ class DomainFacts:
     :ivar origins: the places that describe it, the most important first: the path of a file, "libvirt XML of web1".
     :ivar taps: the taps that people wrote into its files or metadata.
     :ivar line: the line of the first origin on which the NICs begin; None where that origin is no file or has no NICs.
+    :ivar by_name: whether its name alone tells its process, because nobody gave it a uuid.
     :ivar hostname: the host name that its guest reads.
     :ivar faults: what is wrong at present with its files or metadata; its guest reads what they contained before.
     """
@@ -41,6 +42,7 @@ class DomainFacts:
     origins: tuple[str, ...]
     taps: tuple[str, ...] = ()
     line: int | None = None
+    by_name: bool = False
     hostname: str = ""
     faults: tuple[FaultFacts, ...] = ()
 

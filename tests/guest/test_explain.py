@@ -201,17 +201,24 @@ def test_a_file_that_breaks_while_it_is_served_is_wrong(stage: Scene) -> None:
     eventually(lambda: verdicts(explain(stage, "vm1", None))["domain"] == "domain-known", 5)
 
 
-def test_a_macvtap_is_told_to_be_none_that_can_be_served(stage: Scene) -> None:
-    host = stage.lab.host
-    host.ip("link add low0 type dummy", "link set low0 up", "link add link low0 name vnet9 type macvtap mode bridge")
+@contextlib.contextmanager
+def macvtap(stage: Scene, name: str) -> Iterator[None]:
+    """Make a macvtap called *name*."""
+    lower = ("link add low0 type veth peer low1", "link set low0 up")
+    stage.lab.host.ip(*lower, f"link add link low0 name {name} type macvtap mode bridge")
     try:
+        yield
+    finally:
+        stage.lab.host.ip("link del low0")
+
+
+def test_a_macvtap_cannot_be_served(stage: Scene) -> None:
+    with macvtap(stage, "vnet9"):
         eventually(lambda: any("vnet9: it is a macvtap" in each for each in stage.daemon.problems()), 5)
         report = explain(stage, "vm9")
         assert verdicts(report)["tap"] == "tap-bypassed"
         assert "vnet9 is a macvtap" in text(report, "tap")
         assert stage.status_of("vnet9") == {}
-    finally:
-        host.ip("link del low0")
     eventually(lambda: not any("macvtap" in each for each in stage.daemon.problems()), 5)
 
 
@@ -333,8 +340,13 @@ def test_without_a_daemon_files_links_and_processes_are_examined(stage: Scene) -
         }
         assert verdicts(explain(stage, "vm9"))["tap"] == "tap-missing"
         assert verdicts(explain(stage, "vm8"))["tap"] == "tap-unmatched"
-        with qemu(stage, "vnet7", "-uuid", uuid_of(7), "-smbios", "type=1,product=OpenStack Nova"):
+        with macvtap(stage, "vnet9"):
+            assert verdicts(explain(stage, "vm9"))["tap"] == "tap-bypassed"
+        # As Proxmox starts a guest: its uuid is in SMBIOS alone.
+        smbios = f"type=1,uuid={uuid_of(7)},product=OpenStack Nova"
+        with qemu(stage, "vnet7", "-name", "another,debug-threads=on", "-smbios", smbios):
             report = explain(stage, "vm7")
+            assert verdicts(report)["process"] == "process-known"
             assert report["datasource"]["predicted"] == "OpenStack"
             assert report["taps"] == ["vnet7"]
     finally:

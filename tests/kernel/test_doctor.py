@@ -318,7 +318,7 @@ def test_a_lab_has_no_neighbours(lab: Lab) -> None:
 
 
 def test_a_macvtap_cannot_be_served(lab: Lab) -> None:
-    lab.host.ip("link add low0 type dummy", "link add link low0 name vnet1 type macvtap mode bridge")
+    lab.host.ip("link add low0 type veth peer low1", "link add link low0 name vnet1 type macvtap mode bridge")
     lab.host.ip("link add link low0 name other type macvtap mode bridge")  # which no pattern makes a tap
     found = look(lab)
     assert set(found) == {"NICs"}

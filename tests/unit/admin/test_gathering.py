@@ -79,6 +79,13 @@ def test_a_file_that_is_newer_than_what_is_served_is_named_with_its_line(files: 
     assert files.gather("web1").domain == good
 
 
+def test_only_a_domain_without_a_uuid_is_told_by_its_name(files: Files) -> None:
+    files.write(GOOD)
+    files.write("name: db1\nuuid: 1a831fa7-c50b-4693-a16e-fb8171f1b69e\n", "db1.yaml")
+    domains = [files.gather(name).domain for name in ("web1", "db1")]
+    assert [domain.by_name for domain in domains if domain is not None] == [True, False]
+
+
 def test_a_file_that_claims_what_another_has_is_outdated_too(files: Files) -> None:
     files.write(GOOD)
     files.write("name: db1\nhostname: db1\n", "db1.yaml")
