@@ -8,6 +8,7 @@ from __future__ import annotations
 import pwd
 import re
 import sys
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 from cattrs.errors import BaseValidationError
 
-from eve_meta.values.checks import check, is_whole_number, quote
+from eve_meta.values.checks import BadValue, check, is_whole_number, quote
 from eve_meta.values.domain import TokenPolicy, is_hostname, is_profile_name
 from eve_meta.values.nic import IFNAMSIZ
 from eve_meta.values.plain import faults, field_of, make_converter
@@ -213,6 +214,11 @@ class PathsConfig:
     run: Path = field(default=Path("/run/eve-meta"), validator=_ABSOLUTE)
     state: Path = field(default=Path("/var/lib/eve-meta"), validator=_ABSOLUTE)
 
+    def __attrs_post_init__(self) -> None:
+        if self.run == self.state:
+            # The daemon holds each of them, and would meet itself.
+            raise BadValue(f"expected another directory than 'run', got {str(self.state)!r}", "state")
+
 
 @frozen(kw_only=True)
 class Config:
@@ -232,50 +238,103 @@ class Config:
     paths: PathsConfig = PathsConfig()
 
 
+@frozen(kw_only=True)
+class ConfigMistake:
+    """One thing that is wrong with the configuration.
+
+    :ivar message: what was expected, and what was got.
+    :ivar field: the key, such as ``web.workers``; "" for the file as a whole.
+    :ivar line: counted from 1; None where it is not known.
+    :ivar column: counted from 1; None where the line as a whole is wrong.
+    """
+
+    message: str
+    field: str = ""
+    line: int | None = None
+    column: int | None = None
+
+
+class ConfigProblem(Problem):
+    """A configuration that cannot be used.
+
+    :ivar mistakes: everything that is wrong with it.
+    """
+
+    def __init__(self, path: Path, *mistakes: ConfigMistake) -> None:
+        self.mistakes = mistakes
+        lines = []
+        for each in mistakes:
+            where = ":".join(str(part) for part in (path, each.line, each.column) if part is not None)
+            lines.append(": ".join(part for part in (where, each.field, each.message) if part))
+        super().__init__("\n".join(lines))
+
+
 def load_config(path: Path | None) -> Config:
     """Load the configuration from the file *path*, or, where that is None, from :data:`DEFAULT_PATH` if that exists.
 
-    :raises Problem: when the file cannot be read, or with one line for each mistake in it, which names file and key.
+    :raises ConfigProblem: when the file cannot be read, or with each mistake in it.
     """
     named = path or DEFAULT_PATH
     try:
-        data = tomllib.loads(named.read_bytes().decode())
+        text = named.read_bytes().decode()
+        data = tomllib.loads(text)
     except FileNotFoundError:
         if path is None:
             return Config()
-        raise Problem(f"{named}: no such file") from None
+        raise ConfigProblem(named, ConfigMistake(message="no such file")) from None
     except OSError as error:
-        raise Problem(f"{named}: {error.strerror}") from None
+        raise ConfigProblem(named, ConfigMistake(message=error.strerror or str(error))) from None
     except UnicodeDecodeError:
-        raise Problem(f"{named}: expected text in UTF-8") from None
+        raise ConfigProblem(named, ConfigMistake(message="expected text in UTF-8")) from None
     except tomllib.TOMLDecodeError as error:
-        raise Problem(f"{named}: not TOML: {error}") from None
+        raise ConfigProblem(named, _not_toml(str(error))) from None
     try:
         config = _CONVERTER.structure(data, Config)
-        _check_users(named, config.inventory.process_users)
-        return config
     except BaseValidationError as error:
-        wrong = ((field_of(Config, fault.path), fault.message) for fault in faults(error))
-        raise Problem("\n".join(f"{named}: {name}: {message}" for name, message in wrong)) from None
+        wrong = [(field_of(Config, fault.path), fault.message) for fault in faults(error)]
+        mistakes = [ConfigMistake(message=message, field=key, line=line_of(text, key)) for key, message in wrong]
+        raise ConfigProblem(named, *sorted(mistakes, key=lambda each: each.line or 0)) from None
+    if unknown := list(_unknown_users(text, config.inventory.process_users)):
+        raise ConfigProblem(named, *unknown)
+    return config
 
 
-def _check_users(path: Path, names: tuple[str, ...]) -> None:
+def _not_toml(message: str) -> ConfigMistake:
+    """Return *message* of tomllib, which ends with the place, as a mistake."""
+    place = re.search(r" \(at line (\d+), column (\d+)\)\Z", message)
+    if place is None:
+        return ConfigMistake(message=f"not TOML: {message}")
+    return ConfigMistake(message=f"not TOML: {message[: place.start()]}", line=int(place[1]), column=int(place[2]))
+
+
+def line_of(text: str, key: str) -> int | None:
+    """Return the line of *key*, such as ``web.workers``, in the TOML *text*; None where its form is a rare one."""
+    table, _, name = key.partition(".")
+    name = re.split(r"[.\[]", name)[0]
+    here = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\s*([\w-]+)\s*\]", line)
+        here = header[1] if header else here
+        if here == table and (re.match(rf"""\s*["']?{re.escape(name)}["']?\s*=""", line) if name else header):
+            return number
+        if here == "" and re.match(rf"\s*{re.escape(table)}\s*(=|\.\s*{re.escape(name)}\s*=)", line):
+            return number
+    return None
+
+
+def _unknown_users(text: str, names: tuple[str, ...]) -> Iterator[ConfigMistake]:
+    key = "inventory.process_users"
     for name in names:
         try:
             pwd.getpwnam(name)
         except KeyError:
-            lines = path.read_text(errors="replace").splitlines()
-            place = next(
-                (
-                    f"line {number}: "
-                    for number, line in enumerate(lines, 1)
-                    if f'"{name}"' in line or f"'{name}'" in line
-                ),
-                "",
+            message = f"expected users of this host, got {name!r}, which is none"
+            lines = (
+                number
+                for number, line in enumerate(text.splitlines(), 1)
+                if re.search(f"[\"']{re.escape(name)}[\"']", line)
             )
-            raise Problem(
-                f"{path}: {place}inventory.process_users: expected users of this host, got {name!r}, which is none"
-            ) from None
+            yield ConfigMistake(message=message, field=key, line=next(lines, line_of(text, key)))
 
 
 def _path(value: Any, _kind: Any) -> Path:

@@ -12,12 +12,16 @@ import click
 from eve_meta.cli import terminal
 from eve_meta.cli.known import read_directory, with_profiles
 from eve_meta.cli.options import PATH, config_option
-from eve_meta.config import DEFAULT_PATH, load_config
+from eve_meta.cli.refusals import refusals
+from eve_meta.config import DEFAULT_PATH, ConfigProblem, line_of, load_config
 from eve_meta.inventory.files.advice import advice, passed_over, schema_path
-from eve_meta.inventory.files.domain_file import DomainFile
+from eve_meta.inventory.files.domain_file import MAX_FILE, DomainFile
+from eve_meta.inventory.files.reading import read
 from eve_meta.inventory.readers.command import CommandReader
 from eve_meta.inventory.source import InventoryProblem
-from eve_meta.values.problem import Problem
+
+SHOWN = 72
+"""The most characters that are shown of a line."""
 
 EXAMPLES = """\
 \b
@@ -47,20 +51,28 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
     configured = None
     problems: list[InventoryProblem] = []
     try:
-        configured = load_config(config).inventory
-    except Problem as error:
-        lines = (line.removeprefix(f"{path}: ") for line in str(error).splitlines())
-        problems += [InventoryProblem(file=str(path), message=line) for line in lines]
+        loaded = load_config(config)
+        configured = loaded.inventory
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        problems += [
+            InventoryProblem(file=str(path), line=line_of(text, key), field=key, message=message)
+            for key, message in refusals(loaded)
+        ]
+    except ConfigProblem as error:
+        problems += [
+            InventoryProblem(file=str(path), line=each.line, column=each.column, field=each.field, message=each.message)
+            for each in error.mistakes
+        ]
     directory = directory or (None if configured is None else configured.directory)
     files: Mapping[str, DomainFile] = {}
     # A broken configuration does not show where the files are.
     if directory is not None:
         schema = schema_path()
         with contextlib.closing(CommandReader(schema)) as reader:
-            read = read_directory(directory, reader)
-            files = {path: file for folder in read.folders for path, file in folder.files.items()}
-            found = [*read.problems, *with_profiles(read, () if configured is None else configured.profiles)[1]]
-            for folder, kind in zip(read.folders, ("advice", "advice on profile"), strict=True):
+            there = read_directory(directory, reader)
+            files = {path: file for folder in there.folders for path, file in folder.files.items()}
+            found = [*there.problems, *with_profiles(there, () if configured is None else configured.profiles)[1]]
+            for folder, kind in zip(there.folders, ("advice", "advice on profile"), strict=True):
                 found += [*passed_over(folder), *advice(folder, reader, kind)]
             found += _missing(schema, files.values())
         problems += sorted(found, key=lambda problem: (problem.file, problem.line or 0))
@@ -72,10 +84,28 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
     else:
         for problem in problems:
             click.secho(str(problem), **terminal.STYLES["warning" if problem.warning else "problem"])
+            for line in _place(problem):
+                click.echo(line)
         warnings = len(problems) - len(errors)
         click.echo(f"{_count(len(files), 'file')}, {good} good, {_count(len(errors), 'problem')}", nl=False)
         click.echo(f", {_count(warnings, 'warning')}" if warnings else "")
     ctx.exit(1 if errors else 0)
+
+
+def _place(problem: InventoryProblem) -> Iterator[str]:
+    """Yield the line of the file in which *problem* has a column, and below it a mark at the column.
+
+    Nobody else shows it: the line may hold a secret, but whoever runs this command can read the file.
+    """
+    if problem.column is None or problem.line is None:
+        return
+    lines = (read(problem.file, MAX_FILE).content or b"").decode(errors="replace").split("\n")
+    if problem.line > len(lines):
+        return
+    begin = max(0, problem.column - SHOWN // 2)
+    shown = "".join(c if c.isprintable() else "→" if c == "\t" else "·" for c in lines[problem.line - 1].rstrip("\r"))
+    yield f"    {shown[begin : begin + SHOWN]}"
+    yield f"    {' ' * (problem.column - 1 - begin)}^"
 
 
 def _missing(schema: Path, files: Iterable[DomainFile]) -> Iterator[InventoryProblem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from uuid import UUID
@@ -27,6 +28,9 @@ from eve_meta.values.problem import Problem
 from eve_meta.values.text import escape_unprintable
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
+
+DOMAIN_SCHEMA = Path(sys.prefix, "share/eve-meta/domain.schema.json")
+"""The JSON Schema of domain files, where eve-meta is installed. Editors find it by a comment."""
 
 _UNSEEN = "" if os.geteuid() == 0 else "that you may examine "
 
@@ -176,7 +180,7 @@ def _write(directory: Directory, begun: Beginning) -> None:
         raise Problem(f"cannot write {path}: {error.strerror}") from None
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(begun.text())
+            file.write(_for_editors() + begun.text())
     except OSError as error:
         with contextlib.suppress(OSError):
             path.unlink()
@@ -184,6 +188,11 @@ def _write(directory: Directory, begun: Beginning) -> None:
     click.echo(path)
     for line in _shown(begun):
         click.echo(f"  {line}")
+
+
+def _for_editors() -> str:
+    """Return the comment that names the schema of domain files; "" in a checkout, which has none."""
+    return f"# yaml-language-server: $schema={DOMAIN_SCHEMA}\n" if DOMAIN_SCHEMA.exists() else ""
 
 
 def _stem(begun: Beginning) -> str:

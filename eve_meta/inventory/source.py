@@ -18,6 +18,7 @@ class InventoryProblem:
 
     :ivar file: the path of the file, or the name of another place, such as "libvirt metadata of web1"; "" for none.
     :ivar line: the line, counted from 1, or None when the problem concerns the file as a whole.
+    :ivar column: the column, counted from 1, or None when the problem concerns the line as a whole.
     :ivar field: the path to the field, such as ``nics[0].mac``; "" for none.
     :ivar message: one line: what was expected, and what was got.
     :ivar warning: whether eve-meta works in spite of the problem.
@@ -30,9 +31,10 @@ class InventoryProblem:
     field: str = ""
     warning: bool = False
     mend: str = ""
+    column: int | None = None
 
     def __str__(self) -> str:
-        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        where = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         parts = (where, "warning" if self.warning else "", self.field, self.message)
         return ": ".join(part for part in parts if part)
 

@@ -51,7 +51,8 @@ def _plain(answered: Any) -> dict[str, Any]:
     plain = {each.name: getattr(answered, each.name) for each in attrs.fields(type(answered))}
     if plain.get("faults"):
         plain["faults"] = [
-            {"line": each.line, "field": each.field, "message": each.message} for each in plain["faults"]
+            {"line": each.line, "field": each.field, "message": each.message, "column": each.column}
+            for each in plain["faults"]
         ]
     if plain.get("metadata") is not None:
         plain["metadata"] = _plain(plain["metadata"])

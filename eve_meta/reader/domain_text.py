@@ -113,7 +113,7 @@ class _Reading:
         try:
             document = YamlDocument(text)
         except BrokenYaml as error:
-            return _wrong(str(error), error.line)
+            return _wrong(str(error), error.line, error.column)
         if not isinstance(document.value, dict):
             got = name_type(document.value)
             return _wrong(f"expected {self.whole}, got {got}", None)
@@ -219,8 +219,8 @@ class _Profile(_Reading):
         plain["name"] = self._name
 
 
-def _wrong(message: str, line: int | None) -> tuple[DomainAnswer, list[bytes]]:
-    return DomainAnswer(faults=[FaultAt(line, "", message[:MAX_MESSAGE])]), []
+def _wrong(message: str, line: int | None, column: int | None = None) -> tuple[DomainAnswer, list[bytes]]:
+    return DomainAnswer(faults=[FaultAt(line, "", message[:MAX_MESSAGE], column)]), []
 
 
 def _at(line: int, fault: Fault, written: str) -> FaultAt:

@@ -35,6 +35,7 @@ from yaml.parser import Parser
 from yaml.reader import Reader, ReaderError
 from yaml.scanner import Scanner
 
+from eve_meta.reader.yaml_mistakes import explain
 from eve_meta.values.checks import QUOTES, name_type
 from eve_meta.values.plain import Fault
 
@@ -70,8 +71,6 @@ FREE_REPETITION = 16 * 1024
 
 TOO_DEEP = f"expected at most {MAX_DEPTH} levels of nesting, got more"
 
-_UNQUOTED = re.compile(r"""(?:[^'"]|(['"]).\1)*""", re.DOTALL)
-
 _TAG = "tag:yaml.org,2002:"
 
 _CORE = re.compile(
@@ -97,24 +96,17 @@ _OF_TAG = {
 }
 
 
-def _without_quotations(message: str) -> str:
-    """Return *message* of a YAML parser as far as it quotes nothing of the document but single characters.
-
-    A password that begins with "*", "&" or "!" is an alias, an anchor or a tag to YAML, whose errors name it.
-    """
-    match = _UNQUOTED.match(message)
-    return message[: match.end()].rstrip() if match else ""
-
-
 class BrokenYaml(ValueError):
     """Text that is not YAML, or YAML that nobody would write. Its message quotes nothing of the text.
 
     :ivar line: the line of the mistake, counted from 1.
+    :ivar column: its column in characters, counted from 1; None where the line as a whole is wrong.
     """
 
-    def __init__(self, message: str, line: int) -> None:
+    def __init__(self, message: str, line: int, column: int | None = None) -> None:
         super().__init__(message)
         self.line = line
+        self.column = column
 
 
 def _line(event: Any) -> int:
@@ -256,8 +248,14 @@ class _Builder:
             return
         if plain and type(value) is not str and top is not None:
             self.written[id(top.value), top.key if top.is_mapping else len(top.value)] = text
-        if event.style == "|" and top is not None:
-            self.literals[id(top.value), top.key if top.is_mapping else len(top.value)] = line + 1
+        if event.style in ("|", ">") and top is not None:
+            place = top.key if top.is_mapping else len(top.value)
+            if not text:
+                # Most often a text that is not indented, whose "#cloud-config" is a comment to YAML.
+                message = f"expected text below {event.style!r}, each of its lines indented by two blanks, got none"
+                self.mistakes.append((line, Fault(self._path(place), message)))
+            elif event.style == "|":
+                self.literals[id(top.value), place] = line + 1
         self._put(value, line)
 
     def _key(self, top: _Open, value: Any, text: str, line: int) -> None:
@@ -272,7 +270,7 @@ class _Builder:
         fault = Fault(self._path(key), f"the key is given twice, first in line {earlier}")
         self.mistakes.append((line, fault))
 
-    def _path(self, key: str) -> tuple[Any, ...]:
+    def _path(self, key: Any) -> tuple[Any, ...]:
         steps = (each.key if each.is_mapping else len(each.value) for each in self._stack[:-1])
         return (*("<<" if step is None else step for step in steps), key)
 
@@ -389,7 +387,7 @@ class YamlDocument:
     :raises BrokenYaml: when *text* is not such a document.
 
     :ivar value: mappings with keys of text, lists, text, numbers, true, false and None.
-    :ivar mistakes: the line and the fault of each key that is given twice or is no text.
+    :ivar mistakes: the line and the fault of each key that is given twice or is no text, and of each empty block.
     """
 
     def __init__(self, text: str, dialect: Dialect = CORE) -> None:
@@ -399,15 +397,15 @@ class YamlDocument:
         except ReaderError as error:
             # libyaml counts the position of the error in bytes, PyYAML in characters: find it anew.
             match = Reader.NON_PRINTABLE.search(text)
-            line = text.count("\n", 0, match.start() if match else 0) + 1
-            raise BrokenYaml(f"YAML: {error.reason}", line) from None
+            at = match.start() if match else 0
+            message = f"YAML: {error.reason}"
+            raise BrokenYaml(message, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)) from None
         except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
             if error.problem == "exceeded maximum nesting depth":
                 # Debian 13's libyaml has a limit of its own, 1,000 levels, and reads that far ahead for a ":".
-                raise BrokenYaml(TOO_DEEP, mark.line + 1 if mark else 1) from None
-            text = ", ".join(_without_quotations(part) for part in (error.context, error.problem) if part)
-            raise BrokenYaml(f"YAML: {text}", mark.line + 1 if mark else 1) from None
+                raise BrokenYaml(TOO_DEEP, error.problem_mark.line + 1 if error.problem_mark else 1) from None
+            mistake = explain(text, error)
+            raise BrokenYaml(f"YAML: {mistake.message}", mistake.line, mistake.column) from None
         self.value: Any = self._builder.value
         self.mistakes: tuple[tuple[int, Fault], ...] = tuple(self._builder.mistakes)
 

@@ -135,11 +135,13 @@ class FaultAt:
 
     :ivar line: counted from 1, None where it concerns the document as a whole.
     :ivar field: the path to the field, "" for none.
+    :ivar column: counted from 1, None where the line as a whole is wrong.
     """
 
     line: int | None
     field: str
     message: str
+    column: int | None = None
 
 
 @frozen(kw_only=True)

@@ -148,6 +148,14 @@ def test_check_compares_cloud_config_with_the_distributions_schema(machine: Mach
     assert f"{path}:4: warning: user_data: this key is not in cloud-init's schema; did you mean 'packages'?" in shown
 
 
+def test_new_names_the_schema_of_domain_files(machine: Machine) -> None:
+    machine.run("eve-meta", "new", "web9")
+    first = machine.run("head", "-n", "1", "/etc/eve-meta/domains.d/web9.yaml").stdout
+    machine.run("rm", "/etc/eve-meta/domains.d/web9.yaml")
+    schema = first.strip().removeprefix("# yaml-language-server: $schema=")
+    assert machine.run("test", "-s", schema).returncode == 0
+
+
 def test_the_journal_has_the_broken_file_with_its_priority(machine: Machine) -> None:
     machine.run("sh", "-c", "echo 'name: [' > /etc/eve-meta/domains.d/broken.yaml")
     entry = eventually(lambda: journal(machine, "broken.yaml"), 10)

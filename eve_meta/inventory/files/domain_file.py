@@ -88,6 +88,7 @@ def read_answer(answer: DomainAnswer, parts: Parts, origin: str) -> ReadDomain:
         InventoryProblem(
             file=origin,
             line=fault.line,
+            column=fault.column,
             field=escape_unprintable(fault.field[:MAX_FIELD]),
             message=escape_unprintable(fault.message[:MAX_MESSAGE]),
         )

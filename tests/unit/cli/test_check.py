@@ -15,6 +15,7 @@ from eve_meta.cli import cli
 from tests.unit.cli.conftest import Run
 
 CONFLICT = "expected a name that no other file has"
+TAB = "a tab indents this line, where YAML takes blanks alone: write blanks in its place"
 WORLD = "every user of this host can read it, with the secrets that it may hold: chmod o= it"
 
 OPENSSH = (Encoding.OpenSSH, PublicFormat.OpenSSH)
@@ -67,6 +68,7 @@ def test_json(run: Run, domains: Path) -> None:
             {
                 "file": "domains.d/db1.yaml",
                 "line": 2,
+                "column": None,
                 "field": "hostnam",
                 "message": "unknown key; did you mean 'hostname'?",
                 "warning": False,
@@ -83,7 +85,7 @@ def test_the_configuration_names_the_directory_and_is_checked_too(run: Run, doma
     done = run("check", "--config", "c.toml", "domains.d")
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
-        "c.toml: steering.tap: unknown key; did you mean 'taps'?",
+        "c.toml:2: steering.tap: unknown key; did you mean 'taps'?",
         "2 files, 2 good, 1 problem",
     ]
 
@@ -102,7 +104,7 @@ def test_what_guests_would_pass_over_is_a_warning(run: Run, domains: Path) -> No
     assert done.returncode == 0
     one, two, summary = done.stdout.splitlines()
     assert one.startswith("domains.d/web2.yaml:4: warning: user_data: no cloud-init reads it: ")
-    assert two.startswith("domains.d/web3.cfg:3: warning: cloud-init cannot read it: ")
+    assert two.startswith("domains.d/web3.cfg:2: warning: cloud-init cannot read it: ")
     assert summary == "4 files, 4 good, 0 problems, 2 warnings"
 
 
@@ -133,6 +135,54 @@ def test_where_cloud_inits_schema_is_missing_check_says_that_it_did_not_look(
     for path in domains.iterdir():
         path.write_text(f"name: {path.stem}\nuser_data: |\n  #!/bin/sh\n")
     assert CliRunner().invoke(cli, ["check", str(domains)]).stdout == "2 files, 2 good, 0 problems\n"
+
+
+def test_the_line_of_broken_yaml_is_shown_with_the_place(run: Run, domains: Path) -> None:
+    (domains / "db1.yaml").write_text('name: db1\nhostname: "db1\n')
+    (domains / "web1.yaml").write_text("name: web1\nmeta:\n\trole: web\n")
+    done = run("check", "domains.d")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "domains.d/db1.yaml:2:11: YAML: the quote that opens here is not closed",
+        '    hostname: "db1',
+        "              ^",
+        f"domains.d/web1.yaml:3:1: YAML: {TAB}",
+        "    →role: web",
+        "    ^",
+        "2 files, 0 good, 2 problems",
+    ]
+    shown = json.loads(run("check", "domains.d", "--json").stdout)["problems"][0]
+    assert (shown["line"], shown["column"]) == (2, 11)
+    assert "db1" not in shown["message"]
+
+
+def test_a_long_line_is_cut_around_the_place(run: Run, domains: Path) -> None:
+    (domains / "db1.yaml").write_text(f"name: {'x' * 300}: {'y' * 300}\n")
+    _, line, mark, _ = run("check", "domains.d").stdout.splitlines()
+    assert len(line) < 80
+    assert line[mark.index("^")] == ":"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[admin]\naudit = "/missing/x/audit"\n', "2: admin.audit: expected a path in a directory that exists"),
+        (
+            '[admin]\nmetrics = "192.0.2.1:9169"\n',
+            "2: admin.metrics: expected an address of this host, got '192.0.2.1'",
+        ),
+        ('[admin]\nsocket = "/etc/passwd"\n', "2: admin.socket: /etc/passwd is no socket"),
+        ('[paths]\nstate = "/etc/passwd"\n', "2: paths.state: /etc/passwd is no directory"),
+        ('[paths]\nrun = "/missing/x/run"\n', "2: paths.run: expected a path in a directory that exists"),
+    ],
+)
+def test_what_serve_would_refuse_of_the_configuration(
+    run: Run, domains: Path, tmp_path: Path, text: str, expected: str
+) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    done = run("check", "--config", "c.toml", "domains.d")
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"c.toml:{expected}")
 
 
 def test_a_missing_directory(run: Run) -> None:

@@ -54,8 +54,8 @@ def test_each_line_of_a_problem_begins_with_the_name_of_the_program(run: Run, tm
     done = run("render", "--config", "c.toml", "web1", "/")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "eve-meta: c.toml: web.workers: expected a number of workers of 0..64, got -1",
-        "eve-meta: c.toml: web.hop_limit: expected a number of hops of 1..64, got 0",
+        "eve-meta: c.toml:2: web.workers: expected a number of workers of 0..64, got -1",
+        "eve-meta: c.toml:3: web.hop_limit: expected a number of hops of 1..64, got 0",
     ]
 
 

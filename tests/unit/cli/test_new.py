@@ -312,3 +312,13 @@ class TestUnreachableLibvirt:
         done = begin("v9")
         assert (done.exit_code, written(domains, "v9")) == (0, {"name": "v9"})
         assert f"not asked: {libvirt_uri}: " in done.output
+
+
+def test_the_file_names_the_schema_for_editors(domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = tmp_path / "domain.schema.json"
+    monkeypatch.setattr(module, "DOMAIN_SCHEMA", schema)
+    assert CliRunner().invoke(new, ["--domains", str(domains), "a"]).exit_code == 0
+    assert "$schema" not in (domains / "a.yaml").read_text()
+    schema.touch()
+    assert CliRunner().invoke(new, ["--domains", str(domains), "b"]).exit_code == 0
+    assert (domains / "b.yaml").read_text().splitlines()[0] == f"# yaml-language-server: $schema={schema}"

@@ -76,7 +76,7 @@ def test_a_script_with_the_line_ends_of_windows() -> None:
 
 def test_cloud_config_that_is_no_yaml() -> None:
     ((line, message),) = remarked('#cloud-config\npackages: [nginx]\nruncmd: ["hunter2\n')
-    assert line == 4
+    assert line == 3
     assert message.startswith("cloud-init cannot read it: ")
     assert "hunter2" not in message
 

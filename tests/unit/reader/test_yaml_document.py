@@ -136,3 +136,55 @@ def test_a_key_that_is_no_text_is_a_mistake(module: ModuleType, key: str, kind: 
     assert (line, fault.path) == (2, ("a", 0, key))
     assert fault.message == f"expected a key that is text, got {kind}: put it in quotes"
     assert document.value == {"a": [{key: "b"}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "words"),
+    [
+        ("a: 1\n\tb: 2\n", 2, 1, "a tab indents this line, where YAML takes blanks alone"),
+        ("a:\n  b: 1\n \tc: 2\n", 3, 2, "a tab indents this line"),
+        ("a:\n\t- x\n", 2, 1, "a tab indents this line"),
+        ('name: "web1\nhostname: a\n', 1, 7, "the quote that opens here is not closed"),
+        ("name: 'web1\nhostname: a\n", 1, 7, "the quote that opens here is not closed"),
+        ('name: "web1\nhostname: "a"\n', 2, 12, "text follows a quote that closes"),
+        ('name: "a" b\n', 1, 11, "text follows a quote that closes"),
+        ("name: a\nhostname\nuser_data: b\n", 2, 1, "expected 'key: value', got other text"),
+        ("hostname: a\nname:web1\nmeta: {}\n", 2, 1, "there is no blank after the colon: write 'key: value'"),
+        ("name:web1\nhostname: a\n", 1, 1, "there is no blank after the colon: write 'key: value'"),
+        ("a: |\n#!/bin/sh\necho hello\nfoo\n", 3, 1, "the text below line 1 is not indented: begin each of its lines"),
+        ("name: a\nuser_data: |\n  a\n b\n", 4, 2, "this line begins in column 2: expected column 1"),
+        ("nics:\n- tap: a\n mac: b\n", 3, 2, "this line begins in column 2: expected column 1"),
+        ("name: a\n  hostname: b\n", 2, 3, "this line is indented below a key that has its value already"),
+        ("name: a: b\n", 1, 8, "a second ': ' in one line: put the value in quotes"),
+        ("nics: - tap: a\n", 1, 7, "a list's first item is in the line of its key"),
+        ("a: b\n- c\n", 2, 1, "expected a key, got an item of a list"),
+        ("- a\nb: c\n", 2, 1, "expected another item, '- ', of the list that begins in line 1, got something else"),
+        ("name: a\nmeta: [\nx: y\n", 2, 7, "the '[' that opens here is not closed"),
+        ("nics: {a: b\nc: d\n", 2, 2, "the '{' of line 1 is not closed before this, or a comma is missing"),
+        ("name: a\nb: ]\n", 2, 4, "expected a value, got ']'"),
+        ("name: [a]]\n", 1, 10, "expected the end of the value, got ']'"),
+        ("name: [\n", 2, 1, "the text ends here within '[' or '{', which is not closed"),
+        ("name: @a\n", 1, 7, "a value that begins with '@' needs quotes"),
+        ("name: `a`\n", 1, 7, "a value that begins with '`' needs quotes"),
+        ("name: * a\n", 1, 7, "a value that begins with '*' needs quotes"),
+        ("name: &\n", 1, 7, "a value that begins with '&' needs quotes"),
+        ('name: "a\\d"\n', 1, None, "a backslash within double quotes begins an escape"),
+        ("a: |x\n  b\n", 1, 5, "expected nothing more in this line"),
+    ],
+)
+def test_a_mistake_is_told_in_words_that_a_person_knows(
+    module: ModuleType, text: str, line: int, column: int | None, words: str
+) -> None:
+    with pytest.raises(module.BrokenYaml) as caught:
+        module.YamlDocument(text)
+    assert str(caught.value).startswith(f"YAML: {words}")
+    assert caught.value.line == line
+    if column is not None:
+        assert caught.value.column == column
+
+
+def test_a_block_without_text_is_a_mistake(module: ModuleType) -> None:
+    document = module.YamlDocument("user_data: |\n#cloud-config\npackages: [a]\n")
+    ((line, fault),) = document.mistakes
+    assert (line, fault.path) == (1, ("user_data",))
+    assert fault.message == "expected text below '|', each of its lines indented by two blanks, got none"

@@ -173,7 +173,7 @@ def test_mistakes_in_metadata_are_reported_as_those_of_a_file() -> None:
         f"{where}:4: nics[0].mac: expected a MAC address such as fa:16:3e:00:00:01, got 'x'",
     ]
     (broken,) = problems(element("\nhostname: [ ]]"))
-    assert broken.startswith(f"{where}:2: YAML: ")
+    assert broken.startswith(f"{where}:2:14: YAML: expected the end of the value, got ']'")
     (no_file,) = problems(element("user_data_file: x"))
     assert no_file == (
         f"{where}:1: user_data_file: expected no file, as no file lies beside metadata: write user_data or "
