@@ -12,6 +12,7 @@ import click
 from eve_meta.cli import terminal
 from eve_meta.cli.known import read_directory, with_profiles
 from eve_meta.cli.options import PATH, config_option
+from eve_meta.cli.place import place
 from eve_meta.cli.refusals import refusals
 from eve_meta.config import DEFAULT_PATH, ConfigProblem, line_of, load_config
 from eve_meta.inventory.files.advice import advice, passed_over, schema_path
@@ -19,9 +20,6 @@ from eve_meta.inventory.files.domain_file import MAX_FILE, DomainFile
 from eve_meta.inventory.files.reading import read
 from eve_meta.inventory.readers.command import CommandReader
 from eve_meta.inventory.source import InventoryProblem
-
-SHOWN = 72
-"""The most characters that are shown of a line."""
 
 EXAMPLES = """\
 \b
@@ -84,28 +82,15 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
     else:
         for problem in problems:
             click.secho(str(problem), **terminal.STYLES["warning" if problem.warning else "problem"])
-            for line in _place(problem):
-                click.echo(line)
+            if problem.line is not None and problem.column is not None:
+                content = read(problem.file, MAX_FILE).content or b""
+                is_open = problem.file == str(path)
+                for line in place(content, problem.line, problem.column, is_open=is_open):
+                    click.echo(line)
         warnings = len(problems) - len(errors)
         click.echo(f"{_count(len(files), 'file')}, {good} good, {_count(len(errors), 'problem')}", nl=False)
         click.echo(f", {_count(warnings, 'warning')}" if warnings else "")
     ctx.exit(1 if errors else 0)
-
-
-def _place(problem: InventoryProblem) -> Iterator[str]:
-    """Yield the line of the file in which *problem* has a column, and below it a mark at the column.
-
-    Nobody else shows it: the line may hold a secret, but whoever runs this command can read the file.
-    """
-    if problem.column is None or problem.line is None:
-        return
-    lines = (read(problem.file, MAX_FILE).content or b"").decode(errors="replace").split("\n")
-    if problem.line > len(lines):
-        return
-    begin = max(0, problem.column - SHOWN // 2)
-    shown = "".join(c if c.isprintable() else "→" if c == "\t" else "·" for c in lines[problem.line - 1].rstrip("\r"))
-    yield f"    {shown[begin : begin + SHOWN]}"
-    yield f"    {' ' * (problem.column - 1 - begin)}^"
 
 
 def _missing(schema: Path, files: Iterable[DomainFile]) -> Iterator[InventoryProblem]:

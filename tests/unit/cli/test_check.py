@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from eve_meta.cli import cli
+from eve_meta.cli.place import place
 from tests.unit.cli.conftest import Run
+from tests.unit.test_secrets import CANARY, FILES
 
 CONFLICT = "expected a name that no other file has"
 TAB = "a tab indents this line, where YAML takes blanks alone: write blanks in its place"
@@ -147,13 +149,19 @@ def test_the_line_of_broken_yaml_is_shown_with_the_place(run: Run, domains: Path
         '    hostname: "db1',
         "              ^",
         f"domains.d/web1.yaml:3:1: YAML: {TAB}",
-        "    →role: web",
+        "    →xxxx: xxx",  # what is within meta may be a secret
         "    ^",
         "2 files, 0 good, 2 problems",
     ]
     shown = json.loads(run("check", "domains.d", "--json").stdout)["problems"][0]
     assert (shown["line"], shown["column"]) == (2, 11)
     assert "db1" not in shown["message"]
+
+
+def test_the_line_of_broken_yaml_shows_no_secret() -> None:
+    for text in FILES:
+        for number, _ in enumerate(text.split("\n"), 1):
+            assert CANARY not in "".join(place(text.encode(), number, 1))
 
 
 def test_a_long_line_is_cut_around_the_place(run: Run, domains: Path) -> None:
