@@ -25,10 +25,11 @@ from eve_meta.values.text import escape_unprintable
 
 PROC = Path("/proc")
 
-ABOUT_EC2 = """\
-cloud-init takes this for a cloud whose metadata is EC2's without session tokens. Where the uuid begins with ec2,
-it takes the guest for an instance of AWS, and uses session tokens: then --apply sets the serial to the uuid
-instead, as '-uuid UUID -smbios type=1,serial=UUID' does."""
+ABOUT_EC2 = (
+    "cloud-init takes this for a cloud whose metadata is EC2's without session tokens. Where the uuid begins with ec2, "
+    "it takes the guest for an instance of AWS, and uses session tokens: then --apply sets the serial to the uuid, as "
+    "'-uuid UUID -smbios type=1,serial=UUID' does."
+)
 
 AFTERWARDS = "This takes effect once the guest is shut down and started again; a reboot from within is not enough."
 
@@ -124,8 +125,8 @@ def _explain(name: str, datasource: str) -> None:
     click.echo("\nOr on the command line of QEMU:\n")
     click.echo(indented("\n".join(f"-smbios {shlex.quote(argument)}" for argument in arguments(wanted))))
     if datasource == "ec2":
-        click.echo(f"\n{ABOUT_EC2}")
-    click.echo(f"\n{AFTERWARDS}")
+        click.echo(f"\n{terminal.indented(ABOUT_EC2, 0)}")
+    click.echo(f"\n{terminal.indented(AFTERWARDS, 0)}")
 
 
 def _apply(domain: Any, wanted: Sequence[Setting], *, yes: bool) -> None:
@@ -152,7 +153,7 @@ def _apply(domain: Any, wanted: Sequence[Setting], *, yes: bool) -> None:
         click.echo(f"changed {name}")
     if domain.isActive():
         stop, start = (shlex.join(["virsh", word, name]) for word in ("shutdown", "start"))
-        click.echo(f"The domain runs. {AFTERWARDS}\n  {stop}\n  {start}   # when it is off")
+        click.echo(f"{terminal.indented(f'The domain runs. {AFTERWARDS}', 0)}\n  {stop}\n  {start}   # when it is off")
 
 
 def _show(name: str, before: str, after: str) -> None:
