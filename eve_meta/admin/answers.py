@@ -13,6 +13,7 @@ from eve_meta.admin import questions
 from eve_meta.admin.domain import list_all, list_domains, public_domain, show_domain
 from eve_meta.admin.password import clear_password, read_password
 from eve_meta.admin.questions import Question
+from eve_meta.admin.rerun import rerun, undo_rerun
 from eve_meta.admin.status import status
 from eve_meta.config import Config
 from eve_meta.inventory.inventory import Inventory
@@ -66,6 +67,8 @@ def answers(
         questions.PUBLIC_DOMAIN: partial(public_domain, supervisor, inventory),
         questions.PASSWORD: partial(read_password, supervisor, inventory),
         questions.CLEAR_PASSWORD: partial(clear_password, supervisor, inventory),
+        questions.RERUN: partial(rerun, supervisor, inventory),
+        questions.UNDO_RERUN: partial(undo_rerun, supervisor, inventory),
         questions.TIMELINE: answer_timeline,
         questions.EXPLAIN: answer_explain,
     }

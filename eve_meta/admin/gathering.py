@@ -76,6 +76,7 @@ class HostView:
             taps=named.taps,
             by_name=domain is not None and domain.uuid is None,
             hostname="" if domain is None else domain.guest_hostname,
+            instance_id="" if domain is None or domain.instance_id is None else str(domain.instance_id),
             faults=tuple(
                 FaultFacts(file=fault.file, text=str(fault))
                 for fault in self.faults

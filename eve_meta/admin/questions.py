@@ -73,6 +73,14 @@ class ShownPassword(TypedDict):
     password: str | None
 
 
+class GivenId(TypedDict):
+    """A domain, and the instance id that its guest reads from now on."""
+
+    uuid: str
+    name: str
+    instance_id: str
+
+
 class WorkerStatus(TypedDict):
     """A worker: its process, None while it has none, and how often it was restarted.
 
@@ -146,6 +154,10 @@ PASSWORD: Question[ShownPassword] = Question("password", ("name",))
 CLEAR_PASSWORD: Question[None] = Question("clear_password", ("name",))
 """Answered once the guest can post another password."""
 
+RERUN: Question[GivenId] = Question("rerun", ("name",))
+"""Answered once the new id is on the disk, as :data:`UNDO_RERUN`."""
+
+UNDO_RERUN: Question[GivenId] = Question("undo_rerun", ("name",))
 TIMELINE: Question[list[Timeline]] = Question("timeline", ("name",))
 """One timeline for each tap of what *name* means."""
 
@@ -161,6 +173,8 @@ ANSWERED: tuple[Question[Any], ...] = (
     PUBLIC_DOMAIN,
     PASSWORD,
     CLEAR_PASSWORD,
+    RERUN,
+    UNDO_RERUN,
     TIMELINE,
     EXPLAIN,
 )

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "new": "Write a new domain file to begin with.",
         "password": "Print or clear the password that a guest posted.",
         "render": "Print what a guest would read.",
+        "rerun": "Let cloud-init do once more what it does once.",
         "serve": "Run the daemon.",
         "smbios": "Print or write what makes a guest's cloud-init ask eve-meta.",
         "status": "Show taps, domains, requests and dropped frames.",

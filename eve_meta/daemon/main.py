@@ -40,6 +40,7 @@ from eve_meta.runtime.sandbox.seccomp import import_seccomp
 from eve_meta.runtime.service_manager import ServiceManager
 from eve_meta.runtime.signals import Terminated, end_reactor, ended_by_signals, on_signals
 from eve_meta.state import tokenkeys
+from eve_meta.state.instance_ids import InstanceIds
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.private import open_state
 from eve_meta.state.remembered import PROCESSES, Remembered
@@ -93,7 +94,8 @@ def serve(config: Config) -> None:
         undo.enter_context(held(config.paths.state, "state"))
         processes = Remembered(config.paths.state / PROCESSES, _in_thread)
         reader = undo.enter_context(_reader(worker_config, ids[workers]))
-        inventory = Inventory(config.inventory, reactor, reader, memory=processes)
+        instance_ids = InstanceIds(config.paths.state, _in_thread)
+        inventory = Inventory(config.inventory, reactor, reader, memory=processes, instance_ids=instance_ids)
         clock = Clock(monotonic=reactor.seconds)
         supervisor = Supervisor(
             reactor,

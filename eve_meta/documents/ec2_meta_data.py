@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 from eve_meta.documents.document import lines, text
 from eve_meta.documents.ec2_network import first_ipv4, fixed_addresses, floating_addresses, network, nics_by_mac
@@ -78,6 +78,8 @@ def meta_data(domain: Domain) -> dict[str, Entry]:
 
 def instance_id(domain: Domain) -> str:
     """Return the EC2 id of *domain*."""
+    if domain.instance_id is not None:
+        return _id("i", domain.instance_id)
     return domain.ec2.instance_id or _made_id(domain, "i")
 
 
@@ -140,4 +142,8 @@ def _made_id(domain: Domain, prefix: str) -> str:
     nova numbers its instances; a domain has only its uuid. That is hashed, because uuids of version 7 that were made
     within one minute begin alike.
     """
-    return f"{prefix}-{uuid5(domain.instance_uuid, prefix).hex[:8]}"
+    return _id(prefix, domain.instance_uuid)
+
+
+def _id(prefix: str, uuid: UUID) -> str:
+    return f"{prefix}-{uuid5(uuid, prefix).hex[:8]}"

@@ -37,7 +37,7 @@ def meta_data(domain: Domain, version: str) -> Document:
 
 def _first_keys(domain: Domain) -> dict[str, Any]:
     """Return the keys before ``random_seed``, which every version has."""
-    keys: dict[str, Any] = {"uuid": str(domain.instance_uuid)}
+    keys: dict[str, Any] = {"uuid": str(domain.guest_uuid)}
     if domain.meta:
         keys["meta"] = dict(domain.meta)
     if domain.files:

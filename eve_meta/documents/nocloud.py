@@ -54,7 +54,7 @@ def _meta_data(domain: Domain) -> dict[str, Any]:
     """Return the keys that ``DataSourceNoCloud`` and its base class read."""
     keys: dict[str, Any] = {
         # The same as in /openstack: another instance id would make cloud-init set up the guest once more.
-        "instance-id": str(domain.instance_uuid),
+        "instance-id": str(domain.guest_uuid),
         "local-hostname": domain.guest_hostname,
         "launch-index": domain.launch_index or 0,
     }

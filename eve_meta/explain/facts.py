@@ -34,6 +34,7 @@ class DomainFacts:
     :ivar line: the line of the first origin on which the NICs begin; None where that origin is no file or has no NICs.
     :ivar by_name: whether its name alone tells its process, because nobody gave it a uuid.
     :ivar hostname: the host name that its guest reads.
+    :ivar instance_id: the id that ``eve-meta rerun`` gave it, "" for its own.
     :ivar faults: what is wrong at present with its files or metadata; its guest reads what they contained before.
     """
 
@@ -44,6 +45,7 @@ class DomainFacts:
     line: int | None = None
     by_name: bool = False
     hostname: str = ""
+    instance_id: str = ""
     faults: tuple[FaultFacts, ...] = ()
 
 

@@ -37,7 +37,9 @@ def domain(facts: Facts) -> Step:
     if known is not None and known.faults:
         return _outdated(facts, known)
     if known is not None and not host.broken:
-        return Step(verdict=Verdict.DOMAIN_KNOWN, text=f"{known.name} ({known.uuid}) from {_origin(known, host.taps)}")
+        renewed = f"; 'eve-meta rerun' gave it the instance id {known.instance_id}" if known.instance_id else ""
+        text = f"{known.name} ({known.uuid}) from {_origin(known, host.taps)}{renewed}"
+        return Step(verdict=Verdict.DOMAIN_KNOWN, text=text)
     if known is not None:
         text = f"{listed(host.broken, 1)}; nothing of this is served, only what {_origin(known, host.taps)} has"
         return Step(verdict=Verdict.DOMAIN_BROKEN, text=text, mend=own(facts, "check"))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import attrs
+from twisted.internet.defer import Deferred
 
 from eve_meta.config import AUTO, InventoryConfig
 from eve_meta.inventory.files.directory import Directory
@@ -19,9 +22,20 @@ from eve_meta.inventory.source import Hypervisor, InventoryProblem, Source
 from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
 from eve_meta.values.domain import Domain
 from eve_meta.values.eve_node import UNKNOWN_NODE, Node
+from eve_meta.values.problem import Problem
 
 if TYPE_CHECKING:
     from eve_meta.inventory.eve.source import EveSource
+
+
+class InstanceIds(Protocol):
+    """The instance ids that domains were given; :class:`eve_meta.state.instance_ids.InstanceIds` keeps them."""
+
+    def get(self, domain: UUID) -> UUID | None:
+        """Return the id of *domain*, None where it has its own."""
+
+    def give(self, domain: Collection[UUID], instance_id: UUID | None) -> Deferred[None]:
+        """Give a domain *instance_id*, or its own id for None; fires when that is stored."""
 
 
 class Inventory:
@@ -31,6 +45,7 @@ class Inventory:
     :param reader: reads what tenants wrote. Whoever makes the inventory starts it and ends it.
     :param proc: where procfs is mounted.
     :param memory: where the processes behind taps are remembered for the next daemon; None for nowhere.
+    :param instance_ids: the ids that ``eve-meta rerun`` gave; None for none.
     :param hypervisors: hypervisors in addition to the configured ones.
     :raises Problem: when something that a configured hypervisor needs is missing on this host.
     """
@@ -43,6 +58,7 @@ class Inventory:
         proc: Path = Path("/proc"),
         *,
         memory: Memory | None = None,
+        instance_ids: InstanceIds | None = None,
         hypervisors: Iterable[Hypervisor] = (),
     ) -> None:
         self._eve = _eve(config, reactor, reader)
@@ -65,6 +81,9 @@ class Inventory:
         self._taps: set[str] = set()
         self._merging = Merging()
         self._tap_domains = TapDomains((), {}, (), {})
+        self._instance_ids = instance_ids
+        # Those that have an instance id: the domain without it, and with it.
+        self._renewed: WeakKeyDictionary[Merged, tuple[Domain, Domain]] = WeakKeyDictionary()
         # What _merging and _tap_domains do not reflect yet: a change of sources, and the taps whose owner has changed.
         self._sources_changed = True
         self._owners_changed: set[str] = set()
@@ -133,7 +152,7 @@ class Inventory:
         if not self.is_settled(tap):
             return None
         merged_and_domain = self._update().get(tap)
-        return None if merged_and_domain is None else merged_and_domain[1]
+        return None if merged_and_domain is None else self._with_instance_id(*merged_and_domain)
 
     def take_concerned(self) -> Collection[str] | None:
         """Return the taps whose :meth:`domain_of` may have changed since the last call; None means any tap."""
@@ -204,8 +223,26 @@ class Inventory:
             if known is domain:
                 # The uuid is the only field that a process can add.
                 completed = {"uuid": "process"} if known.uuid is not None and merged.domain.uuid is None else {}
-                return {**merged.sources(), **completed}
+                given = {} if known.instance_id is None else {"instance_id": "eve-meta rerun"}
+                return {**merged.sources(), **completed, **given}
         return {}
+
+    def give_instance_id(self, domain: Domain, instance_id: UUID | None) -> Deferred[None]:
+        """Give *domain*, one of :meth:`domains`, another instance id, or its own for None.
+
+        :returns: fires when the id is stored, and *changed* was called.
+        :raises Problem: where it cannot be stored at present; the result fails with one where that fails.
+        """
+        if self._instance_ids is None:
+            raise Problem("this daemon keeps no instance ids")
+        merged = next(merged for merged, known in self._known() if known is domain)
+
+        def stored(_: None) -> None:
+            self._concerned = None
+            if self._changed is not None:
+                self._changed()
+
+        return self._instance_ids.give(_uuids(merged, domain), instance_id).addCallback(stored)
 
     def problems(self) -> tuple[InventoryProblem, ...]:
         """Return what is wrong at present: the :meth:`faults` and the :meth:`refusals`."""
@@ -225,7 +262,20 @@ class Inventory:
 
     def _known(self) -> Iterator[tuple[Merged, Domain]]:
         tap_domains = self._update()
-        return ((merged, tap_domains.complete(merged)) for merged in self._merging.merged)
+        for merged in self._merging.merged:
+            yield merged, self._with_instance_id(merged, tap_domains.complete(merged))
+
+    def _with_instance_id(self, merged: Merged, domain: Domain) -> Domain:
+        """Return *domain* with the instance id that it was given; the same object until one of them changes."""
+        ids = self._instance_ids
+        given = None if ids is None else next(filter(None, map(ids.get, _uuids(merged, domain))), None)
+        if given is None:
+            return domain
+        before, renewed = self._renewed.get(merged, (None, domain))
+        if before is not domain or renewed.instance_id != given:
+            renewed = attrs.evolve(domain, instance_id=given)
+            self._renewed[merged] = domain, renewed
+        return renewed
 
     def _on_source_changed(self) -> None:
         self._sources_changed = True
@@ -272,6 +322,11 @@ class Inventory:
     def _concern(self, taps: Collection[str]) -> None:
         if self._concerned is not None:
             self._concerned.update(taps)
+
+
+def _uuids(merged: Merged, domain: Domain) -> tuple[UUID, ...]:
+    """Return the uuids by which *domain* is known; of one whose process alone has a uuid, also the one of its name."""
+    return tuple(dict.fromkeys((domain.instance_uuid, merged.domain.instance_uuid)))
 
 
 def _eve(config: InventoryConfig, reactor: Any, reader: Reader) -> EveSource | None:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from eve_meta.state import files, passwords, remembered, tokenkeys
+from eve_meta.state import files, instance_ids, passwords, remembered, tokenkeys
 from eve_meta.values.problem import Problem
 
-FILES = (tokenkeys.FILE, remembered.PROCESSES)
+FILES = (tokenkeys.FILE, remembered.PROCESSES, instance_ids.FILE)
 
 OURS = frozenset((*FILES, *(name + files.UNFINISHED for name in FILES), passwords.DIRECTORY))
 """The names of everything that eve-meta keeps in its state directory."""

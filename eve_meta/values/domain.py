@@ -313,7 +313,7 @@ class Ec2:
 class Domain:
     """A VM and the metadata for its guest. At least one of *uuid* and *name* is given.
 
-    *eve* has the rest of a domain that is an application of an EVE-OS node.
+    *eve* has the rest of a domain that is an application of an EVE-OS node; ``eve-meta rerun`` gives the *instance_id*.
 
     :ivar uuid: the domain's uuid, as its hypervisor knows it: libvirt's, or QEMU's ``-uuid``. The guest reads it, too.
     :ivar name: the domain's name, as its hypervisor knows it: libvirt's, or QEMU's ``-name``.
@@ -387,6 +387,7 @@ class Domain:
         ),
     )
     eve: Application | None = field(default=None, metadata=OF_A_SOURCE)
+    instance_id: UUID | None = field(default=None, metadata=OF_A_SOURCE)
 
     def __attrs_post_init__(self) -> None:
         if self.uuid is None and self.name is None:
@@ -414,8 +415,13 @@ class Domain:
 
     @property
     def instance_uuid(self) -> UUID:
-        """The uuid that the guest reads: *uuid*, else one made from the name."""
+        """The uuid by which the domain is known: *uuid*, else one made from the name."""
         return self.uuid if self.uuid is not None else uuid5(NAMESPACE, str(self.name))
+
+    @property
+    def guest_uuid(self) -> UUID:
+        """The uuid that the guest reads, by which it knows whether it is a new instance."""
+        return self.instance_uuid if self.instance_id is None else self.instance_id
 
     @property
     def display_name(self) -> str:

@@ -84,12 +84,12 @@ class Operators:
 
 
 def test_each_question_shows_a_secret_or_changes_something_or_operators_may_ask_it() -> None:
-    for_root_alone = {"show_domain", "password", "clear_password"}
+    for_root_alone = {"show_domain", "password", "clear_password", "rerun", "undo_rerun"}
     assert {question.name for question in ANSWERED} - OPERATORS.questions == for_root_alone
     assert OPERATORS.questions < ROOT.questions
 
 
-@pytest.mark.parametrize("question", ["show_domain", "password", "clear_password"])
+@pytest.mark.parametrize("question", ["show_domain", "password", "clear_password", "rerun"])
 def test_a_question_that_is_for_root_alone_is_refused(question: str) -> None:
     def called(name: str) -> None:
         raise AssertionError(name)

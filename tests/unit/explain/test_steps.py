@@ -287,6 +287,14 @@ def test_no_step_is_wrong_on_a_host_where_all_is_right() -> None:
     assert {step.verdict.state for step in steps(facts())} == {State.OK}
 
 
+def test_an_instance_id_that_was_given_is_told() -> None:
+    whole = facts()
+    assert whole.host.domain is not None
+    renewed = attrs.evolve(whole.host.domain, instance_id=UUID)
+    step = step_of(attrs.evolve(whole, host=attrs.evolve(whole.host, domain=renewed)), Verdict.DOMAIN_KNOWN)
+    assert step.text.endswith(f"; 'eve-meta rerun' gave it the instance id {UUID}")
+
+
 def test_each_tap_has_each_step_once() -> None:
     host = facts().host
     second = attrs.evolve(TAP, name="vnet1")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
 
 from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
@@ -374,3 +375,58 @@ def test_while_the_hypervisor_is_away_an_untrusted_process_does_not_suffice(
     inventory = start(process=True)
     until(lambda: inventory.owner_of("vnet0") is not None)
     assert inventory.domain_of("vnet0") is None
+
+
+# -- instance ids --
+
+
+class Ids:
+    """The instance ids that were given, in memory."""
+
+    def __init__(self) -> None:
+        self.given: dict[UUID, UUID] = {}
+
+    def get(self, domain: UUID) -> UUID | None:
+        return self.given.get(domain)
+
+    def give(self, domain: Collection[UUID], instance_id: UUID | None) -> Deferred[None]:
+        for uuid in domain:
+            self.given.pop(uuid, None)
+            if instance_id is not None:
+                self.given[uuid] = instance_id
+        return succeed(None)
+
+
+def test_a_domain_that_is_given_an_instance_id_has_it_until_it_is_taken_back(
+    directory: Path, proc: FakeProc, reactor: Any, until: Until, process: subprocess.Popen[bytes]
+) -> None:
+    inventory = Inventory(InventoryConfig(directory=directory), reactor, FakeReader(), proc.path, instance_ids=Ids())
+    write(directory / "web1.yaml", "name: web1\n")
+    proc.add(process.pid, "qemu", "-uuid", UUID1, "-name", "web1", taps=["tap0"])
+    changes: list[int] = []
+    inventory.start(lambda: changes.append(1))
+    try:
+        inventory.taps_changed(["tap0"])
+        until(lambda: uuid_of(inventory, "tap0") == UUID1)
+        inventory.take_concerned()
+        changes.clear()
+        (domain,) = inventory.domains()
+        inventory.give_instance_id(domain, UUID(UUID2))
+        assert changes == [1]
+        assert inventory.take_concerned() is None
+        served = inventory.domain_of("tap0")
+        assert served is not None
+        assert (str(served.instance_uuid), str(served.guest_uuid)) == (UUID1, UUID2)
+        assert inventory.domain_of("tap0") is served
+        assert inventory.sources(served)["instance_id"] == "eve-meta rerun"
+        # The file may name the uuid, which only the process had; and the guest may be off.
+        for text in (f"uuid: {UUID1}\nname: web1\nhostname: new\n", "name: web1\nhostname: off\n"):
+            write(directory / "web1.yaml", text)
+            hostname = text.split()[-1]
+            until(lambda: [each.hostname for each in inventory.domains()] == [hostname])  # noqa: B023
+            assert [str(each.guest_uuid) for each in inventory.domains()] == [UUID2]
+        (domain,) = inventory.domains()
+        inventory.give_instance_id(domain, None)
+        assert str(next(iter(inventory.domains())).guest_uuid) == UUID1
+    finally:
+        inventory.stop()
