@@ -74,6 +74,7 @@ def test_json(run: Run, domains: Path) -> None:
                 "field": "hostnam",
                 "message": "unknown key; did you mean 'hostname'?",
                 "warning": False,
+                "mend": "",
                 "text": "domains.d/db1.yaml:2: hostnam: unknown key; did you mean 'hostname'?",
             }
         ],
