@@ -68,7 +68,7 @@ class Beginning:
         for nic in written:
             named = self.tied and nic.tap is not None
             keys = [f"tap: {_quoted(nic.tap)}"] if named and nic.tap is not None else []
-            keys += [f"mac: {nic.mac}"] if nic.mac is not None else []
+            keys += [f"mac: {_quoted(nic.mac)}"] if nic.mac is not None else []
             now = "" if named or nic.tap is None else f"   # {escape_unprintable(nic.tap)} at present"
             yield f"- {keys[0]}{now}"
             yield from (f"  {key}" for key in keys[1:])
@@ -90,7 +90,7 @@ def beginning(guest: Guest) -> Beginning:
 
 
 def _quoted(text: str) -> str:
-    # In YAML a plain 007 or true would not be a string.
+    # In YAML a plain 007 or true would not be a string, nor in YAML 1.1, which other programs read, a MAC of digits.
     return json.dumps(text, ensure_ascii=False)
 
 
