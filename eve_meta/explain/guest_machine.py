@@ -18,7 +18,7 @@ from eve_meta.explain.ds_identify import (
 )
 from eve_meta.explain.facts import DiskFacts, Facts, MachineFacts
 from eve_meta.explain.imds import Imds, ImdsPrediction, predict_imds
-from eve_meta.explain.steps import Step, Verdict, command, listed
+from eve_meta.explain.steps import Step, Verdict, command, listed, own
 from eve_meta.values.addresses import SERVICE_IPV4, SERVICE_IPV6
 
 OUR_HOSTS = (SERVICE_IPV4, *SERVICE_IPV6)
@@ -76,7 +76,7 @@ def _name(facts: Facts) -> str:
 
 
 def _set_smbios(facts: Facts, *more: str) -> str:
-    return command("eve-meta", "smbios", _name(facts), *more, *(["--apply"] if facts.libvirt else []))
+    return own(facts, "smbios", _name(facts), *more, *(["--apply"] if facts.libvirt else []))
 
 
 def smbios(facts: Facts, machine: MachineFacts) -> Step:

@@ -318,7 +318,7 @@ def test_smbios_is_written_where_it_is_missing_and_nothing_else_changes(stage: S
     eventually(lambda: "web1" in command(stage, "explain", name, status=1), SOON)
     predicted, found, mend = verdicts(stage, name, 1)
     assert (predicted, found["smbios"]) == ("None", "smbios-missing")
-    assert mend["smbios"] == "eve-meta smbios web1 --apply"
+    assert mend["smbios"] == f"eve-meta smbios web1 --apply --config {stage.daemon.config}"
     assert mend["tap"] == "virsh start web1"
     output = command(stage, "smbios", name, "--apply", "--yes")
     assert "+      <entry name='product'>OpenStack Nova</entry>" in output
