@@ -29,7 +29,7 @@ def complete(run: Run, words: str) -> list[str]:
 
 
 def test_commands_and_options(run: Run) -> None:
-    assert complete(run, "eve-meta re") == ["render"]
+    assert complete(run, "eve-meta re") == ["render", "rerun"]
     assert complete(run, "eve-meta check --js") == ["--json"]
 
 
