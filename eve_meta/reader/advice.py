@@ -16,7 +16,7 @@ from eve_meta.reader.user_data import remarks
 from eve_meta.reader.yaml_document import YamlDocument
 from eve_meta.values.domain import Domain
 from eve_meta.values.plain import Fault, field_of, make_converter
-from eve_meta.values.written import doubtful
+from eve_meta.values.written import doubtful, untold
 from eve_meta.wire.reading import MAX_FAULTS, MAX_FIELD, MAX_MESSAGE, DomainAnswer, FaultAt
 
 _CONVERTER = make_converter(written=True)
@@ -60,7 +60,7 @@ class Adviser:
         document = YamlDocument(text)
         rest = {key: value for key, value in plain.items() if key not in ("user_data", "files")}
         domain = _CONVERTER.structure(rest, Domain)
-        for fault in doubtful(domain):
+        for fault in (*doubtful(domain), *untold(domain)):
             yield document.locate(fault.path)[0], fault
         for name, key in domain.public_keys.items():
             path = ("public_keys", name)

@@ -67,3 +67,30 @@ def _far(router: Address, address: Interface) -> str:
         f"{router} is outside {address.network}: the guest is told that it is on the link all the same, "
         "where only a router that answers there is of use"
     )
+
+
+def untold(domain: Domain) -> Iterator[Fault]:
+    """Yield what the guest is not told, unless another place adds what is missing."""
+    has_subnets = any(nic.subnets for nic in domain.nics) or bool(getattr(domain, "bonds", ()))
+    for index, nic in enumerate(domain.nics):
+        of_networks = [name for name in _OF_NETWORKS if getattr(nic, name) is not None]
+        named = [name for name in (*of_networks, *_OF_DEVICES) if getattr(nic, name) not in (None, ())]
+        if nic.mac is None and named:
+            message = (
+                "the guest finds a NIC by its MAC address, and is not told this of one without 'mac', unless libvirt "
+                "or EVE-OS knows the address"
+            )
+            yield Fault(("nics", index, named[0]), message)
+        elif not has_subnets and of_networks:
+            message = (
+                "the guest is told this only where a NIC has 'subnets'; for DHCP as without it, write "
+                "'subnets: [{type: ipv4_dhcp}]'"
+            )
+            yield Fault(("nics", index, of_networks[0]), message)
+
+
+_OF_NETWORKS = ("link", "id", "network_id", "type", "mtu")
+"""The fields of a NIC that only documents about networks have."""
+
+_OF_DEVICES = ("vlan", "trusted", "bus", "address", "tags", "subnets")
+"""Further fields of a NIC that no document has without its MAC address."""

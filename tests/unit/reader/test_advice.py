@@ -66,5 +66,18 @@ def test_a_gateway_outside_the_subnet() -> None:
     assert message.startswith("10.1.3.1 is outside 10.1.2.0/24: the guest is told that it is on the link")
 
 
+def test_a_nic_without_a_mac_address() -> None:
+    text = "name: dh\nnics:\n- tap: t2\n  subnets:\n  - {type: ipv4_dhcp, dns: [10.0.0.1]}\n"
+    ((line, field, message),) = advised(text)
+    assert (line, field) == (4, "nics[0].subnets")
+    assert message.startswith("the guest finds a NIC by its MAC address, and is not told this of one without 'mac'")
+
+
+def test_an_mtu_without_subnets() -> None:
+    ((line, field, message),) = advised(f'name: a\nnics:\n- mac: "{MAC}"\n  mtu: 1400\n')
+    assert (line, field) == (4, "nics[0].mtu")
+    assert message.startswith("the guest is told this only where a NIC has 'subnets'")
+
+
 def test_a_broken_file_gets_none() -> None:
     assert advised("name: a\nhostnam: b\nuser_data: hello\n") == []

@@ -57,7 +57,7 @@ def test_what_identifies_one_domain_is_refused_with_its_line(folder: Path, files
     [
         ("", "web.yaml: expected a profile, which is a mapping of fields to values, got nothing"),
         ("meat: {a: b}\n", "web.yaml:1: meat: unknown key; did you mean 'meta'?"),
-        ("meta: [\n", "web.yaml:2: YAML: while parsing a flow node, did not find expected node content"),
+        ("meta: [\n", "web.yaml:2:1: YAML: the text ends here within '[' or '{', which is not closed"),
     ],
 )
 def test_a_broken_file_leaves_its_profile_as_it_was(folder: Path, files: ProfileFiles, text: str, problem: str) -> None:
