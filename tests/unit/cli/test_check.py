@@ -71,7 +71,6 @@ def test_json(run: Run, domains: Path) -> None:
                 "file": "domains.d/db1.yaml",
                 "line": 2,
                 "column": None,
-                "mend": "",
                 "field": "hostnam",
                 "message": "unknown key; did you mean 'hostname'?",
                 "warning": False,
