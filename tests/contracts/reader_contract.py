@@ -50,7 +50,7 @@ class ReaderContract:
         assert read.domain is not None
         assert bytes(read.domain.user_data or b"") == "é".encode()
         assert [bytes(each.content) for each in read.domain.files] == [b"b", b""]
-        assert read.lines == {"uuid": 1, "name": 1, "nics[0].tap": 4}
+        assert read.lines == {"uuid": 1, "name": 1, "user_data": 2, "nics[0].tap": 4}
 
     def test_a_broken_domain_file(self, world: World, file: Callable[[str], FileReading]) -> None:
         reading = file("name: a\ntapp: b\n")

@@ -313,7 +313,7 @@ def test_a_change_of_a_profile_reaches_the_taps_of_its_domains(
     write(of_profiles / "web.yaml", "user_data: [\n")
     until(lambda: len(inventory.problems()) == 1)
     assert problems_of(inventory, directory) == [
-        "profiles.d/web.yaml:2: YAML: while parsing a flow node, did not find expected node content"
+        "profiles.d/web.yaml:2:1: YAML: the text ends here within '[' or '{', which is not closed"
     ]
     assert served() == ({"role": "web", "site": "here"}, b"#!/bin/bash")
     (of_profiles / "web.yaml").unlink()

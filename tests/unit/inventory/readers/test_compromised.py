@@ -28,7 +28,7 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes, bytes],
             f"while s.recv(65536): s.sendall({then!r})"
         )
         monkeypatch.setattr(
-            "eve_meta.inventory.readers.command.arguments", lambda identity: [sys.executable, "-Ic", code]
+            "eve_meta.inventory.readers.command.arguments", lambda identity, schema=None: [sys.executable, "-Ic", code]
         )
         readers.append(CommandReader())
         return readers[-1]
