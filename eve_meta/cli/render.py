@@ -54,7 +54,8 @@ def render(name: str, path: str | None, show_sources: bool, config: Path | None,
 
     The domain comes from the running daemon, which alone knows what libvirt or EVE-OS report and the uuid of a QEMU
     process. If no daemon runs, it comes from the domain files, unless libvirt or EVE-OS is configured: then the files
-    alone are not what the guest reads. With --domains it comes from the files in DIR, and no daemon is asked.
+    alone are not what the guest reads. With --domains it comes from the files in DIR, and no daemon is asked. Only the
+    daemon knows an instance id that eve-meta rerun gave.
 
     Only root sees user data, files, meta, public keys and vendor data. For the group of [admin] operators they are left
     out of a document, which standard error says, and a document of nothing else is refused.
