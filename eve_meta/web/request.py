@@ -46,6 +46,12 @@ _END = re.compile(rb"\n\r?\n")
 
 _OWS = b" \t"
 
+NO_CHUNKS = b"0\r\n\r\n"
+"""A body of no chunks, the only chunked one that is read (RFC 9112 section 7.1 without extensions and trailers).
+
+Clients that send a body of unknown length send it for none: ``curl -T -``, Java, Node, Ruby and Perl with a PUT for a
+token."""
+
 MAX_REMEMBERED = 256
 """Requests in a :class:`Memo`: those of seven cloud-init boots that share no request. Each takes some 2 KB."""
 
@@ -118,7 +124,8 @@ class _Line(NamedTuple):
 class _Head(NamedTuple):
     line: _Line
     headers: Mapping[bytes, bytes]
-    length: int
+    length: int  # the bytes that follow the head, those of NO_CHUNKS where it is chunked
+    chunked: bool
 
 
 class Memo:
@@ -194,10 +201,12 @@ class RequestReader:
                 # Also when the body is already here, where no server need do so (RFC 9110 section 10.1.1): the answer
                 # must not depend on how fast the guest's bytes came.
                 return Need.CONTINUE
-        (line, headers, length) = self._head
+        (line, headers, length, chunked) = self._head
+        if chunked and not NO_CHUNKS.startswith(self._buffer[:length]):
+            raise Refusal(HTTPStatus.LENGTH_REQUIRED)
         if len(self._buffer) < length:
             return Need.DATA
-        body = bytes(self._buffer[:length])
+        body = b"" if chunked else bytes(self._buffer[:length])
         del self._buffer[:length]
         self._head = None
         request = Request(
@@ -312,9 +321,10 @@ def _parse(line: _Line, head: bytes, limits: Limits) -> _Head:
     # RFC 9112 section 3.2: exactly one Host in HTTP/1.1; two are a contradiction in any version.
     if fields.hosts > 1 or (line.version == b"1.1" and not fields.hosts):
         raise Refusal(HTTPStatus.BAD_REQUEST)
-    if b"transfer-encoding" in headers:
-        # A server may ask for a length (RFC 9112 section 6.3). No known client sends chunks, and what is not read
-        # cannot be read in two ways.
+    chunked = b"transfer-encoding" in headers
+    if chunked and (headers[b"transfer-encoding"] != b"chunked" or line.version != b"1.1"):
+        # A server may ask for a length (RFC 9112 section 6.3). No known client sends chunks that hold something, and
+        # what is not read cannot be read in two ways. So only one spelling of none is taken: NO_CHUNKS.
         raise Refusal(HTTPStatus.LENGTH_REQUIRED)
     try:
         length = int(headers.get(b"content-length", b"0"))
@@ -325,7 +335,7 @@ def _parse(line: _Line, head: bytes, limits: Limits) -> _Head:
         raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     if line.version == b"1.1" and headers.get(b"expect", _CONTINUE).lower() != _CONTINUE:
         raise Refusal(HTTPStatus.EXPECTATION_FAILED)
-    return _Head(line, headers, length)
+    return _Head(line, headers, len(NO_CHUNKS) if chunked else length, chunked)
 
 
 _CONTINUE = b"100-continue"

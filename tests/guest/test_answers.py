@@ -147,7 +147,7 @@ SMUGGLED = b"GET /openstack/latest/user_data HTTP/1.1\r\nHost: 169.254.169.254\r
     [
         b"Content-Length: 4\r\nContent-Length: 70\r\n",
         b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
-        b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
         b"X: a\nContent-Length: 4\r\n",
         b"X: a\r\n Content-Length: 4\r\n",
         b"Content-Length : 4\r\n",

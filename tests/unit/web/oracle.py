@@ -208,9 +208,9 @@ EXPLAINED = (
         b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n",
     ),
     Explanation(
-        "h11 reads chunks, which no client of ours sends",
+        "h11 reads chunks, of which clients of ours send none that hold anything",
         lambda case: case.refused(HTTPStatus.LENGTH_REQUIRED, BAD) and case.has(rb"\ntransfer-encoding:"),
-        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     ),
     Explanation(
         "h11 takes one length given twice (RFC 9110 section 8.6 lets it)",
@@ -265,7 +265,8 @@ VERSIONS = (b"HTTP/1.0", b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2.0", b"HTTP/1.10", b"
 GOOD_FIELDS = (
     b"Host: 169.254.169.254", b"X-metadata-token: abc", b"A: b", b"A:b ", b"a:\t b \t", b"A: b, c", b"A: \xff",
     b"Content-Length: 0", b"Content-Length: 3", b"content-length: 5", b"Expect: 100-continue", b"Connection: close",
-    b"Connection: keep-alive", b"Connection: a, Close", b"Connection: upgrade", b"Upgrade: h2c", b"A: " + b"b" * 300,
+    b"Transfer-Encoding: chunked", b"Connection: keep-alive", b"Connection: a, Close",
+    b"Connection: upgrade", b"Upgrade: h2c", b"A: " + b"b" * 300,
 )  # fmt: skip
 FIELDS = (
     b"Host: a", b"host:", b"Content-Length: 3, 3", b"Content-Length: +3", b"Content-Length: 3 ", b"Content-Length: 0x3",
@@ -275,7 +276,11 @@ FIELDS = (
     b"A: \0", b"A: \x01", b"A: \x7f", b"A: b\rc", b'"A": b',
 )  # fmt: skip
 ENDS = (b"\n", b"\r", b"\r\r\n", b"")
-BODIES = (b"", b"", b"abc", b"abcde", b"abcdefgh", b"3\r\nabc\r\n0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+BODIES = (
+    b"", b"", b"abc", b"abcde", b"abcdefgh", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"0\r\n\r\n", b"0\r\n\r\n",
+    b"0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", b"3\r\nabc\r\n0\r\n\r\n", b"0;a=b\r\n\r\n",
+    b"0\r\nA: b\r\n\r\n", b"00\r\n\r\n",
+)  # fmt: skip
 BYTES = (b"\r", b"\n", b"\r\n", b" ", b"\t", b":", b",", b"/", b"\0", b"\x7f", b"\x80", b"0", b"1", b"A", b"%", b"#")
 
 

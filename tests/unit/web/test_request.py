@@ -143,11 +143,65 @@ def test_smuggling_by_a_length_that_two_readers_read_differently(fields: bytes) 
     assert refused(GET + fields + b"\r\nx" + GET + b"\r\n") is HTTPStatus.BAD_REQUEST
 
 
-@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-@pytest.mark.parametrize("coding", [b"chunked", b"CHUNKED", b"gzip, chunked"])
-def test_chunks_are_not_read(version: bytes, coding: bytes) -> None:
-    data = b"POST / HTTP/" + version + b"\r\n" + HOST + b"Transfer-Encoding: " + coding + b"\r\n\r\n0\r\n\r\n"
+@pytest.mark.parametrize("coding", [b"CHUNKED", b"gzip, chunked", b"chunked, chunked", b"chunked;a=b"])
+def test_codings_are_not_read(coding: bytes) -> None:
+    data = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: " + coding + b"\r\n\r\n0\r\n\r\n"
+    assert refused(data) in (HTTPStatus.LENGTH_REQUIRED, HTTPStatus.BAD_REQUEST)
+
+
+def test_http_1_0_has_no_chunks() -> None:
+    data = b"PUT / HTTP/1.0\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     assert refused(data) is HTTPStatus.LENGTH_REQUIRED
+
+
+CHUNKED = b"PUT /latest/api/token HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_body_of_no_chunks_is_no_body() -> None:
+    (put, get) = outcomes(CHUNKED + b"0\r\n\r\n" + GET + b"\r\n")
+    assert isinstance(put, Request)
+    assert isinstance(get, Request)
+    assert (put.method, put.body, put.keep_alive, get.method) == (b"PUT", b"", True, b"GET")
+
+
+def test_a_body_of_no_chunks_comes_in_any_pieces() -> None:
+    whole = CHUNKED + b"0\r\n\r\n"
+    for at in range(1, len(whole)):
+        (put,) = outcomes(whole[:at], whole[at:])
+        assert isinstance(put, Request)
+        assert put.body == b""
+    assert outcomes(CHUNKED + b"0\r\n\r") == []
+
+
+def test_a_guest_that_waits_with_a_body_of_no_chunks_is_told_to_go_on() -> None:
+    head = CHUNKED.replace(HOST, HOST + b"Expect: 100-continue\r\n")
+    (first, second) = outcomes(head, b"0\r\n\r\n")
+    assert first is Need.CONTINUE
+    assert isinstance(second, Request)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"3\r\nabc\r\n0\r\n\r\n",
+        b"1",  # at once, not when it is whole
+        b"00\r\n\r\n",
+        b"0 \r\n\r\n",
+        b"0;a=b\r\n\r\n",
+        b"0\r\nX: a\r\n\r\n",
+        b"0\n\n",
+        b"0\r\n\n",
+        b"0\r\r\n",
+        b"0x0\r\n\r\n",
+        b"-0\r\n\r\n",
+        b"+0\r\n\r\n",
+        b"\r\n0\r\n\r\n",
+        b"0\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        GET + b"\r\n",
+    ],
+)
+def test_smuggling_by_chunks(body: bytes) -> None:
+    assert refused(CHUNKED + body) is HTTPStatus.LENGTH_REQUIRED
 
 
 @pytest.mark.parametrize(
