@@ -19,6 +19,7 @@ ETAG_DIGITS = 32
 """The hexadecimal digits of an entity tag: 128 bits, which no two documents share by chance."""
 
 PLAIN = "text/plain; charset=UTF-8"
+OCTETS = "application/octet-stream"
 JSON = "application/json"
 HTML = "text/html; charset=UTF-8"
 

@@ -19,7 +19,7 @@ from functools import partial
 from ipaddress import ip_address
 from types import MappingProxyType
 
-from eve_meta.documents.document import Document, lines, text
+from eve_meta.documents.document import OCTETS, Document, lines, text
 from eve_meta.documents.ec2_identity import dynamic
 from eve_meta.documents.ec2_meta_data import meta_data
 from eve_meta.documents.ec2_network import first_ipv4
@@ -125,5 +125,6 @@ def _root(domain: Domain) -> dict[str, Entry]:
         "meta-data": Listing(partial(meta_data, domain)),
     }
     if domain.user_data is not None:
-        entries["user-data"] = Document.of_content(domain.user_data)
+        # AWS's type, not nova's text/plain: by it Salt tells user data from a listing.
+        entries["user-data"] = Document.of_content(domain.user_data, OCTETS)
     return in_order(entries)
