@@ -20,13 +20,13 @@ from eve_meta.values.nic import Address, Interface, Nic
 
 
 def fixed_addresses(domain: Domain) -> list[Address]:
-    """Return all addresses that the NICs of *domain* are known to have."""
-    return [interface.ip for nic in domain.nics for interface in _interfaces(nic)]
+    """Return all addresses that the NICs and bonds of *domain* are known to have."""
+    return [subnet.address.ip for subnet in domain.subnets if subnet.address is not None]
 
 
 def floating_addresses(domain: Domain) -> list[Address]:
     """Return all addresses of other networks that are forwarded to *domain*."""
-    return [address for nic in domain.nics for subnet in nic.subnets for address in subnet.floating]
+    return [address for subnet in domain.subnets for address in subnet.floating]
 
 
 def first_ipv4(addresses: Iterable[Address]) -> str:

@@ -9,38 +9,84 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from eve_meta.documents.network import DHCP_ONLY, guest_nics, plain, routes_of
+from eve_meta.documents.network import (
+    NO_ROUTER,
+    GuestNetwork,
+    far_gateway,
+    guest_network,
+    is_beyond,
+    plain,
+    routers_beyond,
+    routes_of,
+)
 from eve_meta.values.domain import Domain
-from eve_meta.values.nic import Route, Subnet, SubnetType
+from eve_meta.values.nic import Address, Route, Subnet, SubnetType
+
+_Kinds = dict[str, dict[str, Any]]
+"""The devices of each kind, by name."""
 
 
 def network_config(domain: Domain) -> dict[str, Any] | None:
     """Make the network configuration of *domain*, None where no NIC has a subnet."""
-    nics = guest_nics(domain)
-    if not nics:
+    network = guest_network(domain)
+    if network is None:
         return None
-    ethernets: dict[str, Any] = {}
-    vlans: dict[str, Any] = {}
-    for index, guest_nic in enumerate(nics):
-        # Not the tap's name: this one may become the name of a device in the guest, and with a VLAN's number appended
-        # it must still fit the kernel's 15 bytes.
-        name = f"nic{index}"
-        mtu = {} if guest_nic.nic.mtu is None else {"mtu": guest_nic.nic.mtu}
-        ethernets[name] = {"match": {"macaddress": guest_nic.mac}} | mtu
-        if guest_nic.vlan is None:
-            # No set-name: the guest keeps its own name for the NIC. All of cloud-init's renderers find it by the MAC
-            # address.
-            ethernets[name] |= _addressing(guest_nic.subnets)
-        else:
-            # Here set-name is needed: netplan alone resolves "link", the other renderers take it for a device's name.
-            ethernets[name]["set-name"] = name
-            vlans[f"{name}.{guest_nic.vlan}"] = (
-                {"id": guest_nic.vlan, "link": name} | mtu | _addressing(guest_nic.subnets)
-            )
-    return {"version": 2, "ethernets": ethernets} | ({"vlans": vlans} if vlans else {})
+    kinds: _Kinds = {"ethernets": {}, "bonds": {}, "vlans": {}}
+    bonded = {index for bond in network.bonds for index in bond.nics}
+    for index in range(len(network.nics)):
+        _add_nic(kinds, network, index, bonded=index in bonded)
+    for index in range(len(network.bonds)):
+        _add_bond(kinds, network, index)
+    return {"version": 2} | {kind: devices for kind, devices in kinds.items() if devices}
 
 
-def _addressing(subnets: Sequence[Subnet]) -> dict[str, Any]:
+def _nic_name(index: int) -> str:
+    # Not the tap's name: this one may become the name of a device in the guest, and with a VLAN's number appended it
+    # must still fit the kernel's 15 bytes.
+    return f"nic{index}"
+
+
+def _add_nic(kinds: _Kinds, network: GuestNetwork, index: int, *, bonded: bool) -> None:
+    guest_nic = network.nics[index]
+    name = _nic_name(index)
+    mtu = _mtu(guest_nic.nic.mtu)
+    ethernet = kinds["ethernets"][name] = {"match": {"macaddress": guest_nic.mac}} | mtu
+    if bonded or guest_nic.vlan is not None:
+        # Here set-name is needed: netplan alone resolves "link" and "interfaces", the other renderers take them for
+        # devices' names.
+        ethernet["set-name"] = name
+    else:
+        # No set-name: the guest keeps its own name for the NIC. All of cloud-init's renderers find it by the MAC
+        # address.
+        ethernet |= _addressing(guest_nic.subnets, network)
+    if guest_nic.vlan is not None:
+        addressing = _addressing(guest_nic.subnets, network)
+        kinds["vlans"][f"{name}.{guest_nic.vlan}"] = {"id": guest_nic.vlan, "link": name} | mtu | addressing
+
+
+def _add_bond(kinds: _Kinds, network: GuestNetwork, index: int) -> None:
+    guest_bond = network.bonds[index]
+    bond = guest_bond.bond
+    name = f"bond{index}"
+    parameters: dict[str, Any] = {"mode": bond.mode.value}
+    if bond.miimon is not None:
+        parameters["mii-monitor-interval"] = bond.miimon
+    if bond.xmit_hash_policy is not None:
+        parameters["transmit-hash-policy"] = bond.xmit_hash_policy.value
+    device = {"interfaces": [_nic_name(nic) for nic in guest_bond.nics], "macaddress": guest_bond.mac}
+    addressing = _addressing(guest_bond.subnets, network) if guest_bond.subnets else {}
+    kinds["bonds"][name] = device | {"parameters": parameters} | _mtu(bond.mtu) | addressing
+    for vlan in guest_bond.vlans:
+        kinds["vlans"][f"{name}.{vlan.id}"] = (
+            {"id": vlan.id, "link": name} | _mtu(vlan.mtu) | _addressing(vlan.subnets, network)
+        )
+
+
+def _mtu(mtu: int | None) -> dict[str, Any]:
+    return {} if mtu is None else {"mtu": mtu}
+
+
+def _addressing(subnets: Sequence[Subnet], network: GuestNetwork) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     if any(subnet.type is SubnetType.IPV4_DHCP for subnet in subnets):
         keys["dhcp4"] = True
@@ -59,21 +105,28 @@ def _addressing(subnets: Sequence[Subnet]) -> dict[str, Any]:
     ]
     if addresses:
         keys["addresses"] = list(dict.fromkeys(addresses))
+    for subnet in subnets:
+        gateway = far_gateway(subnet)
+        if gateway is not None:
+            keys.setdefault(f"gateway{gateway.version}", plain(gateway))
     # As routes, because netplan has deprecated gateway4 and gateway6.
-    routes = dict.fromkeys(route for subnet in subnets if subnet.type not in DHCP_ONLY for route in routes_of(subnet))
+    routes = dict.fromkeys(route for subnet in subnets for route in routes_of(subnet))
     if routes:
         keys["routes"] = [_route(route, subnets) for route in routes]
+        keys["routes"] += [_route_to(router) for router in routers_beyond(subnets)]
     dns = dict.fromkeys(plain(address) for subnet in subnets for address in subnet.dns)
-    if dns:
-        keys["nameservers"] = {"addresses": list(dns)}
+    nameservers = {"addresses": list(dns), "search": list(network.search_of(*subnets))}
+    if any(nameservers.values()):
+        keys["nameservers"] = {name: values for name, values in nameservers.items() if values}
     return keys
 
 
 def _route(route: Route, subnets: Sequence[Subnet]) -> dict[str, Any]:
     keys: dict[str, Any] = {"to": str(route.to), "via": plain(route.via)}
-    near = route.via.version == 6 and route.via.is_link_local
-    if not near and not any(subnet.address and route.via in subnet.address.network for subnet in subnets):
-        # The router is outside all networks of the NIC, for example where the address has a /32. The kernel refuses
-        # such a route unless it is marked as on-link.
+    if is_beyond(route.via, subnets):
         keys["on-link"] = True
     return keys
+
+
+def _route_to(router: Address) -> dict[str, Any]:
+    return {"to": f"{plain(router)}/{router.max_prefixlen}", "via": NO_ROUTER[router.version]}

@@ -123,7 +123,7 @@ class _Reading:
         mistakes: list[Fault] = []
         plain = self._with_bytes(document.value, mistakes)
         mistakes += self._identify(plain)
-        for name, limit in (("nics", MAX_NICS), ("disks", MAX_DISKS)):
+        for name, limit in (("nics", MAX_NICS), ("bonds", MAX_NICS), ("disks", MAX_DISKS)):
             if isinstance(plain.get(name), list) and len(plain[name]) > limit:
                 mistakes.append(Fault((name,), f"expected at most {limit}, got {len(plain[name])}"))
         lines: dict[str, int] = {}

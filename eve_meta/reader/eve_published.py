@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from eve_meta.values.checks import is_whole_number, name_type, quote
-from eve_meta.values.domain import MAX_NAME, MAX_NICS
+from eve_meta.values.domain import MAX_NAME, MAX_NICS, is_hostname
 from eve_meta.values.eve_node import Device
 from eve_meta.values.eve_published import (
     AdapterStatus,
@@ -250,12 +250,14 @@ def network_status(key: str, plain: Any) -> NetworkStatus:
     fields = Fields(plain)
     if str(fields.uuid("UUID")) != key:
         raise fields.wrong("UUID", f"the uuid {key} of the file's name")
+    search = fields.text("DomainName").rstrip(".")
     ports = [label for label in fields.items("Ports") if isinstance(label, str)]
     return NetworkStatus(
         type=fields.number("Type"),
         subnet=fields.network("Subnet"),
         gateway=fields.address("Gateway"),
         dns=fields.addresses("DnsServers"),
+        search=search if is_hostname(search) else None,
         mtu=_mtu(fields),
         ports=tuple(dict.fromkeys(filter(None, [*ports, fields.text("SelectedUplinkLogicalLabel")]))),
     )

@@ -37,7 +37,7 @@ from eve_meta.values.checks import (
 )
 from eve_meta.values.content import EMPTY, Content, content_of
 from eve_meta.values.eve_node import Application
-from eve_meta.values.nic import Nic
+from eve_meta.values.nic import Bond, Nic, Subnet, Vlan
 from eve_meta.values.text import is_printable
 
 NAMESPACE = UUID("5c3f2d3e-8f0e-5b0a-9a55-169254169254")
@@ -101,6 +101,9 @@ two places costs their product."""
 MAX_DISKS = 1024
 """The most disks of a domain that one place may describe. A virtio-scsi controller takes 16,383, of which people use
 hundreds at the most."""
+
+MAX_SEARCH = 32
+"""The most search domains. glibc took six before version 2.26; beyond some, a guest asks for each name too often."""
 
 _NAME = check(
     f"1..{MAX_NAME} printable characters", lambda v: is_printable(v, MAX_NAME), minLength=1, maxLength=MAX_NAME
@@ -332,6 +335,8 @@ class Domain:
     :ivar files: files that the guest writes when it first boots.
     :ivar tokens: whether requests need a session token: ``required`` refuses those without one, ``off`` gives out none.
     :ivar nics: the network interfaces.
+    :ivar bonds: devices in which the guest joins NICs.
+    :ivar search: the domains in which the guest looks up host names without a dot (DNS search domains).
     :ivar disks: the disks, in the ``devices`` of ``meta_data.json``.
     :ivar shares: file shares that the guest can mount, in the ``devices`` of ``meta_data.json``.
     :ivar dedicated_cpus: the numbers of the guest's CPUs that have a CPU of the host each.
@@ -375,6 +380,17 @@ class Domain:
     files: tuple[File, ...] = secret(default=())
     tokens: TokenPolicy | None = None
     nics: tuple[Nic, ...] = ()
+    bonds: tuple[Bond, ...] = ()
+    search: tuple[str, ...] = field(
+        default=(),
+        validator=check(
+            f"at most {MAX_SEARCH} domains such as example.org, none twice",
+            lambda v: len(v) == len(set(v)) <= MAX_SEARCH and all(map(is_hostname, v)),
+            maxItems=MAX_SEARCH,
+            uniqueItems=True,
+            items={"maxLength": 253, "pattern": HOSTNAME_PATTERN},
+        ),
+    )
     disks: tuple[Disk, ...] = ()
     shares: tuple[Share, ...] = ()
     dedicated_cpus: tuple[int, ...] = field(
@@ -402,6 +418,13 @@ class Domain:
     def taps(self) -> tuple[str, ...]:
         """The taps of the NICs whose tap is given."""
         return tuple(nic.tap for nic in self.nics if nic.tap is not None)
+
+    @property
+    def subnets(self) -> tuple[Subnet, ...]:
+        """The subnets of all NICs, of bonds and of VLANs on them."""
+        vlans = [vlan for bond in self.bonds for vlan in bond.vlans]
+        places: tuple[Nic | Bond | Vlan, ...] = (*self.nics, *self.bonds, *vlans)
+        return tuple(subnet for place in places for subnet in place.subnets)
 
     @property
     def contents(self) -> tuple[Content, ...]:

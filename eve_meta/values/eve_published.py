@@ -113,6 +113,7 @@ class AppConfig:
 class NetworkStatus:
     """The state of a network instance (``NetworkInstanceStatus``).
 
+    :ivar search: the domain of its host names (``DomainName``), None where it has none that a guest could use.
     :ivar ports: the logical labels of the node's ports that it uses.
     """
 
@@ -120,5 +121,6 @@ class NetworkStatus:
     subnet: Network | None
     gateway: Address | None
     dns: tuple[Address, ...]
+    search: str | None
     mtu: int | None = field(validator=optional(_MTU))
     ports: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A network interface of a domain, its subnets and their routes, as values.
+"""The network interfaces of a domain, bonds and VLANs of them, their subnets and routes, as values.
 
 Each is frozen and refuses bad input when it is made, as those of :mod:`eve_meta.values.domain` do.
 """
@@ -47,6 +47,33 @@ class SubnetType(str, enum.Enum):
         return self in (SubnetType.IPV4, SubnetType.IPV6)
 
 
+class BondMode(str, enum.Enum):
+    """How a bond shares its frames among its NICs: the ``bond_mode`` of nova's ``network_data.json``."""
+
+    BALANCE_RR = "balance-rr"
+    ACTIVE_BACKUP = "active-backup"
+    BALANCE_XOR = "balance-xor"
+    BROADCAST = "broadcast"
+    LACP = "802.3ad"
+    BALANCE_TLB = "balance-tlb"
+    BALANCE_ALB = "balance-alb"
+
+    @property
+    def hashes(self) -> bool:
+        """Whether a hash of each frame chooses its NIC (``xmit_hash_policy`` of the kernel's bonding driver)."""
+        return self in (BondMode.BALANCE_XOR, BondMode.LACP, BondMode.BALANCE_TLB)
+
+
+class BondHash(str, enum.Enum):
+    """What of a frame chooses the NIC that sends it: the ``bond_xmit_hash_policy`` of ``network_data.json``."""
+
+    LAYER2 = "layer2"
+    LAYER2_3 = "layer2+3"
+    LAYER3_4 = "layer3+4"
+    ENCAP2_3 = "encap2+3"
+    ENCAP3_4 = "encap3+4"
+
+
 _MTU = check("an MTU of 68..65535 bytes", lambda v: is_whole_number(v, 68, 65535), minimum=68, maximum=65535)
 _VLAN = check("a VLAN id of 1..4094", lambda v: is_whole_number(v, 1, 4094), minimum=1, maximum=4094)
 
@@ -81,6 +108,17 @@ MAC_ADDRESS = check(
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
+
+
+def _all_lower_macs(members: Any) -> Any:
+    # Taps have upper and lower case; none has a colon.
+    return tuple(member.lower() if ":" in member else member for member in members)
+
+
+def _are_members(members: Any) -> bool:
+    return 0 < len(set(members)) == len(members) and all(
+        bool(_MAC.match(member)) or is_device_name(member) for member in members
+    )
 
 
 @frozen(kw_only=True)
@@ -166,3 +204,74 @@ class Nic:
     address: str | None = field(default=None, validator=optional(TEXT_LINE))
     tags: tuple[str, ...] = field(default=(), validator=DEVICE_TAGS)
     subnets: tuple[Subnet, ...] = ()
+
+    def is_called(self, member: str) -> bool:
+        """Return whether a bond's *member*, a tap or a MAC address, is this NIC."""
+        return member in (self.tap, self.mac)
+
+
+@frozen(kw_only=True)
+class Vlan:
+    """A VLAN on a bond: a device of the guest that tags its frames.
+
+    :ivar id: the VLAN's id, 1..4094.
+    :ivar network_id: the network's id for the platform.
+    :ivar mtu: the MTU that the guest is to use.
+    :ivar subnets: the addresses; without any, DHCP.
+    """
+
+    id: int = field(validator=_VLAN)
+    network_id: UUID | None = None
+    mtu: int | None = field(default=None, validator=optional(_MTU))
+    subnets: tuple[Subnet, ...] = ()
+
+
+@frozen(kw_only=True)
+class Bond:
+    """A device in which the guest joins several NICs.
+
+    :ivar nics: the taps or MAC addresses of the NICs.
+    :ivar mode: how the NICs share the frames.
+    :ivar xmit_hash_policy: what of a frame chooses its NIC, for ``balance-xor``, ``802.3ad`` and ``balance-tlb``.
+    :ivar miimon: the milliseconds between two looks at the NICs' carriers; without, the guest's kernel decides.
+    :ivar mac: the MAC address; without, that of the first NIC.
+    :ivar id: the bond's id for the hypervisor's platform (``vif_id`` of ``network_data.json``).
+    :ivar network_id: the network's id for the platform.
+    :ivar mtu: the MTU that the guest is to use.
+    :ivar subnets: the addresses; without any, DHCP where the bond has no VLANs either.
+    :ivar vlans: the VLANs on the bond.
+    """
+
+    nics: tuple[str, ...] = field(
+        converter=_all_lower_macs,
+        validator=check(
+            "the taps or MAC addresses of one NIC or more, none twice", _are_members, minItems=1, uniqueItems=True
+        ),
+    )
+    mode: BondMode
+    xmit_hash_policy: BondHash | None = None
+    miimon: int | None = field(
+        default=None,
+        validator=optional(
+            check("1..60000 milliseconds", lambda v: is_whole_number(v, 1, 60_000), minimum=1, maximum=60_000)
+        ),
+    )
+    mac: str | None = field(default=None, converter=_lower, validator=optional(MAC_ADDRESS))
+    id: UUID | None = None
+    network_id: UUID | None = None
+    mtu: int | None = field(default=None, validator=optional(_MTU))
+    subnets: tuple[Subnet, ...] = ()
+    vlans: tuple[Vlan, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        ids = [vlan.id for vlan in self.vlans]
+        twice = next((number for index, number in enumerate(ids) if number in ids[:index]), None)
+        if twice is not None:
+            raise BadValue(f"expected each VLAN once, got {twice} twice", "vlans")
+        if self.xmit_hash_policy is not None and not self.mode.hashes:
+            hashing = ", ".join(mode.value for mode in BondMode if mode.hashes)
+            raise BadValue(
+                f"expected none for mode {self.mode.value!r}, which has no use for it ({hashing} have), got "
+                f"{self.xmit_hash_policy.value!r}",
+                "xmit_hash_policy",
+            )

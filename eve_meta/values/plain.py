@@ -43,7 +43,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from eve_meta.values.checks import BadValue, is_secret, name_type, quote, quote_where_text_belongs
 from eve_meta.values.content import Content, content_of
 from eve_meta.values.domain import OF_A_SOURCE, TokenPolicy
-from eve_meta.values.nic import Address, Interface, Network, SubnetType
+from eve_meta.values.nic import Address, BondHash, BondMode, Interface, Network, SubnetType
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)
@@ -64,6 +64,9 @@ TEXTUAL: tuple[tuple[Any, Callable[[str], Any], str], ...] = (
     (IPv4Address, IPv4Address, "an IPv4 address such as 203.0.113.7"),
 )
 """Types that are written as text: how each is parsed, and what an error names as expected."""
+
+CHOICES: tuple[type[enum.Enum], ...] = (BondHash, BondMode, SubnetType, TokenPolicy)
+"""Types that are written as one of a few words."""
 
 STRICT: tuple[tuple[type, str], ...] = ((str, "a string"), (int, "a whole number"), (bool, "true or false"))
 
@@ -152,7 +155,7 @@ def make_converter(*, written: bool = False, detailed: bool = True, **options: A
     for union in (Address, Interface, Network):
         converter.register_unstructure_hook(union, str)
         converter.register_unstructure_hook(union | None, lambda value: None if value is None else str(value))
-    for choice in (SubnetType, TokenPolicy):
+    for choice in CHOICES:
         # cattrs would not convert an enum of strings, which JSON can hold but YAML cannot.
         converter.register_unstructure_hook(choice, attrgetter("value"))
     converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
@@ -187,7 +190,7 @@ def _register_structuring(converter: cattrs.Converter, converters: _Converters, 
     converter.register_structure_hook_factory(_is(tuple), lambda kind: _tuple_of_list(kind, converter, hidden))
     converter.register_structure_hook_factory(_is(Mapping), lambda kind: _mapping_of_dict(kind, converter, hidden))
     converter.register_structure_hook_factory(attrs.has, lambda kind: _class_of_dict(kind, converters, hidden))
-    for choice in (SubnetType, TokenPolicy):
+    for choice in CHOICES:
         converter.register_structure_hook(choice, _one_of(choice, hidden))
     for kind, expected in STRICT:
         converter.register_structure_hook(kind, _strict(kind, expected, hidden))

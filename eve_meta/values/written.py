@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from attrs import frozen
+
+from eve_meta.values.checks import quote
 from eve_meta.values.domain import Domain
-from eve_meta.values.nic import Address, Interface, Nic
-from eve_meta.values.plain import Fault
+from eve_meta.values.nic import Address, Interface, Subnet
+from eve_meta.values.plain import Fault, field_of
 
 
 def refused(domain: Domain) -> Iterator[Fault]:
@@ -23,42 +26,101 @@ def refused(domain: Domain) -> Iterator[Fault]:
                 # A guest finds its NICs by their MAC addresses.
                 message = f"expected a MAC address that no other NIC has, got {nic.mac!r}, which nics[{first}] has"
                 yield Fault(("nics", index, "mac"), message)
+    for device in _devices(domain):
         addresses: dict[Address, int] = {}
-        for number, subnet in enumerate(nic.subnets):
+        for number, subnet in enumerate(device.subnets):
             if subnet.address is not None:
                 first = addresses.setdefault(subnet.address.ip, number)
                 if first != number:
-                    message = f"expected an address that no other subnet of the NIC has, got {str(subnet.address)!r}"
-                    yield Fault(("nics", index, "subnets", number, "address"), message)
+                    message = f"expected an address that no other subnet {device.of} has, got {str(subnet.address)!r}"
+                    yield Fault((*device.path, "subnets", number, "address"), message)
+    yield from _unusable_bonds(domain)
+
+
+def _unusable_bonds(domain: Domain) -> Iterator[Fault]:
+    """Yield what is wrong between the bonds of *domain* and its NICs.
+
+    It is no rule of a Domain: merged with another place's description, a NIC may have another tap or MAC address than
+    its bond says, which must not make the whole domain wrong.
+    """
+    joined: set[int] = set()
+    for number, bond in enumerate(domain.bonds):
+        for place, member in enumerate(bond.nics):
+            path = ("bonds", number, "nics", place)
+            index = next((at for at, nic in enumerate(domain.nics) if nic.is_called(member)), None)
+            if index is None:
+                yield Fault(path, f"expected the tap or the MAC address of one of 'nics', got {quote(member)}")
+                continue
+            if index in joined:
+                yield Fault(path, f"expected each NIC in one bond, got {quote(member)}, which is in one already")
+            joined.add(index)
+            for name in ("subnets", "vlan"):
+                if getattr(domain.nics[index], name):
+                    yield Fault(
+                        ("nics", index, name),
+                        f"expected none for a NIC of a bond, got some: write them below bonds[{number}]",
+                    )
 
 
 def doubtful(domain: Domain) -> Iterator[Fault]:
     """Yield what a person may write, but hardly means."""
-    owners: dict[Address, int] = {}
-    for index, nic in enumerate(domain.nics):
-        for number, subnet in enumerate(nic.subnets):
-            path = ("nics", index, "subnets", number)
-            if subnet.address is not None and owners.setdefault(subnet.address.ip, index) != index:
-                message = (
-                    f"nics[{owners[subnet.address.ip]}] has {subnet.address.ip}, too: the guest answers on one of them"
-                )
-                yield Fault((*path, "address"), message)
-            if subnet.gateway is not None and (network := _missed(subnet.gateway, subnet.address, nic)) is not None:
+    owners: dict[Address, str] = {}
+    for device in _devices(domain):
+        for number, subnet in enumerate(device.subnets):
+            path = (*device.path, "subnets", number)
+            if subnet.address is not None:
+                owner = owners.setdefault(subnet.address.ip, device.name)
+                if owner != device.name:
+                    message = f"{owner} has {subnet.address.ip}, too: the guest answers on one of them"
+                    yield Fault((*path, "address"), message)
+            beside = [name for name in ("gateway", "routes") if getattr(subnet, name)]
+            if beside and not subnet.type.static:
+                message = f"the guest gets it beside {subnet.type.value}; its netplan does not, unless it reads NoCloud"
+                yield from (Fault((*path, name), message) for name in beside)
+            if subnet.gateway is not None and (network := _missed(subnet.gateway, subnet, device)) is not None:
                 yield Fault((*path, "gateway"), _far(subnet.gateway, network))
             for place, route in enumerate(subnet.routes):
-                if (network := _missed(route.via, subnet.address, nic)) is not None:
+                if (network := _missed(route.via, subnet, device)) is not None:
                     yield Fault((*path, "routes", place, "via"), _far(route.via, network))
 
 
-def _missed(router: Address, address: Interface | None, nic: Nic) -> Interface | None:
-    """Return the *address* whose network a *router* should be in; None where the router is within reach.
+@frozen
+class _Device:
+    """A device of the guest that has addresses.
+
+    :ivar path: the path to it in the domain.
+    :ivar of: its kind, as in "of the NIC".
+    """
+
+    path: tuple[str | int, ...]
+    of: str
+    subnets: tuple[Subnet, ...]
+
+    @property
+    def name(self) -> str:
+        """The path as people write it."""
+        return field_of(Domain, self.path)
+
+
+def _devices(domain: Domain) -> Iterator[_Device]:
+    for index, nic in enumerate(domain.nics):
+        yield _Device(("nics", index), "of the NIC", nic.subnets)
+    for index, bond in enumerate(domain.bonds):
+        yield _Device(("bonds", index), "of the bond", bond.subnets)
+        for number, vlan in enumerate(bond.vlans):
+            yield _Device(("bonds", index, "vlans", number), "of the VLAN", vlan.subnets)
+
+
+def _missed(router: Address, subnet: Subnet, device: _Device) -> Interface | None:
+    """Return the address of *subnet* whose network a *router* should be in; None where the router is within reach.
 
     An address without neighbours (a /32 or /128) has its router on the link, where nothing else could be. So has a
     link-local router.
     """
+    address = subnet.address
     if address is None or router.is_link_local or address.network.num_addresses == 1:
         return None
-    networks = [subnet.address.network for subnet in nic.subnets if subnet.address is not None]
+    networks = [subnet.address.network for subnet in device.subnets if subnet.address is not None]
     return None if any(router in network for network in networks) else address
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from attrs import frozen
 
-from eve_meta.values.domain import Domain, is_hostname
+from eve_meta.values.domain import MAX_SEARCH, Domain, is_hostname
 from eve_meta.values.eve_node import Adapter, Application, Device, Port
 from eve_meta.values.eve_published import (
     OPENSTACK,
@@ -76,6 +76,7 @@ def domain(
         # A guest that gets EVE's own endpoints only cannot read user data, so the workers need not have them.
         user_data=config.user_data if openstack else None,
         nics=tuple(_nic(adapter, surroundings) for adapter in status.adapters),
+        search=tuple(_search(status, surroundings))[:MAX_SEARCH],
         eve=Application(
             openstack=openstack,
             adapters=tuple(_adapter(adapter, surroundings) for adapter in status.adapters),
@@ -96,6 +97,12 @@ def _nic(adapter: AdapterStatus, surroundings: Surroundings) -> Nic:
         mtu=adapter.mtu or (None if network is None else network.mtu),
         subnets=tuple(_subnets(adapter, network)),
     )
+
+
+def _search(status: AppStatus, surroundings: Surroundings) -> Iterable[str]:
+    """Return the domains of the host names of the application's networks, none twice."""
+    networks = (surroundings.networks.get(each.network) for each in status.adapters if each.network is not None)
+    return dict.fromkeys(network.search for network in networks if network is not None and network.search is not None)
 
 
 def _subnets(adapter: AdapterStatus, network: NetworkStatus | None) -> Iterator[Subnet]:
@@ -133,7 +140,10 @@ def _subnet(kind: SubnetType, interface: Interface | None, network: NetworkStatu
     return Subnet(
         type=kind,
         address=interface,
-        gateway=gateway if gateway is not None and gateway.version == kind.version else None,
+        # Not beside DHCPv4, whose server announces it: the guest would have two default routes.
+        gateway=gateway
+        if gateway is not None and gateway.version == kind.version and kind is not SubnetType.IPV4_DHCP
+        else None,
         dns=tuple(each for each in dns if each.version == kind.version),
     )
 

@@ -13,6 +13,7 @@ NETWORK_TYPES = {
     # The last two are not in the schema, but nova has them all the same.
     6: {"ipv6", "ipv6_dhcp", "ipv6_slaac", "ipv6_dhcpv6-stateful", "ipv6_dhcpv6-stateless"},
 }
+BOND_MODES = {"802.3ad", "balance-rr", "active-backup", "balance-xor", "broadcast", "balance-tlb", "balance-alb"}
 MAC = re.compile(r"([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}")
 
 
@@ -45,6 +46,13 @@ def _check_link(link: Any) -> None:
         assert type(link["vlan_id"]) is int
         assert 1 <= link["vlan_id"] <= 4094
         mac = link["vlan_mac_address"]
+    elif link["type"] == "bond":
+        bond = ("ethernet_mac_address", "id", "type", "bond_mode", "bond_links")
+        # The last two are not in the schema, but Ironic has them all the same.
+        _keys(link, required=bond, optional=("mtu", "vif_id", "bond_miimon", "bond_xmit_hash_policy"))
+        assert link["bond_mode"] in BOND_MODES
+        assert all(isinstance(each, str) for each in _list(link["bond_links"]))
+        mac = link["ethernet_mac_address"]
     else:
         _keys(link, required=("ethernet_mac_address", "id", "type"), optional=("mtu", "vif_id"))
         assert link["type"] in LINK_TYPES
@@ -57,11 +65,18 @@ def _check_link(link: Any) -> None:
 
 def _check_network(network: Any) -> None:
     addressing = ("ip_address", "netmask", "routes", "services")
-    _keys(network, required=("id", "link", "network_id", "type"), optional=addressing)
+    # cloud-init's, not the schema's.
+    ours = ("gateway", "dns_nameservers", "dns_search")
+    _keys(network, required=("id", "link", "network_id", "type"), optional=(*addressing, *ours))
     assert all(isinstance(network[key], str) for key in ("id", "link", "network_id"))
     (version,) = (version for version, types in NETWORK_TYPES.items() if network["type"] in types)
     if network["type"].endswith("_dhcp"):
-        assert not {"ip_address", "netmask", "routes"} & set(network)
+        assert not {"ip_address", "netmask", "gateway"} & set(network)
+    if "gateway" in network:
+        _check_address(network["gateway"], version)
+    for address in _list(network.get("dns_nameservers", [])):
+        _check_address(address, ip_address(address).version)
+    assert all(isinstance(each, str) for each in _list(network.get("dns_search", [])))
     if "ip_address" in network:
         _check_address(network["ip_address"], version)
         _check_netmask(network["netmask"], version)
@@ -90,6 +105,6 @@ def _check_netmask(text: Any, version: int) -> None:
 
 
 def _check_service(service: Any) -> None:
-    _keys(service, required=("address", "type"))
+    _keys(service, required=("address", "type"), optional=("search",))  # the latter is cloud-init's
     assert service["type"] == "dns"
     _check_address(service["address"], ip_address(service["address"]).version)

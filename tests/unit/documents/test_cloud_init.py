@@ -144,7 +144,7 @@ def test_static_addresses_are_configured() -> None:
     plan = netplan_of(
         nic(
             static("10.0.0.5/24", gateway=ip_address("10.0.0.1"), dns=(ip_address("10.0.0.2"),)),
-            static("2001:db8::5/64", gateway=ip_address("fe80::1")),
+            static("2001:db8::5/64", gateway=ip_address("2001:db8::1")),
             mtu=1450,
         )
     )
@@ -157,7 +157,7 @@ def test_static_addresses_are_configured() -> None:
         "accept-ra": False,
         "addresses": ["10.0.0.5/24", "2001:db8::5/64"],
         "nameservers": {"addresses": ["10.0.0.2"]},
-        "routes": [{"to": "0.0.0.0/0", "via": "10.0.0.1"}, {"to": "::/0", "via": "fe80::1"}],
+        "routes": [{"to": "0.0.0.0/0", "via": "10.0.0.1"}, {"to": "::/0", "via": "2001:db8::1"}],
     }
 
 

@@ -54,7 +54,7 @@ def test_a_nic_without_subnets_beside_one_with_some_uses_dhcp() -> None:
     }
 
 
-def test_dhcp_has_no_address_and_no_route() -> None:
+def test_dhcp_has_no_address_and_the_routes_that_are_given() -> None:
     subnet = Subnet(
         type=SubnetType.IPV4_DHCP,
         address=ip_interface("10.0.0.5/24"),
@@ -62,7 +62,11 @@ def test_dhcp_has_no_address_and_no_route() -> None:
         dns=(ip_address("10.0.0.2"),),
         routes=routes([("10.9.0.0/16", "10.0.0.9")]),
     )
-    assert ethernet(subnet) == {"dhcp4": True, "nameservers": {"addresses": ["10.0.0.2"]}}
+    assert ethernet(subnet) == {
+        "dhcp4": True,
+        "routes": [{"to": "0.0.0.0/0", "via": "10.0.0.1"}, {"to": "10.9.0.0/16", "via": "10.0.0.9"}],
+        "nameservers": {"addresses": ["10.0.0.2"]},
+    }
 
 
 @pytest.mark.parametrize(
@@ -88,6 +92,7 @@ def test_static_ipv6_ignores_router_advertisements() -> None:
     assert ethernet(subnet) == {
         "accept-ra": False,
         "addresses": ["2001:db8::5/64"],
+        "gateway6": "fe80::1",
         "routes": [{"to": "::/0", "via": "fe80::1"}],
     }
     assert ethernet(subnet, Subnet(type=SubnetType.IPV6_SLAAC))["accept-ra"] is True
@@ -126,8 +131,14 @@ def test_all_subnets_of_a_nic_are_included_once() -> None:
     ],
 )
 def test_a_router_beyond_the_network_is_on_the_link(address: str, gateway: str, beyond: bool) -> None:
-    [route] = ethernet(static(address, gateway=ip_address(gateway)))["routes"]
+    config = ethernet(static(address, gateway=ip_address(gateway)))
+    route, *others = config["routes"]
     assert route.get("on-link", False) is beyond
+    # Renderers that do not know on-link: ifupdown has the key for a gateway, networkd the route to it.
+    told = gateway if beyond or gateway == "fe80::1" else None
+    assert config.get("gateway6" if ":" in gateway else "gateway4") == told
+    length, none = (128, "::") if ":" in gateway else (32, "0.0.0.0")
+    assert others == ([{"to": f"{gateway}/{length}", "via": none}] if beyond else [])
 
 
 def test_the_zone_of_an_address_stays_on_the_host() -> None:

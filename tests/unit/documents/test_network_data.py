@@ -11,7 +11,7 @@ from attrs import evolve
 
 from eve_meta.documents.versions import OPENSTACK_VERSIONS
 from eve_meta.values.domain import Domain
-from eve_meta.values.nic import Nic, Subnet, SubnetType
+from eve_meta.values.nic import Bond, BondMode, Nic, Subnet, SubnetType, Vlan
 from tests.unit.documents.reading import FULL, find, load, network_data_of, nic, read, routes, static
 
 DHCP = Subnet(type=SubnetType.IPV4_DHCP)
@@ -55,6 +55,7 @@ def test_a_static_ipv6_subnet_has_its_address_and_routes() -> None:
         "link": "vnet0",
         "ip_address": "2001:db8::5",
         "netmask": "ffff:ffff:ffff:ffff::",
+        "gateway": "fe80::1",
         "routes": [{"network": "::", "netmask": "::", "gateway": "fe80::1"}],
         "services": [{"type": "dns", "address": "2001:db8::53"}],
     }
@@ -62,13 +63,10 @@ def test_a_static_ipv6_subnet_has_its_address_and_routes() -> None:
 
 @pytest.mark.parametrize("kind", [SubnetType.IPV4_DHCP, SubnetType.IPV6_DHCP])
 def test_dhcp_has_only_its_type(kind: SubnetType) -> None:
-    v4 = kind is SubnetType.IPV4_DHCP
     subnet = Subnet(
         type=kind,
-        address=ip_interface("10.0.0.5/24" if v4 else "2001:db8::5/64"),
-        gateway=ip_address("10.0.0.1" if v4 else "fe80::1"),
+        address=ip_interface("10.0.0.5/24" if kind.version == 4 else "2001:db8::5/64"),
         dns=(ip_address("10.0.0.2"),),
-        routes=routes([("10.9.0.0/16", "10.0.0.9") if v4 else ("2001:db8:9::/48", "fe80::9")]),
     )
     content = network_data_of(nic(subnet))
     [network] = content["networks"]
@@ -76,6 +74,49 @@ def test_dhcp_has_only_its_type(kind: SubnetType) -> None:
     assert network["type"] == kind.value
     # The name servers are listed for the guest as a whole, as nova does.
     assert content["services"] == [{"type": "dns", "address": "10.0.0.2"}]
+
+
+def test_routes_that_are_given_beside_dhcp_are_told() -> None:
+    subnet = Subnet(
+        type=SubnetType.IPV4_DHCP,
+        gateway=ip_address("10.0.0.1"),
+        routes=routes([("10.5.0.0/16", "10.0.0.2")]),
+    )
+    [network] = network_data_of(nic(subnet))["networks"]
+    del network["network_id"]
+    assert network == {
+        "id": "network0",
+        "type": "ipv4_dhcp",
+        "link": "vnet0",
+        "routes": [
+            {"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "10.0.0.1"},
+            {"network": "10.5.0.0", "netmask": "255.255.0.0", "gateway": "10.0.0.2"},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("address", "gateway", "route_to_gateway"),
+    [
+        ("10.0.0.9/32", "169.254.0.1", ("169.254.0.1", "255.255.255.255", "0.0.0.0")),
+        ("10.1.2.10/24", "10.1.3.1", ("10.1.3.1", "255.255.255.255", "0.0.0.0")),
+        ("2001:db8::9/64", "2001:db8:1::1", ("2001:db8:1::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::")),
+        ("2001:db8::9/128", "fe80::1", None),
+    ],
+)
+def test_a_gateway_outside_the_subnet(address: str, gateway: str, route_to_gateway: tuple[str, ...] | None) -> None:
+    [network] = network_data_of(nic(static(address, gateway=ip_address(gateway))))["networks"]
+    assert network["gateway"] == gateway
+    default, *others = network["routes"]
+    assert default["network"] == default["netmask"] == ("::" if ":" in gateway else "0.0.0.0")
+    assert default["gateway"] == gateway
+    assert [tuple(other.values()) for other in others] == ([] if route_to_gateway is None else [route_to_gateway])
+
+
+def test_a_gateway_in_the_subnet_is_a_route_alone() -> None:
+    [network] = network_data_of(nic(static("10.0.0.5/24", gateway=ip_address("10.0.0.1"))))["networks"]
+    assert "gateway" not in network
+    assert len(network["routes"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -219,6 +260,93 @@ def test_a_vlan_that_the_hardware_tags_is_left_out() -> None:
     content = load(domain, "/openstack/latest/network_data.json")
     assert [link["type"] for link in content["links"]] == ["hw_veb"]
     assert load(domain, "/openstack/latest/meta_data.json")["devices"][0]["vlan"] == 7
+
+
+def test_a_bond_is_a_link_of_links_and_so_are_vlans_on_it() -> None:
+    vif = UUID("b0000000-0000-4000-8000-000000000000")
+    network = UUID("a0000000-0000-4000-8000-000000000000")
+    domain = Domain(
+        name="vm",
+        search=("example.org",),
+        nics=(nic(), nic(tap="vnet1", mac="fa:16:3e:00:00:02")),
+        bonds=(
+            Bond(
+                nics=("fa:16:3e:00:00:02", "vnet0"),
+                mode=BondMode.ACTIVE_BACKUP,
+                miimon=100,
+                id=vif,
+                network_id=network,
+                mtu=9000,
+                subnets=(static("10.1.2.10/24", dns=(ip_address("10.1.2.2"),)),),
+                vlans=(Vlan(id=101, mtu=1500, network_id=network, subnets=(static("10.1.101.10/24"),)),),
+            ),
+        ),
+    )
+    content = load(domain, "/openstack/latest/network_data.json")
+    assert [link["id"] for link in content["links"]] == ["vnet0", "vnet1", "bond0", "bond0.101"]
+    assert content["links"][2:] == [
+        {
+            "id": "bond0",
+            "vif_id": str(vif),
+            "type": "bond",
+            "mtu": 9000,
+            "ethernet_mac_address": "fa:16:3e:00:00:02",
+            "bond_links": ["vnet1", "vnet0"],
+            "bond_mode": "active-backup",
+            "bond_miimon": 100,
+        },
+        {
+            "id": "bond0.101",
+            "vif_id": str(vif),
+            "type": "vlan",
+            "mtu": 1500,
+            "vlan_link": "bond0",
+            "vlan_id": 101,
+            "vlan_mac_address": "fa:16:3e:00:00:02",
+        },
+    ]
+    assert content["networks"] == [
+        {
+            "id": "network0",
+            "type": "ipv4",
+            "link": "bond0",
+            "ip_address": "10.1.2.10",
+            "netmask": "255.255.255.0",
+            "routes": [],
+            "network_id": str(network),
+            "services": [{"type": "dns", "address": "10.1.2.2"}],
+            "dns_nameservers": ["10.1.2.2"],
+            "dns_search": ["example.org"],
+        },
+        {
+            "id": "network1",
+            "type": "ipv4",
+            "link": "bond0.101",
+            "ip_address": "10.1.101.10",
+            "netmask": "255.255.255.0",
+            "routes": [],
+            "network_id": str(network),
+            "services": [],
+        },
+    ]
+    assert content["services"] == [{"type": "dns", "address": "10.1.2.2", "search": ["example.org"]}]
+    assert read(domain, "/latest/meta-data/local-ipv4") == "10.1.2.10"
+
+
+def test_a_bond_has_ids_and_a_mac_of_its_own_where_none_are_given() -> None:
+    bond = Bond(nics=("vnet0",), mode=BondMode.BALANCE_RR)
+    content = load(Domain(name="vm", nics=(nic(),), bonds=(bond,)), "/openstack/latest/network_data.json")
+    physical, joined = content["links"]
+    assert joined["ethernet_mac_address"] == physical["ethernet_mac_address"]
+    assert joined["vif_id"] != physical["vif_id"]
+    # Without subnets it uses DHCP, and its NIC alone has none.
+    assert [(network["type"], network["link"]) for network in content["networks"]] == [("ipv4_dhcp", "bond0")]
+
+
+def test_a_bond_whose_nics_are_others_is_left_out() -> None:
+    bond = Bond(nics=("vnet8", "vnet9"), mode=BondMode.BALANCE_RR)
+    content = load(Domain(name="vm", nics=(nic(DHCP),), bonds=(bond,)), "/openstack/latest/network_data.json")
+    assert [(link["id"], link["type"]) for link in content["links"]] == [("vnet0", "tap")]
 
 
 def test_invented_ids_are_stable() -> None:

@@ -115,8 +115,9 @@ def test_references_within_network_data_resolve(domain: Domain) -> None:
     ]
     assert {network["link"] for network in content["networks"]} <= set(ids)
     parents = {link["vlan_link"] for link in content["links"] if link["type"] == "vlan"}
-    # Every link is used: by a network, or by the VLAN on top of it.
-    assert set(ids) == {network["link"] for network in content["networks"]} | parents
-    assert {link.get("ethernet_mac_address", link.get("vlan_mac_address")) for link in content["links"]} == {
-        nic.mac for nic in domain.nics if nic.mac
-    }
+    members = [each for link in content["links"] if link["type"] == "bond" for each in link["bond_links"]]
+    assert len(members) == len(set(members))
+    # Every link is used: by a network, by the VLAN on top of it, or by its bond.
+    assert set(ids) == {network["link"] for network in content["networks"]} | parents | set(members)
+    physical = [link for link in content["links"] if link["type"] not in ("bond", "vlan")]
+    assert {link["ethernet_mac_address"] for link in physical} == {nic.mac for nic in domain.nics if nic.mac}

@@ -102,6 +102,7 @@ GOOD = (
     "name: a\nec2: {instance_id: i-1, public_ipv4: 192.0.2.1, block_device_mapping: {ami: vda}}\n",
     "name: a\nfiles: [{path: /etc/motd, content: hello}, {path: /b, content_base64: YQ==}]\nuser_data_base64: YQ==\n",
     "name: a\ndisks: [{bus: scsi, tags: [x]}]\nshares: [{share_id: 1a831fa7-c50b-4693-a16e-fb8171f1b69e, tag: t}]\n",
+    "name: a\nnics: [{tap: t}]\nbonds: [{nics: [t], mode: 802.3ad, miimon: 100, vlans: [{id: 7}]}]\nsearch: [a.b]\n",
     "name: a\nvendor_data: {a: [1, {b: null}]}\nmeta: {a: b}\ndedicated_cpus: [0, 2]\n",
 )
 
@@ -114,6 +115,9 @@ BAD = (
     "name: a\nhostname: a..b\n",
     "name: a\nlaunch_index: -1\n",
     "name: a\ntokens: on\n",
+    "name: a\nsearch: [-a]\n",
+    "name: a\nnics: [{tap: t}]\nbonds: [{nics: [t], mode: lacp}]\n",
+    "name: a\nnics: [{tap: t}]\nbonds: [{nics: [], mode: 802.3ad}]\n",
     "name: a\nmeta: {a: 1}\n",
     "name: a\nuser_data: [a]\n",
     "name: a\nuser_data: b\nuser_data_file: c\n",

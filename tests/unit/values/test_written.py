@@ -64,8 +64,39 @@ def test_a_route_through_a_router_outside_the_subnet_is_doubtful() -> None:
         [static("2001:db8::9/128", gateway="fe80::1")],
         [static("2001:db8::9/64", gateway="fe80::1")],
         [static("10.1.2.10/24", gateway="10.1.3.1"), static("10.1.3.10/24")],  # reached by the NIC's other address
-        [{"type": "ipv4_dhcp", "gateway": "10.0.0.1"}],
     ],
 )
 def test_gateways_that_the_guest_reaches(subnets: list[dict[str, Any]]) -> None:
     assert list(doubtful(domain({"mac": MAC, "subnets": subnets}))) == []
+
+
+def test_what_stands_beside_dhcp_is_doubtful_where_netplan_would_miss_it() -> None:
+    routes = [{"to": "10.5.0.0/16", "via": "10.0.0.2"}]
+    first, second = doubtful(
+        domain({"mac": MAC, "subnets": [{"type": "ipv4_dhcp", "gateway": "10.0.0.1", "routes": routes}]})
+    )
+    assert (first.path, second.path) == (("nics", 0, "subnets", 0, "gateway"), ("nics", 0, "subnets", 0, "routes"))
+    assert first.message == "the guest gets it beside ipv4_dhcp; its netplan does not, unless it reads NoCloud"
+
+
+def test_bonds_and_vlans_are_looked_at_as_nics_are() -> None:
+    vlan = {"id": 7, "subnets": [static("10.0.0.5/24", gateway="10.1.3.1")]}
+    twice = [static("10.0.0.5/24"), static("10.0.0.5/16")]
+    bonded = make_converter().structure(
+        {
+            "name": "web1",
+            "nics": [{"tap": "vnet0", "mac": MAC}],
+            "bonds": [{"nics": ["vnet0"], "mode": "balance-rr", "mac": MAC, "subnets": twice, "vlans": [vlan]}],
+        },
+        Domain,
+    )
+    # A bond may have the MAC address of its NIC.
+    (fault,) = refused(bonded)
+    assert fault.path == ("bonds", 0, "subnets", 1, "address")
+    assert fault.message == "expected an address that no other subnet of the bond has, got '10.0.0.5/16'"
+    address, gateway = doubtful(bonded)
+    assert (address.path, gateway.path) == (
+        ("bonds", 0, "vlans", 0, "subnets", 0, "address"),
+        ("bonds", 0, "vlans", 0, "subnets", 0, "gateway"),
+    )
+    assert address.message == "bonds[0] has 10.0.0.5, too: the guest answers on one of them"

@@ -200,7 +200,8 @@ def test_a_network_of_eves_own(tree: Tree, old: bool) -> None:
     tree.status(1, adapter(1, "nbu1x1", old=old, MTU=0))
     tree.network(MTU=1400, DnsServers=["10.1.0.53", "2001:db8::53"])
     (subnet,) = only(tree).nics[0].subnets
-    assert (subnet.type.value, str(subnet.address), str(subnet.gateway)) == ("ipv4_dhcp", "10.1.0.2/16", "10.1.0.1")
+    # The DHCP server announces the gateway: told as well, it would give the guest a second default route.
+    assert (subnet.type.value, str(subnet.address), subnet.gateway) == ("ipv4_dhcp", "10.1.0.2/16", None)
     plain = network_data_of(tree)
     link = {"id": "nbu1x1", "type": "tap", "mtu": 1400, "ethernet_mac_address": mac(1)}
     assert link.items() <= plain["links"][0].items()
@@ -208,6 +209,15 @@ def test_a_network_of_eves_own(tree: Tree, old: bool) -> None:
         0
     ].items()
     assert plain["services"] == [{"type": "dns", "address": "10.1.0.53"}]
+
+
+@pytest.mark.parametrize(
+    ("published", "search"), [("Edge.example.", ("Edge.example",)), ("", ()), ("-", ()), (None, ())]
+)
+def test_the_domain_of_a_network_is_a_search_domain(tree: Tree, published: str | None, search: tuple[str, ...]) -> None:
+    tree.app(1)
+    tree.network(DomainName=published)
+    assert only(tree).search == search
 
 
 def test_the_gateway_is_the_name_server_where_none_is_published(tree: Tree) -> None:
@@ -517,8 +527,8 @@ FIELDS = (
     "UUIDandVersion", "UUID", "DisplayName", "Activated", "AppNetAdapterList", "Vif", "VifUsed", "Mac", "MTU",
     "AssignedAddresses", "IPv4Addrs", "IPv6Addrs", "Address", "AssignedBy", "AllocatedIPv4Addr", "AllocatedIPv6List",
     "CipherBlockStatus", "IsCipher", "MetaDataType", "pubsub-large-CloudInitUserData", "Type", "Subnet", "IP", "Mask",
-    "Gateway", "DnsServers", "Ports", "Logicallabel", "AddrInfoList", "Addr", "DeviceName", "Networks", "Module",
-    "Name", "Network", "SimCards", "AllowToDiscover", "SelectedUplinkLogicalLabel",
+    "Gateway", "DnsServers", "DomainName", "Ports", "Logicallabel", "AddrInfoList", "Addr", "DeviceName", "Networks",
+    "Module", "Name", "Network", "SimCards", "AllowToDiscover", "SelectedUplinkLogicalLabel",
 )  # fmt: skip
 VALUES = st.sampled_from(
     [uuid(1), network_uuid(1), "nbu1x1", "10.1.0.2", "fe80::1%eth0", "10.1.0.0", "//8AAA==", "AhY+WgAB", 2, 4, 32, True]

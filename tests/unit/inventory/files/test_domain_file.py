@@ -335,6 +335,80 @@ def test_every_domain_can_be_written_as_a_file(tmp_path: Path, domain: Domain) -
     assert good(tmp_path, yaml.safe_dump(plain, default_style='"')) == domain
 
 
+BONDED = """\
+name: b
+nics:
+- {tap: vnet0, mac: "02:00:00:00:00:01"}
+- {tap: vnet1, mac: "02:00:00:00:00:02"}
+bonds:
+- nics: [vnet0, "02:00:00:00:00:02"]
+  mode: 802.3ad
+  xmit_hash_policy: layer3+4
+  subnets: [{type: ipv4, address: 10.0.0.9/24}]
+  vlans:
+  - {id: 101, subnets: [{type: ipv4, address: 10.1.0.9/24}]}
+search: [example.org]
+"""
+
+
+def test_bonds_vlans_and_search_domains(tmp_path: Path) -> None:
+    domain = good(tmp_path, BONDED)
+    (bond,) = domain.bonds
+    assert (bond.nics, bond.mode.value, [vlan.id for vlan in bond.vlans]) == (
+        ("vnet0", "02:00:00:00:00:02"),
+        "802.3ad",
+        [101],
+    )
+    assert [str(subnet.address) for subnet in domain.subnets] == ["10.0.0.9/24", "10.1.0.9/24"]
+    assert domain.search == ("example.org",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "begin"),
+    [
+        (
+            "[vnet0, ",
+            "[vnet9, ",
+            ":6: bonds[0].nics[0]: expected the tap or the MAC address of one of 'nics', got 'vnet9'",
+        ),
+        (
+            'vnet0, "02:00:00:00:00:02"',
+            'vnet1, "02:00:00:00:00:02"',
+            ":6: bonds[0].nics[1]: expected each NIC in one bond, got '02:00:00:00:00:02', which is in one already",
+        ),
+        (
+            '"02:00:00:00:00:01"}',
+            '"02:00:00:00:00:01", vlan: 7}',
+            ":3: nics[0].vlan: expected none for a NIC of a bond, got some: write them below bonds[0]",
+        ),
+        (
+            "[vnet0, ",
+            "[vnet0, vnet0, ",
+            ":6: bonds[0].nics: expected the taps or MAC addresses of one NIC or more, none twice, got",
+        ),
+        (
+            "802.3ad",
+            "lacp",
+            ":7: bonds[0].mode: expected one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, ",
+        ),
+        (
+            "mode: 802.3ad",
+            "mode: active-backup",
+            ":8: bonds[0].xmit_hash_policy: expected none for mode 'active-backup', which has no use for it",
+        ),
+        ("  - {id: 101", "  - {id: 101}\n  - {id: 101", ":10: bonds[0].vlans: expected each VLAN once, got 101 twice"),
+        (
+            "[example.org]",
+            "[-x]",
+            ":12: search: expected at most 32 domains such as example.org, none twice, got ['-x']",
+        ),
+    ],
+)
+def test_a_bond_that_its_guest_could_not_make(tmp_path: Path, old: str, new: str, begin: str) -> None:
+    (problem,) = wrong(tmp_path, BONDED.replace(old, new))
+    assert problem.startswith(begin)
+
+
 # -- whether a file must be read again --
 
 
