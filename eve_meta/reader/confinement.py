@@ -22,4 +22,4 @@ CALLS = (
     *(Call("getsockopt", (Where(1, socket.SOL_SOCKET), Where(2, option))) for option in (socket.SO_TYPE,)),
 )
 
-READER = Policy(process="reader", calls=CALLS, open_files=MAX_OPEN_FILES, memory=DOCUMENT_MEMORY)
+READER = Policy(process="reader", calls=CALLS, open_files=MAX_OPEN_FILES, memory=DOCUMENT_MEMORY, offline=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 from attrs import frozen
 
 from eve_meta.runtime.sandbox.identities import FIRST
@@ -49,13 +50,15 @@ def post_python(guest: Guest, code: str, *, timeout: float = 10) -> str:
 
 @frozen
 class Attack:
-    """Python that a process runs which is confined as a worker is.
+    """Python that a confined process runs.
 
     :ivar permitted: system calls that its filter permits all the same, to try what stands behind the filter.
+    :ivar process: whose confinement it has, "worker" or "reader".
     """
 
     code: str
     permitted: tuple[str, ...] = ()
+    process: str = "worker"
 
 
 @frozen
@@ -74,7 +77,7 @@ def try_attacks(root: Path, attacks: Mapping[str, Attack]) -> dict[str, Outcome]
     """Run each of *attacks* in a process of its own, whose whole file system is *root*, and return their outcomes."""
     done = subprocess.run(
         [sys.executable, "-I", SCRIPT, "attacks", root, str(FIRST + 1000)],
-        input=json.dumps({name: {"code": each.code, "permitted": each.permitted} for name, each in attacks.items()}),
+        input=json.dumps({name: attrs.asdict(each) for name, each in attacks.items()}),
         capture_output=True,
         text=True,
         check=False,

@@ -6,7 +6,7 @@
 ``worker …``
     A worker that runs the Python which a guest posts to :data:`PATH`, and answers with what the code printed.
 ``attacks ROOT UID``
-    Runs each attack of a list on standard input, each in a process that is confined as a worker is.
+    Runs each attack of a list on standard input, each in a process that is confined as a worker or the reader is.
 
 It is a script and no module of the tests, because workers import eve_meta alone (``python -I``).
 """
@@ -126,12 +126,14 @@ def worker() -> int:
 
 
 def attacks(root: str, uid: str) -> int:
+    from eve_meta.reader.confinement import READER
     from eve_meta.web.confinement import WORKER
 
+    policies = {policy.process: policy for policy in (WORKER, READER)}
     identity = Identity(uid=int(uid), gid=int(uid), root=Path(root))
     outcomes = {}
     for name, attack in json.load(sys.stdin).items():
-        outcomes[name] = _outcome(_with(WORKER, attack["permitted"]), identity, attack["code"])
+        outcomes[name] = _outcome(_with(policies[attack["process"]], attack["permitted"]), identity, attack["code"])
     json.dump(outcomes, sys.stdout)
     return 0
 

@@ -1,4 +1,4 @@
-"""What a compromised worker tries against the kernel, the host and other workers, each from within its confinement.
+"""What a compromised worker or reader tries against the kernel, the host and others, each from within its confinement.
 
 Two walls stand before most of it. The first is the system call filter, whose answer is the worker's death. The second
 (namespaces, the user, limits, Landlock) is tried by processes whose filter lets the call pass.
@@ -208,6 +208,27 @@ LANDLOCKED = {
 }
 """What Landlock alone stands before: by the version that is needed, with the errno."""
 
+OFFLINE = {
+    "a packet to its host": (
+        Attack("socket.socket(type=socket.SOCK_DGRAM).sendto(b'', ('127.0.0.1', 9))", ("socket",), "reader"),
+        errno.ENETUNREACH,
+    ),
+    # Abstract names are a network namespace's own.
+    "an abstract unix socket of its host": (
+        Attack(
+            "socket.socket(socket.AF_UNIX).connect(chr(0) + 'eve-meta-canary')",
+            ("socket", "connect"),
+            "reader",
+        ),
+        errno.ECONNREFUSED,
+    ),
+    "the links of its host": (
+        Attack("print(len(socket.if_nameindex()))", ("socket", "bind", "getsockname", "recvmsg", "ioctl"), "reader"),
+        1,
+    ),
+}
+"""What the reader finds of a network, and the errno or the number of links: the loopback link is there, and is down."""
+
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcome]]:
@@ -236,6 +257,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Out
         **{f"refused {name}": Attack(code) for name, (code, _) in REFUSED.items()},
         **{f"behind {name}": attack for name, (attack, _) in BEHIND.items()},
         **{f"landlock {name}": attack for name, (_, attack, _) in LANDLOCKED.items()},
+        **{f"reader killed {name}": Attack(code, process="reader") for name, code in KILLED.items()},
+        **{f"reader offline {name}": attack for name, (attack, _) in OFFLINE.items()},
         "memory": Attack("print(len(bytearray(1 << 30))); print(len(bytearray(2 << 30)))"),
         "abort": Attack("os.abort()"),
     }
@@ -256,6 +279,19 @@ def _abstract_listener(name: str) -> socket.socket:
 @pytest.mark.parametrize("name", KILLED)
 def test_a_system_call_that_no_worker_makes_ends_the_worker(outcomes: dict[str, Outcome], name: str) -> None:
     assert outcomes[f"killed {name}"] == Outcome("", -signal.SIGSYS)
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_no_system_call_that_ends_a_worker_is_the_readers(outcomes: dict[str, Outcome], name: str) -> None:
+    assert outcomes[f"reader killed {name}"] == Outcome("", -signal.SIGSYS)
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_the_reader_has_no_network(outcomes: dict[str, Outcome], name: str) -> None:
+    outcome = outcomes[f"reader offline {name}"]
+    assert outcome.status == 0, outcome
+    number = OFFLINE[name][1]
+    assert f"[Errno {number}]" in outcome.output or outcome.output == str(number), outcome
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -2,9 +2,10 @@
 
 Its parent chose its user, its pid namespace and, where it needs one, its network namespace
 (:mod:`eve_meta.runtime.sandbox.birth`). Here the process loses the file system (chroot into an empty folder), the
-host's System V and POSIX message queues and shared memory (an ipc namespace), its user, every capability and each means
-of regaining one (no_new_privs, an empty bounding set), root's keyring, memory and CPU time beyond its limits, and every
-system call but those of its policy. It has imported all that it needs by then: nothing can be imported afterwards.
+host's System V and POSIX message queues and shared memory (an ipc namespace), every network where it needs none (a
+network namespace without links), its user, every capability and each means of regaining one (no_new_privs, an empty
+bounding set), root's keyring, memory and CPU time beyond its limits, and every system call but those of its policy. It
+has imported all that it needs by then: nothing can be imported afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from eve_meta.values.problem import Problem
 # linux/prctl.h
 PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 23, 24, 38
 
-CLONE_NEWIPC = 0x0800_0000  # linux/sched.h
+CLONE_NEWIPC, CLONE_NEWNET = 0x0800_0000, 0x4000_0000  # linux/sched.h
 
 
 def confine(policy: Policy, identity: Identity | None) -> None:
@@ -37,7 +38,7 @@ def confine(policy: Policy, identity: Identity | None) -> None:
         prefer_for_oom_killer()
         limit(policy)
         if identity is not None:
-            _leave_root(identity)
+            _leave_host(policy, identity)
         leave_session_keyring()
         _prctl(PR_SET_NO_NEW_PRIVS, 1)
         deny_everything()
@@ -46,9 +47,9 @@ def confine(policy: Policy, identity: Identity | None) -> None:
         raise Problem(f"the {policy.process} cannot give up its privileges: {error}; is this root?") from None
 
 
-def _leave_root(identity: Identity) -> None:
-    """Give up the file system, the host's ipc namespace, the user, and all capabilities."""
-    call("unshare", CLONE_NEWIPC)
+def _leave_host(policy: Policy, identity: Identity) -> None:
+    """Give up the file system, the host's ipc namespace, the network where *policy* says so, root and its rights."""
+    call("unshare", CLONE_NEWIPC | (CLONE_NEWNET if policy.offline else 0))
     os.chroot(identity.root)
     os.chdir("/")
     for capability in _capabilities():

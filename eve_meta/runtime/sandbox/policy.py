@@ -45,6 +45,7 @@ class Policy:
     :ivar open_files: file descriptors at most (``RLIMIT_NOFILE``).
     :ivar memory: bytes of address space at most (``RLIMIT_AS``).
     :ivar cpu: seconds of CPU time at most (``RLIMIT_CPU``), None for no limit.
+    :ivar offline: whether they leave every network: their network namespace is one of their own, without links.
     """
 
     process: str
@@ -52,6 +53,7 @@ class Policy:
     open_files: int
     memory: int
     cpu: int | None = None
+    offline: bool = False
 
 
 @frozen(kw_only=True)
