@@ -7,6 +7,7 @@ finished; such writers should use rename(2).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -25,6 +26,12 @@ RACY_NS = 100_000_000
 last timer tick, so that two writes within one tick (10 ms at HZ=100) look alike. git calls such index entries "racy".
 After a clock was set back, files may be of the future. Their times do prove it, for the next write will have another
 time."""
+
+HOST = "/proc/1/root"
+"""The file system as process 1 sees it, and so the host."""
+
+HIDDEN = "the host has it, but the service has a /tmp, /var/tmp and /dev of its own; keep it elsewhere"
+"""Why a file is not found that is there: the systemd unit has ``PrivateTmp=`` and ``PrivateDevices=``."""
 
 Stamp = tuple[int, ...] | None
 """A value that changes when the file does. None is the stamp of a file that was written just now: it proves nothing."""
@@ -71,7 +78,10 @@ def read(path: str, limit: int) -> Read:
         # it up now, and that changes nothing about the file.
         return Read(None, why=f"{path!r} is held by another program: it is read when that program has released it")
     except OSError as error:
-        return Read(stamp(path), why=f"cannot read {path!r}: {error.strerror}")
+        if error.errno == errno.ENXIO:  # a socket
+            return Read(stamp(path), why=_no_file(path))
+        hidden = error.errno == errno.ENOENT and os.path.exists(f"{HOST}{os.path.abspath(path)}")
+        return Read(stamp(path), why=f"cannot read {path!r}: {HIDDEN if hidden else error.strerror}")
     mark: Stamp = None
     try:
         if _is_being_written(descriptor):
@@ -80,7 +90,7 @@ def read(path: str, limit: int) -> Read:
         changed = max(status.st_mtime_ns, status.st_ctime_ns)
         mark = _stamp(status) if abs(time.time_ns() - changed) > RACY_NS else None
         if not stat.S_ISREG(status.st_mode):
-            return Read(mark, why=f"expected {path!r} to be a file, got something else")
+            return Read(mark, why=_no_file(path))
         with open(descriptor, "rb", closefd=False) as file:
             content = b"" if status.st_size > limit else file.read(limit + 1)
     except OSError as error:
@@ -90,6 +100,10 @@ def read(path: str, limit: int) -> Read:
     if max(status.st_size, len(content)) > limit:
         return Read(mark, why=f"expected at most {limit} bytes, got more in {path!r}")
     return Read(mark, content, public=bool(status.st_mode & stat.S_IROTH))
+
+
+def _no_file(path: str) -> str:
+    return f"expected {path!r} to be a file, got something else"
 
 
 _REMOTE = re.compile(rb" - (?:nfs4?|cifs|smb3) ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -103,3 +104,26 @@ def test_a_file_with_times_in_the_future_has_a_stamp(path: Path) -> None:
     assert read.stamp == reading.stamp(str(path))
     os.utime(path)
     assert read.stamp != reading.stamp(str(path))
+
+
+def test_a_file_that_the_host_has_and_the_service_does_not_is_said_to_be_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with ``/tmp`` and PrivateTmp= of the unit."""
+    monkeypatch.setattr(reading, "HOST", str(tmp_path / "host"))
+    missing = tmp_path / "tmp/script"
+    assert reading.read(str(missing), LIMIT).why == f"cannot read {str(missing)!r}: No such file or directory"
+    there = Path(f"{tmp_path}/host{missing}")
+    there.parent.mkdir(parents=True)
+    there.touch()
+    assert reading.read(str(missing), LIMIT).why == (
+        f"cannot read {str(missing)!r}: the host has it, but the service has a /tmp, /var/tmp and /dev of its own; "
+        "keep it elsewhere"
+    )
+
+
+def test_a_socket_is_no_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+    assert reading.read(path, LIMIT).why == f"expected {path!r} to be a file, got something else"
