@@ -44,6 +44,8 @@ from eve_meta.state.instance_ids import InstanceIds
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.private import open_state
 from eve_meta.state.remembered import PROCESSES, Remembered
+from eve_meta.steering.kernel import Kernel
+from eve_meta.steering.mounts import mounts_of_host
 from eve_meta.steering.path.listening import WorkerSockets
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor
@@ -109,7 +111,8 @@ def serve(config: Config) -> None:
             ready=lambda: manager.ready(supervisor.summary()),
             keep=manager.store,
         )
-        steering = Steering(reactor, config.steering, supervisor)
+        kernel = Kernel.of_host(config.steering.namespace, mounts_of_host(managed=manager.is_present))
+        steering = Steering(reactor, config.steering, supervisor, kernel)
         hand_over = HandOver(manager, supervisor, steering)
         signal.signal(signal.SIGUSR1, hand_over.on_signal)
         # Blocked until the daemon has started, here and in the programs that it runs until then: the service manager

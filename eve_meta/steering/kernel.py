@@ -17,6 +17,7 @@ from attrs import frozen
 
 from eve_meta.steering.bpf.maps import Maps
 from eve_meta.steering.bpf.pins import Pins
+from eve_meta.steering.mounts import OWN, Mounts
 from eve_meta.steering.path.guard import GuardedNamespace, GuardedPins
 from eve_meta.steering.path.listening import Listening, WorkerSockets
 from eve_meta.steering.path.namespace import PrivateNamespace
@@ -92,10 +93,13 @@ class Kernel:
     clock: Callable[[], float]
 
     @classmethod
-    def of_host(cls, name: str) -> Kernel:
-        """Return the pieces of this host for the steering whose private namespace is called *name*."""
-        pins = Pins(name)
-        namespace = PrivateNamespace(name, pins.program)
+    def of_host(cls, name: str, mounts: Mounts = OWN) -> Kernel:
+        """Return the pieces of this host for the steering whose private namespace is called *name*.
+
+        :param mounts: those that the whole host sees.
+        """
+        pins = Pins(name, mounts)
+        namespace = PrivateNamespace(name, pins.program, mounts)
         return cls(
             pins=pins,
             namespace=namespace,

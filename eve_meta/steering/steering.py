@@ -40,20 +40,18 @@ bandwidth limit with two commands, "del" and "add"; a qdisc of ours between them
 class Steering:
     """All of steering, for the taps that *config* names.
 
-    :param kernel: the pieces to work on; without it, this host's.
+    :param kernel: the pieces to work on.
     :ivar namespace: the private namespace.
     :ivar path_problem: why a missing piece of the path could not be restored; None while the path is whole.
     """
 
     _log = Logger()
 
-    def __init__(
-        self, reactor: GuardReactor, config: SteeringConfig, observer: TapObserver, kernel: Kernel | None = None
-    ) -> None:
+    def __init__(self, reactor: GuardReactor, config: SteeringConfig, observer: TapObserver, kernel: Kernel) -> None:
         self._reactor = reactor
         self._config = config
         self._observer = observer
-        self._kernel = Kernel.of_host(config.namespace) if kernel is None else kernel
+        self._kernel = kernel
         self._pins = self._kernel.pins
         self.namespace = self._kernel.namespace
         self._taps: dict[int, Tap] = {}

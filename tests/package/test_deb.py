@@ -23,6 +23,8 @@ PASSWORD = "/openstack/2013-04-04/password"
 BYSTANDERS = ("/var/lib/dpkg/", "/var/lib/apt/", "/var/log/", "/var/cache/", "/var/lib/systemd/", "/etc/systemd/system")
 """Paths that the system itself writes to, whatever is installed."""
 
+LOGS = "/var/log/eve-meta"
+
 OLD = "0.0.1"
 
 
@@ -48,7 +50,7 @@ def files_before(machine: Machine) -> set[str]:
 def files(machine: Machine) -> set[str]:
     """Return the paths of all files on the host's disk, except the system's own records."""
     shown = machine.run("find", "/", "-xdev", "-printf", "%p\\n").stdout.splitlines()
-    return {path for path in shown if not path.startswith(BYSTANDERS)}
+    return {path for path in shown if path.startswith(LOGS) or not path.startswith(BYSTANDERS)}
 
 
 def install(machine: Machine, deb: Path) -> None:
@@ -117,14 +119,33 @@ def status(machine: Machine) -> str:
     return text if "taps: 1" in text else ""
 
 
-def test_the_service_is_confined_and_shares_the_hosts_mounts(machine: Machine) -> None:
-    daemon = outer_pid(machine)
-    confined = proc_status(daemon)
+def test_the_service_is_confined_and_the_host_sees_its_network_namespace_and_pins(machine: Machine) -> None:
+    confined = proc_status(outer_pid(machine))
     assert (confined["NoNewPrivs"], confined["Seccomp"]) == ("1", "2")
     assert confined["CapEff"] == confined["CapBnd"] != proc_status(machine.init)["CapEff"]
-    # The same mount namespace: everybody sees what the daemon mounts at /run/netns.
-    assert os.readlink(f"/proc/{daemon}/ns/mnt") == os.readlink(f"/proc/{machine.init}/ns/mnt")
+    assert has_mounts_of_its_own(machine)
     assert "meta0" in machine.run("ip", "-n", "eve-meta", "link", "show", "meta0").stdout
+    assert machine.run("ip", "netns", "exec", "eve-meta", "true").returncode == 0
+    assert "tap_in" in machine.run("ls", "/sys/fs/bpf/eve-meta").stdout
+
+
+def has_mounts_of_its_own(machine: Machine) -> bool:
+    return os.readlink(f"/proc/{outer_pid(machine)}/ns/mnt") != os.readlink(f"/proc/{machine.init}/ns/mnt")
+
+
+def test_user_data_of_a_home_is_read_and_of_tmp_is_not(machine: Machine, lab: Lab) -> None:
+    guest = lab.guests["vm0"]
+    plain = {key: value for key, value in domain(0, "vnet0").items() if key != "user_data"}
+    for folder in ("home", "tmp"):
+        machine.run("sh", "-c", f"echo '#!of-{folder}' > /{folder}/script")
+        text = json.dumps({**plain, "user_data_file": f"/{folder}/script"})
+        machine.run("sh", "-c", f"cat > /etc/eve-meta/domains.d/vm0.yaml <<'EOF'\n{text}\nEOF")
+        if folder == "home":
+            eventually(lambda: guest.get(USER_DATA).body == b"#!of-home\n", 10)
+    assert eventually(lambda: journal(machine, "cannot read '/tmp/script': the host has it, but the service"), 10)
+    assert guest.get(USER_DATA).body == b"#!of-home\n"
+    write_domain(machine, 0, "vnet0")
+    machine.run("rm", "/home/script", "/tmp/script")
 
 
 def test_the_doctor_finds_nothing_wrong_while_the_daemon_runs(machine: Machine) -> None:
@@ -196,13 +217,35 @@ def test_a_restart_refuses_nobody(machine: Machine, lab: Lab) -> None:
     guest = lab.guest("vm1", tap="vnet1", bridge="br0")
     eventually(lambda: guest.get(META_DATA).status == 200, 10)
     namespace = private_namespace(machine)
-    for _ in range(2):
+    # To a unit without mounts of its own, as version 0.1 has it, and back.
+    for lines in (NO_MOUNTS_OF_ITS_OWN, ""):
+        change_unit(machine, lines)
         before = main_pid(machine)
         with nobody_is_refused(lab):
             machine.run("systemctl", "restart", "eve-meta")
             assert main_pid(machine) not in (0, before)
-    assert private_namespace(machine) == namespace
+        assert has_mounts_of_its_own(machine) != bool(lines)
+        assert private_namespace(machine) == namespace
+        assert machine.run("ip", "netns", "exec", "eve-meta", "true").returncode == 0
     assert journal(machine, "handing over to the next daemon; until it has started, new connections wait")
+
+
+NO_MOUNTS_OF_ITS_OWN = "".join(
+    f"{key}=no\n"
+    for key in (
+        *("PrivateMounts", "PrivateDevices", "PrivateTmp", "ProtectSystem", "ProtectHome", "ProtectControlGroups"),
+        *("ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables"),
+    )
+)
+NO_MOUNTS_OF_ITS_OWN += "ReadWritePaths=\n"
+
+
+def change_unit(machine: Machine, lines: str) -> None:
+    """Add *lines* to the unit's section [Service], in place of those that were added before."""
+    drop_in = "/etc/systemd/system/eve-meta.service.d"
+    command = f"mkdir -p {drop_in}; cat >{drop_in}/test.conf" if lines else f"rm -rf {drop_in}"
+    machine.run("sh", "-c", f"{command} <<'EOF'\n[Service]\n{lines}EOF")
+    machine.run("systemctl", "daemon-reload")
 
 
 def test_a_stop_removes_everything_and_keeps_no_socket(machine: Machine, lab: Lab) -> None:
@@ -245,10 +288,7 @@ def answered(lab: Lab) -> bool:
 
 
 def test_a_daemon_whose_reactor_is_blocked_is_started_again(machine: Machine, lab: Lab) -> None:
-    drop_in = "/etc/systemd/system/eve-meta.service.d"
-    machine.run("mkdir", drop_in)
-    machine.run("sh", "-c", f"printf '[Service]\\nWatchdogSec=3\\n' > {drop_in}/soon.conf")
-    machine.run("systemctl", "daemon-reload")
+    change_unit(machine, "WatchdogSec=3\n")
     machine.run("systemctl", "restart", "eve-meta")
     blocked = outer_pid(machine)
     time.sleep(5)  # longer than the watchdog's time
@@ -257,8 +297,7 @@ def test_a_daemon_whose_reactor_is_blocked_is_started_again(machine: Machine, la
     eventually(lambda: outer_pid(machine) not in (0, blocked), 30)
     eventually(lambda: answered(lab), 30)
     assert journal(machine, "Watchdog timeout")
-    machine.run("rm", "-r", drop_in)
-    machine.run("systemctl", "daemon-reload")
+    change_unit(machine, "")
 
 
 def test_an_upgrade_keeps_what_is_yours(machine: Machine, lab: Lab, deb: Path) -> None:
@@ -295,7 +334,7 @@ def test_a_removal_leaves_what_is_yours(machine: Machine, lab: Lab, files_before
         "/etc/eve-meta/domains.d/vm1.yaml",
         "/etc/eve-meta/profiles.d",
         "/var/lib/eve-meta",
-        "/var/log/eve-meta",
+        LOGS,
     }
     left = files(machine) - files_before
     assert {path for path in left if not path.startswith("/var/lib/eve-meta/")} - ACCOUNTS == yours

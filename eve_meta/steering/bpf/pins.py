@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ from eve_meta.steering.bpf.libbpf import (
 )
 from eve_meta.steering.bpf.loader import build_id, source_directory, unpin
 from eve_meta.steering.bpf.maps import MAPS, PROGRAMS, LastingMaps, Maps
+from eve_meta.steering.mounts import OWN, Mounts
 from eve_meta.values.problem import Problem
 
 AnyMaps = TypeVar("AnyMaps", bound=LastingMaps)
@@ -54,12 +56,19 @@ LOAD_POLL = 0.1
 
 
 class Pins:
-    """The pins of the steering called *namespace*."""
+    """The pins of the steering called *namespace*.
+
+    :param mounts: those among which the BPF file system is.
+    :ivar directory: the directory of the pins, as other programs find it.
+    """
 
     _log = Logger()
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, mounts: Mounts = OWN) -> None:
         self.directory = BPFFS / namespace
+        self._mounts = mounts
+        self._bpffs = mounts.find(BPFFS)
+        self._found = mounts.find(self.directory)
         self._mounted = False
         self._lock = -1
         self._held: dict[str, int] = {}
@@ -140,11 +149,11 @@ class Pins:
         """Remove all pins and the directory, release the lock, and unmount what :meth:`open` mounted."""
         unpin(self._folder)
         if self._is_locked_one():  # otherwise somebody else has removed it
-            self.directory.rmdir()
+            self._found.rmdir()
         self.close()
         # A kernel with CONFIG_BPF_PRELOAD puts maps.debug and progs.debug into every mount.
-        if self._mounted and all(pin.suffix == ".debug" for pin in BPFFS.iterdir()):
-            subprocess.run(["umount", str(BPFFS)], check=False)
+        if self._mounted and all(pin.suffix == ".debug" for pin in self._bpffs.iterdir()):
+            self._mounts.call(partial(subprocess.run, ["umount", str(BPFFS)], check=False))
 
     def close(self) -> None:
         """Release the lock, and leave the pins to the next daemon."""
@@ -164,7 +173,7 @@ class Pins:
     def _is_locked_one(self) -> bool:
         """Return whether the directory's name leads to the one that is locked."""
         try:
-            return self._lock >= 0 and os.path.samestat(self.directory.lstat(), os.fstat(self._lock))
+            return self._lock >= 0 and os.path.samestat(self._found.lstat(), os.fstat(self._lock))
         except FileNotFoundError:
             return False
 
@@ -203,10 +212,10 @@ class Pins:
         """
         for _ in range(ATTEMPTS):
             try:
-                opened = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
+                opened = os.open(self._found, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
             except FileNotFoundError:
                 with contextlib.suppress(FileExistsError):
-                    self.directory.mkdir(mode=0o700)
+                    self._found.mkdir(mode=0o700)
                 continue
             except OSError as error:
                 if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.EACCES):
@@ -219,7 +228,7 @@ class Pins:
                 os.close(opened)
             aside = self.directory.with_name(f"{self.directory.name}-not-ours-{secrets.token_hex(4)}")
             with contextlib.suppress(FileNotFoundError):
-                self.directory.rename(aside)
+                self._found.rename(self._mounts.find(aside))
                 self._log.error(
                     "{directory} was made by another user, or others may write there: it is moved to {aside}",
                     directory=self.directory,
@@ -228,16 +237,17 @@ class Pins:
         raise OSError(errno.EAGAIN, f"somebody makes another in its place, {ATTEMPTS} times now")
 
     def _mount(self) -> None:
-        if BPFFS.is_mount():
+        if self._bpffs.is_mount():
             return
         # systemd mounts it at boot; in a container or a minimal system nobody may have.
-        done = subprocess.run(
-            ["mount", "-t", "bpf", "-o", MOUNT_OPTIONS, "bpf", str(BPFFS)], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise Problem(
-                f"cannot mount the BPF file system at {BPFFS}: {' '.join(done.stderr.split())}; is this root?"
-            )
+        command = ["mount", "-t", "bpf", "-o", MOUNT_OPTIONS, "bpf", str(BPFFS)]
+        try:
+            done = self._mounts.call(partial(subprocess.run, command, capture_output=True, text=True, check=False))
+            why = " ".join(done.stderr.split()) if done.returncode != 0 else ""
+        except OSError as error:
+            why = error.strerror or str(error)
+        if why:
+            raise Problem(f"cannot mount the BPF file system at {BPFFS}: {why}; is this root?")
         self._mounted = True
 
     def _adopted(self, old: LastingMaps | None) -> Maps | None:

@@ -120,7 +120,7 @@ def inspect(namespace: PrivateNamespace, pins: Pins, names: Collection[str]) -> 
         programs=tuple(programs),
         namespace=tuple(missing),
         # iptables enters the namespace by its name; where that is missing, or names another one, it cannot.
-        rules=tuple(iptables.missing(namespace.path, namespace.workers, ipv6=namespace.ipv6)) if named else (),
+        rules=tuple(iptables.missing(namespace.found, namespace.workers, ipv6=namespace.ipv6)) if named else (),
         routes=tuple(routes),
     )
 

@@ -11,12 +11,14 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_NOARP, IFF_UP, ifinfmsg
 
+from eve_meta.steering.mounts import OWN, Mounts
 from eve_meta.steering.path import filters, iptables, sysctls
 from eve_meta.steering.path.listening import Listening, Soundness, WorkerSockets, listen, listen_again
 from eve_meta.steering.path.names import ALIAS, META0, META0_MAC, RULE_PRIORITY, TABLE, host_link
@@ -62,13 +64,18 @@ class PrivateNamespace:
     namespace exists even when somebody deletes its name.
 
     :param program: returns the file descriptor of a program, by its name; its owner closes it.
+    :param mounts: those among which the namespace has its name.
+    :ivar path: the namespace's name, as other programs find it.
+    :ivar found: the same, as this process finds it.
     :ivar ipv6: whether the kernel has IPv6.
     :ivar workers: the number of workers that the rules lead to; 0 until :meth:`listen`.
     """
 
-    def __init__(self, name: str, program: Callable[[str], int]) -> None:
+    def __init__(self, name: str, program: Callable[[str], int], mounts: Mounts = OWN) -> None:
         self.name = name
+        self._mounts = mounts
         self.path = Path("/run/netns") / name
+        self.found = mounts.find(self.path)
         self.host_link = host_link(name)
         self._program = program
         self.ipv6 = Path("/proc/sys/net/ipv6").is_dir()
@@ -98,7 +105,7 @@ class PrivateNamespace:
 
     def _enter_by_name(self) -> None:
         try:
-            inside = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            inside = os.open(self.found, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise Problem(f"the network namespace {self.name!r} is gone: restart eve-meta") from None
         try:
@@ -109,7 +116,7 @@ class PrivateNamespace:
     def is_named(self) -> bool:
         """Return whether its name, as ``ip netns`` and the like use it, leads to the namespace that is held open."""
         try:
-            named = self.path.stat()
+            named = self.found.stat()
         except FileNotFoundError:
             return False
         return self._held >= 0 and os.path.samestat(named, os.fstat(self._held))
@@ -131,7 +138,7 @@ class PrivateNamespace:
         """
         with contextlib.ExitStack() as undo:
             if self._held < 0:
-                undo.callback(self._release if self.path.exists() else self.remove)
+                undo.callback(self._release if self.found.exists() else self.remove)
             try:
                 ifindex = self._ensure_all()
             except NetlinkError as error:
@@ -166,9 +173,9 @@ class PrivateNamespace:
                 # Deleting one end deletes meta0 as well, at once. The kernel ends a deleted namespace in its own time.
                 with _gone_is_gone():
                     host.link("del", index=link["index"])
-        if self.path.exists() and (self._held < 0 or self.is_named()):
+        if self.found.exists() and (self._held < 0 or self.is_named()):
             with contextlib.suppress(FileNotFoundError):  # somebody else has removed it meanwhile
-                netns.remove(self.name)
+                self._mounts.call(partial(netns.remove, self.name))
         self._release()
 
     def _release(self) -> None:
@@ -206,7 +213,7 @@ class PrivateNamespace:
 
         :raises Problem: when iptables is missing or refuses them.
         """
-        iptables.load(self.path, self.workers, ipv6=self.ipv6)
+        iptables.load(self.found, self.workers, ipv6=self.ipv6)
 
     @contextlib.contextmanager
     def _ports_explained(self) -> Iterator[None]:
@@ -247,28 +254,28 @@ class PrivateNamespace:
     def _ensure_namespace(self) -> None:
         if self._held < 0:
             self._make_or_find()
-            self._held = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._held = os.open(self.found, os.O_RDONLY | os.O_CLOEXEC)
         elif not self.is_named():
             self._restore_name()
 
     def _restore_name(self) -> None:
         """Restore the name, which somebody deleted; the namespace itself has not changed, and connections go on."""
         with contextlib.suppress(FileNotFoundError):
-            if self.path.stat().st_dev == os.fstat(self._held).st_dev:
+            if self.found.stat().st_dev == os.fstat(self._held).st_dev:
                 raise Problem(
                     f"somebody deleted the name of network namespace {self.name!r} and gave it to another namespace: "
                     f"remove that one (ip netns delete {self.name})"
                 )
-            self.path.unlink()  # a file on which no namespace is mounted
+            self.found.unlink()  # a file on which no namespace is mounted
         try:
             with self.entered():
                 # Binds the name to /proc/thread-self/ns/net.
-                netns.attach(self.name, "thread-self")
+                self._mounts.call(partial(netns.attach, self.name, "thread-self"))
         except OSError as error:
             raise Problem(f"cannot name the network namespace {self.name!r} again: {error}") from None
 
     def _make_or_find(self) -> None:
-        if self.path.exists():
+        if self.found.exists():
             try:
                 with self.entered():
                     pass
@@ -276,14 +283,14 @@ class PrivateNamespace:
                 # A file on which no namespace is mounted: whoever made the file died before mounting.
                 if error.errno != errno.EINVAL:
                     raise
-                self.path.unlink(missing_ok=True)
-        if not self.path.exists():
+                self.found.unlink(missing_ok=True)
+        if not self.found.exists():
             try:
                 # As ip-netns(8) makes it, whatever our umask is: every user may list the names in it.
                 with contextlib.suppress(FileExistsError):
-                    self.path.parent.mkdir()
-                    self.path.parent.chmod(0o755)
-                netns.create(self.name)
+                    self.found.parent.mkdir()
+                    self.found.parent.chmod(0o755)
+                self._mounts.call(partial(netns.create, self.name))
             except OSError as error:
                 raise Problem(f"cannot make the network namespace {self.name!r}: {error}; is this root?") from None
 
