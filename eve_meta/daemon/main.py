@@ -111,8 +111,7 @@ def serve(config: Config) -> None:
             ready=lambda: manager.ready(supervisor.summary()),
             keep=manager.store,
         )
-        kernel = Kernel.of_host(config.steering.namespace, mounts_of_host(managed=manager.is_present))
-        steering = Steering(reactor, config.steering, supervisor, kernel)
+        steering = Steering(reactor, config.steering, supervisor, _kernel(config, manager))
         hand_over = HandOver(manager, supervisor, steering)
         signal.signal(signal.SIGUSR1, hand_over.on_signal)
         # Blocked until the daemon has started, here and in the programs that it runs until then: the service manager
@@ -173,6 +172,10 @@ def _worker_config(config: Config, ids: Sequence[int]) -> WorkerConfig:
         hop_limit=config.web.hop_limit,
         hosts=config.web.hosts,
     )
+
+
+def _kernel(config: Config, manager: ServiceManager) -> Kernel:
+    return Kernel.of_host(config.steering.namespace, mounts_of_host(managed=manager.is_present))
 
 
 @contextlib.contextmanager

@@ -110,7 +110,9 @@ class Machine:
             status = os.stat(f"/dev/{name}")
             os.mknod(device, status.st_mode, status.st_rdev)
             device.chmod(0o666)
-        for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        # systemd gives a service with PrivateDevices= a copy of these and of ptmx.
+        links = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
+        for name, target in links.items():
             (self.root / "dev" / name).symlink_to(target)
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from harness import SCRIPTS
 from harness.daemon import EVE_META
 from harness.guests import Guest, LabError
 from tests.evetree import LOCATION, Tree, adapter, mac, uuid
+from tests.guest.monsters import harmless_to
 from tests.guest.scene import META_DATA, USER_DATA, KeepAlive, Scene, domain, eventually, scene
 
 READER = Path(__file__).with_name("read_by_cloud_init.py")
@@ -203,3 +204,36 @@ def test_a_tap_that_comes_back_before_its_application_is_published_has_no_domain
     node.tree.app(2, user_data(2), vif=TAP)
     node.known(2, TAP)
     assert guest.get(USER_DATA).body == user_data(2)
+
+
+MONSTERS = {
+    "nesting without end": "[" * 1_000_000,
+    "nested structures": '{"UUIDandVersion": ' * 100_000,
+    "a number without end": "9" * 1_000_000,
+    "adapters without end": '{"AppNetAdapterList": [' + "{}, " * 500_000 + "{}]}",
+    "keys without end": "{" + ", ".join(f'"{number}": 1' for number in range(500_000)) + "}",
+    "megabytes without end": '{"DisplayName": "' + "x" * 9 * 1024 * 1024 + '"}',
+}
+
+
+def test_monsters_among_what_eve_publishes_are_a_problem_of_their_file_and_harm_nobody(node: Node) -> None:
+    node.tree.app(1, user_data(1))
+    neighbour = node.plugged(1, TAP)
+    assert node.stage.daemon.process is not None
+    with harmless_to(neighbour, node.stage.daemon.process.pid):
+        paths = [
+            str(node.tree.put("zedrouter/AppNetworkStatus", uuid(100 + number), text))
+            for number, text in enumerate(MONSTERS.values())
+        ]
+
+        def problems() -> list[str]:
+            found = node.stage.daemon.problems()
+            return found if len(found) >= len(paths) else []
+
+        found = eventually(problems, 20)
+        node.tree.app(2, user_data(2))
+        guest = node.plugged(2, "nbu1x2")
+        assert guest.get(USER_DATA).body == user_data(2)
+    print("\n".join(found))
+    assert sorted(path for path in paths for problem in found if problem.startswith(f"{path}:")) == sorted(paths)
+    assert max(map(len, found)) < 400

@@ -1,9 +1,12 @@
-"""Incomplete domain files: a guest reads the version before or the version after, never a mix."""
+"""Incomplete and monstrous domain files: a guest reads the version before or the version after, never a mix."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ from attrs import field, frozen
 
 from harness.guests import Guest
 from tests.guest.asking import in_background
+from tests.guest.monsters import YAML, harmless_to
 from tests.guest.scene import META_DATA, USER_DATA, Scene, domain, eventually, scene, uuid_of
 
 AT_ONCE = 1.0
@@ -218,3 +222,50 @@ def test_a_new_file_has_no_effect_until_it_is_complete(stage: Stage) -> None:
             assert asking.received in ({"503"}, {"404"})
         eventually(lambda: readable_in("new") <= asking.received, AT_ONCE)
     assert asking.received - {"503", "404"} == readable_in("new")
+
+
+def make_monsters(folder: Path) -> list[Path]:
+    """Fill *folder* with domain files that are none, each in another way; return their paths."""
+    before = set(folder.iterdir())
+    for name, text in YAML.items():
+        (folder / f"{name}.yaml").write_text(f"name: a\n{text}\n")
+    (folder / "bytes.yaml").write_bytes(bytes(range(256)) * 4096)
+    with (folder / "gigabytes.yaml").open("wb") as file:
+        file.truncate(8 << 30)
+    for path in set(folder.iterdir()) - before:
+        path.chmod(0o600)
+    os.mkfifo(folder / "fifo.yaml")
+    os.mknod(folder / "device.yaml", stat.S_IFCHR | 0o600, os.makedev(1, 5))  # /dev/zero
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "socket.yaml"))
+    for name, target in {"zeros": "/dev/zero", "loop": "loop.yaml", "nowhere": "/nowhere"}.items():
+        (folder / f"{name}.yaml").symlink_to(target)
+    return sorted(set(folder.iterdir()) - before)
+
+
+def test_monsters_among_the_files_are_a_problem_each_and_harm_nobody(stage: Stage) -> None:
+    stage.file.write_text(text_of(0, "old", "vnet0"))
+    stage.knows("old")
+    assert stage.daemon.process is not None
+    with harmless_to(stage.neighbour, stage.daemon.process.pid):
+        monsters = make_monsters(stage.daemon.domains)
+        stage.file.write_text(f"name: vm0\n{YAML['aliases of aliases']}")
+        faulty = sorted(map(str, [*monsters, stage.file]))
+        problems = eventually(lambda: problems_of(stage, len(faulty)), 10)
+        asking = AskingGuest(stage.victim, 0)
+        asking.ask()
+        assert asking.received == readable_in("old")
+        stage.file.write_text(text_of(0, "new", "vnet0"))
+        stage.knows("new")
+    print("\n".join(problems))
+    assert sorted(path for path in faulty for problem in problems if problem.startswith(f"{path}:")) == faulty
+    assert max(map(len, problems)) < 400
+    for monster in monsters:
+        monster.unlink()
+    eventually(lambda: stage.daemon.problems() == [], 5)
+
+
+def problems_of(stage: Stage, count: int) -> list[str]:
+    """Return the problems that ``status`` shows when there are *count* of them, else nothing."""
+    problems = stage.daemon.problems()
+    return problems if len(problems) == count else []

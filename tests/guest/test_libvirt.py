@@ -18,9 +18,13 @@ from attrs import frozen
 from harness.daemon import STOP_TIME, Daemon
 from harness.guests import Guest, Lab
 from tests.guest.libvirtd import NAMESPACE, Libvirtd, interface
+from tests.guest.monsters import YAML, harmless_to
 from tests.guest.scene import META_DATA, USER_DATA, Scene, eventually, uuid_of
 
 MAC = "52:54:00:00:00:{:02x}"
+
+ARGUMENT = 100_000
+"""Characters of an argument of virsh at most; the kernel takes 128 KiB."""
 
 SOON = 10.0
 """Seconds within which a change takes effect on a busy machine."""
@@ -145,6 +149,28 @@ def test_changed_metadata_change_the_answer(stage: Stage) -> None:
         stage.libvirtd.virsh("metadata", "web1", NAMESPACE, "--remove", "--live")
         eventually(lambda: identity(guest)[1] == "web1", SOON)
         assert stage.problems() == []
+
+
+def test_monstrous_metadata_are_a_problem_of_their_domain_and_harm_nobody(stage: Stage) -> None:
+    taps = stage.begin(1, metadata="user_data: one"), stage.begin(2, metadata="hostname: two")
+    stage.scene.wait_until_known(**{taps[0]: 1, taps[1]: 2})
+    assert stage.daemon.process is not None
+    with (
+        stage.guest(1, taps[0]) as neighbour,
+        stage.guest(2, taps[1]) as guest,
+        harmless_to(neighbour, stage.daemon.process.pid),
+    ):
+        for text in YAML.values():
+            stage.libvirtd.set_metadata("web2", f"hostname: monster\n{text[:ARGUMENT]}")
+            (problem,) = eventually(stage.problems, SOON)
+            print(problem)
+            assert problem.startswith("libvirt metadata of web2:")
+            assert len(problem) < 400
+            assert identity(guest) == (uuid_of(2), "two")
+            stage.libvirtd.set_metadata("web2", "hostname: two")
+            eventually(lambda: stage.problems() == [], SOON)
+        stage.libvirtd.set_metadata("web2", "hostname: after")
+        eventually(lambda: identity(guest)[1] == "after", SOON)
 
 
 def test_the_file_takes_precedence_field_by_field(stage: Stage) -> None:

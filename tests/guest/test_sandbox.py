@@ -208,24 +208,19 @@ LANDLOCKED = {
 }
 """What Landlock alone stands before: by the version that is needed, with the errno."""
 
+SOCKETS = ("socket", "bind", "connect", "getsockname", "getpeername", "recvmsg", "ioctl")
+
 OFFLINE = {
     "a packet to its host": (
-        Attack("socket.socket(type=socket.SOCK_DGRAM).sendto(b'', ('127.0.0.1', 9))", ("socket",), "reader"),
+        Attack("socket.socket(type=socket.SOCK_DGRAM).sendto(b'', ('127.0.0.1', 9))", SOCKETS, "reader"),
         errno.ENETUNREACH,
     ),
     # Abstract names are a network namespace's own.
     "an abstract unix socket of its host": (
-        Attack(
-            "socket.socket(socket.AF_UNIX).connect(chr(0) + 'eve-meta-canary')",
-            ("socket", "connect"),
-            "reader",
-        ),
+        Attack("socket.socket(socket.AF_UNIX).connect(chr(0) + 'eve-meta-canary')", SOCKETS, "reader"),
         errno.ECONNREFUSED,
     ),
-    "the links of its host": (
-        Attack("print(len(socket.if_nameindex()))", ("socket", "bind", "getsockname", "recvmsg", "ioctl"), "reader"),
-        1,
-    ),
+    "the links of its host": (Attack("print(len(socket.if_nameindex()))", SOCKETS, "reader"), 1),
 }
 """What the reader finds of a network, and the errno or the number of links: the loopback link is there, and is down."""
 

@@ -265,7 +265,7 @@ itself runs in a container."""
 
 
 def test_the_host_sees_the_network_namespace_of_a_service_that_has_mounts_of_its_own(stage: Stage) -> None:
-    """It outlives the daemon, whose successor may have the host's mounts, as with the unit of version 0.1."""
+    """And it outlives the daemon; tests/package goes over from a service without mounts of its own, and back."""
     assert os.getpid() == 1, "run it by scripts/test: this process stands for systemd"
     daemon = stage.scene.daemon
     with ServiceManager(daemon.directory / "notify") as manager:
@@ -279,9 +279,6 @@ def test_the_host_sees_the_network_namespace_of_a_service_that_has_mounts_of_its
         daemon.process.kill()
         daemon.process.wait()
         assert _named() == first
-        stage.start(manager=manager)
-        daemon.hand_over()
-        assert _named() == first
         stage.start(prefix=MOUNTS_OF_ITS_OWN, manager=manager)
         assert _named() == first
         stage.scene.wait_until_known(vnet0=0)
@@ -294,14 +291,6 @@ def _named() -> int | None:
         return (RUN_NETNS / NAME).stat().st_ino
     except FileNotFoundError:
         return None
-
-
-def test_in_mounts_that_somebody_else_chose_for_it_the_daemon_keeps_its_own(stage: Stage) -> None:
-    stage.start(prefix=MOUNTS_OF_ITS_OWN)
-    assert Namespace(NAME).run("true", check=False).returncode != 0
-    with contextlib.suppress(AssertionError):
-        stage.stop()
-    (RUN_NETNS / NAME).unlink(missing_ok=True)  # all that is left; seen from here it never was a namespace
 
 
 def test_the_hosts_tools_see_everything_of_a_daemon_started_as_by_the_unit(stage: Stage) -> None:
