@@ -54,7 +54,7 @@ def _unusable_bonds(domain: Domain) -> Iterator[Fault]:
             if index in joined:
                 yield Fault(path, f"expected each NIC in one bond, got {quote(member)}, which is in one already")
             joined.add(index)
-            for name in ("subnets", "vlan"):
+            for name in ("subnets", "vlan", "network_id"):
                 if getattr(domain.nics[index], name):
                     yield Fault(
                         ("nics", index, name),
@@ -133,7 +133,7 @@ def _far(router: Address, address: Interface) -> str:
 
 def untold(domain: Domain) -> Iterator[Fault]:
     """Yield what the guest is not told, unless another place adds what is missing."""
-    has_subnets = any(nic.subnets for nic in domain.nics) or bool(getattr(domain, "bonds", ()))
+    has_subnets = any(nic.subnets for nic in domain.nics) or bool(domain.bonds)
     for index, nic in enumerate(domain.nics):
         of_networks = [name for name in _OF_NETWORKS if getattr(nic, name) is not None]
         named = [name for name in (*of_networks, *_OF_DEVICES) if getattr(nic, name) not in (None, ())]
@@ -149,6 +149,17 @@ def untold(domain: Domain) -> Iterator[Fault]:
                 "'subnets: [{type: ipv4_dhcp}]'"
             )
             yield Fault(("nics", index, of_networks[0]), message)
+    if domain.search and not has_subnets:
+        message = (
+            "the guest is told this only where a NIC has 'subnets'; for DHCP as without it, write "
+            "'subnets: [{type: ipv4_dhcp}]'"
+        )
+        yield Fault(("search",), message)
+    for number, bond in enumerate(domain.bonds):
+        for place, member in enumerate(bond.nics):
+            if any(nic.mac is None and nic.is_called(member) for nic in domain.nics):
+                message = "a bond cannot have a NIC without 'mac', unless libvirt or EVE-OS knows the address"
+                yield Fault(("bonds", number, "nics", place), message)
 
 
 _OF_NETWORKS = ("link", "id", "network_id", "type", "mtu")

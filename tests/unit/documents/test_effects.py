@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import attrs
 import pytest
 
 from eve_meta.documents.tree import Tree
 from eve_meta.values.domain import OF_A_SOURCE, Domain
-from eve_meta.values.nic import Nic
+from eve_meta.values.nic import Bond, BondHash, BondMode, Nic, Vlan
 from eve_meta.values.written import untold
-from tests.unit.documents.reading import FULL, crawl, read
+from tests.unit.documents.reading import FULL, crawl, read, static
 
 NOT_FOR_GUESTS = {"tokens", "profiles"}
 """Fields of a domain that the daemon acts on, and no document shows."""
@@ -22,6 +23,30 @@ OF_DOMAINS = [
 
 FULL_NIC = attrs.evolve(FULL.nics[0], link="eth7", vlan=7, trusted=True)
 OF_NICS = [field.name for field in attrs.fields(Nic) if field.name not in ("tap", "mac")]
+
+
+BOND = Bond(
+    nics=("vnet1",),
+    mode=BondMode.LACP,
+    xmit_hash_policy=BondHash.LAYER2,
+    miimon=100,
+    mac="fa:16:3e:00:00:09",
+    id=UUID("b0000000-0000-4000-8000-000000000001"),
+    network_id=UUID("a0000000-0000-4000-8000-000000000001"),
+    mtu=9000,
+    subnets=(static("10.2.0.9/24"),),
+    vlans=(
+        Vlan(
+            id=7,
+            network_id=UUID("a0000000-0000-4000-8000-000000000002"),
+            mtu=1500,
+            subnets=(static("10.3.0.9/24"),),
+        ),
+    ),
+)
+BONDED = attrs.evolve(
+    FULL, nics=(*FULL.nics, Nic(tap="vnet1", mac="fa:16:3e:00:00:02")), bonds=(BOND,), search=("example.org",)
+)
 
 
 def told(domain: Domain) -> dict[str, str | None]:
@@ -36,18 +61,31 @@ def without(value: Any, name: str) -> Any:
     return attrs.evolve(value, **{name: default.factory() if hasattr(default, "factory") else default})
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        field.name
-        for field in attrs.fields(Domain)
-        if field.metadata != OF_A_SOURCE and field.name not in NOT_FOR_GUESTS
-    ],
-)
+@pytest.mark.parametrize("name", OF_DOMAINS)
 def test_each_field_of_a_domain_changes_what_its_guest_reads(name: str) -> None:
-    if not getattr(FULL, name):
-        pytest.skip("the example has none")
-    assert told(without(FULL, name)) != told(FULL)
+    assert getattr(BONDED, name), "the example has none"
+    assert told(without(BONDED, name)) != told(BONDED)
+
+
+@pytest.mark.parametrize("name", [field.name for field in attrs.fields(Bond) if field.default is not attrs.NOTHING])
+def test_each_field_of_a_bond_changes_what_its_guest_reads(name: str) -> None:
+    assert getattr(BOND, name) not in (None, ()), "the example has none"
+    assert told(attrs.evolve(BONDED, bonds=(without(BOND, name),))) != told(BONDED)
+
+
+@pytest.mark.parametrize("name", ["network_id", "mtu", "subnets"])
+def test_each_field_of_a_vlan_changes_what_its_guest_reads(name: str) -> None:
+    other = attrs.evolve(BOND, vlans=(without(BOND.vlans[0], name),))
+    assert told(attrs.evolve(BONDED, bonds=(other,))) != told(BONDED)
+
+
+def test_search_domains_and_bonds_that_the_guest_is_not_told_are_named() -> None:
+    (search,) = untold(Domain(name="vm", search=("example.org",), nics=(Nic(mac="fa:16:3e:00:00:01"),)))
+    assert search.path == ("search",)
+    bond = Bond(nics=("vnet0",), mode=BondMode.LACP)
+    (member,) = untold(Domain(name="vm", nics=(Nic(tap="vnet0"),), bonds=(bond,)))
+    assert member.path == ("bonds", 0, "nics", 0)
+    assert list(untold(BONDED)) == []
 
 
 @pytest.mark.parametrize("name", OF_NICS)
