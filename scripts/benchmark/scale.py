@@ -224,7 +224,7 @@ class _ScaleLab:
         """
         figures: dict[str, float] = {"pause": 0.0}
         done = threading.Event()
-        path = str(self._daemon.directory / "admin.sock")
+        path = str(self._daemon.socket)
 
         def pulse() -> None:
             while not done.wait(PULSE_INTERVAL):

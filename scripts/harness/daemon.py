@@ -11,6 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from eve_meta.admin.client import ask
+from eve_meta.admin.questions import STATUS
+from eve_meta.values.problem import Problem
 from harness import ROOT
 from harness.guests import Lab, LabError
 
@@ -53,6 +56,7 @@ class Daemon:
         self.directory = lab.directory / "eve-meta"
         self.domains = self.directory / "domains.d"
         self.config = self.directory / "eve-meta.toml"
+        self.socket = self.directory / "admin.sock"
         self.log = self.directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self.domains.mkdir(parents=True, mode=0o700)
@@ -61,7 +65,7 @@ class Daemon:
         self._config = (
             f"[inventory]\ndirectory = {json.dumps(str(self.domains))}\n{inventory}"
             f"[steering]\nnamespace = {json.dumps(lab.name)}\ntaps = {json.dumps(list(taps))}\n"
-            f"[admin]\nsocket = {json.dumps(str(self.directory / 'admin.sock'))}\n"
+            f"[admin]\nsocket = {json.dumps(str(self.socket))}\n"
             f"[paths]\nrun = {json.dumps(str(self.directory / 'run'))}\n"
             f"state = {json.dumps(str(self.directory / 'state'))}\n{settings}"
         )
@@ -137,7 +141,7 @@ class Daemon:
         return [str(EVE_META), *arguments, "--config", str(self.config)]
 
     def status(self) -> dict[str, Any]:
-        """Return the output of ``eve-meta status --json``.
+        """Return what ``eve-meta status --json`` prints, without the start of a Python for each look.
 
         :raises LabError: when the daemon does not answer.
         """
@@ -150,8 +154,10 @@ class Daemon:
         return [problem["text"] for problem in self.status()["problems"]]
 
     def _ask(self) -> dict[str, Any] | None:
-        asked = subprocess.run(self.command("status", "--json"), capture_output=True, check=False)
-        return json.loads(asked.stdout) if asked.returncode == 0 else None
+        try:
+            return dict(ask(self.socket, STATUS))
+        except Problem:
+            return None
 
     def write_domain(self, name: str, domain: Mapping[str, Any]) -> Path:
         """Write a domain file; YAML reads JSON."""

@@ -28,7 +28,7 @@ ROUTER = "10.0.0.1"
 META_DATA = "/openstack/latest/meta_data.json"
 USER_DATA = "/openstack/latest/user_data"
 
-POLL = 0.01
+POLL = 0.05
 
 T = TypeVar("T")
 
