@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 from harness import SCRIPTS, lab_guests
 from harness.guests import leftovers
@@ -18,7 +19,7 @@ SWAPPED, TOKENS, IPV6 = PLANS[1], PLANS[3], PLANS[4]
 def lab(*arguments: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``scripts/lab ARGUMENTS``; bootstrap is done already."""
     return subprocess.run(
-        ["/usr/bin/python3", "-B", SCRIPTS / "harness/lab.py", *arguments],
+        [sys.executable, "-B", SCRIPTS / "harness/lab.py", *arguments],
         input=typed,
         capture_output=True,
         text=True,
