@@ -36,6 +36,9 @@ DEFAULT_PATH = Path("/etc/eve-meta/eve-meta.toml")
 AUTO = "auto"
 """The value of ``[inventory] libvirt`` that means the libvirt of this host, where there is one."""
 
+OPERATORS_GROUP = "eve-meta-admin"
+"""The group of the operators where the configuration names no other. The package makes it; a checkout does without."""
+
 READ_ONLY = "-ro"
 """What the name of the operators' socket has more than that of root's: ``admin-ro.sock`` is beside ``admin.sock``."""
 
@@ -177,14 +180,15 @@ class AdminConfig:
 
     :ivar socket: the unix socket on which root asks the daemon; that of the operators is beside it
         (:func:`read_only_socket`).
-    :ivar operators: the group whose members may ask what neither shows a secret nor changes anything; "" for none.
+    :ivar operators: the group whose members may ask what neither shows a secret nor changes anything; "" for none. The
+        default's group need not exist.
     :ivar metrics: the address and port of the metrics, "" for none.
     :ivar audit: the file that records which domain read what; "log" for the daemon's log, "" for no record.
     """
 
     socket: Path = field(default=Path("/run/eve-meta/admin.sock"), validator=_SOCKET)
     operators: str = field(
-        default="eve-meta-admin", validator=check('the name of a group, or "" for none', _is_group_name)
+        default=OPERATORS_GROUP, validator=check('the name of a group, or "" for none', _is_group_name)
     )
     metrics: str = field(
         default="",

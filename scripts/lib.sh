@@ -40,10 +40,14 @@ as_owner() {
 
 # Run tests that need root in a network, a /run with its named namespaces, a BPF file system and a process namespace of
 # their own. They change nothing of this machine, do not meet other runs of the tests, and leave nothing, however they
-# end.
+# end. The tests' process is process 1 there, as systemd is on a host: some have it start the daemon as systemd does.
+#
+# "bound" is what ends them, such as timeout with its arguments. It stays outside, and its signals do not get in: unshare
+# ignores all but SIGKILL, with which it ends them.
+bound=()
 isolated() {
     # shellcheck disable=SC2016 # the inner bash expands this
-    unshare --net --mount --propagation private --pid --fork --kill-child --mount-proc bash -c '
+    "${bound[@]}" unshare --net --mount --propagation private --pid --fork --kill-child --mount-proc bash -c '
         set -e
         ip link set lo up
         mount -t tmpfs tmpfs /run

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -66,7 +67,12 @@ def shorten(text: str, most: int) -> str:
 
 
 def indented(text: str, columns: int) -> str:
-    """Return *text* for a place that is *columns* from the left: as lines that each begin there, but for the first."""
+    """Return *text* for a place that is *columns* from the left: as lines that each begin there, but for the first.
+
+    Outside a terminal it stays one line, which ``grep`` finds, unless ``COLUMNS`` says how long a line may be.
+    """
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        return text
     lines = textwrap.wrap(text, max(20, width() - columns), break_long_words=False, break_on_hyphens=False)
     return f"\n{' ' * columns}".join(lines)
 

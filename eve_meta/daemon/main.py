@@ -24,7 +24,7 @@ from eve_meta.admin.access import OPERATORS, ROOT, Access, group_id
 from eve_meta.admin.answers import answers
 from eve_meta.admin.listening import admin_socket, remove_left
 from eve_meta.admin.server import AdminFactory
-from eve_meta.config import MAX_WORKERS, Config, load_config, read_only_socket, split_address
+from eve_meta.config import MAX_WORKERS, OPERATORS_GROUP, Config, load_config, read_only_socket, split_address
 from eve_meta.daemon.directories import held, run_directory
 from eve_meta.daemon.handover import HandOver
 from eve_meta.inventory.inventory import Inventory
@@ -197,7 +197,7 @@ def _listen_admin(config: Config, factory: Callable[[Access], AdminFactory], und
         undo.enter_context(admin_socket(reactor, read_only_socket(path), factory(OPERATORS), group=group))
         return
     remove_left(read_only_socket(path))
-    if name:
+    if name and name != OPERATORS_GROUP:
         _log.warn(
             "only root may ask this daemon: there is no group {name!r}, which [admin] operators names; make it with "
             "'groupadd --system {name}', then restart the daemon",

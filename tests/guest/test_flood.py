@@ -277,8 +277,12 @@ def test_status_shows_what_a_guest_did_and_when(street: Street) -> None:
 def test_a_flood_is_seen_in_the_text_of_status_too(street: Street) -> None:
     street.flood.begin("syns", SERVICE, 0.5)
     street.flood.result()
-    output = street.scene.lab.host.run(*street.scene.daemon.command("status")).stdout
-    # What was counted for a tap is on its line and on those below it that are indented.
-    of_tap = re.search(rf"^{TAPS[1]} .*\n(?: .*\n)*", output, re.MULTILINE)
-    assert of_tap is not None, output
-    assert " × connection_rate" in of_tap[0]
+
+    def is_shown() -> bool:
+        output = street.scene.lab.host.run(*street.scene.daemon.command("status")).stdout
+        # What was counted for a tap is on its line and on those below it that are indented.
+        of_tap = re.search(rf"^{TAPS[1]} .*\n(?: .*\n)*", output, re.MULTILINE)
+        assert of_tap is not None, output
+        return " × connection_rate" in of_tap[0]
+
+    eventually(is_shown, 5)

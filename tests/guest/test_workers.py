@@ -256,5 +256,8 @@ def test_a_worker_that_is_compromised_again_and_again_does_not_disturb_the_guest
         )
         assert is_answered(stage, number)
     assert stage.daemon.log.read_text().count("which is another worker's") == reported + len(claims)
-    eventually(lambda: stage.daemon.status()["workers"][compromised]["pid"], RESTART_DELAYS[-1] + RESTORE_TIME)
+    eventually(
+        lambda: stage.daemon.status()["workers"][compromised]["pid"] not in claims | {None},
+        RESTART_DELAYS[-1] + RESTORE_TIME,
+    )
     assert [pid for worker, pid in enumerate(pids(stage)) if worker != compromised] == others

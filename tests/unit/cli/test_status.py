@@ -60,7 +60,8 @@ def config(tmp_path: Path, answering: dict[str, Any]) -> str:
     return "c.toml"
 
 
-def test_every_line_fits_80_columns(run: Run, config: str) -> None:
+def test_every_line_fits_80_columns(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     done = run("status", "--config", config)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()

@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs
 
 from eve_meta.admin.access import Access
 from eve_meta.admin.server import AdminFactory
-from eve_meta.config import Config, read_only_socket
+from eve_meta.config import OPERATORS_GROUP, Config, read_only_socket
 from eve_meta.daemon import main
 from eve_meta.runtime.clock import Clock
 from eve_meta.supervisor.events import Events
@@ -44,12 +44,13 @@ ABSENT = (
 )
 
 
-@pytest.mark.parametrize(("group", "lines"), [("", []), ("no-such-group", [ABSENT])])
+@pytest.mark.parametrize(("group", "lines"), [("", []), (OPERATORS_GROUP, []), ("no-such-group", [ABSENT])])
 def test_without_the_operators_group_the_daemon_starts_for_root_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, lines: list[str]
 ) -> None:
     reactor = Reactor()
     monkeypatch.setattr(main, "reactor", cast(Any, reactor))
+    monkeypatch.setattr(main, "group_id", lambda name: None)
     path = tmp_path / "admin.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(read_only_socket(path)))  # by a daemon that had operators, and died
