@@ -92,21 +92,23 @@ def release(distribution: str) -> str:
     return system["VERSION_CODENAME"] if system["ID"] == distribution else DEBIAN_ELSEWHERE
 
 
-def install(tree: Path, distribution: str, *options: str) -> None:
+def install(tree: Path, distribution: str, *options: str, suite: str | None = None) -> None:
     """Install a *distribution*, this machine's own or "debian", into the folder *tree*.
 
     :param options: more options of mmdebstrap.
+    :param suite: the code name of the release; None: that of :func:`release`.
     :raises LabError: when the installation fails.
     """
+    suite = suite or release(distribution)
     # In namespaces of its own: mmdebstrap's mounts and processes end with it, however it ends.
     alone = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc")
     settings = [f"--aptopt={setting}" for setting in _apt_settings()]
     command = (*alone, "mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase", *options, *settings)
-    run(*command, release(distribution), tree, *_mirrors(distribution))
+    run(*command, suite, tree, *_mirrors(distribution, suite))
 
 
-def _mirrors(distribution: str) -> list[str]:
-    """Return the sources of *distribution* in the configuration of this machine's apt.
+def _mirrors(distribution: str, wanted: str) -> list[str]:
+    """Return the sources of *distribution* in the configuration of this machine's apt, for the release *wanted*.
 
     Where there are none, mmdebstrap uses Debian's own mirror.
     """
@@ -116,7 +118,7 @@ def _mirrors(distribution: str) -> list[str]:
     lines = dict.fromkeys(found.stdout.splitlines())  # one for each architecture
     targets = [line.split() for line in lines if line.lower().startswith(f"{distribution} ")]
     return [
-        f"deb [signed-by={KEYRINGS[distribution]}] {uri} {suite} {component}"
+        f"deb [signed-by={KEYRINGS[distribution]}] {uri} {suite.replace(release(distribution), wanted)} {component}"
         for _, uri, suite, component in targets
         if suite.partition("-")[0] == release(distribution)
     ]
