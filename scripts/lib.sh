@@ -13,7 +13,7 @@ requirements="$root/scripts/requirements"
 # The packages of Debian and Ubuntu that the daemon runs, imports and compiles with. Kernel headers are not among them:
 # any will do.
 # shellcheck disable=SC2034 # the scripts that source this use it
-host_packages="python3 python3-bpfcc python3-seccomp iproute2 iptables mount util-linux$(
+host_packages="python3 python3-bpfcc python3-seccomp iproute2 iptables mount$(
     sed 's/.* / /' "$requirements/$system.distribution" 2>/dev/null | tr --delete '\n'
 )"
 

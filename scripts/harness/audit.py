@@ -1,8 +1,8 @@
-"""Look through what eve-meta brings along from PyPI for known vulnerabilities, with pip-audit; for ``scripts/test audit``.
+"""Look through what eve-meta brings along from PyPI for known vulnerabilities, for ``scripts/test audit``.
 
-The status is 0 where everything was looked at and nothing is known, 1 where something is known, and :data:`NOT_LOOKED_AT`
-where the vulnerability service did not answer. pip-audit itself tells the last two apart neither by its status nor always
-by its output: what the service does not know counts for it as without vulnerabilities.
+The status is 0 where everything was looked at and nothing is known, 1 where something is known, and
+:data:`NOT_LOOKED_AT` where the vulnerability service did not answer. pip-audit itself tells the last two apart neither
+by its status nor always by its output: what the service does not know counts for it as without vulnerabilities.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from harness import SCRIPTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from harness.guests import Lab
 from harness.machine import Machine
 from tests.guest.asking import PATIENCE, AskingGuests
 from tests.guest.scene import META_DATA, USER_DATA, Identity, KeepAlive, domain, eventually, proc_status, uuid_of
+from tests.package.packaged import assert_completions, assert_documents, assert_python_packages, install
 
 PASSWORD = "/openstack/2013-04-04/password"
 BYSTANDERS = ("/var/lib/dpkg/", "/var/lib/apt/", "/var/log/", "/var/cache/", "/var/lib/systemd/", "/etc/systemd/system")
@@ -51,15 +53,6 @@ def files(machine: Machine) -> set[str]:
     """Return the paths of all files on the host's disk, except the system's own records."""
     shown = machine.run("find", "/", "-xdev", "-printf", "%p\\n").stdout.splitlines()
     return {path for path in shown if path.startswith(LOGS) or not path.startswith(BYSTANDERS)}
-
-
-def install(machine: Machine, deb: Path) -> None:
-    """Install the package as an administrator does; it downloads nothing, because its dependencies are installed."""
-    there = machine.root / "root" / deb.name
-    there.write_bytes(deb.read_bytes())
-    # The running system has the same /root.
-    machine.run("apt-get", "-o", "Acquire::http::Proxy=http://127.0.0.1:1", "-y", "install", f"/root/{deb.name}")
-    there.unlink()
 
 
 def main_pid(machine: Machine) -> int:
@@ -157,6 +150,19 @@ def test_the_manual_page_and_the_change_log_are_there(machine: Machine) -> None:
     for page in ("man8/eve-meta.8", "man5/eve-meta-domain.5", "man5/eve-meta.toml.5"):
         assert machine.run("test", "-s", f"/usr/share/man/{page}.gz").returncode == 0
     assert "/usr/share/doc/eve-meta/changelog.gz" in machine.run("dpkg-query", "--listfiles", "eve-meta").stdout
+
+
+def test_the_documents_are_where_texts_say(machine: Machine) -> None:
+    assert_documents(machine)
+
+
+def test_bash_completes_commands(machine: Machine) -> None:
+    assert_completions(machine)
+
+
+def test_python_packages_are_the_distributions_or_pinned_and_in_the_sbom(machine: Machine) -> None:
+    system = platform.freedesktop_os_release()
+    assert_python_packages(machine, f"{system['ID']}-{system['VERSION_ID']}")
 
 
 def test_check_compares_cloud_config_with_the_distributions_schema(machine: Machine) -> None:

@@ -40,7 +40,8 @@ def of_distribution(system: str) -> dict[str, str]:
 def test_what_is_required_is_pinned_or_the_distributions(system: str) -> None:
     pinned, packaged = versions(PINNED / f"{system}.txt"), of_distribution(system)
     assert pinned.keys() & packaged.keys() == set()
-    wanted = [each for each in required() if each.marker is None or each.marker.evaluate({"python_version": PYTHON[system]})]
+    python = {"python_version": PYTHON[system]}
+    wanted = [each for each in required() if each.marker is None or each.marker.evaluate(python)]
     for each in wanted:
         name = canonicalize_name(each.name)
         if name not in packaged:
