@@ -71,6 +71,9 @@ def test_the_script_installs_what_works_and_removes_it(chroot: Machine, checkout
         *("etc/eve-meta", "etc/eve-meta/eve-meta.toml", "etc/eve-meta/domains.d", "etc/eve-meta/domains.d/a.yaml"),
         *("usr/local/lib/sysusers.d", "usr/local/lib/tmpfiles.d"),
         *("usr/local/share/man/man5", "usr/local/share/man/man8"),
+        *("usr/local/share/bash-completion", "usr/local/share/bash-completion/completions", "usr/local/share/doc"),
+        *("usr/local/share/fish", "usr/local/share/fish/vendor_completions.d"),
+        *("usr/local/share/zsh", "usr/local/share/zsh/site-functions"),
         "etc/eve-meta/profiles.d",
     }
 
