@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from harness import SCRIPTS
@@ -18,45 +19,52 @@ from harness import SCRIPTS
 NOT_LOOKED_AT = 77
 """The status of a test that was skipped, as automake and meson have it."""
 
+MAX_REASON = 200
+"""Characters of a reason that are shown; pip-audit quotes whole files in some."""
+
 PINNED = sorted((SCRIPTS / "requirements").glob("*-*.txt"))
 """What each distribution's package brings along."""
 
 
-def main(pip_audit: list[str]) -> int:
-    """Run *pip_audit* over :data:`PINNED`, print what it finds, and return the status."""
-    files = [option for path in PINNED for option in ("--requirement", str(path))]
-    command = [*pip_audit, "--disable-pip", "--require-hashes", "--progress-spinner=off", "--format=json", *files]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    try:
-        dependencies = json.loads(done.stdout)["dependencies"]
-    except (ValueError, KeyError, TypeError):
-        # The last line of a traceback says most.
-        reason = (done.stderr.strip() or "pip-audit printed nothing").splitlines()[-1]
-        return _not_looked_at("everything", reason)
-    known = list(_known(dependencies))
-    print("".join(f"{line}\n" for line in known), end="")
-    skipped = {each["name"]: each["skip_reason"] for each in dependencies if "skip_reason" in each}
-    if skipped and not known:
-        return _not_looked_at(", ".join(sorted(skipped)), next(iter(skipped.values())))
-    if not known:
-        print(f"audit: {len(dependencies)} packages of PyPI, no known vulnerability")
-    return 1 if known else 0
+def main(pip_audit: list[str], pinned: Sequence[Path] = PINNED) -> int:
+    """Run *pip_audit* over each of the files *pinned*, print what it finds, and return the status."""
+    known: dict[str, None] = {}
+    looked_at: set[tuple[str, str]] = set()
+    skipped: dict[str, str] = {}
+    for path in pinned:
+        command = [*pip_audit, "--disable-pip", "--require-hashes", "--progress-spinner=off", "--format=json"]
+        done = subprocess.run([*command, "--requirement", path], capture_output=True, text=True, check=False)
+        try:
+            for each in json.loads(done.stdout)["dependencies"]:
+                if "skip_reason" in each:
+                    skipped[each["name"]] = each["skip_reason"]
+                else:
+                    looked_at.add((each["name"], each["version"]))
+                    known.update(dict.fromkeys(_known(each)))
+        except (ValueError, KeyError, TypeError):
+            # The last line of a traceback says most.
+            skipped[path.name] = (done.stderr.strip() or "pip-audit printed nothing").splitlines()[-1]
+    for line in known:
+        print(line)
+    if known:
+        return 1
+    if skipped:
+        first, *others = sorted(skipped)
+        more = f" and {len(others)} more" if others else ""
+        print(f"audit: not looked at: {first}{more} ({skipped[first][:MAX_REASON]})", file=sys.stderr)
+        return NOT_LOOKED_AT
+    print(f"audit: no vulnerability is known of {len(looked_at)} packages")
+    return 0
 
 
-def _known(dependencies: list[dict[str, Any]]) -> Iterator[str]:
-    for each in dependencies:
-        for found in each.get("vulns", ()):
-            fixed = ", ".join(found["fix_versions"]) or "no version"
-            aliases = "".join(f", {alias}" for alias in found.get("aliases", ()))
-            yield (
-                f"audit: {each['name']} {each['version']} has {found['id']}{aliases}; fixed in {fixed}: "
-                "run scripts/pin, or raise the floor in setup.cfg"
-            )
-
-
-def _not_looked_at(what: str, reason: str) -> int:
-    print(f"audit: not looked at: {what}: the vulnerability service gave no answer ({reason})", file=sys.stderr)
-    return NOT_LOOKED_AT
+def _known(dependency: dict[str, Any]) -> Iterator[str]:
+    for found in dependency["vulns"]:
+        fixed = ", ".join(found["fix_versions"]) or "no version"
+        aliases = "".join(f", {alias}" for alias in found.get("aliases", ()))
+        yield (
+            f"audit: {dependency['name']} {dependency['version']} has {found['id']}{aliases}; fixed in {fixed}: "
+            "run scripts/pin, or raise the floor in setup.cfg"
+        )
 
 
 if __name__ == "__main__":

@@ -48,6 +48,9 @@ def assert_python_packages(machine: Machine, system: str) -> None:
                     name,
                     requirement,
                 )
+    # 10 MB in each process.
+    loads = "import sys, twisted.internet.interfaces; print('pkg_resources' in sys.modules)"
+    assert machine.run("/usr/lib/eve-meta/bin/python3", "-I", "-c", loads).stdout == "False\n"
     bom = json.loads(machine.run("cat", f"{DOCUMENTS}/eve-meta.cdx.json").stdout)
     assert bom["bomFormat"] == "CycloneDX"
     listed = {canonicalize_name(each["name"]): each["version"] for each in bom["components"]}
