@@ -5,7 +5,6 @@ The commands read them where a person begins a domain file; the daemon does not.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import pairwise
@@ -17,8 +16,8 @@ from attrs import frozen
 
 from eve_meta.inventory.libvirt.connection import load
 from eve_meta.inventory.libvirt.description import Description, ReadXml, xml_reading
-from eve_meta.inventory.qemu.options import options
-from eve_meta.inventory.qemu.process import MAX_CMDLINE, Owner, ProcessTable
+from eve_meta.inventory.qemu.options import options_or_json
+from eve_meta.inventory.qemu.process import Owner, ProcessTable, arguments_of
 from eve_meta.inventory.readers.command import CommandReader
 from eve_meta.machine.libvirt import connected
 from eve_meta.values.checks import BadValue
@@ -140,13 +139,11 @@ def _of_processes(taps: Collection[str], proc: Path) -> Iterator[Guest]:
 
 
 def _guest(owner: Owner, process: Path, descriptors: Mapping[int, str]) -> Guest:
-    with open(process / "cmdline", "rb") as file:
-        arguments = file.read(MAX_CMDLINE).decode(errors="surrogateescape").split("\0")[:-1]
     return Guest(
         source=f"QEMU process {owner.pid}",
         name=owner.name,
         uuid=owner.uuid,
-        nics=tuple(nics(arguments, descriptors)),
+        nics=tuple(nics(arguments_of(process), descriptors)),
         trusted=owner.trusted,
     )
 
@@ -161,14 +158,14 @@ def nics(arguments: Sequence[str], descriptors: Mapping[int, str]) -> list[Guest
     for option, value in pairwise(arguments):
         match option.replace("--", "-", 1):
             case "-netdev":
-                backend = _options(value, "type")
+                backend = options_or_json(value, "type")
                 backends[str(backend.get("id"))] = backend
             case "-nic":
-                backend = _options(value, "type")
+                backend = options_or_json(value, "type")
                 if backend.get("type") != "none":
                     found.append((_mac(backend), backend))
             case "-device":
-                device = _options(value, "driver")
+                device = options_or_json(value, "driver")
                 if "netdev" in device:
                     found.append((_mac(device), {"netdev": device["netdev"]}))
     made = []
@@ -189,16 +186,6 @@ def _completed(found: list[GuestNic], descriptors: Mapping[int, str]) -> list[Gu
         # QEMU's helper opened the tap, and there is one NIC that it can be.
         return [GuestNic(mac=nic.mac, tap=rest[0]) if nic.tap is None else nic for nic in found]
     return [nic for nic in found if nic != GuestNic()] + [GuestNic(tap=tap) for tap in rest]
-
-
-def _options(value: str, implied: str) -> Mapping[str, Any]:
-    if not value.startswith("{"):
-        return options(value, implied)
-    try:
-        decoded = json.loads(value)
-    except (ValueError, RecursionError):
-        return {}
-    return decoded if isinstance(decoded, dict) else {}
 
 
 def _descriptors(backend: Mapping[str, Any]) -> list[int]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 from eve_meta.explain.facts import NicFacts
-from eve_meta.inventory.qemu.options import options
+from eve_meta.inventory.qemu.options import options_or_json
 from eve_meta.values.bypass import INTERFACES
 
 NETWORK_CLASS = "0x02"
@@ -56,27 +54,17 @@ def of_arguments(arguments: Iterable[tuple[str, str]]) -> tuple[NicFacts, ...]:
 def _of_arguments(arguments: Iterable[tuple[str, str]]) -> Iterator[NicFacts]:
     for option, value in arguments:
         if option == "-device":
-            device = _options(value, "driver")
+            device = options_or_json(value, "driver")
             if str(device.get("driver")) == "vfio-pci":
                 host = str(device.get("host") or os.path.basename(str(device.get("sysfsdev", ""))))
                 if _is_network_device(host):
                     yield NicFacts(kind="device of the host", shown=host)
             continue
-        backend = _options(value, "type")
+        backend = options_or_json(value, "type")
         of_type = str(backend.get("type"))
         kind = _BACKENDS.get(of_type)
         if kind is not None:
             yield NicFacts(kind=kind, shown=str(backend.get("ifname") or backend.get("id") or f"{option} {of_type}"))
-
-
-def _options(value: str, implied: str) -> Mapping[str, Any]:
-    if not value.startswith("{"):
-        return options(value, implied)
-    try:
-        decoded = json.loads(value)
-    except (ValueError, RecursionError):
-        return {}
-    return decoded if isinstance(decoded, dict) else {}
 
 
 def _is_network_device(host: str) -> bool:

@@ -6,7 +6,6 @@ The command line describes libvirt's guests, too: libvirt turns ``<sysinfo>`` in
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from attrs import frozen
 
 from eve_meta.explain.ds_identify import Dmi
 from eve_meta.explain.facts import NicFacts
-from eve_meta.inventory.qemu.options import options
+from eve_meta.inventory.qemu.options import options, options_or_json
 from eve_meta.machine.nics import DEFAULT, of_arguments
 
 MAX_DEPTH = 8
@@ -112,10 +111,10 @@ def hardware(program: str, arguments: Sequence[str]) -> Hardware:
             case "-drive":
                 drives.append(options(value))
             case "-blockdev":
-                node = _node(value)
+                node = options_or_json(value)
                 nodes[str(node.get("node-name"))] = node
             case "-device":
-                device = _node(value, "driver")
+                device = options_or_json(value, "driver")
                 if str(device.get("driver")).endswith("-cd"):
                     in_cd_drives.add(str(device.get("drive")))
             case "-netdev" | "-nic" | "-net":
@@ -161,23 +160,13 @@ def _machine(program: str) -> str:
     return {"i386": "i686", "arm": "armv7l"}.get(name, name) or platform.machine()
 
 
-def _node(value: str, implied: str = "") -> Mapping[str, Any]:
-    if not value.startswith("{"):
-        return options(value, implied)
-    try:
-        node = json.loads(value)
-    except (ValueError, RecursionError):
-        return {}
-    return node if isinstance(node, dict) else {}
-
-
 def _disk_of_drive(drive: Mapping[str, str], in_cd_drives: set[str]) -> DiskImage | None:
     name = drive.get("file.filename", drive.get("file"))
     if not name:
         return None  # a drive without a medium
     cd = drive.get("media") == "cdrom" or drive.get("id") in in_cd_drives
     if name.startswith("json:"):
-        return _disk_of_node({}, _node(name.removeprefix("json:")), cd)
+        return _disk_of_node({}, options_or_json(name.removeprefix("json:")), cd)
     driver = drive.get("file.driver", "file")
     name = name.removeprefix("file:")
     local = driver in _LOCAL and not _PROTOCOL.match(name)

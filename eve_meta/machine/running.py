@@ -7,7 +7,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from eve_meta.explain.facts import NicFacts
-from eve_meta.inventory.qemu.process import MAX_CMDLINE, ProcessTable
+from eve_meta.inventory.qemu.process import ProcessTable, arguments_of
 from eve_meta.machine.nics import macvtaps
 from eve_meta.machine.qemu import Hardware, hardware
 
@@ -31,8 +31,7 @@ def running(pid: int, table: ProcessTable, proc: Path) -> Running:
     :raises OSError: when the process has ended, or may not be examined.
     """
     process = proc / str(pid)
-    with open(process / "cmdline", "rb") as file:
-        arguments = file.read(MAX_CMDLINE).decode(errors="surrogateescape").split("\0")[:-1]
+    arguments = arguments_of(process)
     described = hardware(table.program(pid), arguments)
     return Running(arguments, evolve(described, nics=_nics(described.nics, process)))
 

@@ -1,9 +1,13 @@
 """Reads an argument of QEMU that holds several options.
 
-The daemon needs this of a QEMU's arguments; commands read the rest (:mod:`eve_meta.machine.qemu`).
+The daemon needs :func:`options` of a QEMU's arguments; commands read the rest (:mod:`eve_meta.machine.qemu`).
 """
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
 
 
 def options(value: str, implied: str = "") -> dict[str, str]:
@@ -21,3 +25,17 @@ def options(value: str, implied: str = "") -> dict[str, str]:
         elif index == 0 and implied:
             values[implied] = key
     return values
+
+
+def options_or_json(value: str, implied: str = "") -> Mapping[str, Any]:
+    """Read an argument that is either :func:`options` or JSON, as that of ``-device`` may be; empty for other JSON.
+
+    :param implied: as for :func:`options`.
+    """
+    if not value.startswith("{"):
+        return options(value, implied)
+    try:
+        decoded = json.loads(value)
+    except (ValueError, RecursionError):
+        return {}
+    return decoded if isinstance(decoded, dict) else {}

@@ -346,6 +346,15 @@ def _run(steps: Generator[None, None, T]) -> T:
             return result
 
 
+def arguments_of(process: Path) -> list[str]:
+    """Return the command line of the process whose directory in ``/proc`` is *process*, its end left out if too long.
+
+    :raises OSError: when the process has ended, or may not be examined.
+    """
+    with open(process / "cmdline", "rb") as file:
+        return file.read(MAX_CMDLINE).decode(errors="surrogateescape").split("\0")[:-1]
+
+
 def identity(cmdline: bytes) -> tuple[UUID | None, str | None] | None:
     """Return the uuid and the name on QEMU's command line, or None where they cannot be known.
 
