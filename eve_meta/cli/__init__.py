@@ -7,7 +7,6 @@ gone) are what shells use.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -20,6 +19,7 @@ from click.shell_completion import CompletionItem
 
 from eve_meta.cli.terminal import colours
 from eve_meta.values.problem import Problem
+from eve_meta.values.text import suggestion
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
@@ -70,8 +70,7 @@ class _LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(COMMANDS)}"
+            hint = suggestion(name, COMMANDS) or f"the commands are {', '.join(COMMANDS)}"
             raise click.UsageError(f"no command {name!r}: {hint}", ctx)
         return super().resolve_command(ctx, args)
 

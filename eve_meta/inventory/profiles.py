@@ -8,7 +8,6 @@ nothing.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from types import MappingProxyType
 from attrs import frozen
 
 from eve_meta.values.domain import Domain
+from eve_meta.values.text import suggestion
 
 
 @frozen(eq=False)
@@ -63,8 +63,8 @@ class Profiles:
         """Return why there is no profile *name*."""
         if name in self.broken:
             return f"{self.path(name)} is broken"
-        near = difflib.get_close_matches(name, self.known, n=1)
-        return f"there is no {self.path(name)}" + (f" (did you mean {near[0]!r}?)" if near else "")
+        near = suggestion(name, self.known)
+        return f"there is no {self.path(name)}" + (f" ({near})" if near else "")
 
 
 NO_PROFILES = Profiles()

@@ -8,9 +8,8 @@ No message quotes cloud-config: it may hold secrets. Names are those that the sc
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jsonschema import Draft4Validator
@@ -21,6 +20,7 @@ from yaml.resolver import Resolver
 
 from eve_meta.reader.yaml_document import MAX_NUMBER, BrokenYaml, Dialect, YamlDocument
 from eve_meta.values.checks import name_type
+from eve_meta.values.text import suggestion
 
 WITHOUT_SCHEMA = frozenset(
     {
@@ -76,9 +76,7 @@ class CloudConfig:
         if self._schema is None:
             return
         for key in document.value.keys() - self._keys:
-            near = difflib.get_close_matches(key[:40], self._keys, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            yield document.locate((key,))[0], f"this key is not in cloud-init's schema{hint}"
+            yield document.locate((key,))[0], _unknown_key(key, self._keys)
         found: dict[tuple[int, str], None] = {}
         for error in self._validator.iter_errors(document.value):
             if not error.absolute_path and error.validator == "additionalProperties":
@@ -105,6 +103,11 @@ class CloudConfig:
         return f"{text}: " if text else ""
 
 
+def _unknown_key(key: str, known: Iterable[str]) -> str:
+    near = suggestion(key[:40], known)
+    return f"this key is not in cloud-init's schema{f'; {near}' if near else ''}"
+
+
 def _explain(error: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield what *error* of jsonschema is about, each with the key below its path, without quoting a value."""
     got = name_type(error.instance)
@@ -125,8 +128,7 @@ def _explain(error: Any) -> Iterator[tuple[tuple[str, ...], str]]:
         case "additionalProperties":
             known = error.schema.get("properties", {})
             for key in error.instance.keys() - known.keys():
-                near = difflib.get_close_matches(key[:40], known, n=1)
-                yield (key,), f"this key is not in cloud-init's schema{f'; did you mean {near[0]!r}?' if near else ''}"
+                yield (key,), _unknown_key(key, known)
         case "minItems" | "minLength" | "minProperties":
             yield (), f"cloud-init expects at least {wanted} of it, got fewer"
         case "pattern" | "format":

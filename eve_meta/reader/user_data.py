@@ -7,7 +7,6 @@ remark quotes user data, which may hold secrets.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from attrs import frozen
 from eve_meta.reader.cloud_config import CloudConfig
 from eve_meta.reader.yaml_document import BrokenYaml
 from eve_meta.values.checks import name_type
+from eve_meta.values.text import suggestion
 
 OF_CLOUD_INIT = (
     *("#cloud-config-archive", "#cloud-config-jsonp", "#cloud-config", "#cloud-boothook", "#part-handler"),
@@ -81,9 +81,8 @@ def remarks(content: bytes, cloud_config: CloudConfig) -> Iterator[Remark]:
 def _beginning(text: str) -> str:
     expected = "expected it to begin with '#cloud-config', '#!' and a program, or another of cloud-init's headers"
     first = text.partition("\n")[0].strip().lower()
-    near = difflib.get_close_matches(first[:40], OF_CLOUD_INIT, n=1, cutoff=0.7)
-    if near:
-        return f"{expected}; did you mean {near[0]!r}?"
+    if near := suggestion(first[:40], OF_CLOUD_INIT, cutoff=0.7):
+        return f"{expected}; {near}"
     if _BUTANE.search(text):
         return f"{expected}; if this is Butane's YAML, let 'butane' make Ignition's JSON of it"
     if _YAML_KEY.match(text):
@@ -123,8 +122,8 @@ def _ignition(text: str, line: int) -> Iterator[Remark]:
     if not isinstance(version, str) or not _IGNITION_VERSION.match(version):
         yield Remark(_find(text, "ignition"), "Ignition refuses it: expected an 'ignition.version' such as \"3.3.0\"")
     for key in value.keys() - set(IGNITION_KEYS):
-        near = difflib.get_close_matches(key[:40], IGNITION_KEYS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f": known are {', '.join(IGNITION_KEYS)}"
+        near = suggestion(key[:40], IGNITION_KEYS)
+        hint = f"; {near}" if near else f": known are {', '.join(IGNITION_KEYS)}"
         yield Remark(_find(text, key), f"Ignition does not know this key{hint}")
 
 

@@ -9,7 +9,6 @@ errors.
 from __future__ import annotations
 
 import base64
-import difflib
 import enum
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -44,6 +43,7 @@ from eve_meta.values.checks import BadValue, is_secret, name_type, quote, quote_
 from eve_meta.values.content import Content, content_of
 from eve_meta.values.domain import OF_A_SOURCE, TokenPolicy
 from eve_meta.values.nic import Address, BondHash, BondMode, Interface, Network, SubnetType
+from eve_meta.values.text import suggestion
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)
@@ -221,8 +221,7 @@ def faults(
 
 
 def _unknown_key(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key[:MAX_KEY], known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    hint = suggestion(key[:MAX_KEY], known) or f"known are {', '.join(known)}"
     return f"unknown key; {hint}"
 
 

@@ -7,6 +7,8 @@ character but those of Unicode's categories "other" and "separator"; of the latt
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -29,3 +31,14 @@ def escape_unprintable(text: str, *, keep: str = "") -> str:
 def to_printable_ascii(text: str) -> str:
     """Return *text* with a question mark in the place of each character that is not printable ASCII."""
     return "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
+
+
+def suggestion(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return the question whether one of *known* was meant, the nearest to *word*; "" where none is near.
+
+    The time grows with the square of the length of *word*: whoever asks limits it.
+
+    :param cutoff: how near one must be, from 0 to 1 (:func:`difflib.get_close_matches`).
+    """
+    near = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
+    return f"did you mean {near[0]!r}?" if near else ""
