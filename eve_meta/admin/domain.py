@@ -58,8 +58,9 @@ def list_domains(supervisor: Supervisor, inventory: Inventory) -> list[DomainNam
 def list_all(supervisor: Supervisor, inventory: Inventory) -> list[ListedDomain]:
     """Answer :data:`~eve_meta.admin.questions.LIST`."""
     origins = {domain.instance_uuid: origins for domain, origins in inventory.described()}
-    names = evolve(known_names(supervisor, inventory), processes=inventory.owners())
-    return listed(names, origins, inventory.owners(), {*names.taps, *links.names()})
+    owners = inventory.owners()
+    names = evolve(known_names(supervisor, inventory), processes=owners)
+    return listed(names, origins, owners, {*names.taps, *links.names()})
 
 
 def show_domain(supervisor: Supervisor, inventory: Inventory, name: str) -> ShownDomain:

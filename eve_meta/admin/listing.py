@@ -34,11 +34,7 @@ def listed(
         {
             "name": domain.name,
             "uuid": str(domain.uuid),
-            "state": "served"
-            if domain.uuid in served
-            else "off"
-            if there.isdisjoint(taps[domain.uuid])
-            else "not-served",
+            "state": state(domain.uuid),
             "taps": list(taps[domain.uuid]),
             "origins": list(origins.get(domain.uuid, ())),
         }

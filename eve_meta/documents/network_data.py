@@ -15,7 +15,7 @@ content is made for its readers, cloud-init's ``convert_net_json`` and cloudbase
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from ipaddress import ip_network
 from itertools import chain, count
 from typing import Any
@@ -35,7 +35,7 @@ from eve_meta.documents.network import (
     routes_of,
 )
 from eve_meta.values.domain import Domain
-from eve_meta.values.nic import Nic, Subnet
+from eve_meta.values.nic import Address, Nic, Subnet
 
 EXPOSED_TYPES = frozenset({"bridge", "dvs", "hw_veb", "hyperv", "ovs", "tap", "vhostuser", "vif"})
 """The link types that guests know (nova's ``LEGACY_EXPOSED_VIF_TYPES``); any other becomes "phy"."""
@@ -141,7 +141,7 @@ class _Making:
         return name
 
     def _add_networks(self, link: str, subnets: Sequence[Subnet], network_id: UUID) -> None:
-        beyond = {str(router) for router in routers_beyond(subnets)}
+        beyond = set(routers_beyond(subnets))
         for subnet in subnets:
             self.networks.append(
                 {"id": f"network{len(self.networks)}", "type": subnet.type.value, "link": link}
@@ -173,7 +173,7 @@ def _type(nic: Nic) -> str:
     return nic.type if nic.type in EXPOSED_TYPES else "phy"
 
 
-def _addressing(subnet: Subnet, beyond: set[str]) -> dict[str, Any]:
+def _addressing(subnet: Subnet, beyond: Set[Address]) -> dict[str, Any]:
     """Make the keys of an address and of its routes.
 
     :param beyond: the routers to which the guest needs routes of their own.
@@ -194,7 +194,7 @@ def _addressing(subnet: Subnet, beyond: set[str]) -> dict[str, Any]:
         for route in routes
     ]
     for router in dict.fromkeys(route.via for route in routes):
-        if str(router) in beyond:
+        if router in beyond:
             host = ip_network(plain(router))
             keys["routes"].append(
                 {"network": plain(router), "netmask": str(host.netmask), "gateway": NO_ROUTER[router.version]}
