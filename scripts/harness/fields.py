@@ -85,11 +85,15 @@ def classes_within(kind: type[Any]) -> Iterator[type[Any]]:
     """Yield the classes whose fields people write below a *kind*, each once, in their order."""
     seen: dict[type[Any], None] = {}
     for field in fields_of(kind):
-        for part in (field.kind, *get_args(field.kind)):
-            if isinstance(part, type) and attrs.has(part):
-                seen[part] = None
-                seen |= dict.fromkeys(classes_within(part))
+        for part in classes_of(field):
+            seen[part] = None
+            seen |= dict.fromkeys(classes_within(part))
     yield from seen
+
+
+def classes_of(field: Field) -> list[type[Any]]:
+    """Return the classes whose fields people write as the value of *field*, or as an item of it."""
+    return [part for part in (field.kind, *get_args(field.kind)) if isinstance(part, type) and attrs.has(part)]
 
 
 def words_for(kind: Any) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, get_args
-
-import attrs
+from typing import Any
 
 from eve_meta.config import DEFAULT_PATH, Config
 from eve_meta.values.domain import METADATA_NAMESPACE, Domain
-from harness.fields import Field, classes_within, fields_of, words_for
+from harness.fields import Field, classes_of, classes_within, fields_of, words_for
 from harness.manpage import escape, paragraphs
 
 HEAD = """\
@@ -126,12 +124,11 @@ def _places(kind: type[Any], above: str = "") -> dict[type[Any], str]:
     """Return by class where its fields stand, such as ``nics[].subnets[]``."""
     places: dict[type[Any], list[str]] = {}
     for field in fields_of(kind):
-        for part in (field.kind, *get_args(field.kind)):
-            if isinstance(part, type) and attrs.has(part):
-                here = f"{above}{field.name}{'[]' if part is not field.kind else ''}"
-                places.setdefault(part, []).append(here)
-                for inner, place in _places(part, f"{here}.").items():
-                    places.setdefault(inner, []).append(place)
+        for part in classes_of(field):
+            here = f"{above}{field.name}{'[]' if part is not field.kind else ''}"
+            places.setdefault(part, []).append(here)
+            for inner, place in _places(part, f"{here}.").items():
+                places.setdefault(inner, []).append(place)
     return {part: " and ".join(where) for part, where in places.items()}
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import grp
-import json
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 from eve_meta.admin.client import NotPermitted, NotRunning, ask
 from eve_meta.admin.questions import EVENTS, PASSWORD, STATUS
 from eve_meta.config import read_only_socket
+from tests.fake_daemon import answering_on
 
 
 class Denying(socket.socket):
@@ -34,28 +33,11 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Root's socket, which this user may not open. The operators' socket answers with the name of the question."""
     path = tmp_path / "admin.sock"
     path.touch()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(read_only_socket(path)))
-        listener.listen()
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection, connection.makefile("rwb") as lines:
-                    asked = json.loads(lines.readline())
-                    lines.write(json.dumps({"answer": [{"asked": asked["question"]}]}).encode() + b"\n")
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
+    with answering_on(read_only_socket(path), lambda asked: {"answer": [{"asked": asked["question"]}]}):
         monkeypatch.setattr(Denying, "denied", (str(path),))
         monkeypatch.setattr(socket, "socket", Denying)
         yield path
         monkeypatch.undo()
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
 
 
 def test_whoever_may_not_ask_as_root_asks_as_an_operator(path: Path) -> None:

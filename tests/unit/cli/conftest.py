@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socketserver
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 
 from eve_meta.values.problem import Problem
+from tests.fake_daemon import answering_on
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -55,16 +53,9 @@ def answering(tmp_path: Path) -> Iterator[dict[str, Any]]:
     """The answers of a daemon on daemon.sock, by question; a Problem is what it finds wrong."""
     answers: dict[str, Any] = {}
 
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            request = json.loads(self.rfile.readline())
-            answer = answers[request["question"]]
-            kind = "problem" if isinstance(answer, Problem) else "answer"
-            self.wfile.write(json.dumps({kind: answer}, default=str).encode() + b"\n")
+    def answer(request: Any) -> object:
+        found = answers[request["question"]]
+        return {"problem" if isinstance(found, Problem) else "answer": found}
 
-    with socketserver.UnixStreamServer(str(tmp_path / "daemon.sock"), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with answering_on(tmp_path / "daemon.sock", answer):
         yield answers
-        server.shutdown()
-        thread.join()

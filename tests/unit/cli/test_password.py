@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 from attrs import define, field
 
+from tests.fake_daemon import answering_on
 from tests.unit.cli.conftest import MAIN, Run
 
 UUID = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
@@ -38,25 +37,13 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
     """A fake daemon that listens in the test's directory."""
     (tmp_path / "c.toml").write_text(f'[admin]\nsocket = "{tmp_path}/s"\n')
     fake = FakeDaemon("c.toml")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "s"))
-        listener.listen()
 
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection, connection.makefile("rwb") as lines:
-                    fake.asked.append(json.loads(lines.readline()))
-                    lines.write(json.dumps(fake.answer).encode() + b"\n")
+    def answer(question: Any) -> object:
+        fake.asked.append(question)
+        return fake.answer
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
+    with answering_on(tmp_path / "s", answer):
         yield fake
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
 
 
 def test_an_encrypted_password_is_printed_unchanged(run: Run, daemon: FakeDaemon) -> None:

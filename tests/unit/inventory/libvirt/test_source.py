@@ -79,6 +79,13 @@ class Scene:
     def problems(self) -> list[str]:
         return [str(problem) for problem in self.source.problems()]
 
+    def stop(self) -> None:
+        """Stop the source, and assert that it changes nothing more."""
+        self.source.stop()
+        changes = self.changes
+        self.rest(10)
+        assert self.changes == changes
+
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
@@ -86,10 +93,7 @@ def scene() -> Iterator[Scene]:
     made.libvirtd.define("web1", UUID1)
     made.libvirtd.define("web2", UUID2)
     yield made
-    made.source.stop()
-    changes = made.changes
-    made.rest(10)
-    assert made.changes == changes
+    made.stop()
 
 
 def test_all_domains_are_read_at_the_start(scene: Scene) -> None:
@@ -436,10 +440,7 @@ def auto(host: FakeHost) -> Iterator[Scene]:
     made = Scene(host)
     made.libvirtd.define("web1", UUID1)
     yield made
-    made.source.stop()
-    changes = made.changes
-    made.rest(10)
-    assert made.changes == changes
+    made.stop()
 
 
 def test_a_host_without_libvirt_waits_for_nothing(auto: Scene) -> None:
