@@ -82,14 +82,18 @@ def no_root(_stage: Scene, _tmp: Path) -> Wrong:
 
 def unknown_key(stage: Scene, tmp: Path) -> Wrong:
     config = tmp / "eve-meta.toml"
-    config.write_text(stage.daemon.config.read_text() + "[web]\nworker = 2\n")
-    return Wrong([f"{config}: web.worker"], config=config)
+    before = stage.daemon.config.read_text()
+    config.write_text(before + "[web]\nworker = 2\n")
+    line = before.count("\n") + 2
+    return Wrong([f"{config}:{line}: web.worker: unknown key; did you mean 'workers'?"], config=config)
 
 
 def not_toml(stage: Scene, tmp: Path) -> Wrong:
     config = tmp / "eve-meta.toml"
-    config.write_text(stage.daemon.config.read_text() + "[web\n")
-    return Wrong([f"{config}: not TOML", "line"], config=config)
+    before = stage.daemon.config.read_text()
+    config.write_text(before + "[web\n")
+    line = before.count("\n") + 1
+    return Wrong([f"{config}:{line}:5: not TOML: Expected ']' at the end of a table declaration"], config=config)
 
 
 def no_config(_stage: Scene, tmp: Path) -> Wrong:
