@@ -139,9 +139,14 @@ def _rules(command: str) -> Callable[[_Run], Iterator[str]]:
     return section
 
 
+# nft shows the same connlimit of ip6tables-nft now as a set, now as a match. ip6tables-save has it in full.
+_CONNLIMIT = re.compile(r"add @connlimit\d+ \{[^}]*\}|xt match connlimit")
+
+
 def _nft(run: _Run) -> Iterator[str]:
     # --stateless leaves the counters out. Numbered, because rules repeat and their order matters.
-    return (f"{number} {line}" for number, line in enumerate(run("nft", "--stateless", "list", "ruleset").splitlines()))
+    for number, line in enumerate(run("nft", "--stateless", "list", "ruleset").splitlines()):
+        yield f"{number} {_CONNLIMIT.sub('connlimit', line)}"
 
 
 def _sysctls(run: _Run) -> Iterator[str]:
