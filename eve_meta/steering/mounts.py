@@ -58,9 +58,14 @@ def _call_there(process: Path, function: Callable[[], T]) -> T:
     # The kernel moves no thread that shares its root and working directory with others.
     call("unshare", CLONE_FS)
     namespace = os.open(process / "ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    root = os.open(process / "root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         call("setns", namespace, CLONE_NEWNS)
+        # The kernel makes the root of the namespace the thread's root (mntns_install()); *process* may be in a chroot.
+        os.fchdir(root)
+        os.chroot(".")
     finally:
+        os.close(root)
         os.close(namespace)
     return function()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 SERVICE = """
 import os
@@ -42,3 +43,29 @@ def test_a_service_with_mounts_of_its_own_mounts_on_the_host_and_finds_it_there(
         "/nowhere",
         " /sys/fs/bpf rw,nosuid,nodev,noexec,relatime",
     ]
+
+
+IN_A_CHROOT = """
+directory=$1
+shift
+mount --rbind / "$directory"
+mount -t tmpfs tmpfs "$directory/mnt"
+touch "$directory/mnt/in-the-chroot"
+exec chroot "$directory" sh -ec 'mount -t proc proc /proc; unshare --mount --propagation private "$@"' sh "$@"
+"""
+
+LISTING = """
+import os
+from eve_meta.steering.mounts import mounts_of_host
+
+print(mounts_of_host(managed=True).call(lambda: os.listdir("/mnt")))
+"""
+
+
+def test_the_root_of_a_chrooted_process_1_is_the_hosts(tmp_path: Path) -> None:
+    """Where somebody boots a system in a chroot; otherwise the mount would be made outside of it."""
+    command = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "sh", "-ec", IN_A_CHROOT, "sh"]
+    done = subprocess.run(
+        [*command, tmp_path, sys.executable, "-c", LISTING], capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert (done.stderr, done.stdout) == ("", "['in-the-chroot']\n")
