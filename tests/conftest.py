@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pkgutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from harness.host_state import HostState
+
+# Helpers assert, too, and pytest shows the values of an assertion only where it has rewritten the module.
+pytest.register_assert_rewrite(*(f"tests.{each.name}" for each in pkgutil.iter_modules([Path(__file__).parent])))
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 

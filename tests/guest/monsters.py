@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from harness.guests import Guest
+from harness.guests import Guest, Response
 from tests.guest.asking import PATIENCE, in_background
 from tests.guest.scene import USER_DATA, proc_status
 
@@ -35,18 +35,18 @@ MEMORY = 96 * 1024
 class _Neighbour:
     guest: Guest
     path: str
+    own: Response
     answers: int = 0
     longest: float = 0.0
-    wrong: set[object] = field(factory=set)
+    wrong: set[tuple[int, bytes]] = field(factory=set)
 
     def ask_on(self, ended: threading.Event) -> None:
-        own = self.guest.get(self.path)
         while not ended.wait(0.01):
             began = time.monotonic()
             answer = self.guest.get(self.path, timeout=PATIENCE)
             self.longest = max(self.longest, time.monotonic() - began)
             self.answers += 1
-            if (answer.status, answer.body) != (own.status, own.body) or own.status != 200:
+            if (answer.status, answer.body) != (200, self.own.body):
                 self.wrong.add((answer.status, answer.body))
 
 
@@ -57,7 +57,8 @@ def harmless_to(guest: Guest, supervisor: int, path: str = USER_DATA) -> Iterato
     :param supervisor: its process id.
     :param path: the document, which is the same each time.
     """
-    neighbour = _Neighbour(guest, path)
+    neighbour = _Neighbour(guest, path, guest.get(path))
+    assert neighbour.own.status == 200, neighbour.own
     before = int(proc_status(supervisor)["VmRSS"].split()[0])
     Path(f"/proc/{supervisor}/clear_refs").write_text("5")  # its peak is what it has now
     with in_background(neighbour.ask_on):

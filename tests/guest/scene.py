@@ -147,16 +147,25 @@ class Scene:
         return dict(self.status_of(tap)["drops"])
 
     def domain_is(self, tap: str, number: int | None) -> bool:
-        """Return whether the daemon has assigned domain *number* to *tap*; None stands for no domain."""
-        found = self.status_of(tap).get("domain")
-        return (found and found["uuid"]) == (None if number is None else uuid_of(number))
+        """Return whether *tap* has a carrier and domain *number*; None stands for no domain."""
+        return self.uuid_is(tap, None if number is None else uuid_of(number))
+
+    def uuid_is(self, tap: str, uuid: str | None) -> bool:
+        """Return whether *tap* has a carrier and the domain of that *uuid*; None stands for no domain.
+
+        The carrier comes a moment after the tap, and means that another process may hold the tap: in one turn of the
+        reactor the daemon notes the carrier and takes the domain from the tap, until it knows the holder. A guest that
+        asks meanwhile gets 503. So a domain without a carrier is one that may still be taken away.
+        """
+        shown = self.status_of(tap)
+        return bool(shown) and shown["carrier"] and (shown["domain"] or {}).get("uuid") == uuid
 
     def filters(self, tap: str) -> str:
         """Return the filters on the ingress of *tap*, as tc shows them."""
         return self.lab.host.run("tc", "filter", "show", "dev", tap, "ingress", check=False).stdout
 
     def wait_until_known(self, **numbers: int) -> None:
-        """Wait until the daemon has assigned to each tap the domain of that number."""
+        """Wait until each tap has a carrier and the domain of that number (:meth:`uuid_is`)."""
         for tap, number in numbers.items():
             eventually(lambda tap=tap, number=number: self.domain_is(tap, number), 5)  # type: ignore[misc]
 

@@ -91,7 +91,10 @@ class Stage(Scene):
 
     def all_are_known(self) -> bool:
         wanted = {tap: uuid_of(number) for tap, number in {"vnet0": NEIGHBOUR, **TAPS}.items()}
-        return wanted == {tap["tap"]: (tap["domain"] or {}).get("uuid") for tap in self.daemon.status()["taps"]}
+        shown = {tap["tap"]: tap for tap in self.daemon.status()["taps"]}
+        return wanted == {name: (tap["domain"] or {}).get("uuid") for name, tap in shown.items()} and all(
+            shown[guest.tap]["carrier"] for guest in self.lab.guests.values() if guest.tap is not None
+        )
 
     def only_the_neighbour_is_left(self) -> bool:
         return [tap["tap"] for tap in self.daemon.status()["taps"]] == ["vnet0"]

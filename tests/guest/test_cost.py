@@ -51,7 +51,8 @@ def stage() -> Iterator[Stage]:
 
     def all_known(count: int) -> bool:
         taps = running.daemon.status()["taps"]
-        return len(taps) == count and all(tap["domain"] for tap in taps)
+        with_carrier = sum(tap["carrier"] for tap in taps)
+        return len(taps) == count and with_carrier == len(running.lab.guests) and all(tap["domain"] for tap in taps)
 
     with scene("emg-cost", {}) as running:
         for number in FEW:

@@ -28,7 +28,8 @@ class Crowd:
     def all_known(self) -> None:
         def known() -> bool:
             taps = self.scene.daemon.status()["taps"]
-            return len(taps) == sum(guest.tap is not None for guest in self.guests) and all(t["domain"] for t in taps)
+            plugged = sum(guest.tap is not None for guest in self.guests)
+            return len(taps) == plugged and all(tap["carrier"] and tap["domain"] for tap in taps)
 
         eventually(known, 10)
 

@@ -43,13 +43,8 @@ class Node:
         return guest
 
     def known(self, number: int | None, tap: str) -> None:
-        """Wait until the daemon has assigned application *number* to *tap*."""
-
-        def is_known() -> bool:
-            found = self.stage.status_of(tap).get("domain")
-            return (found and found["uuid"]) == (None if number is None else uuid(number))
-
-        eventually(is_known, SOON)
+        """Wait until *tap* has a carrier and is that of application *number*; None stands for no domain."""
+        eventually(lambda: self.stage.uuid_is(tap, None if number is None else uuid(number)), SOON)
 
 
 @pytest.fixture(scope="module")

@@ -160,6 +160,7 @@ def test_events_are_followed_as_they_happen(stage: Scene) -> None:
         until("tap-appeared", "vnet5")
         stage.daemon.write_domain("vm5", domain(5, "vnet5"))
         assert until("domain-found", "vnet5")["uuid"] == uuid_of(5)
+        stage.wait_until_known(vnet5=5)
         assert five.get(META_DATA).status == 200
         assert until("first-fetch", "vnet5")["document"] == "openstack/meta_data.json"
         (stage.daemon.domains / "vm5.yaml").unlink()
