@@ -18,9 +18,12 @@
 #define WORKER_IPV6_FIRST	 0xfd00a9feU
 #define WORKER_IPV6_LAST	 0x00000001U
 #define SERVICE_PORT		 80
-/* The ports to which a guest sends to get an address of its own (RFC 2131, RFC 8415). */
-#define DHCP_PORT  67
-#define DHCP6_PORT 547
+/* The ports of servers, to which a guest sends to get an address of its own, and those of clients (RFC 2131, RFC 8415).
+ */
+#define DHCP_PORT	  67
+#define DHCP_CLIENT_PORT  68
+#define DHCP6_PORT	  547
+#define DHCP6_CLIENT_PORT 546
 
 /* Where a packet carries its tag, which is 16 bits wide because a conntrack zone is. No tap has tag 0.
  *
@@ -76,8 +79,21 @@ enum reason {
 	DROP_ND,	 /* tap_in: a neighbour solicitation for the service that RFC 4861 calls invalid */
 	DROP_EXTENSION,	 /* tap_in: more IPv6 extension headers than tap_in parses, or one that ends early */
 	DROP_REWRITTEN,	 /* tap_in: checksum offload would write into its headers after tap_in has read them */
-	DROP_CONNECTION_RATE, /* tap_in: more new connections to the service than CONNECTION_RATE */
-	DROP_PACKET_RATE,     /* tap_in: more packets to the service than PACKET_RATE */
+	DROP_CONNECTION_RATE,	/* tap_in: more new connections to the service than CONNECTION_RATE */
+	DROP_PACKET_RATE,	/* tap_in: more packets to the service than PACKET_RATE */
+	ANSWERED_DHCP_OFFER,	/* tap_in: DHCP was answered with an offer */
+	ANSWERED_DHCP_ACK,	/* tap_in: DHCP was answered with an acknowledgement */
+	ANSWERED_DHCP_NAK,	/* tap_in: DHCP that asks for another address than the tap's was refused */
+	DROP_DHCP_DECLINE,	/* tap_in: DHCP by which the guest declines its address, which somebody else has */
+	DROP_DHCP_RELEASE,	/* tap_in: DHCP by which the guest gives its address back */
+	DROP_DHCP_OTHER_SERVER, /* tap_in: DHCP for another server, from a guest whose DHCP its tap answers */
+	DROP_DHCP_RELAY,	/* tap_in: DHCP that a relay has passed on */
+	DROP_DHCP_OVERLOAD,	/* tap_in: DHCP with options in the fields sname and file */
+	DROP_DHCP_MALFORMED,	/* tap_in: DHCP that RFC 2131 calls invalid, or that is no client's */
+	DROP_DHCP_VLAN,		/* tap_in: DHCP with a VLAN tag */
+	DROP_DHCP_FRAGMENT,	/* tap_in: DHCP in fragments */
+	DROP_DHCP_IP_OPTIONS,	/* tap_in: DHCP with IP options */
+	DROP_DHCP_SERVER,	/* tap_in: a guest poses as a DHCP server */
 	REASONS,
 };
 
@@ -114,8 +130,24 @@ struct guest {
 	struct sighting arp;	    /* ARP requests that were answered */
 	struct sighting nd;	    /* neighbour solicitations that were answered */
 	struct sighting connection; /* SYNs to the service, those over the limit too */
-	struct sighting dhcp;	    /* DHCP for its own address, broadcast to any server */
+	struct sighting dhcp;	    /* DHCP for its own address, broadcast to any server, or to its tap */
 	struct sighting dhcp6;	    /* DHCPv6 */
+	struct sighting dhcp_offer; /* DHCP that its tap answered with an offer */
+	struct sighting dhcp_ack;   /* DHCP that its tap answered with an acknowledgement */
+	struct sighting dhcp_nak;   /* DHCP that its tap refused */
+};
+
+/* The most bytes of a template's options. eve_meta/values/dhcp.py explains the number. */
+#define DHCP_OPTIONS 240
+
+/* dhcp: tag -> what its tap does with DHCP. A tag without an entry lets all of it pass. Only the daemon writes it. */
+struct dhcp {
+	__u8 answers;			/* whether the guest's DHCP is answered, by what follows */
+	__u8 deny_servers;		/* whether a guest that poses as a DHCP server is dropped */
+	__u16 length;			/* of the options, in bytes */
+	__be32 address;			/* the guest's */
+	__u8 times[18];			/* the options 51, 58 and 59: lease time, T1 and T2 */
+	__u8 options[DHCP_OPTIONS + 2]; /* the other options, and padding */
 };
 
 /* counters: tag -> a number of frames per reason, per CPU. */

@@ -24,6 +24,7 @@ BPF_F_TABLE("percpu_hash", __u32, struct counters, counters, MAX_TAG + 1, BPF_F_
 BPF_F_TABLE("hash", __u32, struct guest, guests, MAX_TAG + 1, BPF_F_NO_PREALLOC);
 BPF_ARRAY(settings, struct settings, 1);
 BPF_ARRAY(workers, struct workers, 1);
+BPF_F_TABLE("hash", __u32, struct dhcp, dhcp, MAX_TAG + 1, BPF_F_NO_PREALLOC);
 
 static const __u8 service_mac[ETH_ALEN] = { MAC_OUI0, MAC_OUI1, MAC_OUI2, 0xa9, 0xfe, 0x01 };
 static const __u8 meta0_mac[ETH_ALEN] = { MAC_OUI0, MAC_OUI1, MAC_OUI2, 0xa9, 0xfe, 0x02 };

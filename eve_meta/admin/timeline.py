@@ -19,7 +19,16 @@ from eve_meta.supervisor.tap_state import TapState
 from eve_meta.values.problem import Problem
 from eve_meta.values.request_kind import RequestKind
 
-SEEN = {"dhcp": "first DHCP", "dhcp6": "first DHCPv6", "arp": "first ARP", "nd": "first ND", "connection": "first SYN"}
+SEEN = {
+    "dhcp": "first DHCP",
+    "dhcp_offer": "first DHCP offer",
+    "dhcp_ack": "first DHCP ack",
+    "dhcp_nak": "first DHCP nak",
+    "dhcp6": "first DHCPv6",
+    "arp": "first ARP",
+    "nd": "first ND",
+    "connection": "first SYN",
+}
 
 DOCUMENTS = {
     "meta_data": (RequestKind.META_DATA, RequestKind.EC2_META_DATA, RequestKind.NOCLOUD_META_DATA),

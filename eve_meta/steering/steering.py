@@ -18,7 +18,7 @@ from twisted.internet.task import Cooperator
 from twisted.logger import Logger
 
 from eve_meta.config import SteeringConfig
-from eve_meta.steering.bpf.maps import MAX_LOSSES, Reason, Sightings
+from eve_meta.steering.bpf.maps import MAX_LOSSES, Reason, Sightings, TapDhcp
 from eve_meta.steering.kernel import Kernel
 from eve_meta.steering.path import filters
 from eve_meta.steering.path.guard import PERIOD, GuardReactor, PathGuard, Restored
@@ -27,6 +27,7 @@ from eve_meta.steering.taps.links import Link, LinkMonitor
 from eve_meta.steering.taps.tags import TagAllocator
 from eve_meta.steering.taps.tap import Tap, TapObserver, is_tap, unservable
 from eve_meta.values.bypass import INSTEAD
+from eve_meta.values.dhcp import DhcpTemplate
 from eve_meta.values.problem import Problem
 
 if TYPE_CHECKING:
@@ -189,6 +190,22 @@ class Steering:
     def sightings(self, tag: int) -> Sightings:
         """Return what the programs saw the guest of *tag* do, and when; nothing when no tap has *tag*."""
         return self._maps.sightings(tag)
+
+    def set_dhcp(self, tag: int, template: DhcpTemplate | None, *, deny_servers: bool) -> None:
+        """Have the tap of *tag* answer its guest's DHCP by *template*; None lets the guest's DHCP pass.
+
+        This holds for the tag, not for the link: it ends with the tag when the tap goes, is renamed or loses its
+        carrier, so that another holder of the tap is never given the lease of the one before. It outlives the daemon,
+        and the next one adopts it with the tag. Nothing happens when no tap has *tag* any more.
+
+        :param deny_servers: whether the tap drops the frames of a guest that poses as a DHCP server.
+        """
+        if self._maps.tap(tag).ifindex:
+            self._maps.write_dhcp(tag, TapDhcp(template, deny_servers))
+
+    def dhcp(self, tag: int) -> TapDhcp:
+        """Return what the tap of *tag* does with DHCP; it lets all of it pass when no tap has *tag*."""
+        return self._maps.dhcp(tag)
 
     def inspect(self, names: Collection[str]) -> Inspection:
         """Return which pieces of the path are in place, and the filters on the links called *names*.

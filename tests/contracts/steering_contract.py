@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from ipaddress import IPv4Address
 from typing import Any, Protocol
 
 import pytest
 
+from eve_meta.steering.bpf.maps import TapDhcp
 from eve_meta.steering.steering import Steering
 from eve_meta.steering.taps.tap import Tap
+from eve_meta.values.dhcp import DhcpTemplate
 
 DAMAGES = {
     "rules": "rules",
@@ -25,6 +28,9 @@ DAMAGES = {
     "host filter": "programs",
 }
 """The pieces of the path that a host can :meth:`Host.damage`, and the part of the path to which each belongs."""
+
+
+LEASE = DhcpTemplate(IPv4Address("10.0.0.5"), 3600, b"\x01\x04\xff\xff\xff\x00")
 
 
 class Recorder:
@@ -208,6 +214,52 @@ class SteeringContract:
             host.hold("vnet0")
         host.until(lambda: host.tags() == {"vnet0": 2})
         assert steering.overruns > 0
+
+    def test_dhcp_is_answered_under_the_tag_until_it_is_changed(self, host: Host) -> None:
+        host.add_tap("vnet0")
+        host.add_tap("vnet1")
+        steering, _ = host.start()
+        assert steering.dhcp(1) == TapDhcp()
+        steering.set_dhcp(1, LEASE, deny_servers=True)
+        steering.set_dhcp(2, None, deny_servers=True)
+        assert [steering.dhcp(tag) for tag in (1, 2)] == [TapDhcp(LEASE, True), TapDhcp(None, True)]
+        steering.set_dhcp(1, LEASE, deny_servers=False)
+        steering.set_dhcp(2, None, deny_servers=False)
+        assert [steering.dhcp(tag) for tag in (1, 2)] == [TapDhcp(LEASE, False), TapDhcp()]
+
+    def test_the_next_holder_of_a_tap_is_never_given_the_lease_of_the_one_before(self, host: Host) -> None:
+        host.add_tap("vnet0")
+        host.hold("vnet0")
+        steering, _ = host.start()
+        steering.set_dhcp(1, LEASE, deny_servers=True)
+        host.release("vnet0")
+        host.until(lambda: host.tags() == {"vnet0": 2})
+        # Whoever has not noticed yet that the tap has another tag, gives the lease to nobody.
+        steering.set_dhcp(1, LEASE, deny_servers=True)
+        assert [steering.dhcp(tag) for tag in (1, 2)] == [TapDhcp(), TapDhcp()]
+
+    def test_a_deleted_tap_takes_its_lease_with_it(self, host: Host) -> None:
+        host.add_tap("vnet0")
+        steering, recorder = host.start()
+        steering.set_dhcp(1, LEASE, deny_servers=True)
+        host.delete("vnet0")
+        host.until(lambda: recorder.of("tap_gone"))
+        assert steering.dhcp(1) == TapDhcp()
+
+    def test_leases_outlive_the_daemon_like_the_tags_that_they_belong_to(self, host: Host) -> None:
+        for tap in ("vnet0", "vnet1", "vnet2"):
+            host.add_tap(tap)
+            host.hold(tap)
+        steering, _ = host.start()
+        for tag in (1, 2, 3):
+            steering.set_dhcp(tag, LEASE, deny_servers=True)
+        host.crash()
+        host.release("vnet1")
+        host.hold("vnet1")
+        host.delete("vnet2")
+        steering, _ = host.start()
+        assert host.tags() == {"vnet0": 1, "vnet1": 4}
+        assert [steering.dhcp(tag) for tag in (1, 2, 3, 4)] == [TapDhcp(LEASE, True), *[TapDhcp()] * 3]
 
     def test_lost_messages_hide_neither_new_taps_nor_deleted_ones(self, host: Host) -> None:
         host.add_tap("vnet0")

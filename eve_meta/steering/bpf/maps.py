@@ -6,6 +6,7 @@ import contextlib
 import enum
 import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from attrs import astuple, evolve, fields, frozen
 
 from eve_meta.config import MAX_WORKERS
 from eve_meta.steering.bpf.libbpf import BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_HASH, Map
+from eve_meta.values.dhcp import MAX_OPTIONS, DhcpTemplate
 
 PROGRAMS = ("tap_in", "ns_in", "ns_out", "host_in")
 MAPS = {
@@ -22,6 +24,7 @@ MAPS = {
     "guests": BPF_MAP_TYPE_HASH,
     "settings": BPF_MAP_TYPE_ARRAY,
     "workers": BPF_MAP_TYPE_ARRAY,
+    "dhcp": BPF_MAP_TYPE_HASH,
 }
 """The maps, and the type of each."""
 
@@ -51,6 +54,19 @@ class Reason(enum.IntEnum):
     DROP_REWRITTEN = 19
     DROP_CONNECTION_RATE = 20
     DROP_PACKET_RATE = 21
+    ANSWERED_DHCP_OFFER = 22
+    ANSWERED_DHCP_ACK = 23
+    ANSWERED_DHCP_NAK = 24
+    DROP_DHCP_DECLINE = 25
+    DROP_DHCP_RELEASE = 26
+    DROP_DHCP_OTHER_SERVER = 27
+    DROP_DHCP_RELAY = 28
+    DROP_DHCP_OVERLOAD = 29
+    DROP_DHCP_MALFORMED = 30
+    DROP_DHCP_VLAN = 31
+    DROP_DHCP_FRAGMENT = 32
+    DROP_DHCP_IP_OPTIONS = 33
+    DROP_DHCP_SERVER = 34
 
     @property
     def label(self) -> str:
@@ -65,6 +81,11 @@ SETTINGS = struct.Struct("=IIQ")
 WORKERS = struct.Struct(f"=I{MAX_WORKERS}B")
 BUCKETS = struct.Struct("=QQ")
 SIGHTING = struct.Struct("=QQQ")
+DHCP_TIMES = struct.Struct("!BBIBBIBBI")
+DHCP = struct.Struct(f"=BBH4s{DHCP_TIMES.size}s{MAX_OPTIONS}s2x")
+
+LEASE_TIME, RENEWAL_TIME, REBINDING_TIME = 51, 58, 59
+"""The options of :data:`DHCP_TIMES`, in this order (RFC 2132 section 9)."""
 
 SECOND = 1_000_000_000
 
@@ -114,8 +135,12 @@ class Sightings:
     :ivar arp: ARP requests for the service that were answered.
     :ivar nd: neighbour solicitations for the service that were answered.
     :ivar connection: SYNs to the service, including those over the limit.
-    :ivar dhcp: DHCP for the guest's own address, which is broadcast (RFC 2131); a renewal is not, and is not seen.
+    :ivar dhcp: DHCP for the guest's own address (RFC 2131). A renewal goes to one server, and is seen only where that
+        is the tap.
     :ivar dhcp6: DHCPv6 (RFC 8415).
+    :ivar dhcp_offer: DHCP that the tap answered with an offer.
+    :ivar dhcp_ack: DHCP that the tap answered with an acknowledgement: the guest has its lease.
+    :ivar dhcp_nak: DHCP that the tap answered with a refusal, because the guest asked for another address.
     """
 
     arp: Sighting | None = None
@@ -123,12 +148,49 @@ class Sightings:
     connection: Sighting | None = None
     dhcp: Sighting | None = None
     dhcp6: Sighting | None = None
+    dhcp_offer: Sighting | None = None
+    dhcp_ack: Sighting | None = None
+    dhcp_nak: Sighting | None = None
 
 
 SIGHTINGS = tuple(each.name for each in fields(Sightings))
 """Their names, in the order of ``struct guest``."""
 
 GUEST_SIZE = BUCKETS.size + len(SIGHTINGS) * SIGHTING.size
+
+
+@frozen
+class TapDhcp:
+    """What a tap does with DHCP.
+
+    :ivar template: the lease by which it answers its guest; None where its guest's DHCP passes.
+    :ivar deny_servers: whether it drops the frames of a guest that poses as a DHCP server.
+    """
+
+    template: DhcpTemplate | None = None
+    deny_servers: bool = False
+
+    def packed(self) -> bytes:
+        """Return the entry of the map "dhcp"."""
+        template = self.template
+        if template is None:
+            return DHCP.pack(False, self.deny_servers, 0, bytes(4), b"", b"")
+        times = DHCP_TIMES.pack(
+            *(LEASE_TIME, 4, template.lease_time),
+            *(RENEWAL_TIME, 4, template.renewal_time),
+            *(REBINDING_TIME, 4, template.rebinding_time),
+        )
+        options = template.options
+        return DHCP.pack(True, self.deny_servers, len(options), template.address.packed, times, options)
+
+    @classmethod
+    def unpacked(cls, raw: bytes) -> TapDhcp:
+        """Return what :meth:`packed` has packed."""
+        answers, deny, length, address, times, options = DHCP.unpack(raw)
+        if not answers:
+            return cls(None, bool(deny))
+        lease_time = DHCP_TIMES.unpack(times)[2]
+        return cls(DhcpTemplate(IPv4Address(address), lease_time, options[:length]), bool(deny))
 
 
 class ByteMap(Protocol):
@@ -154,7 +216,7 @@ class LastingMaps:
     :raises OSError: when one is missing.
     """
 
-    NAMES: Collection[str] = ("tags", "settings", "taps", "workers")
+    NAMES: Collection[str] = ("tags", "settings", "taps", "workers", "dhcp")
 
     def __init__(self, pins: Path, open_map: Callable[..., ByteMap] = Map) -> None:
         self._open_map = open_map
@@ -169,6 +231,9 @@ class LastingMaps:
             self._workers: ByteMap | None = None
             with contextlib.suppress(OSError):
                 self._workers = self._opened(undo, pins / "workers", U32.size, WORKERS.size)
+            self._leases: ByteMap | None = None
+            with contextlib.suppress(OSError):
+                self._leases = self._opened(undo, pins / "dhcp", U32.size, DHCP.size)
             self._open(pins, undo)
             self._close = undo.pop_all()
 
@@ -208,6 +273,15 @@ class LastingMaps:
         number, *places = WORKERS.unpack(raw or bytes(WORKERS.size))
         return tuple(places[:number])
 
+    def dhcp(self, tag: int) -> TapDhcp:
+        """Return what the tap of *tag* does with DHCP."""
+        raw = self.raw_dhcp(tag)
+        return TapDhcp() if raw is None else TapDhcp.unpacked(raw)
+
+    def raw_dhcp(self, tag: int) -> bytes | None:
+        """Return the entry of *tag* in the map "dhcp"; None where it has none."""
+        return None if self._leases is None else self._leases.get(U32.pack(tag))
+
 
 class Maps(LastingMaps):
     """All maps of the programs.
@@ -222,6 +296,7 @@ class Maps(LastingMaps):
         self._counters = self._opened(undo, pins / "counters", U32.size, COUNTERS.size, per_cpu=True)
         self._guests = self._opened(undo, pins / "guests", U32.size, GUEST_SIZE)
         self._choice = self._opened(undo, pins / "workers", U32.size, WORKERS.size)
+        self._dhcp = self._opened(undo, pins / "dhcp", U32.size, DHCP.size)
 
     def write_places(self, places: Sequence[int]) -> None:
         """Have as many workers as there are *places*, and each of them answer its guests at its place.
@@ -237,6 +312,8 @@ class Maps(LastingMaps):
         :param losses: how often the tap has lost its carrier; by this a later daemon knows whether its holder is still
             the same.
         """
+        # A tag may come back after its quarantine; what was answered under it before must not.
+        self._dhcp.delete(U32.pack(tag))
         # In this order: tap_in must not pass a frame whose answer host_in could not return.
         self._counters.set(U32.pack(tag), bytes(COUNTERS.size))
         self._guests.set(U32.pack(tag), bytes(GUEST_SIZE))
@@ -245,6 +322,8 @@ class Maps(LastingMaps):
 
     def remove_tap(self, tag: int, ifindex: int) -> None:
         """Take the tag from its tap; the programs drop frames that still carry it."""
+        # First, so that a daemon that dies in between leaves no lease that the next one would not find by its tag.
+        self._dhcp.delete(U32.pack(tag))
         self._tags.delete(U32.pack(ifindex))
         self._taps.set(U32.pack(tag), bytes(TAP.size))
         self._guests.delete(U32.pack(tag))
@@ -253,6 +332,21 @@ class Maps(LastingMaps):
     def write_losses(self, tag: int, losses: int) -> None:
         """Note how often the tap of *tag* has lost its carrier; the tag is its present holder's from now on."""
         self._taps.set(U32.pack(tag), TAP.pack(*astuple(evolve(self.tap(tag), losses=losses & MAX_LOSSES))))
+
+    def write_dhcp(self, tag: int, dhcp: TapDhcp) -> None:
+        """Have the tap of *tag* do with DHCP what *dhcp* says, from its next frame on.
+
+        The kernel replaces an entry of a hash as a whole: no answer has a part of two templates.
+        """
+        if dhcp == TapDhcp():
+            self._dhcp.delete(U32.pack(tag))
+        else:
+            self._dhcp.set(U32.pack(tag), dhcp.packed())
+
+    def copy_dhcp(self, tag: int, old: LastingMaps) -> None:
+        """Take over what the tap of *tag* does with DHCP from an earlier build, as it is."""
+        if (raw := old.raw_dhcp(tag)) is not None:
+            self._dhcp.set(U32.pack(tag), raw)
 
     def learn(self, tag: int, known: ReturnPath) -> None:
         """Take the MAC of a guest from an earlier build, unless this build has seen it or the tap is another one.

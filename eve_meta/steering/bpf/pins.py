@@ -99,6 +99,7 @@ class Pins:
                     for ifindex, tag in old.tags().items():
                         maps.add_tap(tag, ifindex, old.tap(tag).losses)
                         maps.learn(tag, old.tap(tag))
+                        maps.copy_dhcp(tag, old)
             for name in (*PROGRAMS, *MAPS):
                 self._held[name] = open_pin(self._folder / name)
             return maps
