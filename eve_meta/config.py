@@ -212,7 +212,7 @@ class PathsConfig:
     """The daemon's directories.
 
     :ivar run: for what lasts until the next boot.
-    :ivar state: for what outlives it: passwords that guests posted, and the key of session tokens.
+    :ivar state: for what outlives it: passwords and host keys that guests posted, and the key of session tokens.
     """
 
     run: Path = field(default=Path("/run/eve-meta"), validator=_ABSOLUTE)

@@ -58,6 +58,16 @@ def answers(
 
         return supervisor.current_counts().addCallback(lambda _: timeline(clock, supervisor, steering, inventory, name))
 
+    def answer_known_hosts() -> Deferred[Any]:
+        from eve_meta.admin.known_hosts import known_hosts
+
+        return known_hosts(supervisor, inventory)
+
+    def answer_host_keys(name: str) -> Deferred[Any]:
+        from eve_meta.admin.known_hosts import host_keys
+
+        return host_keys(supervisor, inventory, name)
+
     return {
         questions.STATUS: answer_status,
         questions.EVENTS: lambda: [event.plain for event in supervisor.events.latest],
@@ -67,6 +77,8 @@ def answers(
         questions.PUBLIC_DOMAIN: partial(public_domain, supervisor, inventory),
         questions.PASSWORD: partial(read_password, supervisor, inventory),
         questions.CLEAR_PASSWORD: partial(clear_password, supervisor, inventory),
+        questions.KNOWN_HOSTS: answer_known_hosts,
+        questions.HOST_KEYS: answer_host_keys,
         questions.RERUN: partial(rerun, supervisor, inventory),
         questions.UNDO_RERUN: partial(undo_rerun, supervisor, inventory),
         questions.TIMELINE: answer_timeline,

@@ -31,19 +31,25 @@ def known_names(supervisor: Supervisor, inventory: Inventory) -> Names:
     for tap, domains in inventory.written_taps().items():
         for domain in domains:
             written.setdefault(domain.instance_uuid, []).append(tap)
-    # Domains behind a tap first: the supervisor may still serve one that the inventory has just lost.
-    by_uuid: dict[UUID, Domain] = {}
-    for domain in (*served.values(), *inventory.domains()):
-        by_uuid.setdefault(domain.instance_uuid, domain)
     return Names(
         domains=[
             NamedDomain(name=domain.display_name, uuid=uuid, taps=tuple(sorted(written.get(uuid, ()))))
-            for uuid, domain in by_uuid.items()
+            for uuid, domain in known_domains(supervisor, inventory).items()
         ],
         taps=taps,
         served={tap: domain.instance_uuid for tap, domain in served.items()},
         broken=len(_broken_files(inventory)),
     )
+
+
+def known_domains(supervisor: Supervisor, inventory: Inventory) -> Mapping[UUID, Domain]:
+    """Return each domain that the daemon knows, by its uuid."""
+    # Domains behind a tap first: the supervisor may still serve one that the inventory has just lost.
+    by_uuid: dict[UUID, Domain] = {}
+    served = (state.domain for state in supervisor.taps if state.domain is not None)
+    for domain in (*served, *inventory.domains()):
+        by_uuid.setdefault(domain.instance_uuid, domain)
+    return by_uuid
 
 
 def list_domains(supervisor: Supervisor, inventory: Inventory) -> list[DomainName]:

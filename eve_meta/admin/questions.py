@@ -73,6 +73,21 @@ class ShownPassword(TypedDict):
     password: str | None
 
 
+class HostKeysOfDomain(TypedDict):
+    """A domain and the SSH host keys that its guest reported, each as a type and the key in base64.
+
+    *hosts* are the names and addresses of the domain, but for those of *shared*, which other domains have, too. *at* is
+    when the keys arrived, None where there are none.
+    """
+
+    name: str
+    uuid: str
+    hosts: list[str]
+    shared: dict[str, list[str]]
+    keys: list[str]
+    at: str | None
+
+
 class GivenId(TypedDict):
     """A domain, and the instance id that its guest reads from now on."""
 
@@ -154,6 +169,12 @@ PASSWORD: Question[ShownPassword] = Question("password", ("name",))
 CLEAR_PASSWORD: Question[None] = Question("clear_password", ("name",))
 """Answered once the guest can post another password."""
 
+KNOWN_HOSTS: Question[list[HostKeysOfDomain]] = Question("known_hosts")
+"""Each domain whose guest reported host keys."""
+
+HOST_KEYS: Question[HostKeysOfDomain] = Question("host_keys", ("name",))
+"""Those of one domain, which may have none."""
+
 RERUN: Question[GivenId] = Question("rerun", ("name",))
 """Answered once the new id is on the disk, as :data:`UNDO_RERUN`."""
 
@@ -173,6 +194,8 @@ ANSWERED: tuple[Question[Any], ...] = (
     PUBLIC_DOMAIN,
     PASSWORD,
     CLEAR_PASSWORD,
+    KNOWN_HOSTS,
+    HOST_KEYS,
     RERUN,
     UNDO_RERUN,
     TIMELINE,
@@ -187,6 +210,8 @@ OPERATORS_QUESTIONS: tuple[Question[Any], ...] = (
     LIST_DOMAINS,
     LIST,
     PUBLIC_DOMAIN,
+    KNOWN_HOSTS,
+    HOST_KEYS,
     TIMELINE,
     EXPLAIN,
 )

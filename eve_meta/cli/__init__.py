@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "doctor": "Check that this host can run the daemon.",
         "events": "Show what happens: taps, domains, first reads, refusals.",
         "explain": "Explain why a guest does, or doesn't, get its metadata.",
+        "known-hosts": "Print SSH host keys of guests, for known_hosts.",
         "list": "List every domain that is known, running or not.",
         "new": "Write a new domain file to begin with.",
         "password": "Print or clear the password that a guest posted.",
@@ -39,8 +40,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "timeline": "Show the steps of a guest's boot, with their times.",
     }
 )
-"""The commands, each with its line of ``eve-meta --help``. The module of the same name holds the command; that of
-"list" is ``list_domains``."""
+"""The commands, each with its line of ``eve-meta --help``. The module of the same name, with "_" for "-", holds the
+command; that of "list" is ``list_domains``."""
 
 
 class _ReaderGone(Exception):
@@ -61,7 +62,7 @@ class _LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         # A module called "list" would hide Python's own from this one.
-        name = "list_domains" if cmd_name == "list" else cmd_name
+        name = "list_domains" if cmd_name == "list" else cmd_name.replace("-", "_")
         command: click.Command = getattr(importlib.import_module(f"eve_meta.cli.{name}"), name)
         return command
 

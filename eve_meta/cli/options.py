@@ -26,6 +26,11 @@ def name_argument(command: F) -> F:
     return click.argument("name", metavar="NAME|UUID|TAP", shell_complete=complete_name)(command)
 
 
+def names_argument(command: F) -> F:
+    """Add the argument NAME, which may be given several times or not at all, as *command*'s parameter ``names``."""
+    return click.argument("names", metavar="[NAME|UUID|TAP]...", nargs=-1, shell_complete=complete_name)(command)
+
+
 def config_option(command: F) -> F:
     """Add ``--config FILE``, *command*'s parameter ``config``."""
     text = f"The configuration file.  [default: ${CONFIG_VARIABLE}, or else {DEFAULT_PATH}, if it exists]"

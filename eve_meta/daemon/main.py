@@ -40,6 +40,7 @@ from eve_meta.runtime.sandbox.seccomp import import_seccomp
 from eve_meta.runtime.service_manager import ServiceManager
 from eve_meta.runtime.signals import Terminated, end_reactor, ended_by_signals, on_signals
 from eve_meta.state import tokenkeys
+from eve_meta.state.host_keys import HostKeys
 from eve_meta.state.instance_ids import InstanceIds
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.private import open_state
@@ -108,6 +109,7 @@ def serve(config: Config) -> None:
             tokens=config.web.tokens,
             token_keys=tokenkeys.load(config.paths.state),
             passwords=Passwords(config.paths.state, _in_thread, reactor.seconds),
+            host_keys=HostKeys(config.paths.state, _in_thread, reactor.seconds),
             ready=lambda: manager.ready(supervisor.summary()),
             keep=manager.store,
         )

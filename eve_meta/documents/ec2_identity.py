@@ -10,7 +10,8 @@ import json
 from functools import partial
 
 from eve_meta.documents.document import Document
-from eve_meta.documents.ec2_meta_data import image_id, instance_id, region
+from eve_meta.documents.ec2_ids import image_id, instance_id
+from eve_meta.documents.ec2_meta_data import region
 from eve_meta.documents.ec2_network import first_ipv4, fixed_addresses
 from eve_meta.documents.listing import Entry, Listing
 from eve_meta.values.domain import Domain

@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
-from uuid import UUID, uuid5
 
 from eve_meta.documents.document import lines, text
+from eve_meta.documents.ec2_ids import image_id, instance_id, made_id
 from eve_meta.documents.ec2_network import first_ipv4, fixed_addresses, floating_addresses, network, nics_by_mac
 from eve_meta.documents.listing import Entry, Listing, in_order
 from eve_meta.documents.network import plain
@@ -54,7 +54,7 @@ def meta_data(domain: Domain) -> dict[str, Entry]:
         "placement": Listing(partial(_placement, domain)),
         "public-hostname": hostname,
         "public-ipv4": text(ec2.public_ipv4 or first_ipv4(floating_addresses(domain))),
-        "reservation-id": text(ec2.reservation_id or _made_id(domain, "r")),
+        "reservation-id": text(ec2.reservation_id or made_id(domain, "r")),
         "security-groups": lines(ec2.security_groups),
         "services": SERVICES,
     }
@@ -74,18 +74,6 @@ def meta_data(domain: Domain) -> dict[str, Entry]:
     if any(map(_TAG_KEY.match, domain.meta)):
         entries["tags"] = Listing(partial(_tags, domain))
     return in_order(entries)
-
-
-def instance_id(domain: Domain) -> str:
-    """Return the EC2 id of *domain*."""
-    if domain.instance_id is not None:
-        return _id("i", domain.instance_id)
-    return domain.ec2.instance_id or _made_id(domain, "i")
-
-
-def image_id(domain: Domain) -> str:
-    """Return the EC2 id of the image from which *domain* was made."""
-    return domain.ec2.ami_id or _made_id(domain, "ami")
 
 
 def region(domain: Domain) -> str | None:
@@ -134,16 +122,3 @@ def _instance_tags(domain: Domain) -> dict[str, Entry]:
     # AWS refuses other keys, too, for the same reason: a key is a line of a listing and a segment of a path. AWS allows
     # "=", but cloud-init takes a line "0=x" for a public key and asks for the wrong path.
     return in_order({key: text(value) for key, value in domain.meta.items() if _TAG_KEY.match(key)})
-
-
-def _made_id(domain: Domain, prefix: str) -> str:
-    """Make an id of nova's form (``"i-%08x"``), always the same for the same domain.
-
-    nova numbers its instances; a domain has only its uuid. That is hashed, because uuids of version 7 that were made
-    within one minute begin alike.
-    """
-    return _id(prefix, domain.instance_uuid)
-
-
-def _id(prefix: str, uuid: UUID) -> str:
-    return f"{prefix}-{uuid5(uuid, prefix).hex[:8]}"

@@ -3,7 +3,7 @@
 A copy of the directory, a restored backup or a ``chmod -R`` may leave files that every user of the host can read. This
 module corrects their modes, and logs that once. Files that other users may have *written* are not corrected:
 :func:`eve_meta.state.files.make_directory` refuses such directories, :mod:`eve_meta.state.tokenkeys` such a secret, and
-:mod:`eve_meta.state.passwords` ignores the files of other users.
+:mod:`eve_meta.state.passwords` and :mod:`eve_meta.state.host_keys` ignore the files of other users.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from eve_meta.state import files, instance_ids, passwords, remembered, tokenkeys
+from eve_meta.state import files, host_keys, instance_ids, passwords, remembered, tokenkeys
 from eve_meta.values.problem import Problem
 
 FILES = (tokenkeys.FILE, remembered.PROCESSES, instance_ids.FILE)
 
-OURS = frozenset((*FILES, *(name + files.UNFINISHED for name in FILES), passwords.DIRECTORY))
+DIRECTORIES = (passwords.DIRECTORY, host_keys.DIRECTORY)
+
+OURS = frozenset((*FILES, *(name + files.UNFINISHED for name in FILES), *DIRECTORIES))
 """The names of everything that eve-meta keeps in its state directory."""
 
 _log = Logger()
@@ -32,8 +34,7 @@ def open_state(path: Path) -> None:
     A directory in which other things lie as well keeps its mode, because others may need it (``[paths] state`` may name
     any directory). Our files in it become private all the same.
 
-    :raises Problem: when that is impossible, or when others than root may write to the directory or to that of the
-        passwords.
+    :raises Problem: when that is impossible, or when others than root may write to the directory or to one in it.
     """
     files.make_directory(path)
     try:
@@ -55,10 +56,9 @@ def _make_private(path: Path) -> Iterator[Path]:
     if OURS.issuperset(names) and _restrict(path, 0o700, follow=True):
         yield path
     for name in sorted(OURS.intersection(names)):
-        if name != passwords.DIRECTORY:
+        if name not in DIRECTORIES:
             yield from _restricted(path / name)
-    directory = path / passwords.DIRECTORY
-    if directory.name in names:
+    for directory in (path / name for name in DIRECTORIES if name in names):
         files.make_directory(directory)
         if _restrict(directory, 0o700):
             yield directory

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.runtime.clock import Clock
 from eve_meta.runtime.timer import Timer
+from eve_meta.state.host_keys import HostKeys
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.path.listening import WorkerSockets
@@ -29,6 +30,7 @@ from eve_meta.steering.taps.tap import Tap
 from eve_meta.supervisor.assignment import Assignment
 from eve_meta.supervisor.events import Events, Kind
 from eve_meta.supervisor.heartbeat import Heartbeat
+from eve_meta.supervisor.host_keys import ReportedHostKeys
 from eve_meta.supervisor.listeners import Listeners
 from eve_meta.supervisor.passwords import PostedPasswords
 from eve_meta.supervisor.tallies import Tallies
@@ -71,6 +73,7 @@ class Supervisor:
     :ivar heartbeat: confirms the workers' tables, and looks whether the workers answer.
     :ivar tallies: what workers send about their guests.
     :ivar passwords: what guests posted.
+    :ivar host_keys: the SSH host keys that guests reported.
     :ivar stopping: whether :meth:`stop` was called.
     """
 
@@ -87,6 +90,7 @@ class Supervisor:
         tokens: TokenPolicy,
         token_keys: TokenKeys,
         passwords: Passwords,
+        host_keys: HostKeys,
         ready: Callable[[], None],
         keep: Callable[[Sequence[socket.socket]], None],
     ) -> None:
@@ -107,7 +111,8 @@ class Supervisor:
             caught_up=self._begin_if_settled,
         )
         self.events = Events(clock)
-        self.tallies = Tallies(reactor, self._table, self.events, self._misrouted)
+        self.host_keys = ReportedHostKeys(host_keys, clock.wall)
+        self.tallies = Tallies(reactor, self._table, self.events, self._misrouted, self.host_keys.phoned_home)
         self.passwords = PostedPasswords(reactor, self._table, passwords, self._password_changed)
         self.restorations: Counter[str] = Counter()
         self.stopping = False

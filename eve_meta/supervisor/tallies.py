@@ -15,7 +15,9 @@ from eve_meta.supervisor.events import Events, Kind
 from eve_meta.supervisor.refusal_log import RefusalLog
 from eve_meta.supervisor.tap_state import TapState, event_fields
 from eve_meta.supervisor.tap_table import TapTable
+from eve_meta.values.domain import Domain
 from eve_meta.values.tag import MAX_TAG
+from eve_meta.wire.boot_reports import BootReport, What
 from eve_meta.wire.counts import NAMES
 from eve_meta.wire.latency import Times
 from eve_meta.wire.messages import BootReports, Counts
@@ -34,16 +36,23 @@ class Tallies:
     :param reactor: its clock is ``CLOCK_MONOTONIC``, as that of the times that workers send.
     :param events: takes the first requests of domains, and refusals.
     :param misrouted: called with the number of a worker, and a tag of another worker whose guest was connected to it.
+    :param phoned_home: called with a domain and the phone_home of its guest.
     :ivar unsteered: what happened to connections that came through no tap.
     """
 
     def __init__(
-        self, reactor: IReactorTime, table: TapTable, events: Events, misrouted: Callable[[int, int], None]
+        self,
+        reactor: IReactorTime,
+        table: TapTable,
+        events: Events,
+        misrouted: Callable[[int, int], None],
+        phoned_home: Callable[[Domain, BootReport], None],
     ) -> None:
         self._reactor = reactor
         self._table = table
         self._events = events
         self._misrouted = misrouted
+        self._phoned_home = phoned_home
         self._refusals = RefusalLog(reactor, self._emit_refusal)
         self.unsteered: Counter[str] = Counter()
 
@@ -95,7 +104,9 @@ class Tallies:
         now = self._reactor.seconds()
         for each in reports.reports:
             if (state := self._state_of(each.tag, worker)) is not None:
-                state.add_report(each.generation, each.report, now)
+                domain = state.add_report(each.generation, each.report, now)
+                if domain is not None and each.report.what is What.PHONE_HOME:
+                    self._phoned_home(domain, each.report)
 
     def _state_of(self, tag: int, worker: int) -> TapState | None:
         return self._table.get(tag) if self._table.worker_of(tag) == worker else None

@@ -102,15 +102,20 @@ class TapState:
         if self._first_generation <= times.generation <= self.generation:
             self.times.add_all(times)
 
-    def add_report(self, generation: int, report: BootReport, now: float) -> None:
-        """Add a report of the guest, which a worker sent and which arrived at *now*."""
-        if generation != self.generation or self.domain is None or not self.tap.since <= report.at <= now:
-            return
-        if report.what is What.PHONE_HOME:
-            self.phone_home = report
-        else:
-            self.reports.append(report)
-            del self.reports[:-MAX_REPORTS]
+    def add_report(self, generation: int, report: BootReport, now: float) -> Domain | None:
+        """Add a report of the guest, which a worker sent and which arrived at *now*; return the domain that sent it.
+
+        None where the report is about another domain of the tap, or cannot be true.
+        """
+        if generation != self.generation or not self.tap.since <= report.at <= now:
+            return None
+        if self.domain is not None:
+            if report.what is What.PHONE_HOME:
+                self.phone_home = report
+            else:
+                self.reports.append(report)
+                del self.reports[:-MAX_REPORTS]
+        return self.domain
 
     def first_fetch(self, row: Row, now: float) -> Domain | None:
         """Return the domain that read the document of *row*, which arrived at *now*, for the first time.

@@ -10,6 +10,7 @@ import enum
 import json
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -42,6 +43,11 @@ PHONE_HOME_FIELDS = (
     "pub_key_ed25519",
 )
 """The fields that cloud-init sends (``POST_LIST_ALL`` of its cc_phone_home.py). No others are kept."""
+
+HOST_KEY_FIELDS: Mapping[str, str] = MappingProxyType(
+    {"pub_key_ed25519": "ssh-ed25519", "pub_key_ecdsa": "ecdsa-sha2-nistp", "pub_key_rsa": "ssh-rsa"}
+)
+"""The fields with host keys, each with the beginning of its type. OpenSSH has dropped DSA keys."""
 
 OVERHEAD = 150
 """Bytes that a report takes in a message to the supervisor beside its text."""

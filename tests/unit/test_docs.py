@@ -72,7 +72,9 @@ def test_commands_and_options_that_are_named_exist(path: Path) -> None:
     lines = [" ".join(literal.split()) for literal in texts.literals(text)]
     lines += [line for block in texts.blocks(text) for line in block.splitlines()]
     context = click.Context(cli)
-    for name, arguments in re.findall(r"^(?:.*[ /])?eve-meta ([a-z]+\b)([^#\n]*)", "\n".join(lines), re.MULTILINE):
+    for name, arguments in re.findall(
+        r"^(?:.*[ /])?eve-meta ([a-z][a-z-]*\b)([^#\n]*)", "\n".join(lines), re.MULTILINE
+    ):
         command = cli.get_command(context, name)
         assert command is not None, name
         options = {option for parameter in command.params for option in parameter.opts}

@@ -114,6 +114,7 @@ def answers_of(
         workers=[],
         events=Events(Clock()),
         passwords=passwords,
+        host_keys=SimpleNamespace(all=lambda: succeed({})),
         current_counts=lambda: succeed(None),
     )
     steering = SimpleNamespace(

@@ -136,6 +136,7 @@ def answering() -> dict[Question[Any], Any]:
         workers=[],
         events=Events(Clock()),
         passwords=SimpleNamespace(get=lambda uuid: CANARY, clear=lambda uuid: succeed(None)),
+        host_keys=SimpleNamespace(all=lambda: succeed({})),
         current_counts=lambda: succeed(None),
         heartbeat=SimpleNamespace(lapses=0),
         tallies=SimpleNamespace(unsteered={}),

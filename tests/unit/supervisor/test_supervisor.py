@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.runtime.clock import Clock as HostClock
+from eve_meta.state.host_keys import HostKeys
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.taps.tap import Tap
@@ -132,6 +133,7 @@ def scene(tmp_path: Path) -> Scene:
         tokens=TokenPolicy.OPTIONAL,
         token_keys=KEYS,
         passwords=Passwords(tmp_path, maybeDeferred, clock.seconds),
+        host_keys=HostKeys(tmp_path, maybeDeferred, clock.seconds),
         ready=lambda: ready.append(supervisor.summary()),
         keep=lambda _: None,
     )

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, eventAsText
 
@@ -41,6 +41,7 @@ class Scene:
     events: Events
     tallies: Tallies
     misrouted: list[tuple[int, int]] = field(factory=list)
+    phoned_home: list[tuple[Domain, BootReport]] = field(factory=list)
 
     def tap(self, tag: int) -> TapState:
         return self.table[tag]
@@ -54,12 +55,15 @@ class Scene:
 @pytest.fixture
 def scene() -> Scene:
     clock, table, misrouted = Clock(), TapTable(2), list[tuple[int, int]]()
+    home = list[tuple[Domain, BootReport]]()
     clock.advance(1000)
     events = Events(HostClock(monotonic=clock.seconds))
     for tag, domain in enumerate((WEB, DB, WEB), 1):
         table.add(TapState(Tap(name=f"vnet{tag}", ifindex=100 + tag, tag=tag, since=0.0, carrier=True), domain))
-    tallies = Tallies(clock, table, events, lambda *worker_and_tag: misrouted.append(worker_and_tag))
-    return Scene(clock, table, events, tallies, misrouted)
+    tallies = Tallies(
+        clock, table, events, lambda *worker_and_tag: misrouted.append(worker_and_tag), lambda *each: home.append(each)
+    )
+    return Scene(clock, table, events, tallies, misrouted, home)
 
 
 # -- counts --
@@ -112,6 +116,19 @@ def test_boot_reports_are_kept_by_tap(scene: Scene) -> None:
     scene.tallies.reported(1, reports)
     assert scene.tap(1).reports == [report]
     assert scene.tap(2).reports == []  # the other worker's tap
+
+
+def test_a_phone_home_is_passed_on_with_the_domain_of_the_workers_own_tap(scene: Scene) -> None:
+    now = scene.clock.seconds()
+    home = BootReport(at=now, what=What.PHONE_HOME, fields={"hostname": "vm"})
+    late = evolve(home, at=now + 1)
+    start = BootReport(at=now, what=What.START, name="init")
+    sent = [(1, 0, home), (2, 0, home), (99, 0, home), (3, 7, home), (3, 0, late), (3, 0, start)]
+    scene.tallies.reported(1, BootReports(reports=tuple(TaggedReport(*each) for each in sent)))
+    assert scene.phoned_home == [(WEB, home)]
+    scene.tap(1).assign(None, now)
+    scene.tallies.reported(1, BootReports(reports=(TaggedReport(1, 1, home),)))
+    assert scene.phoned_home == [(WEB, home)]
 
 
 # -- events --
