@@ -223,7 +223,9 @@ def test_values_do_not_show_their_secrets() -> None:
 # Why the bytes, or the field of this name, of a class may be shown.
 SHOWN = {
     "Description.metadata": "a Domain, which hides its secrets itself",
+    "DhcpTemplate.options": "what DHCP shows on the guest's network",
     "Document.content_type": "a word of HTTP",
+    "KeptKeys.keys": "public keys",
     "PathRule.methods": "words of HTTP",
     "Request.host": "the service's name or address",
     "Request.method": "a word of HTTP",
