@@ -18,7 +18,7 @@ from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.nodes import ScalarNode
 from yaml.resolver import Resolver
 
-from eve_meta.reader.yaml_document import MAX_NUMBER, BrokenYaml, Dialect, YamlDocument
+from eve_meta.reader.yaml_document import MAX_NUMBER, TWICE, BrokenYaml, Dialect, YamlDocument
 from eve_meta.values.checks import name_type
 from eve_meta.values.text import suggestion
 
@@ -71,8 +71,8 @@ class CloudConfig:
     def mistakes(self, document: YamlDocument) -> Iterator[tuple[int, str]]:
         """Yield line and message of each mistake in *document*, whose value is a mapping."""
         for line, fault in document.mistakes:
-            if fault.message.startswith("the key is given twice"):
-                yield line, fault.message
+            if fault.message.startswith(TWICE):
+                yield line, f"{TWICE}: cloud-init takes the last"
         if self._schema is None:
             return
         for key in document.value.keys() - self._keys:

@@ -10,13 +10,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from email import message_from_string
+from email.errors import MessageError
 from typing import Any
 
 from attrs import frozen
 
 from eve_meta.reader.cloud_config import CloudConfig
-from eve_meta.reader.yaml_document import BrokenYaml
+from eve_meta.reader.ssh_keys import unreadable
+from eve_meta.reader.yaml_document import BrokenYaml, YamlDocument
 from eve_meta.values.checks import name_type
+from eve_meta.values.public_key import mistaken
 from eve_meta.values.text import suggestion
 
 OF_CLOUD_INIT = (
@@ -60,6 +64,9 @@ def remarks(content: bytes, cloud_config: CloudConfig) -> Iterator[Remark]:
         text = content.decode()
     except UnicodeDecodeError:
         return  # an archive or a program, which are for somebody who knows them
+    if "mime-version:" in text[:MAX_MIME_HEAD].lower():
+        yield from _multipart(text, cloud_config)
+        return
     begin = text.lstrip()
     line = text.count("\n", 0, len(text) - len(begin)) + 1
     kind = next((each for each in OF_CLOUD_INIT if begin.lower().startswith(each)), None)
@@ -68,9 +75,11 @@ def remarks(content: bytes, cloud_config: CloudConfig) -> Iterator[Remark]:
             yield Remark(
                 line, "the script's lines end with CR LF: the guest looks for a program whose name ends with CR"
             )
-    elif kind in ("#cloud-config", "#cloud-config-archive"):
-        yield from _cloud_config(text, kind, cloud_config)
-    elif kind is not None or begin.lower().startswith(OF_OTHERS) or "mime-version:" in text[:MAX_MIME_HEAD].lower():
+    elif kind == "#cloud-config":
+        yield from _cloud_config(text, cloud_config)
+    elif kind == "#cloud-config-archive":
+        yield from _archive(text, cloud_config)
+    elif kind is not None or begin.lower().startswith(OF_OTHERS):
         return
     elif begin.startswith("{"):
         yield from _ignition(text, line)
@@ -90,18 +99,99 @@ def _beginning(text: str) -> str:
     return expected
 
 
-def _cloud_config(text: str, kind: str, cloud_config: CloudConfig) -> Iterator[Remark]:
+def _document(text: str, kind: type, header: str, cloud_config: CloudConfig) -> YamlDocument | Remark | None:
+    """Return the YAML below *header*, which is to be a *kind*; None where there is nothing."""
     try:
         document = cloud_config.document(text)
     except BrokenYaml as error:
-        yield Remark(error.line, f"cloud-init cannot read it: {error}")
-        return
-    expected: type = dict if kind == "#cloud-config" else list
-    if document.value is not None and not isinstance(document.value, expected):
-        got = name_type(document.value)
-        yield Remark(1, f"cloud-init passes it over: expected {name_type(expected())} below {kind!r}, got {got}")
-    elif isinstance(document.value, dict):
+        return Remark(error.line, f"cloud-init cannot read it: {error}")
+    if document.value is None or isinstance(document.value, kind):
+        return document if document.value else None
+    got = name_type(document.value)
+    return Remark(1, f"cloud-init passes it over: expected {name_type(kind())} below {header!r}, got {got}")
+
+
+def _cloud_config(text: str, cloud_config: CloudConfig) -> Iterator[Remark]:
+    document = _document(text, dict, "#cloud-config", cloud_config)
+    if isinstance(document, Remark):
+        yield document
+    elif document is not None:
         yield from (Remark(line, message) for line, message in cloud_config.mistakes(document))
+        yield from _keys(document)
+
+
+def _keys(document: YamlDocument) -> Iterator[Remark]:
+    """Yield what is wrong with the public keys in cloud-config."""
+    users = document.value.get("users")
+    accounts = [((), document.value), *((("users", at), user) for at, user in enumerate(_list(users)))]
+    for path, account in accounts:
+        for name in ("ssh_authorized_keys", "ssh-authorized-keys"):  # the second is the older name
+            keys = _list(account.get(name)) if isinstance(account, dict) else []
+            for number, key in enumerate(keys):
+                if isinstance(key, str) and (why := mistaken(key) or unreadable(key)) is not None:
+                    where = f"users[{path[1]}].{name}" if path else name
+                    yield Remark(document.locate((*path, name, number))[0], f"{where}[{number}]: {why}")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _archive(text: str, cloud_config: CloudConfig) -> Iterator[Remark]:
+    """Yield what is remarkable about the parts of an archive (``_explode_archive`` of ``cloudinit/user_data.py``)."""
+    document = _document(text, list, "#cloud-config-archive", cloud_config)
+    if isinstance(document, Remark):
+        yield document
+    elif document is not None:
+        for number, entry in enumerate(document.value):
+            content, path = (
+                (entry.get("content"), (number, "content")) if isinstance(entry, dict) else (entry, (number,))
+            )
+            if isinstance(content, str):
+                begin = document.literal_line(path)
+                kind = entry.get("type") if isinstance(entry, dict) else None
+                for each in _part(content, kind, cloud_config):
+                    line = document.locate(path)[0] if begin is None else begin + each.line - 1
+                    yield Remark(line, each.message)
+
+
+def _multipart(text: str, cloud_config: CloudConfig) -> Iterator[Remark]:
+    """Yield what is remarkable about the parts of a MIME message."""
+    try:
+        message = message_from_string(text)
+        parts = [part for part in message.walk() if not part.is_multipart()]
+    except (MessageError, RecursionError):
+        return
+    at = 0
+    for part in parts:
+        written = part.get_payload()
+        content = part.get_payload(decode=True)
+        if not isinstance(written, str) or not isinstance(content, bytes):
+            continue
+        at = max(text.find(written, at), at)
+        begin = text.count("\n", 0, at) + 1
+        plain = content.decode(errors="replace")
+        for each in _part(plain, part.get_content_type(), cloud_config):
+            yield Remark(begin + each.line - 1 if plain == written else begin, each.message)
+
+
+def _part(text: str, kind: Any, cloud_config: CloudConfig) -> Iterator[Remark]:
+    """Yield what is remarkable about a part of user data, whose MIME type is *kind*.
+
+    cloud-init goes by the type where there is one that says something. A part of an archive without a type is
+    cloud-config, unless its beginning says something else.
+    """
+    header = next((each for each in OF_CLOUD_INIT if text.lstrip().lower().startswith(each)), None)
+    if kind == _CLOUD_CONFIG or (kind is None and header is None):
+        yield from _cloud_config(text, cloud_config)
+    elif kind in (None, *_OF_ANY_KIND) and header in (None, "#cloud-config", "#!"):  # no archive within an archive
+        yield from remarks(text.encode("utf-8", "surrogatepass"), cloud_config)
+
+
+_CLOUD_CONFIG = "text/cloud-config"
+
+_OF_ANY_KIND = ("text/plain", "text/x-not-multipart")
+"""The types of parts whose beginning tells cloud-init what they are (``TYPE_NEEDED`` of ``cloudinit/user_data.py``)."""
 
 
 def _ignition(text: str, line: int) -> Iterator[Remark]:

@@ -69,6 +69,8 @@ MAX_REPETITION = 2
 FREE_REPETITION = 16 * 1024
 """Characters that aliases may repeat in any document."""
 
+TWICE = "the key is given twice"
+
 TOO_DEEP = f"expected at most {MAX_DEPTH} levels of nesting, got more"
 
 _TAG = "tag:yaml.org,2002:"
@@ -267,7 +269,7 @@ class _Builder:
         top.key, top.key_line = text, line
 
     def _repeated(self, key: str, line: int, earlier: int) -> None:
-        fault = Fault(self._path(key), f"the key is given twice, first in line {earlier}")
+        fault = Fault(self._path(key), f"{TWICE}, first in line {earlier}")
         self.mistakes.append((line, fault))
 
     def _path(self, key: Any) -> tuple[Any, ...]:

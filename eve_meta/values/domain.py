@@ -38,6 +38,7 @@ from eve_meta.values.checks import (
 from eve_meta.values.content import EMPTY, Content, content_of
 from eve_meta.values.eve_node import Application
 from eve_meta.values.nic import Bond, Nic, Subnet, Vlan
+from eve_meta.values.public_key import mistaken
 from eve_meta.values.text import is_printable
 
 NAMESPACE = UUID("5c3f2d3e-8f0e-5b0a-9a55-169254169254")
@@ -74,8 +75,6 @@ HOSTNAME_PATTERN = r"^{0}(\.{0})*$".format("[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Z
 """A regular expression, as of ECMAScript, that matches host names, but for their length."""
 
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----|PuTTY-User-Key-File-")
-_PATH = re.compile(r"(?:~|\.{0,2}/|file:)\S*\Z|\S+\.pub\Z")
 _BLOCK_DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 
 
@@ -196,14 +195,7 @@ def _key_mapping(instance: Any, attribute: Attribute[Any], value: Mapping[Any, A
         # cloud-init takes a line that ends in "/" for a directory.
         if name.rstrip().endswith("/"):
             raise BadValue("expected a key name without '/' at its end", attribute.name, (name,))
-        if not key.strip() or "\0" in key:
-            raise BadValue("expected a public key, got none", attribute.name, (name,))
-        # Never shown: whatever is wrong with it, it may be the owner's only copy.
-        if _PRIVATE_KEY.search(key):
-            what = "expected a public key, got a private one: write what its .pub file has"
-            raise BadValue(f"{what}, and replace the pair, which others may have read", attribute.name, (name,))
-        if _PATH.match(key.strip()):
-            what = "expected the key itself, got the path of a file: write the line that the file has"
+        if (what := mistaken(key)) is not None:
             raise BadValue(what, attribute.name, (name,))
 
 

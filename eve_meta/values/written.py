@@ -10,14 +10,17 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
+from eve_meta.values.addresses import SERVICE_IPV4, SERVICE_IPV6
 from eve_meta.values.checks import quote
 from eve_meta.values.domain import Domain
 from eve_meta.values.nic import Address, Interface, Subnet
 from eve_meta.values.plain import Fault, field_of
 
+_SERVICE = frozenset({SERVICE_IPV4, *SERVICE_IPV6})
+
 
 def refused(domain: Domain) -> Iterator[Fault]:
-    """Yield what a person may not write, as some of it would be without effect."""
+    """Yield what a person may not write: some of it would be without effect, or leave the guest without a network."""
     macs: dict[str, int] = {}
     for index, nic in enumerate(domain.nics):
         if nic.mac is not None:
@@ -27,14 +30,53 @@ def refused(domain: Domain) -> Iterator[Fault]:
                 message = f"expected a MAC address that no other NIC has, got {nic.mac!r}, which nics[{first}] has"
                 yield Fault(("nics", index, "mac"), message)
     for device in _devices(domain):
+        if device.mac is not None and not _is_of_a_nic(device.mac):
+            message = f"expected the MAC address of a NIC, whose first byte is even, got {device.mac!r}"
+            yield Fault((*device.path, "mac"), message)
+    yield from _impossible_addresses(domain)
+    yield from _unusable_bonds(domain)
+
+
+def _is_of_a_nic(mac: str) -> bool:
+    """Return whether a NIC can have the address *mac*, as the kernel's ``is_valid_ether_addr()`` does."""
+    return int(mac[:2], 16) % 2 == 0 and mac != "00:00:00:00:00:00"
+
+
+def _impossible_addresses(domain: Domain) -> Iterator[Fault]:
+    """Yield the addresses that the guest's kernel refuses, or with which the guest would not reach the service."""
+    own = {subnet.address.ip for device in _devices(domain) for subnet in device.subnets if subnet.address is not None}
+    for device in _devices(domain):
         addresses: dict[Address, int] = {}
         for number, subnet in enumerate(device.subnets):
+            path = (*device.path, "subnets", number)
             if subnet.address is not None:
-                first = addresses.setdefault(subnet.address.ip, number)
-                if first != number:
-                    message = f"expected an address that no other subnet {device.of} has, got {str(subnet.address)!r}"
-                    yield Fault((*device.path, "subnets", number, "address"), message)
-    yield from _unusable_bonds(domain)
+                ip, got = subnet.address.ip, f"got {str(subnet.address)!r}"
+                if addresses.setdefault(ip, number) != number:
+                    message = f"expected an address that no other subnet {device.of} has, {got}"
+                    yield Fault((*path, "address"), message)
+                elif str(ip) in _SERVICE:
+                    yield Fault((*path, "address"), f"expected another address than the metadata service's, {got}")
+                elif ip.is_multicast or ip.is_loopback or ip.is_unspecified:
+                    yield Fault((*path, "address"), f"expected an address that a NIC can have, {got}")
+            for steps, router in _routers(subnet):
+                # 0.0.0.0 and :: are no router: their network is on the link.
+                if str(router) in _SERVICE:
+                    what = f"expected another router than the metadata service, got {str(router)!r}"
+                elif router.is_multicast or router.is_loopback:
+                    what = f"expected the address of a router, got {str(router)!r}"
+                elif router in own and not router.is_unspecified:
+                    what = f"expected the address of a router, got {str(router)!r}, which is the guest's own"
+                else:
+                    continue
+                yield Fault((*path, *steps), what)
+
+
+def _routers(subnet: Subnet) -> Iterator[tuple[tuple[str | int, ...], Address]]:
+    """Yield each router of *subnet*, and the path to it in the subnet."""
+    if subnet.gateway is not None:
+        yield ("gateway",), subnet.gateway
+    for place, route in enumerate(subnet.routes):
+        yield ("routes", place, "via"), route.via
 
 
 def _unusable_bonds(domain: Domain) -> Iterator[Fault]:
@@ -65,6 +107,7 @@ def _unusable_bonds(domain: Domain) -> Iterator[Fault]:
 def doubtful(domain: Domain) -> Iterator[Fault]:
     """Yield what a person may write, but hardly means."""
     owners: dict[Address, str] = {}
+    gateways: dict[int, tuple[str, Address]] = {}
     for device in _devices(domain):
         for number, subnet in enumerate(device.subnets):
             path = (*device.path, "subnets", number)
@@ -73,15 +116,22 @@ def doubtful(domain: Domain) -> Iterator[Fault]:
                 if owner != device.name:
                     message = f"{owner} has {subnet.address.ip}, too: the guest answers on one of them"
                     yield Fault((*path, "address"), message)
+                if what := _of_all(subnet.address.ip, subnet.address):
+                    yield Fault((*path, "address"), what)
             beside = [name for name in ("gateway", "routes") if getattr(subnet, name)]
             if beside and not subnet.type.static:
                 message = f"the guest gets it beside {subnet.type.value}; its netplan does not, unless it reads NoCloud"
                 yield from (Fault((*path, name), message) for name in beside)
-            if subnet.gateway is not None and (network := _missed(subnet.gateway, subnet, device)) is not None:
-                yield Fault((*path, "gateway"), _far(subnet.gateway, network))
-            for place, route in enumerate(subnet.routes):
-                if (network := _missed(route.via, subnet, device)) is not None:
-                    yield Fault((*path, "routes", place, "via"), _far(route.via, network))
+            if subnet.gateway is not None:
+                first, gateway = gateways.setdefault(subnet.type.version, (device.name, subnet.gateway))
+                if gateway != subnet.gateway:
+                    message = f"{first} has a gateway of IPv{subnet.type.version}, too: a guest can use one of them"
+                    yield Fault((*path, "gateway"), f"{message}, and some fail at the second")
+            for steps, router in _routers(subnet):
+                if (network := _missed(router, subnet, device)) is not None:
+                    yield Fault((*path, *steps), _far(router, network))
+                elif subnet.address is not None and (what := _of_all(router, subnet.address)):
+                    yield Fault((*path, *steps), what)
 
 
 @frozen
@@ -90,10 +140,12 @@ class _Device:
 
     :ivar path: the path to it in the domain.
     :ivar of: its kind, as in "of the NIC".
+    :ivar mac: the MAC address that is written for it.
     """
 
     path: tuple[str | int, ...]
     of: str
+    mac: str | None
     subnets: tuple[Subnet, ...]
 
     @property
@@ -104,11 +156,11 @@ class _Device:
 
 def _devices(domain: Domain) -> Iterator[_Device]:
     for index, nic in enumerate(domain.nics):
-        yield _Device(("nics", index), "of the NIC", nic.subnets)
+        yield _Device(("nics", index), "of the NIC", nic.mac, nic.subnets)
     for index, bond in enumerate(domain.bonds):
-        yield _Device(("bonds", index), "of the bond", bond.subnets)
+        yield _Device(("bonds", index), "of the bond", bond.mac, bond.subnets)
         for number, vlan in enumerate(bond.vlans):
-            yield _Device(("bonds", index, "vlans", number), "of the VLAN", vlan.subnets)
+            yield _Device(("bonds", index, "vlans", number), "of the VLAN", None, vlan.subnets)
 
 
 def _missed(router: Address, subnet: Subnet, device: _Device) -> Interface | None:
@@ -122,6 +174,18 @@ def _missed(router: Address, subnet: Subnet, device: _Device) -> Interface | Non
         return None
     networks = [subnet.address.network for subnet in device.subnets if subnet.address is not None]
     return None if any(router in network for network in networks) else address
+
+
+def _of_all(address: Address, interface: Interface) -> str:
+    """Return what *address* is where it belongs to the whole network of *interface*, not to a machine; else ""."""
+    network = interface.network
+    if network.num_addresses <= 2:  # RFC 3021 and RFC 6164: both addresses are machines'
+        return ""
+    if address == network.network_address:
+        return f"{address} is the address of the network {network} itself, which no machine should have"
+    if address.version == 4 and address == network.broadcast_address:
+        return f"{address} is the broadcast address of {network}, which no machine can have"
+    return ""
 
 
 def _far(router: Address, address: Interface) -> str:

@@ -87,7 +87,9 @@ def test_cloud_config_that_is_no_mapping() -> None:
 
 
 def test_a_key_that_is_given_twice() -> None:
-    assert remarked("#cloud-config\nruncmd: [a]\nruncmd: [b]\n") == [(3, "the key is given twice, first in line 2")]
+    assert remarked("#cloud-config\nruncmd: [a]\nruncmd: [b]\n") == [
+        (3, "the key is given twice: cloud-init takes the last")
+    ]
 
 
 @needs_schema
@@ -121,13 +123,89 @@ def test_cloud_config_that_does_not_fit_cloud_inits_schema(text: str, line: int,
     [
         "ssh_pwauth: off\npackage_update: yes",  # YAML 1.1, as cloud-init reads it
         "write_files:\n- {path: /a, content: !!binary aGVsbG8=}",
-        "users: [default, {name: alice, ssh_authorized_keys: [ssh-ed25519 AAAA]}]",
+        "users: [default, {name: alice, ssh_import_id: [gh:alice]}]",
         "merge_how: list(append)\noutput: {all: '| tee /var/log/x'}",
         "runcmd:\n- [ls, -l]\n- echo 1:20",
     ],
 )
 def test_cloud_config_that_cloud_init_takes(text: str) -> None:
     assert compared(f"#cloud-config\n{text}\n") == []
+
+
+def test_public_keys_in_cloud_config() -> None:
+    text = """#cloud-config
+ssh_authorized_keys:
+- /root/.ssh/id_ed25519.pub
+- ssh-ed25519 hunter2
+users:
+- default
+- name: alice
+  ssh_authorized_keys: ["-----BEGIN OPENSSH PRIVATE KEY----- hunter2"]
+"""
+    path, damaged, private = remarked(text)
+    assert path[0] == 3
+    assert path[1].startswith("ssh_authorized_keys[0]: expected the key itself, got the path of a file")
+    assert damaged[0] == 4
+    assert damaged[1].startswith("ssh_authorized_keys[1]: expected a public key, got a damaged one")
+    assert private[0] == 8
+    assert private[1].startswith("users[1].ssh_authorized_keys[0]: expected a public key, got a private one")
+    assert "hunter2" not in str(remarked(text))
+
+
+@needs_schema
+def test_the_parts_of_an_archive() -> None:
+    text = """#cloud-config-archive
+- type: text/cloud-config
+  content: |
+    packages: [a]
+    users: 5
+- |
+  #cloud-config
+  users: 5
+- "users: 5"
+- type: text/jinja2
+  content: "users: {{ 5 }}"
+- {type: text/plain, content: hello}
+- "#!/bin/sh\\r\\n"
+"""
+    users = "users: cloud-init expects text, a list or a mapping, got a whole number"
+    *typed, script = compared(text)
+    assert typed == [(5, users), (8, users), (9, users), (12, f"{BEGIN} headers")]
+    assert script[0] == 13
+
+
+def test_an_archive_that_is_no_list() -> None:
+    expected = "cloud-init passes it over: expected a list below '#cloud-config-archive', got a mapping"
+    assert remarked("#cloud-config-archive\ncontent: a\n") == [(1, expected)]
+
+
+@needs_schema
+def test_the_parts_of_a_multipart_message() -> None:
+    text = """Content-Type: multipart/mixed; boundary="x"
+MIME-Version: 1.0
+
+--x
+Content-Type: text/x-shellscript
+
+#!/bin/sh
+--x
+Content-Type: text/cloud-config
+
+packages: [a]
+users: 5
+--x
+Content-Type: text/plain
+
+#cloud-confg
+--x
+Content-Type: text/cloud-config
+Content-Transfer-Encoding: base64
+
+dXNlcnM6IDU=
+--x--
+"""
+    users = "users: cloud-init expects text, a list or a mapping, got a whole number"
+    assert compared(text) == [(12, users), (16, f"{BEGIN} headers; did you mean '#cloud-config'?"), (21, users)]
 
 
 @pytest.mark.parametrize(
@@ -156,4 +234,6 @@ def test_ignitions_json(text: str, line: int, message: str) -> None:
 def test_attacks_take_no_time(text: str) -> None:
     remarked(f"#cloud-config\n{text}\n")
     remarked('{"ignition":' + "[" * 100_000)
+    remarked("#cloud-config-archive\n" + "- '#cloud-config-archive'\n" * 1_000)
+    remarked("Mime-Version: 1.0\n" + "".join(f"Content-Type: multipart/a; boundary={n}\n\n--{n}\n" for n in range(900)))
     remarked(base64.b64encode(text.encode()))
