@@ -22,6 +22,7 @@ from tests.guest.scene import META_DATA, ROUTER, SERVICE, USER_DATA, Scene, doma
 
 NAME = "emobserv"
 PYTHON = ROOT / ".venv/bin/python"
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJKOEWEDN3K5WzKNk4Q5Ql1ZFgGQxNQ3Cw0u2mT9yZ9s"
 METRICS = "127.0.0.1:9169"
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -175,13 +176,14 @@ def test_events_are_followed_as_they_happen(stage: Scene) -> None:
     assert "domain-found    vnet5 vm5" in people
 
 
-def test_a_boot_is_a_timeline_with_the_reports_of_cloud_init(stage: Scene) -> None:
+def test_a_boot_is_a_timeline_with_the_reports_of_cloud_init(stage: Scene, tmp_path: Path) -> None:
     stage.daemon.write_domain("vm6", domain(6, "vnet6"))
+    (tmp_path / "key.pub").write_text(f"{HOST_KEY} root@github.com\n")
     one = stage.lab.guest("vm6", tap="vnet6", bridge="br0")  # without a gateway it asks by ARP for the service
     stage.wait_until_known(vnet6=6)
     for path in ("/openstack", META_DATA, USER_DATA):
         assert one.get(path).status == 200
-    done = one.run(PYTHON, SCRIPTS / "harness/guest_reports.py", check=False)
+    done = one.run(PYTHON, SCRIPTS / "harness/guest_reports.py", uuid_of(6), tmp_path / "key.pub", check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert one.get("/eve-meta/v1/report").status == 405
     assert stage.lab.guests["vm2"].get("/eve-meta/v1/report", method="POST", body=b"{}").status == 401
@@ -204,6 +206,10 @@ def test_a_boot_is_a_timeline_with_the_reports_of_cloud_init(stage: Scene) -> No
     assert "phone home guest.example.org" in picture
     # None of it is in the audit, or in a label.
     assert not {"report", "phone-home"} & {line["document"] for line in audited(stage, "vnet6")}
+    # The name is the host's word for the guest, and the key the guest's word.
+    known = stage.daemon.command("known-hosts", "vm6")
+    assert eventually(lambda: stage.lab.host.run(*known, check=False).stdout != "", 10)
+    assert stage.lab.host.run(*known).stdout == f"vm6.example.org {HOST_KEY}\n"
     nobody = stage.lab.host.run(*stage.daemon.command("timeline", "nobody"), check=False)
     assert (nobody.returncode, "Traceback" in nobody.stderr) == (1, False)
     stage.lab.remove(one)
