@@ -19,6 +19,8 @@ from harness.pump import open_tap
 from tests.guest.asking import in_background
 from tests.guest.scene import Hosts, Identity, Scene, domain, eventually, proc_status, scene, uuid_of
 
+pytestmark = pytest.mark.alone
+
 NAME = "emg-churn"
 NEIGHBOUR = 0
 TAPS = {f"vnet{number}": number for number in range(1, 101)}

@@ -31,6 +31,8 @@ from tests.guest.scene import (
     scene,
 )
 
+pytestmark = pytest.mark.alone
+
 MIB = 1024 * 1024
 
 HEAVY = (1, 2, 3, 4)

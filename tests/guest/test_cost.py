@@ -12,6 +12,8 @@ from attrs import frozen
 
 from tests.guest.scene import META_DATA, USER_DATA, Identity, Scene, domain, eventually, proc, proc_status, scene
 
+pytestmark = pytest.mark.alone
+
 COUNT = 1000
 SAMPLE = tuple(range(0, COUNT, 100))
 """The numbers of the domains that have a guest; the other taps have none behind them."""

@@ -25,6 +25,8 @@ from harness.namespace import Namespace, ip_batch
 from tests.guest.flooder import ACK, HEADER, HOST_ADDRESS, SOURCES, SYN, segments
 from tests.guest.scene import META_DATA, SERVICE, USER_DATA, Identity, Scene, domain, eventually, scene
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAME = "emg-flood"
 NOBODY = "169.254.169.253"

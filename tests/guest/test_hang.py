@@ -18,6 +18,8 @@ from eve_meta.supervisor.worker_process import STEADY_TIME
 from tests.guest.compromised import compromised_scene, post_python
 from tests.guest.scene import META_DATA, USER_DATA, Identity, KeepAlive, Scene, domain, eventually
 
+pytestmark = pytest.mark.alone
+
 COUNT = 4
 WORKERS = 2
 LARGE = 9

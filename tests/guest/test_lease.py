@@ -20,6 +20,8 @@ from tests.guest.compromised import compromised_scene
 from tests.guest.compromised_process import BLOCKED_TIME
 from tests.guest.scene import META_DATA, SERVICE, USER_DATA, KeepAlive, Scene, domain, eventually, is_alive
 
+pytestmark = pytest.mark.alone
+
 TAP = "vnet0"
 OLD = 1
 OTHER = 2

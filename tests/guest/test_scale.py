@@ -10,6 +10,8 @@ import pytest
 
 from benchmark import scale
 
+pytestmark = pytest.mark.alone
+
 
 def test_hundreds_of_taps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "STEPS", (10, 300))

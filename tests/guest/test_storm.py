@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmark import storm
+
+pytestmark = pytest.mark.alone
 
 
 def test_a_boot_storm() -> None:

@@ -17,6 +17,8 @@ from harness.link_watch import watching
 from harness.namespace import Namespace
 from tests.guest.scene import META_DATA, Identity, Scene, domain, eventually, scene
 
+pytestmark = pytest.mark.alone
+
 TIMED = 24
 """The number of taps whose time to the first answer is measured."""
 
