@@ -100,8 +100,8 @@ class InventoryConfig:
     :ivar libvirt: the URI of this host's libvirt; "auto" for qemu:///system where it is there, "" for none.
     :ivar eve: the directory to which EVE-OS's agents publish, ``/run`` on its nodes; "" for none.
     :ivar eve_all: whether EVE-OS's applications get a domain's documents whatever their ``MetaDataType`` is.
-    :ivar process: whether the QEMU process that holds a tap identifies the tap's domain.
-    :ivar process_users: users whose QEMU is believed, beside root and libvirt's own user.
+    :ivar process: whether the VMM process that holds a tap (QEMU's, for example) identifies the tap's domain.
+    :ivar process_users: users whose VMMs are believed, beside root and libvirt's own user.
     """
 
     directory: Path = field(default=Path("/etc/eve-meta/domains.d"), validator=_ABSOLUTE)

@@ -15,8 +15,8 @@ from attrs import evolve, frozen
 from eve_meta.admin.resolve import NamedDomain, Names
 from eve_meta.config import SteeringConfig
 from eve_meta.explain.facts import DomainFacts, FaultFacts, HostFacts, ProcessFacts, TapFacts
-from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import InventoryProblem
+from eve_meta.inventory.vmm.process import Owner
 from eve_meta.machine import links
 from eve_meta.values.domain import Domain
 
@@ -25,7 +25,7 @@ from eve_meta.values.domain import Domain
 class HostView:
     """A host's domains, taps and processes, as the gathering process knows them.
 
-    :ivar names: what a NAME can mean, among it every network device and every QEMU process (:func:`for_explanation`):
+    :ivar names: what a NAME can mean, among it every network device and every VMM process (:func:`for_explanation`):
         the fault may be that ``[steering] taps`` does not match a device, or that a process is not trusted.
     :ivar described: returns a domain as it is served, and the places that describe it, the most important first.
     :ivar owners: the process that holds a tap.
@@ -134,4 +134,5 @@ def process_facts(owner: Owner) -> ProcessFacts:
         name=owner.name,
         uid=owner.uid,
         trusted=owner.trusted,
+        vmm=owner.vmm,
     )

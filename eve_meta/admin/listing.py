@@ -10,7 +10,7 @@ from uuid import UUID
 
 from eve_meta.admin.questions import ListedDomain
 from eve_meta.admin.resolve import Names
-from eve_meta.inventory.qemu.process import Owner
+from eve_meta.inventory.vmm.process import Owner
 
 
 def listed(
@@ -56,5 +56,5 @@ def _strangers(owners: Mapping[str, Owner]) -> Iterator[ListedDomain]:
             "uuid": None if owner.uuid is None else str(owner.uuid),
             "state": "not-served",
             "taps": sorted(held),
-            "origins": [f"QEMU process {owner.pid}"],
+            "origins": [str(owner)],
         }

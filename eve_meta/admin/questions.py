@@ -161,7 +161,7 @@ LIST_DOMAINS: Question[list[DomainName]] = Question("list_domains")
 """All domains that the daemon knows, behind a tap or not."""
 
 LIST: Question[list[ListedDomain]] = Question("list")
-"""The same, and the QEMU processes behind taps that are none of these domains."""
+"""The same, and the VMM processes behind taps that are none of these domains."""
 
 SHOW_DOMAIN: Question[ShownDomain] = Question("show_domain", ("name",))
 PUBLIC_DOMAIN: Question[PublicDomain] = Question("public_domain", ("name",))

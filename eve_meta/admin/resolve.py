@@ -6,7 +6,7 @@ A NAME is the first of these that it matches:
 2. the uuid of a domain, in upper or lower case;
 3. a tap, letter by letter;
 4. the name of a domain, or else a tap, whatever its case, provided that only one matches;
-5. the name or uuid of a QEMU process that holds a tap, where the caller knows of processes.
+5. the name or uuid of a VMM process that holds a tap, where the caller knows of processes.
 
 Does no input or output and imports no Twisted: a command should start at once.
 """
@@ -47,7 +47,7 @@ class NamedDomain:
 
 
 class NamedProcess(Protocol):
-    """A QEMU process: its name and its uuid, as its command line has them."""
+    """A VMM process: its name and its uuid, as its command line has them."""
 
     @property
     def name(self) -> str | None: ...

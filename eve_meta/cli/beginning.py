@@ -140,7 +140,7 @@ SUBNETS = """\
 #  - {type: ipv4, address: 10.1.2.10/24, gateway: 10.1.2.1, dns: [10.1.2.2]}"""
 
 NO_NICS = f"""\
-# Needed only to tell the guest its addresses, or if no QEMU process holds the tap. Without subnets the guest uses DHCP.
+# Needed only to tell the guest its addresses, or if no VMM process holds the tap. Without subnets the guest uses DHCP.
 #nics:
 #- tap: vnet0
 #  mac: fa:16:3e:00:00:01

@@ -16,7 +16,7 @@ from eve_meta.cli.options import config_option
 from eve_meta.config import AUTO, DEFAULT_PATH, MAX_WORKERS, Config, load_config
 from eve_meta.explain.nics import bypassing
 from eve_meta.inventory.libvirt.host import URI, HostLibvirt
-from eve_meta.inventory.qemu.process import ProcessTable, trusted_uids
+from eve_meta.inventory.vmm.process import ProcessTable, trusted_uids
 from eve_meta.machine.running import running
 from eve_meta.runtime.sandbox import landlock
 from eve_meta.runtime.sandbox.identities import find_ids
@@ -143,7 +143,7 @@ def _nics(config: Config) -> Iterator[Finding]:
     """Look for guests that run, and of whose NICs none has a tap."""
     table = ProcessTable(PROC, trusted_uids(config.inventory.process_users))
     for guest in table.guests():
-        with suppress(OSError):  # it has ended, or this is not root
-            if why := bypassing(running(guest.pid, table, PROC).hardware.nics):
+        with suppress(OSError, ValueError):  # it has ended, or this is not root
+            if why := bypassing(running(guest.pid, table, PROC).hardware.nic_facts):
                 name = guest.name or str(guest.uuid)
-                yield warning("NICs", f"{name} (QEMU process {guest.pid}) cannot be served: {why}", INSTEAD)
+                yield warning("NICs", f"{name} ({guest}) cannot be served: {why}", INSTEAD)

@@ -21,16 +21,16 @@ from eve_meta.admin.questions import EXPLAIN
 from eve_meta.admin.resolve import NamedDomain, Names
 from eve_meta.cli.known import names_in, scanned, with_profiles
 from eve_meta.config import DEFAULT_PATH, Config, load_config
-from eve_meta.explain.facts import DiskFacts, DomainFacts, Facts, HostFacts, MachineFacts
+from eve_meta.explain.facts import DiskFacts, DomainFacts, Facts, HostFacts, MachineFacts, ProcessFacts, TapFacts
 from eve_meta.inventory.files.domain_file import FileReading
 from eve_meta.inventory.libvirt.host import usable_uri
-from eve_meta.inventory.qemu.process import ProcessTable, trusted_uids
 from eve_meta.inventory.readers.command import CommandReader
+from eve_meta.inventory.vmm.process import ProcessTable, trusted_uids
 from eve_meta.machine import links
 from eve_meta.machine.disks import read_disks
 from eve_meta.machine.guests import of_libvirt
+from eve_meta.machine.hardware import Hardware
 from eve_meta.machine.libvirt import connected, hardware_of, inactive_xml
-from eve_meta.machine.qemu import Hardware
 from eve_meta.machine.running import running
 from eve_meta.values.checks import BadValue
 from eve_meta.values.domain import Domain
@@ -60,6 +60,7 @@ def gather(asked_for: str, config: Path | None) -> Facts:
     except NotRunning:
         host = _without_daemon(loaded, asked_for, table)
     host = attrs.evolve(host, domain=None if host.domain is None else _with_line(host.domain))
+    host = attrs.evolve(host, taps=_with_unidentified(host.taps, table))
     arguments, machine = _machine(host, table)
     by_libvirt = any(_LIBVIRT.search(argument) for argument in arguments)
     if machine is None and (uri := usable_uri(loaded.inventory.libvirt)):
@@ -134,16 +135,28 @@ def _with_line(domain: DomainFacts) -> DomainFacts:
 
 
 def _machine(host: HostFacts, table: ProcessTable) -> tuple[list[str], MachineFacts | None]:
-    """Return the arguments of the guest's QEMU and the machine that they describe; [] and None without a QEMU."""
-    known = [tap.process.pid for tap in host.taps if tap.process is not None]
-    # A QEMU started by hand, with neither uuid nor name, gives its tap no domain; but it does describe the machine. And
-    # one that is the domain may have no tap.
-    for pid in known or table.holders({tap.name for tap in host.taps}) or _pids_of(host.domain, table):
-        with suppress(OSError):  # the process has ended, or this is not root
-            qemu = running(pid, table, PROC)
-            source = f"QEMU process {pid}"
-            return qemu.arguments, machine_facts(source, qemu.hardware, PROC / str(pid), runs=True)
+    """Return the arguments of the guest's VMM and the machine that they describe; [] and None without a VMM."""
+    # A VMM without an identity gives its tap no domain; but it does describe the machine. And one that is the domain
+    # may have no tap.
+    holders = [tap.process for tap in host.taps] + [tap.unidentified for tap in host.taps]
+    for pid in [each.pid for each in holders if each is not None] or _pids_of(host.domain, table):
+        with suppress(OSError, ValueError):  # the process has ended, or this is not root
+            guest = running(pid, table, PROC)
+            source = f"{guest.vmm} process {pid}"
+            facts = machine_facts(source, guest.hardware, PROC / str(pid), runs=True)
+            return guest.arguments, attrs.evolve(facts, vmm=guest.vmm)
     return [], None
+
+
+def _with_unidentified(taps: tuple[TapFacts, ...], table: ProcessTable) -> tuple[TapFacts, ...]:
+    """Return *taps*, those of which no process is known with the process that holds them without uuid and name."""
+    names = {tap.name for tap in taps if tap.process is None}
+    found: dict[str, ProcessFacts] = {}
+    for pid, held in table.holders(names).items() if names else ():
+        with suppress(OSError, ValueError):  # the process has ended
+            process = ProcessFacts(pid=pid, vmm=table.vmm(pid).name, trusted=False)
+            found |= dict.fromkeys(held, process)
+    return tuple(attrs.evolve(tap, unidentified=found.get(tap.name)) for tap in taps)
 
 
 def _pids_of(domain: DomainFacts | None, table: ProcessTable) -> list[int]:
@@ -180,6 +193,7 @@ def machine_facts(source: str, described: Hardware, process: Path, *, runs: bool
         machine=described.machine,
         dmi=described.dmi,
         disks=tuple(DiskFacts(**attrs.asdict(disk)) for disk in read_disks(described.disks, process)),
-        nics=described.nics,
+        nics=described.nic_facts,
         command_line=described.command_line,
+        untold=described.untold,
     )

@@ -17,7 +17,7 @@ from eve_meta.cli import terminal
 from eve_meta.cli.known import names_in, read_directory
 from eve_meta.cli.options import config_option
 from eve_meta.config import Config, load_config
-from eve_meta.inventory.qemu.process import ProcessTable
+from eve_meta.inventory.vmm.process import ProcessTable
 from eve_meta.machine import links
 
 HEAD = ("DOMAIN", "STATE", "TAPS", "FROM")
@@ -37,9 +37,9 @@ Examples:
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON, for programs.")
 def list_domains(config: Path | None, as_json: bool) -> None:
-    """List every domain that is known from domain files, libvirt, EVE-OS or a QEMU process, running or not.
+    """List every domain that is known from domain files, libvirt, EVE-OS or a VMM process, running or not.
 
-    STATE is "served" where the guest gets its metadata, "not-served" where a tap of it is there or its QEMU runs but
+    STATE is "served" where the guest gets its metadata, "not-served" where a tap of it is there or its VMM runs but
     nothing is served ("eve-meta explain" says why), and "off" else. FROM says where the domain is described, the most
     important place first. Long names are shortened; --json has all of it, with the uuid.
 

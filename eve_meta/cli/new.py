@@ -52,7 +52,7 @@ Examples:
 def new(name: str | None, every: bool, config: Path | None, domains: Path | None) -> None:
     """Write a domain file with what is known of the VM, and every other key in a comment, for you to complete.
 
-    The argument is the VM's name, its uuid or its tap. uuid, name and NICs are those of the running QEMU, or of this
+    The argument is the VM's name, its uuid or its tap. uuid, name and NICs are those of the running VMM, or of this
     host's libvirt, whether the configuration names it or not; the output says what was taken from where. Where no uuid
     is known, the file has none. A VM need not exist yet. An existing file is never overwritten.
     """
@@ -142,7 +142,7 @@ def _all_without_file(directory: Directory, found: Iterable[Guest]) -> list[Begi
     running = [beginning(guest) for guest in found if guest.running and guest.taps]
     begun = [each for each in running if _described(directory, each) is None]
     if not running:
-        raise Problem(f"no VM runs here: neither libvirt nor a QEMU process {_UNSEEN}has a tap")
+        raise Problem(f"no VM runs here: neither libvirt nor a VMM process {_UNSEEN}has a tap")
     if not begun:
         raise Problem(f"each VM that runs here has a file in {directory.path}")
     return begun
@@ -205,7 +205,7 @@ def _shown(begun: Beginning) -> list[str]:
     """Return what the file says of the VM, and from where that is, for people."""
     if not begun.source:
         what = "uuid" if begun.name is None else "name"
-        return [f"the {what} as you gave it: neither libvirt nor a QEMU process {_UNSEEN}has it"]
+        return [f"the {what} as you gave it: neither libvirt nor a VMM process {_UNSEEN}has it"]
     lines = [f"uuid  {begun.uuid}" if begun.uuid is not None else "uuid  none, because none is known"]
     lines += [] if begun.name is None else [f"name  {escape_unprintable(begun.name)}"]
     for nic in begun.nics:

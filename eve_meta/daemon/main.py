@@ -79,7 +79,7 @@ def serve(config: Config) -> None:
     # As the unit has it, whoever starts the daemon. What others have to see, the workers' folder and /run/netns, gets
     # its mode explicitly.
     os.umask(0o077)
-    # One file descriptor for each QEMU process that is watched (a pidfd): a shell's soft limit is 1,024.
+    # One file descriptor for each VMM process that is watched (a pidfd): a shell's soft limit is 1,024.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     with contextlib.suppress(Terminated), contextlib.ExitStack() as undo, ended_by_signals() as raise_if_terminated:

@@ -7,7 +7,7 @@ cloud-init on x86 (``notfound=disabled``). The rules differ between versions, so
 :class:`Release`.
 
 The prediction leaves out what only the guest's own files show: seeds in its root file system, the image's
-``datasource_list``, containers. It leaves out hypervisors other than QEMU (VMware, Hyper-V), too.
+``datasource_list``, containers. It leaves out VMware and Hyper-V, too.
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ class Release:
         return ("NoCloud", "ConfigDrive", *(name for name in self.order if name not in ("NoCloud", "ConfigDrive")))
 
 
+NOCLOUD_SEED = "ds=nocloud;s=http://169.254.169.254/nocloud/"
+"""What makes cloud-init read from eve-meta by NoCloud, as SMBIOS's serial or on the kernel's command line. It ends with
+"/", because cloud-init appends the names of the files."""
+
 NONE = "None"
 """No datasource: cloud-init is disabled, or finds nothing."""
 
@@ -80,7 +84,7 @@ class Dmi:
 
 @frozen(kw_only=True)
 class Machine:
-    """What ``ds-identify`` examines, as far as it can be seen from outside a QEMU guest.
+    """What ``ds-identify`` examines, as far as it can be seen from outside the guest.
 
     :ivar machine: the architecture, as ``uname -m`` prints it.
     :ivar labels: the labels of all file systems on the guest's disks, as ``blkid`` prints them.

@@ -51,12 +51,13 @@ class DomainFacts:
 
 @frozen(kw_only=True)
 class ProcessFacts:
-    """The QEMU process that holds a tap.
+    """The VMM process that holds a tap.
 
-    :ivar uuid: its uuid, of ``-uuid`` or ``-smbios type=1``.
-    :ivar name: its ``-name``.
+    :ivar uuid: the uuid that it was given, such as QEMU's ``-uuid``.
+    :ivar name: the name that it was given, such as QEMU's ``-name``.
     :ivar uid: the user who started it.
     :ivar trusted: whether its uuid and name may assign a domain to its tap.
+    :ivar vmm: the name of the VMM.
     """
 
     pid: int
@@ -64,6 +65,10 @@ class ProcessFacts:
     name: str | None = None
     uid: int = 0
     trusted: bool = True
+    vmm: str = "QEMU"
+
+    def __str__(self) -> str:
+        return f"{self.vmm} process {self.pid}"
 
 
 @frozen(kw_only=True)
@@ -122,6 +127,8 @@ class TapFacts:
     :ivar tag: None where it is not steered.
     :ivar link: None where there is no link of this name.
     :ivar domain: the domain that is served behind it, None for none.
+    :ivar process: the process that holds it, if that has a uuid or a name.
+    :ivar unidentified: the process that holds it, if that has neither; None for none, or one that cannot be seen.
     :ivar filters: in the order in which they see a frame; None where they could not be read.
     :ivar seen: the frames that its guest has sent since the tap got its tag, by kind: "arp", "nd", "connection", "dhcp"
         and "dhcp6" (:class:`eve_meta.steering.bpf.maps.Sightings`).
@@ -143,6 +150,7 @@ class TapFacts:
     link: LinkFacts | None = None
     domain: DomainFacts | None = None
     process: ProcessFacts | None = None
+    unidentified: ProcessFacts | None = None
     filters: tuple[FilterFacts, ...] | None = None
     seen: Mapping[str, SeenFacts] = {}
     frames_in: int = 0
@@ -240,6 +248,8 @@ class MachineFacts:
     :ivar runs: whether the guest runs.
     :ivar machine: the architecture, as ``uname -m`` prints it.
     :ivar command_line: the kernel's command line, "" where the guest's boot loader sets it.
+    :ivar vmm: the name of the VMM.
+    :ivar untold: why disks, NICs and the kernel's command line are unknown; "" where they are known.
     """
 
     source: str
@@ -249,6 +259,8 @@ class MachineFacts:
     disks: tuple[DiskFacts, ...] = ()
     nics: tuple[NicFacts, ...] = ()
     command_line: str = ""
+    vmm: str = "QEMU"
+    untold: str = ""
 
 
 @frozen(kw_only=True)

@@ -19,6 +19,7 @@ from eve_meta.explain.ds_identify import (
 from eve_meta.explain.facts import DiskFacts, Facts, MachineFacts
 from eve_meta.explain.imds import Imds, ImdsPrediction, predict_imds
 from eve_meta.explain.steps import Step, Verdict, command, listed, own
+from eve_meta.explain.vmms import QEMU, datasource_for, untold
 from eve_meta.values.addresses import SERVICE_IPV4, SERVICE_IPV6
 
 OUR_HOSTS = (SERVICE_IPV4, *SERVICE_IPV6)
@@ -58,12 +59,16 @@ def hardware(facts: Facts) -> Iterator[Step]:
     if machine is None:
         yield Step(
             verdict=Verdict.SMBIOS_UNKNOWN,
-            text="no QEMU process is known whose arguments would describe the guest's hardware",
+            text="no VMM process is known whose arguments would describe the guest's hardware",
         )
         yield Step(verdict=Verdict.DISKS_UNKNOWN, text="for the same reason")
         yield Step(verdict=Verdict.DATASOURCE_UNKNOWN, text="for the same reason")
         return
     yield smbios(facts, machine)
+    if machine.untold:
+        yield Step(verdict=Verdict.DISKS_UNKNOWN, text=machine.untold)
+        yield Step(verdict=Verdict.DATASOURCE_UNKNOWN, text="for the same reason")
+        return
     yield disks(facts, machine)
     if (step := imds(facts, machine)) is not None:
         yield step
@@ -75,7 +80,13 @@ def _name(facts: Facts) -> str:
     return known.name if known is not None else facts.host.asked_for
 
 
-def _set_smbios(facts: Facts, *more: str) -> str:
+def _set_smbios(facts: Facts, machine: MachineFacts, *more: str) -> str:
+    """Return what makes cloud-init ask eve-meta.
+
+    :param more: options of ``eve-meta smbios``.
+    """
+    if machine.vmm != QEMU:
+        return datasource_for(machine)
     return own(facts, "smbios", _name(facts), *more, *(["--apply"] if facts.libvirt else []))
 
 
@@ -88,7 +99,9 @@ def smbios(facts: Facts, machine: MachineFacts) -> Step:
         if seed is not None and urlsplit(seed).hostname in OUR_HOSTS:
             return Step(verdict=Verdict.SMBIOS_NOCLOUD, text=f"the serial is {serial}")
         text = f"the serial is {serial}, which leads cloud-init " + ("nowhere" if seed is None else "elsewhere")
-        return Step(verdict=Verdict.SMBIOS_ELSEWHERE, text=text, mend=_set_smbios(facts, "--datasource", "nocloud"))
+        return Step(
+            verdict=Verdict.SMBIOS_ELSEWHERE, text=text, mend=_set_smbios(facts, machine, "--datasource", "nocloud")
+        )
     if dmi.product_name.strip() in OPENSTACK_PRODUCTS:
         return Step(verdict=Verdict.SMBIOS_OPENSTACK, text=f"the product is {dmi.product_name!r} ({machine.source})")
     if dmi.chassis_asset_tag.strip() in OPENSTACK_ASSET_TAGS:
@@ -98,16 +111,24 @@ def smbios(facts: Facts, machine: MachineFacts) -> Step:
     elsewhere = next((each for each in found.values() if each.predicted not in (NONE, *OURS)), None)
     if elsewhere is not None:
         text = f"{elsewhere.why}: cloud-init looks for {elsewhere.predicted}"
-        return Step(verdict=Verdict.SMBIOS_ELSEWHERE, text=text, mend=_set_smbios(facts))
+        return Step(verdict=Verdict.SMBIOS_ELSEWHERE, text=text, mend=_set_smbios(facts, machine))
     silent = [release.shown for release, each in found.items() if each.predicted == NONE]
     if not silent:
         return Step(verdict=Verdict.SMBIOS_NOT_NEEDED, text=found[RELEASES[0]].why)
-    product = f"the product is {dmi.product_name!r}" if dmi.product_name else "the product is QEMU's own"
+    product = _product(machine)
     if _has_asked(facts):
         return Step(verdict=Verdict.SMBIOS_NOT_NEEDED, text=f"{product}, but this guest asks eve-meta all the same")
+    if machine.untold:
+        return Step(verdict=Verdict.SMBIOS_UNKNOWN, text=untold(machine))
     whose = "cloud-init" if len(silent) == len(RELEASES) else listed(silent)
     text = f"{product}, so {whose} does not ask eve-meta ({machine.source})"
-    return Step(verdict=Verdict.SMBIOS_MISSING, text=text, mend=_set_smbios(facts))
+    return Step(verdict=Verdict.SMBIOS_MISSING, text=text, mend=_set_smbios(facts, machine))
+
+
+def _product(machine: MachineFacts) -> str:
+    if machine.dmi.product_name:
+        return f"the product is {machine.dmi.product_name!r}"
+    return "the product is QEMU's own" if machine.vmm == QEMU else f"{machine.vmm} gives this guest no SMBIOS"
 
 
 def _has_asked(facts: Facts) -> bool:
@@ -151,9 +172,10 @@ def imds(facts: Facts, machine: MachineFacts) -> Step | None:
             text += "; it may keep cloud-init from the service, unless the kernel has systemd.imds.network=unlocked"
         return Step(verdict=Verdict.IMDS_OURS, text=text)
     where = "elsewhere" if found.predicted is Imds.ELSEWHERE else "nowhere"
-    mend = _set_smbios(facts, "--datasource", "ec2")
+    mend = _set_smbios(facts, machine, "--datasource", "ec2")
     if found.by_command_line:
-        mend = f"take systemd.imds.* off the guest's kernel command line, then: {mend}"
+        take = "take systemd.imds.* off the guest's kernel command line"
+        mend = f"{take}, then: {mend}" if machine.vmm == QEMU else take
     text = f"{name} asks {where}: {found.why}"
     return Step(verdict=Verdict.IMDS_ELSEWHERE, text=text, mend=mend)
 
@@ -169,7 +191,7 @@ def datasource(facts: Facts, machine: MachineFacts) -> Step:
     if not others or (len(others) < len(found) and _has_asked(facts)):
         return Step(verdict=Verdict.DATASOURCE_OURS, text=text)
     causes = [step for step in (disks(facts, machine), smbios(facts, machine)) if step.mend is not None]
-    mend = causes[0].mend if causes else _set_smbios(facts)
+    mend = causes[0].mend if causes else _set_smbios(facts, machine)
     none = any(each.predicted == NONE for each in others)
     return Step(verdict=Verdict.DATASOURCE_NONE if none else Verdict.DATASOURCE_OTHER, text=text, mend=mend)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from eve_meta.explain.facts import DomainFacts, Facts, PathFacts, TapFacts
 from eve_meta.explain.nics import bypassing, use_a_tap
 from eve_meta.explain.steps import Step, Verdict, command, configure, edit, listed, own, restart
+from eve_meta.explain.vmms import ADVICE
 from eve_meta.values.bypass import bypass
 from eve_meta.values.domain import METADATA_NAMESPACE
 
@@ -50,7 +51,7 @@ def domain(facts: Facts) -> Step:
     if host.near:
         text = f"no domain or tap is called {host.asked_for}: did you mean {' or '.join(host.near)}?"
         return Step(verdict=Verdict.DOMAIN_MISTYPED, text=text, mend=own(facts, "explain", host.near[0]))
-    text = f"no domain, tap or QEMU process is called {host.asked_for}"
+    text = f"no domain, tap or VMM process is called {host.asked_for}"
     return Step(verdict=Verdict.DOMAIN_NONE, text=text, mend=own(facts, "new", host.asked_for))
 
 
@@ -76,7 +77,7 @@ def _origin(known: DomainFacts, taps: Sequence[TapFacts]) -> str:
     if named:
         line = "" if known.line is None else f", line {known.line}"
         return f"{where}{line}{more}, which names {' and '.join(named)}"
-    held = [f"QEMU process {tap.process.pid} behind {tap.name}" for tap in taps if tap.process is not None]
+    held = [f"{tap.process} behind {tap.name}" for tap in taps if tap.process is not None]
     return f"{where}{more}" + (f"; it is {' and '.join(held)}" if held else "")
 
 
@@ -84,9 +85,10 @@ def _unknown(facts: Facts, tap: TapFacts) -> Step:
     process = tap.process
     if process is not None and (process.name or process.uuid):
         name = process.name or str(process.uuid)
-        text = f"QEMU process {process.pid} ({name}) holds {tap.name}, but no domain has that name or uuid"
+        text = f"{process} ({name}) holds {tap.name}, but no domain has that name or uuid"
         return Step(verdict=Verdict.DOMAIN_NONE, text=text, mend=own(facts, "new", name))
-    text = f"the domain behind {tap.name} is unknown: no file names the tap in its nics, and no QEMU process holds it"
+    holder = "no VMM process holds it" if tap.unidentified is None else f"{tap.unidentified} has no uuid or name"
+    text = f"the domain behind {tap.name} is unknown: no file names the tap in its nics, and {holder}"
     return Step(verdict=Verdict.DOMAIN_NONE, text=text, mend=own(facts, "new", tap.name))
 
 
@@ -111,7 +113,7 @@ def no_tap(facts: Facts) -> Iterator[Step]:
         mend = f"in {file}: nics: [{{tap: …}}]" if file else own(facts, "new", known.name)
         yield Step(verdict=Verdict.TAP_NONE, text=text, mend=mend)
         return
-    text = "its guest does not run, or its tap is unknown: its nics name none, and no QEMU process is this domain"
+    text = "its guest does not run, or its tap is unknown: its nics name none, and no VMM process is this domain"
     yield Step(verdict=Verdict.TAP_NONE, text=text, mend=start(facts))
 
 
@@ -158,14 +160,18 @@ def process(facts: Facts, tap: TapFacts) -> Iterator[Step]:
     known = facts.host.domain
     named = known is not None and tap.name in known.taps
     if tap.process is None:
-        text = f"no QEMU process is known to hold {tap.name}" + ("; the file names the tap" if named else "")
+        text = f"no VMM process is known to hold {tap.name}"
+        if tap.unidentified is not None:
+            options = ADVICE[tap.unidentified.vmm].identity
+            text = f"{tap.unidentified} holds {tap.name}, but has neither uuid nor name ({options})"
+        text += "; the file names the tap" if named else ""
         yield Step(verdict=Verdict.PROCESS_UNKNOWN, text=text, tap=tap.name)
         return
-    holder = f"QEMU process {tap.process.pid} holds {tap.name}"
+    holder = f"{tap.process} holds {tap.name}"
     if not tap.process.trusted and not named:
         text = (
             f"{holder}, but runs as user {tap.process.uid}, whose processes are not trusted: name the tap in a file, "
-            "or the user in [inventory] process_users if it runs nothing but QEMU"
+            "or the user in [inventory] process_users if it runs nothing but VMs"
         )
         file = known.origins[0] if known is not None and known.origins[0].startswith("/") else ""
         line = f"in {file}: nics: [{{tap: {tap.name}}}]"

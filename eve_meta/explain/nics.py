@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from eve_meta.explain.facts import Facts, NicFacts
 from eve_meta.explain.steps import command, listed
-from eve_meta.values.bypass import WITH_LIBVIRT, WITH_QEMU, bypass
+from eve_meta.explain.vmms import ADVICE, QEMU
+from eve_meta.values.bypass import WITH_LIBVIRT, bypass
 
 
 def bypassing(nics: Collection[NicFacts]) -> str:
@@ -20,4 +21,5 @@ def use_a_tap(facts: Facts) -> str:
     known = facts.host.domain
     if facts.libvirt and known is not None:
         return f"{command('virsh', 'edit', known.name)}   # {WITH_LIBVIRT}"
-    return f"start the guest with {WITH_QEMU}"
+    vmm = QEMU if facts.machine is None else facts.machine.vmm
+    return f"start the guest with {ADVICE[vmm].tap}"

@@ -43,6 +43,8 @@ def _steps(facts: Facts) -> Iterator[Step]:
 def plain(facts: Facts) -> dict[str, Any]:
     """Return the report as JSON can hold it; ``docs/explain.rst`` says which fields are stable."""
     domain, machine = facts.host.domain, facts.machine
+    if machine is not None and machine.untold:
+        machine = None  # what decides is unknown
     found = {} if machine is None else guest_machine.predictions(machine)
     imds = None if machine is None else guest_machine.imds_prediction(machine)
     first = found.get(RELEASES[0])

@@ -14,8 +14,8 @@ hypervisor, which is a source that also knows the domain of each tap. Three room
 None of them looks into text that tenants wrote: ``readers/`` hands it to the reader, a process without privileges
 (``eve_meta/reader``), and takes the values back.
 
-``qemu/`` finds the process that holds a tap, with its uuid and name: ``process.py`` reads /proc, ``options.py`` a
-QEMU's arguments, ``owners.py`` keeps the result up to date.
+``vmm/`` finds the process that holds a tap, with its uuid and name: ``process.py`` reads /proc, ``vmms.py`` has the
+VMMs that are known, each with a module for its arguments, ``owners.py`` keeps the result up to date.
 
 ``merge.py`` makes one domain of several sources' descriptions of it and of its profiles (``profiles.py``), field by
 field as ``overlay.py`` has the rules. ``tap_domains.py`` decides which domain is behind

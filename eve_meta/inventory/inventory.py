@@ -15,11 +15,11 @@ from eve_meta.config import AUTO, InventoryConfig
 from eve_meta.inventory.files.directory import Directory
 from eve_meta.inventory.files.watch import FileSource
 from eve_meta.inventory.merge import Merged, Merging
-from eve_meta.inventory.qemu.owners import Memory, ProcessOwners
-from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.readers.reading import Reader
 from eve_meta.inventory.source import Hypervisor, InventoryProblem, Source
 from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
+from eve_meta.inventory.vmm.owners import Memory, ProcessOwners
+from eve_meta.inventory.vmm.process import Owner
 from eve_meta.values.domain import Domain
 from eve_meta.values.eve_node import UNKNOWN_NODE, Node
 from eve_meta.values.problem import Problem
@@ -147,7 +147,7 @@ class Inventory:
         * until the tap's process has been looked for and the hypervisors have been asked, which begins with
           :meth:`taps_changed` and takes milliseconds: a file that names the tap may be wrong about it;
         * until the files that were changed before :meth:`holder_may_have_changed` have been read;
-        * as long as the tap is on its way to a QEMU, see :meth:`ProcessOwners.looked`.
+        * as long as the tap is on its way to a VMM, see :meth:`ProcessOwners.looked`.
         """
         if not self.is_settled(tap):
             return None

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from attrs import asdict, frozen
 
-from eve_meta.inventory.qemu.process import Owner
+from eve_meta.inventory.vmm.process import Owner
 from eve_meta.values.domain import Domain
 
 

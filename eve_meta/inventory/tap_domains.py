@@ -22,8 +22,8 @@ import attrs
 from attrs import frozen
 
 from eve_meta.inventory.merge import Merged
-from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import InventoryProblem, Layer
+from eve_meta.inventory.vmm.process import Owner
 from eve_meta.values.domain import Domain
 
 _REFUSED = "it is not served"
@@ -232,7 +232,7 @@ class TapDomains:
         if not evidence.written and not answered and owner is not None and not owner.trusted:
             message = (
                 f"tap {tap}: process {owner.pid} of user {owner.uid} is not trusted to claim a domain: {_REFUSED}; "
-                "if that user runs nothing but QEMU, name it in [inventory] process_users"
+                "if that user runs nothing but VMs, name it in [inventory] process_users"
             )
             return _refused(mine, message, mend=_line(mine.origin, f"nics: [{{tap: {tap}}}]"))
         if not evidence.written and mine in self._tied:
@@ -292,7 +292,7 @@ class TapDomains:
         # Sorted, so that the message stays the same, and is not logged again, when one of the taps is decided anew.
         processes = sorted(f"{owner.pid} behind {min(holding[owner])}" for owner in self._processes_of(merged))
         got = " and ".join(processes)
-        message = f"expected one QEMU process to be this domain, got {got}: none of them is served"
+        message = f"expected one process to be this domain, got {got}: none of them is served"
         return _refused(merged, message, mend="end all of these processes but one")
 
     def _processes_of(self, merged: Merged) -> list[Owner]:
@@ -319,7 +319,7 @@ def _knows(hypervisor: HypervisorAnswers, merged: Merged) -> bool:
 
 
 def _process(tap: str, owner: Owner) -> str:
-    return f"QEMU process {owner.pid} behind {tap}"
+    return f"{owner} behind {tap}"
 
 
 def _hypervisor(merged: Merged) -> str:

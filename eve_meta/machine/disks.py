@@ -21,8 +21,8 @@ from typing import Any
 from attrs import frozen
 
 from eve_meta.machine.filesystems import labels
+from eve_meta.machine.hardware import DiskImage
 from eve_meta.machine.images import QCOW2_MAGIC, Image, Qcow2, Raw, Unreadable
-from eve_meta.machine.qemu import DiskImage
 
 TIMEOUT = 3.0
 """Seconds within which all disks of a guest must be read."""
@@ -50,7 +50,7 @@ class Disk:
 def read_disks(images: Sequence[DiskImage], process: Path) -> tuple[Disk, ...]:
     """Read the labels on *images*.
 
-    :param process: ``/proc/PID`` of the QEMU that sees the images.
+    :param process: ``/proc/PID`` of the VMM that sees the images.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
@@ -119,7 +119,7 @@ def _examine(image: DiskImage, process: Path) -> dict[str, Any]:
 
 
 def _open(path: str, process: Path) -> int:
-    # The path as QEMU sees it, below its own root and directory, which may be in another mount namespace.
+    # The path as the VMM sees it, below its own root and directory, which may be in another mount namespace.
     seen = process / "root" / path.lstrip("/") if path.startswith("/") else process / "cwd" / path
     handle = os.open(seen, os.O_PATH | os.O_CLOEXEC)
     try:

@@ -1,4 +1,4 @@
-"""The VMs of this host, as QEMU's processes and libvirt show them: identity, and each NIC with its tap.
+"""The VMs of this host, as the processes of VMMs and libvirt show them: identity, and each NIC with its tap.
 
 The commands read them where a person begins a domain file; the daemon does not.
 """
@@ -7,21 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from attrs import frozen
 
 from eve_meta.inventory.libvirt.connection import load
 from eve_meta.inventory.libvirt.description import Description, ReadXml, xml_reading
-from eve_meta.inventory.qemu.options import options_or_json
-from eve_meta.inventory.qemu.process import Owner, ProcessTable, arguments_of
 from eve_meta.inventory.readers.command import CommandReader
+from eve_meta.inventory.vmm.process import Owner, ProcessTable
+from eve_meta.machine.hardware import HostNic
 from eve_meta.machine.libvirt import connected
-from eve_meta.values.checks import BadValue
-from eve_meta.values.nic import Nic
+from eve_meta.machine.running import Running, running
 from eve_meta.values.problem import Problem
 
 PROC = Path("/proc")
@@ -75,7 +72,7 @@ def guests(uri: str, taps: Collection[str]) -> tuple[list[Guest], list[str]]:
         except Problem as problem:
             problems.append(str(problem))
     known = {guest.uuid for guest in found}
-    # QEMU's own name for a domain of libvirt is libvirt's.
+    # The name that a process of libvirt has is libvirt's.
     with suppress(OSError):  # no procfs is mounted
         found += [guest for guest in _of_processes(taps, PROC) if guest.uuid is None or guest.uuid not in known]
     return found, problems
@@ -133,48 +130,32 @@ def _of_processes(taps: Collection[str], proc: Path) -> Iterator[Guest]:
     # Started by hand, with neither uuid nor name: a file that names the tap is all that they can have.
     unidentified = [pid for pid in table.holders(set(taps) - owners.keys()) if pid not in identified]
     for pid in sorted({*identified, *unidentified}):
-        owner = identified.get(pid, Owner(pid=pid, start=0, trusted=False))
-        with suppress(OSError):  # it has ended
-            yield _guest(owner, proc / str(pid), table.taps_of(pid))
+        with suppress(OSError, ValueError):  # it has ended
+            guest = running(pid, table, proc)
+            owner = identified.get(pid, Owner(pid=pid, start=0, trusted=False, vmm=guest.vmm))
+            yield _guest(owner, guest, table.taps_of(pid))
 
 
-def _guest(owner: Owner, process: Path, descriptors: Mapping[int, str]) -> Guest:
+def _guest(owner: Owner, guest: Running, descriptors: Mapping[int, str]) -> Guest:
     return Guest(
-        source=f"QEMU process {owner.pid}",
+        source=str(owner),
         name=owner.name,
         uuid=owner.uuid,
-        nics=tuple(nics(arguments_of(process), descriptors)),
+        nics=tuple(nics(guest.hardware.nics, descriptors)),
         trusted=owner.trusted,
     )
 
 
-def nics(arguments: Sequence[str], descriptors: Mapping[int, str]) -> list[GuestNic]:
-    """Return the NICs of the QEMU that has *arguments*, whatever is behind them.
+def nics(described: Sequence[HostNic], descriptors: Mapping[int, str]) -> list[GuestNic]:
+    """Return the NICs that a VMM's command line describes, whatever is behind them, with the taps that they have.
 
     :param descriptors: the taps that the process holds, by the number of the file descriptor.
     """
-    backends: dict[str, Mapping[str, Any]] = {}
-    found: list[tuple[str | None, Mapping[str, Any]]] = []
-    for option, value in pairwise(arguments):
-        match option.replace("--", "-", 1):
-            case "-netdev":
-                backend = options_or_json(value, "type")
-                backends[str(backend.get("id"))] = backend
-            case "-nic":
-                backend = options_or_json(value, "type")
-                if backend.get("type") != "none":
-                    found.append((_mac(backend), backend))
-            case "-device":
-                device = options_or_json(value, "driver")
-                if "netdev" in device:
-                    found.append((_mac(device), {"netdev": device["netdev"]}))
     made = []
-    for mac, given in found:
-        backend = backends.get(str(given["netdev"]), {}) if "netdev" in given else given
-        name = backend.get("ifname")
-        inherited = next((descriptors[fd] for fd in _descriptors(backend) if fd in descriptors), None)
-        held = name in descriptors.values()
-        made.append(GuestNic(mac=mac, tap=str(name) if held else inherited, lasting=held))
+    for nic in described:
+        held = nic.ifname in descriptors.values()
+        inherited = next((descriptors[number] for number in nic.descriptors if number in descriptors), None)
+        made.append(GuestNic(mac=nic.mac, tap=nic.ifname if held else inherited, lasting=held))
     return _completed(made, descriptors)
 
 
@@ -183,18 +164,6 @@ def _completed(found: list[GuestNic], descriptors: Mapping[int, str]) -> list[Gu
     rest = [tap for tap in dict.fromkeys(descriptors.values()) if tap not in {nic.tap for nic in found}]
     without = [nic for nic in found if nic.tap is None]
     if len(rest) == len(without) == 1:
-        # QEMU's helper opened the tap, and there is one NIC that it can be.
+        # The VMM or its helper chose the tap's name, and there is one NIC that it can be.
         return [GuestNic(mac=nic.mac, tap=rest[0]) if nic.tap is None else nic for nic in found]
     return [nic for nic in found if nic != GuestNic()] + [GuestNic(tap=tap) for tap in rest]
-
-
-def _descriptors(backend: Mapping[str, Any]) -> list[int]:
-    numbers = f"{backend.get('fd', '')}:{backend.get('fds', '')}".split(":")
-    return [int(number) for number in numbers if number.isascii() and number.isdigit() and len(number) < 10]
-
-
-def _mac(values: Mapping[str, Any]) -> str | None:
-    try:
-        return Nic(mac=str(values["mac"])).mac
-    except (KeyError, BadValue):
-        return None

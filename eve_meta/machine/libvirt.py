@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 from eve_meta.explain.ds_identify import Dmi
 from eve_meta.inventory.libvirt.connection import load
+from eve_meta.machine.hardware import DiskImage, Hardware
 from eve_meta.machine.nics import of_interfaces
-from eve_meta.machine.qemu import DiskImage, Hardware
 from eve_meta.values.problem import Problem
 
 # Where <sysinfo type='smbios'> holds each field of /sys/class/dmi/id.

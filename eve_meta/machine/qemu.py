@@ -11,11 +11,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
-
 from eve_meta.explain.ds_identify import Dmi
-from eve_meta.explain.facts import NicFacts
-from eve_meta.inventory.qemu.options import options, options_or_json
+from eve_meta.inventory.vmm.options import options, options_or_json
+from eve_meta.machine.hardware import DiskImage, Hardware, HostNic
 from eve_meta.machine.nics import DEFAULT, of_arguments
 
 MAX_DEPTH = 8
@@ -52,39 +50,6 @@ _SMBIOS: Mapping[tuple[str, str], str] = {
     ("2", "product"): "board_name",
     ("3", "asset"): "chassis_asset_tag",
 }
-
-
-@frozen(kw_only=True)
-class DiskImage:
-    """The place that holds the content of a guest's disk.
-
-    :ivar path: the file or block device, as QEMU sees it; None where the content is in neither.
-    :ivar shown: the place as the command line or libvirt's XML has it.
-    :ivar format: "raw", "qcow2", …; None where QEMU detects it.
-    :ivar cd: whether the disk is in a CD drive.
-    """
-
-    path: str | None
-    shown: str
-    format: str | None = None
-    cd: bool = False
-
-
-@frozen(kw_only=True)
-class Hardware:
-    """The machine that a guest sees.
-
-    :ivar machine: its architecture, as ``uname -m`` shows it.
-    :ivar dmi: the fields of SMBIOS that somebody has set; QEMU has values of its own for the others.
-    :ivar nics: what is behind each of its NICs on the host.
-    :ivar command_line: the kernel's command line (``-append``); "" where the guest's boot loader sets it.
-    """
-
-    machine: str
-    dmi: Dmi
-    disks: tuple[DiskImage, ...]
-    nics: tuple[NicFacts, ...]
-    command_line: str
 
 
 def hardware(program: str, arguments: Sequence[str]) -> Hardware:
@@ -147,7 +112,7 @@ def _known_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield option, value
 
 
-def _nics(arguments: Sequence[str]) -> tuple[NicFacts, ...]:
+def _nics(arguments: Sequence[str]) -> tuple[HostNic, ...]:
     given = {each.replace("--", "-", 1) for each in arguments}
     if given.isdisjoint({"-nodefaults", "-netdev", "-nic", "-net"}):
         return (DEFAULT,)

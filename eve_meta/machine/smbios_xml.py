@@ -13,10 +13,8 @@ from xml.sax.saxutils import escape
 
 from attrs import define, frozen
 
+from eve_meta.explain.ds_identify import NOCLOUD_SEED
 from eve_meta.values.problem import Problem
-
-NOCLOUD_SERIAL = "ds=nocloud;s=http://169.254.169.254/nocloud/"
-"""It ends with "/", because cloud-init appends the names of the files."""
 
 BIOS_VENDOR = "Amazon EC2"
 """The BIOS vendor by which systemd's hwdb (``40-imds.hwdb``) recognises AWS, for systemd-imdsd."""
@@ -56,7 +54,7 @@ def settings(datasource: str, uuid: UUID | None = None) -> tuple[Setting, ...]:
     if datasource == "openstack":
         return (Setting("system", "product", "OpenStack Nova"),)
     if datasource == "nocloud":
-        return (Setting("system", "serial", NOCLOUD_SERIAL),)
+        return (Setting("system", "serial", NOCLOUD_SEED),)
     bios = Setting("bios", "vendor", BIOS_VENDOR)
     if uuid is not None and str(uuid).startswith("ec2"):
         # Older releases of cloud-init want a serial that equals the uuid, too.

@@ -20,10 +20,10 @@ from eve_meta.state.files import UNFINISHED
 from eve_meta.state.tokenkeys import BOOT_ID
 
 PROCESSES = "processes"
-"""The name of the file with the QEMU processes that were trusted when they were first seen."""
+"""The name of the file with the VMM processes that were trusted when they were first seen."""
 
 MAX_FILE = 16 * 1024 * 1024
-"""The most bytes of the file: those of some 100,000 QEMU processes."""
+"""The most bytes of the file: those of some 100,000 processes."""
 
 
 class Remembered:

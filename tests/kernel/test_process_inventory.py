@@ -1,4 +1,4 @@
-"""Real QEMU processes on real taps, in a network namespace of the test's own."""
+"""Real QEMU processes on real taps, and stubs of other VMMs, in a network namespace of the test's own."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ time.sleep(100)
 
 WATCH = """
 import json, sys, time
-from eve_meta.inventory.qemu.owners import ProcessOwners
+from eve_meta.inventory.vmm.owners import ProcessOwners
 from eve_meta.runtime.reactor import reactor
 
 def report(taps):
@@ -278,6 +278,25 @@ def test_a_tap_with_a_stale_file_that_libvirt_gives_to_another_domain(
     assert libvirtd.stdout.readline() == "open\n"
     printed = printed_until(serve(start, domains), f"got {UUID2}", tap0=None, tap1=None)
     assert {each["owners"]["tap0"] for each in printed} == {None}
+
+
+def test_other_vmms_are_the_domains_that_their_command_lines_tell(
+    start: Callable[..., subprocess.Popen[str]], program: Callable[[str], str], domains: Path
+) -> None:
+    write(domains / "web1.yaml", f"name: web1\nuuid: {UUID1}\n")
+    write(domains / "web2.yaml", "name: web2\n")
+    platform = f"serial_number=x,uuid={UUID1}"
+    holders = (
+        start(program("cloud-hypervisor"), "-c", HOLD, "--kernel", "x", "--platform", platform, holding="tap0"),
+        start(program("firecracker"), "-c", HOLD, "--id", "web2", "--api-sock", "x", holding="tap1"),
+    )
+    for holder in holders:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+    server = serve(start, domains)
+    printed_until(server, tap0="web1", tap1="web2")
+    holders[0].kill()
+    printed_until(server, tap0=None, tap1="web2")
 
 
 def test_a_tap_that_another_hypervisor_holds_belongs_to_the_domain_of_its_file(

@@ -18,9 +18,9 @@ from uuid import UUID
 from eve_meta.inventory.eve.domain import Surroundings, domain
 from eve_meta.inventory.eve.pubsub import Topic
 from eve_meta.inventory.files.watch import FileSource
-from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.readers.reading import Reader, Reading
 from eve_meta.inventory.source import InventoryProblem, Layer
+from eve_meta.inventory.vmm.process import Owner
 from eve_meta.values.domain import Domain
 from eve_meta.values.eve_node import UNKNOWN_NODE, Device, Node
 from eve_meta.values.eve_published import GLOBAL, AppConfig, AppStatus, NetworkStatus

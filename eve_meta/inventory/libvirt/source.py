@@ -27,8 +27,8 @@ from eve_meta.inventory.libvirt.availability import Availability, Presence
 from eve_meta.inventory.libvirt.connection import MISSING, LibvirtConnection
 from eve_meta.inventory.libvirt.description import Description
 from eve_meta.inventory.libvirt.host import HostLibvirt
-from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import InventoryProblem, Layer
+from eve_meta.inventory.vmm.process import Owner
 from eve_meta.runtime.timer import Timer
 from eve_meta.values.deadlines import Deadlines
 

@@ -17,8 +17,8 @@ from eve_meta.admin import questions
 from eve_meta.admin.answers import answers
 from eve_meta.admin.questions import Question
 from eve_meta.config import Config
-from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import InventoryProblem
+from eve_meta.inventory.vmm.process import Owner
 from eve_meta.runtime.clock import Clock
 from eve_meta.steering.bpf.maps import Sightings
 from eve_meta.steering.path.inspection import Inspection

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from eve_meta.admin.resolve import MAX_COMPARED, MAX_LISTED, Meaning, NamedDomain, Names, _comparable
-from eve_meta.inventory.qemu.process import Owner
+from eve_meta.inventory.vmm.process import Owner
 from eve_meta.values.problem import Problem
 
 WEB = NamedDomain(name="web1", uuid=UUID("1a831fa7-c50b-4693-a16e-fb8171f1b69e"), taps=("vnet0",))

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from eve_meta.admin.listing import listed
 from eve_meta.admin.resolve import NamedDomain, Names
-from eve_meta.inventory.qemu.process import Owner
+from eve_meta.inventory.vmm.process import Owner
 from tests.unit.cli.conftest import Run
 
 ONE, TWO, THREE, FOUR = (UUID(int=number) for number in range(1, 5))

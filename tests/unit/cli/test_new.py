@@ -58,7 +58,7 @@ def test_the_keys_in_comments_are_correct_too(run: Run, domains: Path) -> None:
 def test_a_uuid_is_never_invented(run: Run, domains: Path) -> None:
     done = run("new", "--domains", "domains.d", "web9")
     assert yaml.safe_load((domains / "web9.yaml").read_text()) == {"name": "web9"}
-    assert "the name as you gave it: neither libvirt nor a QEMU process " in done.stdout
+    assert "the name as you gave it: neither libvirt nor a VMM process " in done.stdout
 
 
 def test_the_uuid_of_a_vm_that_does_not_exist_yet(run: Run, domains: Path) -> None:

@@ -382,6 +382,60 @@ def test_a_guest_that_asks_without_smbios_needs_no_smbios() -> None:
     assert step_of(with_dmi(), Verdict.SMBIOS_NOT_NEEDED)
 
 
+def of_vmm(vmm: str, **changes: Any) -> Facts:
+    machine = attrs.evolve(MACHINE, source=f"{vmm} process 9", vmm=vmm, dmi=Dmi(), **changes)
+    return facts(QUIET, machine=machine, libvirt=False)
+
+
+@pytest.mark.parametrize(
+    ("whole", "mend"),
+    [
+        (of_vmm("Cloud Hypervisor"), f"add to the guest's kernel command line (--cmdline): {SERIAL}"),
+        (
+            with_dmi(of_vmm("Cloud Hypervisor"), product_name="x"),
+            f"add to the guest's --platform: serial_number={SERIAL}",
+        ),
+        (
+            with_dmi(of_vmm("Cloud Hypervisor", command_line="quiet"), product_name="x"),
+            f"add to the guest's kernel command line (--cmdline): {SERIAL}",
+        ),
+        (with_dmi(of_vmm("crosvm"), product_name="x"), f'add to the guest\'s --smbios: serial-number="{SERIAL}"'),
+        (of_vmm("crosvm", command_line="quiet"), f"add to the guest's kernel command line (--params): {SERIAL}"),
+    ],
+)
+def test_what_makes_the_guest_of_another_vmm_ask(whole: Facts, mend: str) -> None:
+    assert steps(whole)[-1].mend == step_of(whole, Verdict.SMBIOS_MISSING).mend == mend
+    assert whole.machine is not None
+    # It helps: with it, each release of cloud-init asks eve-meta.
+    value = mend.partition(": ")[2]
+    seeded = {"command_line": value} if "kernel" in mend else {"dmi": Dmi(product_serial=SERIAL)}
+    mended = attrs.evolve(whole, machine=attrs.evolve(whole.machine, **seeded))
+    assert steps(mended)[-1].verdict is Verdict.DATASOURCE_OURS
+
+
+@pytest.mark.parametrize("vmm", ["Firecracker", "Cloud Hypervisor"])
+def test_what_no_command_line_tells_is_said_to_be_unknown_with_what_the_guest_needs(vmm: str) -> None:
+    whole = of_vmm(vmm, untold="nobody tells")
+    assert step_of(whole, Verdict.SMBIOS_UNKNOWN).text.startswith(f"{vmm} process 9: its ")
+    assert SERIAL in step_of(whole, Verdict.SMBIOS_UNKNOWN).text
+    assert step_of(whole, Verdict.DISKS_UNKNOWN).text == "nobody tells"
+    assert step_of(whole, Verdict.DATASOURCE_UNKNOWN)
+    assert plain(whole)["datasource"]["predicted"] is None
+    asking = attrs.evolve(whole, host=facts(TAP).host)
+    assert step_of(asking, Verdict.SMBIOS_NOT_NEEDED)
+
+
+def test_a_process_without_an_identity_is_named_with_what_would_give_it_one() -> None:
+    holder = ProcessFacts(pid=9, vmm="Cloud Hypervisor", trusted=False)
+    step = step_of(with_tap(process=None, unidentified=holder), Verdict.PROCESS_UNKNOWN)
+    assert step.text == (
+        "Cloud Hypervisor process 9 holds vnet0, but has neither uuid nor name (--platform uuid=); "
+        "the file names the tap"
+    )
+    alone = facts(attrs.evolve(TAP, process=None, unidentified=holder, domain=None), domain=None)
+    assert "and Cloud Hypervisor process 9 has no uuid or name" in step_of(alone, Verdict.DOMAIN_NONE).text
+
+
 def test_the_mend_of_broken_metadata_opens_them() -> None:
     where = "libvirt metadata of web1"
     fault = FaultFacts(file=where, text=f"{where}:2: hostnme: expected one of the known keys")

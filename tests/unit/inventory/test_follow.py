@@ -18,9 +18,9 @@ from eve_meta.inventory.files.directory import Directory
 from eve_meta.inventory.files.domain_file import DomainFile
 from eve_meta.inventory.files.watch import FEW, FileSource
 from eve_meta.inventory.merge import Merged, Merging, merge
-from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import Layer
 from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
+from eve_meta.inventory.vmm.process import Owner
 from eve_meta.values.domain import Domain
 from eve_meta.values.nic import Nic
 from tests.contracts.fake_reader import make_directory

@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred, succeed
 
 from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
-from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import InventoryProblem, Layer
+from eve_meta.inventory.vmm.process import Owner
 from eve_meta.values.domain import Domain
 from eve_meta.values.nic import Nic
 from tests.contracts.fake_reader import FakeReader

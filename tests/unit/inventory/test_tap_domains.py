@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 
 from eve_meta.inventory.merge import merge
-from eve_meta.inventory.qemu.process import Owner
 from eve_meta.inventory.source import InventoryProblem, Layer
 from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
+from eve_meta.inventory.vmm.process import Owner
 from eve_meta.values.domain import Domain
 from eve_meta.values.nic import Nic
 
@@ -88,7 +88,7 @@ def test_a_process_with_the_name_of_another_domain() -> None:
 
 def test_two_processes_with_one_uuid() -> None:
     assert refused({"a.yaml": domain(uuid=UUID1)}, {"t1": owner(1, uuid=UUID1), "t2": owner(2, uuid=UUID1)}) == [
-        "a.yaml: expected one QEMU process to be this domain, got 1 behind t1 and 2 behind t2: none of them is served"
+        "a.yaml: expected one process to be this domain, got 1 behind t1 and 2 behind t2: none of them is served"
     ]
 
 
@@ -142,7 +142,7 @@ def test_an_untrusted_process_wins_nothing_by_its_claim() -> None:
         assert refused({"a.yaml": domain(uuid=UUID1, name="web1")}, {"t": claim}) == [
             (
                 "a.yaml: tap t: process 9 of user 1000 is not trusted to claim a domain: it is not served; "
-                "if that user runs nothing but QEMU, name it in [inventory] process_users"
+                "if that user runs nothing but VMs, name it in [inventory] process_users"
             )
         ]
     assert refused({"a.yaml": domain(uuid=UUID1)}, {"t": untrusted(uuid=UUID2)}) == []

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from eve_meta.machine import disks
 from eve_meta.machine.disks import Disk, read_disks
 from eve_meta.machine.filesystems import FilesystemLabel, labels
+from eve_meta.machine.hardware import DiskImage
 from eve_meta.machine.images import Qcow2, Raw, Unreadable
-from eve_meta.machine.qemu import DiskImage
 
 SELF = Path("/proc/self")
 MIB = 1024 * 1024

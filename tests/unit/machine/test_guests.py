@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from eve_meta.machine.guests import GuestNic, nics
+from eve_meta.machine.qemu import hardware
 
 MAC, MAC2 = "52:54:00:aa:bb:01", "52:54:00:aa:bb:02"
 
@@ -52,4 +53,4 @@ MAC, MAC2 = "52:54:00:aa:bb:01", "52:54:00:aa:bb:02"
     ],
 )
 def test_nics(arguments: tuple[str, ...], descriptors: Mapping[int, str], expected: list[GuestNic]) -> None:
-    assert nics(["qemu", *arguments], descriptors) == expected
+    assert nics(hardware("qemu-system-x86_64", arguments).nics, descriptors) == expected

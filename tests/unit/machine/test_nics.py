@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from eve_meta.explain.facts import NicFacts
-from eve_meta.inventory.qemu.process import ProcessTable
+from eve_meta.inventory.vmm.process import ProcessTable
 from eve_meta.machine import nics
+from eve_meta.machine.hardware import HostNic
 from eve_meta.machine.nics import DEFAULT, macvtaps, of_interfaces
 from eve_meta.machine.qemu import hardware
 from eve_meta.machine.running import running
@@ -19,7 +19,7 @@ from tests.unit.inventory.fakeproc import FakeProc
 
 
 def of(*arguments: str) -> list[tuple[str, str]]:
-    return [(nic.kind, nic.shown) for nic in hardware("qemu-system-x86_64", arguments).nics]
+    return [(nic.kind, nic.shown) for nic in hardware("qemu-system-x86_64", arguments).nic_facts]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_device_of_the_host_is_a_nic_where_its_class_is_network(
 )
 def test_a_nic_of_libvirt(interface: str, kind: str, shown: str) -> None:
     root = ElementTree.fromstring(f"<domain><devices>{interface}</devices></domain>")
-    assert of_interfaces(root) == (NicFacts(kind=kind, shown=shown),)
+    assert of_interfaces(root) == (HostNic(kind=kind, shown=shown),)
 
 
 def test_a_type_that_nobody_knows_is_no_nic() -> None:
@@ -93,7 +93,7 @@ def test_a_macvtap_is_seen_among_the_open_files_alone(tmp_path: Path) -> None:
     proc = FakeProc(tmp_path)
     base = proc.add(4711, "qemu", "-netdev", "tap,id=n0,fd=9", "-netdev", "user,id=n1")
     (base / "fd/9").symlink_to("/dev/tap2147483647")
-    assert macvtaps(base) == (NicFacts(kind="macvtap", shown="link 2147483647"),)
+    assert macvtaps(base) == (HostNic(kind="macvtap", shown="link 2147483647"),)
     kinds = [nic.kind for nic in running(4711, ProcessTable(tmp_path), tmp_path).hardware.nics]
     assert kinds == ["macvtap", "user network"]
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eve_meta.explain.ds_identify import Dmi
-from eve_meta.inventory.qemu.options import options
-from eve_meta.machine.qemu import DiskImage, hardware
+from eve_meta.inventory.vmm.options import options
+from eve_meta.machine.hardware import DiskImage
+from eve_meta.machine.qemu import hardware
 
 QEMU = "qemu-system-x86_64"
 

@@ -14,8 +14,9 @@ import pytest
 from eve_meta.explain.facts import MachineFacts
 from eve_meta.explain.guest_machine import imds_prediction, predictions
 from eve_meta.explain.imds import Imds
+from eve_meta.machine.hardware import DiskImage
 from eve_meta.machine.libvirt import hardware_of
-from eve_meta.machine.qemu import DiskImage, hardware
+from eve_meta.machine.qemu import hardware
 from eve_meta.machine.smbios_xml import DATASOURCES, Setting, arguments, settings, snippet, with_settings
 from eve_meta.values.problem import Problem
 

@@ -15,7 +15,7 @@ from eve_meta.config import InventoryConfig
 from eve_meta.inventory import Inventory
 from eve_meta.inventory.libvirt.host import HostLibvirt
 from eve_meta.inventory.libvirt.source import NOBODY_TIME, SEEK_TIME, SETTLE_TIME, SLOW_TIME, LibvirtSource
-from eve_meta.inventory.qemu.process import Owner
+from eve_meta.inventory.vmm.process import Owner
 from eve_meta.runtime.reactor import reactor
 from eve_meta.values.problem import Problem
 from tests.contracts.fake_libvirt import FakeLibvirt

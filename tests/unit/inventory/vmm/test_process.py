@@ -1,10 +1,9 @@
-"""Which QEMU process is behind a tap, from a procfs of files."""
+"""Which VMM process is behind a tap, from a procfs of files."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,17 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eve_meta.inventory.qemu import process as module
-from eve_meta.inventory.qemu.process import Look, Owner, ProcessTable, identity, trusted_uids
+from eve_meta.inventory.vmm import process as module
+from eve_meta.inventory.vmm import procfs
+from eve_meta.inventory.vmm.process import Look, Owner, ProcessTable, identity, trusted_uids
+from eve_meta.inventory.vmm.vmms import QEMU, VMMS, Vmm
 from tests.unit.inventory.fakeproc import FakeProc
 
 UUID1 = "1a831fa7-c50b-4693-a16e-fb8171f1b69e"
 UUID2 = "2a831fa7-c50b-4693-a16e-fb8171f1b69e"
-
-
-@pytest.fixture
-def proc(tmp_path: Path) -> FakeProc:
-    return FakeProc(tmp_path)
 
 
 def owner_of(proc: FakeProc, tap: str) -> Owner | None:
@@ -30,11 +26,8 @@ def owner_of(proc: FakeProc, tap: str) -> Owner | None:
 
 
 def identify(*arguments: str) -> tuple[str | None, str | None] | None:
-    claim = identity(b"".join(argument.encode() + b"\0" for argument in ("qemu", *arguments)))
-    if claim is None:
-        return None
-    uuid, name = claim
-    return (None if uuid is None else str(uuid)), name
+    claim = identity(b"".join(argument.encode() + b"\0" for argument in ("qemu", *arguments)), QEMU)
+    return None if claim is None else (None if claim.uuid is None else str(claim.uuid), claim.name)
 
 
 # -- the command line --
@@ -84,16 +77,16 @@ def test_text_that_looks_like_an_option_gives_no_other_identity(arguments: tuple
 
 
 def test_a_name_that_is_not_utf8_is_no_domains() -> None:
-    claim = identity(b"qemu\0-name\0web\xff1\0")
+    claim = identity(b"qemu\0-name\0web\xff1\0", QEMU)
     assert claim is not None
-    name = claim[1]
-    assert name is not None
-    assert not name.isprintable()  # as a domain's name must be
+    assert claim.name is not None
+    assert not claim.name.isprintable()  # as a domain's name must be
 
 
 @given(cmdline=st.binary(max_size=300))
-def test_no_command_line_raises(cmdline: bytes) -> None:
-    identity(cmdline)
+@pytest.mark.parametrize("vmm", VMMS, ids=str)
+def test_no_command_line_raises(vmm: Vmm, cmdline: bytes) -> None:
+    identity(cmdline, vmm)
 
 
 # -- the process --
@@ -183,12 +176,12 @@ def test_a_process_that_changes_program_or_user_during_the_look_is_withheld(
 ) -> None:
     base = proc.add(10, "qemu", "-uuid", UUID1, taps=["tap0"], uids=before)
 
-    def changed(cmdline: bytes) -> object:
+    def changed(cmdline: bytes, vmm: Vmm) -> object:
         proc.set_uids(10, *after)
         if exe is not None:
             (base / "exe").unlink()
             (base / "exe").symlink_to(exe)
-        return identity(cmdline)
+        return identity(cmdline, vmm)
 
     monkeypatch.setattr(module, "identity", changed)
     look = ProcessTable(proc.path).scan(["tap0"])
@@ -201,9 +194,9 @@ def test_a_qemu_of_roots_that_drops_its_privileges_during_the_look_is_trusted(
 ) -> None:
     proc.add(10, "qemu", "-uuid", UUID1, "-runas", "nobody", taps=["tap0"])
 
-    def dropped(cmdline: bytes) -> object:
+    def dropped(cmdline: bytes, vmm: Vmm) -> object:
         proc.set_uids(10, *NOBODY)
-        return identity(cmdline)
+        return identity(cmdline, vmm)
 
     monkeypatch.setattr(module, "identity", dropped)
     owner = owner_of(proc, "tap0")
@@ -235,7 +228,7 @@ def test_a_scan_looks_at_so_many_descriptors_of_an_untrusted_user(
 
 
 def test_a_step_looks_at_so_many_descriptors(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STEP", 10)
+    monkeypatch.setattr(procfs, "STEP", 10)
     base = proc.add(10, "qemu", "-name", "web1", taps=["tap0"])
     for number in range(100, 1100):
         (base / f"fd/{number}").symlink_to("socket:[7]")
@@ -322,7 +315,7 @@ def test_a_descriptor_that_is_closed_during_the_look_hides_no_other(
 def test_a_qemu_whose_identity_cannot_be_known_is_withheld(proc: FakeProc) -> None:
     proc.add(10, "qemu", "-name", "mine", "-append", "-name", "yours", taps=["tap0"])
     proc.add(11, taps=["tap1"])  # its command line is gone already
-    proc.add(12, "qemu", "x" * module.MAX_CMDLINE, "-name", "web1", taps=["tap2"])
+    proc.add(12, "qemu", "x" * procfs.MAX_CMDLINE, "-name", "web1", taps=["tap2"])
     look = ProcessTable(proc.path).scan(["tap0", "tap1", "tap2"])
     assert look.owners == {}
     assert set(look.withheld) == {"tap0", "tap1", "tap2"}
@@ -331,7 +324,7 @@ def test_a_qemu_whose_identity_cannot_be_known_is_withheld(proc: FakeProc) -> No
 def test_a_program_without_an_identity_withholds_nothing(proc: FakeProc) -> None:
     proc.add(10, "qemu", "-M", "q35", taps=["tap0"])  # started by hand
     proc.add(11, "pump.py", taps=["tap1"], exe="/usr/bin/python3.11", comm="python3")
-    proc.add(12, "cloud-hypervisor", taps=["tap2"], exe="/usr/bin/cloud-hypervisor", comm="cloud-hyperviso")
+    proc.add(12, "cloud-hypervisor", taps=["tap2"], exe="/usr/bin/cloud-hypervisor", comm="cloud-hyperviso")  # by API
     assert ProcessTable(proc.path).scan(["tap0", "tap1", "tap2", "tap3"]) == Look()
 
 

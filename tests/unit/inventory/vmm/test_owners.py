@@ -7,13 +7,12 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eve_meta.inventory.qemu import owners as module
-from eve_meta.inventory.qemu.owners import ProcessOwners
+from eve_meta.inventory.vmm import owners as module
+from eve_meta.inventory.vmm.owners import ProcessOwners
 from tests.unit.inventory.conftest import Until
 from tests.unit.inventory.fakeproc import FakeProc
 
@@ -48,11 +47,6 @@ class Watched:
 
     def names(self) -> dict[str, str | None]:
         return {tap: owner.name for tap, owner in self.owners.owners().items()}
-
-
-@pytest.fixture
-def proc(tmp_path: Path) -> FakeProc:
-    return FakeProc(tmp_path)
 
 
 @pytest.fixture
@@ -108,7 +102,7 @@ def test_a_tap_on_its_way_to_qemu_is_withheld_for_as_long_as_it_takes(
     turn(0.3)  # which is too long
     assert set(watched.owners.looked()) == set()
     assert [str(problem) for problem in watched.owners.problems()] == [
-        f"tap tap0: libvirtd process {os.getpid()} holds it and has handed it to no QEMU yet: it is not served"
+        f"tap tap0: libvirtd process {os.getpid()} holds it and has handed it to no VMM yet: it is not served"
     ]
     assert watched.changes == 1
     proc.add(process.pid, "qemu", "-name", "web1", taps=["tap0"])

@@ -1,16 +1,16 @@
 """The owner of each tap, kept up to date without polling.
 
-libvirt and others make a tap before QEMU opens it, and nothing announces when QEMU does. So the owner of a new tap is
-looked for at once, then at growing intervals for a minute, and again when the tap's carrier changes, which happens when
-a process opens or closes it. A pidfd announces the end of a process at once: a tap that outlives its process may belong
-to another process next.
+libvirt and others make a tap before the VMM opens it, and nothing announces when the VMM does. So the owner of a new
+tap is looked for at once, then at growing intervals for a minute, and again when the tap's carrier changes, which
+happens when a process opens or closes it. A pidfd announces the end of a process at once: a tap that outlives its
+process may belong to another process next.
 
-A process is judged once in its life, when it is first seen: later it may have dropped its privileges, and a QEMU that
+A process is judged once in its life, when it is first seen: later it may have dropped its privileges, and a VMM that
 its guest has compromised may have overwritten its command line. The judgements outlive the daemon.
 
-A look that found no owner counts as an answer: whatever holds such a tap is no QEMU. A look that found the tap on its
-way to a QEMU, or held by a QEMU whose identity cannot be known, is no answer, however long that lasts: the tap is
-withheld. Only a guest whose identity is unknown has to wait for that.
+A look that found no owner counts as an answer: whatever holds such a tap is no VMM with an identity. A look that found
+the tap on its way to a VMM, or held by a VMM whose identity cannot be known, is no answer, however long that lasts: the
+tap is withheld. Only a guest whose identity is unknown has to wait for that.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eve_meta.inventory.qemu.process import Look, Owner, ProcessTable, trusted_uids
 from eve_meta.inventory.source import InventoryProblem
+from eve_meta.inventory.vmm.process import Look, Owner, ProcessTable, trusted_uids
 from eve_meta.runtime.timer import Timer
 from eve_meta.values.deadlines import Deadlines
 from eve_meta.values.plain import make_converter
@@ -42,11 +42,11 @@ DELAYS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before the first look for a tap's owner, before the second, …; the last one holds for all further looks."""
 
 PATIENCE = 60.0
-"""Seconds for which a tap's owner is looked for. Whatever holds the tap after that is no QEMU, or the tap's carrier
+"""Seconds for which a tap's owner is looked for. Whatever holds the tap after that is no VMM, or the tap's carrier
 will change. A withheld tap is looked at for as long as it is withheld."""
 
 GRACE = 10.0
-"""Seconds for which a tap may be withheld before that is a problem: libvirt has started QEMU by then."""
+"""Seconds for which a tap may be withheld before that is a problem: libvirt has started the VM by then."""
 
 MEMORY_TIME = 0.2
 """Seconds until a new process is remembered: many start together, and are then stored at once."""
@@ -146,11 +146,11 @@ class _Search:
 
 
 class ProcessOwners:
-    """The QEMU process behind each tap.
+    """The VMM process behind each tap.
 
     :param reactor: needs IReactorTime and IReactorFDSet.
     :param proc: where procfs is mounted.
-    :param users: the names of further users whose QEMU processes are trusted.
+    :param users: the names of further users whose VMMs are trusted.
     :param memory: remembers the trusted processes for the next daemon; None where nothing does.
     """
 
@@ -211,7 +211,7 @@ class ProcessOwners:
     def looked(self) -> Collection[str]:
         """Return the taps whose owner has been looked for since they appeared or :meth:`search_again` named them.
 
-        Of each of them it is known whether a QEMU is behind it, and which.
+        Of each of them it is known whether a VMM with an identity is behind it, and which.
         """
         return self._looked
 
@@ -267,7 +267,7 @@ class ProcessOwners:
     def _scan(self) -> None:
         if self._scanning is not None:
             return
-        # Only the searches that are due: with thousands of taps that no QEMU holds, a new tap must not cost a look at
+        # Only the searches that are due: with thousands of taps that no VMM holds, a new tap must not cost a look at
         # each of them.
         searches = {tap: self._searches[tap] for tap in self._deadlines.take_due(self._reactor.seconds())}
         if not searches:
@@ -307,7 +307,7 @@ class ProcessOwners:
         owner, why = look.owners.get(tap), look.withheld.get(tap)
         before = self._result(tap)
         if owner is not None and not self._hold(tap, owner):
-            why = f"QEMU process {owner.pid} behind it cannot be watched"
+            why = f"{owner} behind it cannot be watched"
         if why is None:
             self._looked.add(tap)
             self._withheld.pop(tap, None)
