@@ -3,6 +3,7 @@
 #ifndef EVE_META_ND_H
 #define EVE_META_ND_H
 
+#include "checksum.h"
 #include "parse.h"
 
 #define ND_SOLICITATION	     135
@@ -41,15 +42,6 @@ struct pseudo_header {
 	__be32 length;
 	__be32 next;
 };
-
-static __always_inline __sum16 fold(__s64 sum)
-{
-	__u32 folded = (__u32)sum;
-
-	folded = (folded & 0xffff) + (folded >> 16);
-	folded = (folded & 0xffff) + (folded >> 16);
-	return ~folded;
-}
 
 /* Turns the frame, which solicits `target`, into the advertisement that answers it; -1 on failure. Pointers into the
  * frame are void afterwards. */

@@ -13,6 +13,7 @@
  * pointers would cost all other frames.
  */
 #include "addresses.h"
+#include "dhcp.h"
 #include "guest.h"
 #include "nd.h"
 #include "parse.h"
@@ -25,6 +26,7 @@ BPF_F_TABLE("hash", __u32, struct guest, guests, MAX_TAG + 1, BPF_F_NO_PREALLOC)
 BPF_ARRAY(settings, struct settings, 1);
 BPF_ARRAY(workers, struct workers, 1);
 BPF_F_TABLE("hash", __u32, struct dhcp, dhcp, MAX_TAG + 1, BPF_F_NO_PREALLOC);
+BPF_PERCPU_ARRAY(dhcp_work, struct dhcp_work, 1); /* tap_in's own, and not pinned */
 
 static const __u8 service_mac[ETH_ALEN] = { MAC_OUI0, MAC_OUI1, MAC_OUI2, 0xa9, 0xfe, 0x01 };
 static const __u8 meta0_mac[ETH_ALEN] = { MAC_OUI0, MAC_OUI1, MAC_OUI2, 0xa9, 0xfe, 0x02 };
@@ -161,20 +163,31 @@ static __always_inline int from_tap_arp(struct __sk_buff *skb, const struct arp_
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-/* Whether checksum offload will write into the first `end` bytes. No helper tells whether it will write at all; but
- * bpf_l4_csum_replace() leaves a checksum field unchanged if it will (inet_proto_csum_replace4()), so it is tried on
- * two bytes of the source MAC. And bpf_skb_change_tail() never shortens a frame so far that it cuts off the place that
- * will be written (__bpf_skb_min_len()). */
-static __always_inline int will_change(struct __sk_buff *skb, __u32 end)
+/* Whether the guest leaves a checksum of the frame to the kernel; -1 on failure. No helper tells; but
+ * bpf_l4_csum_replace() leaves a checksum field unchanged if it does (inet_proto_csum_replace4()), so it is tried on
+ * two bytes of the source MAC. */
+static __always_inline int leaves_checksum(struct __sk_buff *skb)
 {
 	const __u32 at = ETH_ALEN;
 	__u16 before, after;
 
 	if (bpf_skb_load_bytes(skb, at, &before, sizeof(before)) || bpf_l4_csum_replace(skb, at, 0, 0x0102, 4) ||
 	    bpf_skb_load_bytes(skb, at, &after, sizeof(after)))
+		return -1;
+	if (before == after)
 		return 1;
-	if (before != after)
-		return bpf_skb_store_bytes(skb, at, &before, sizeof(before), 0) != 0;
+	return bpf_skb_store_bytes(skb, at, &before, sizeof(before), 0) ? -1 : 0;
+}
+
+/* Whether checksum offload will write into the first `end` bytes, or that cannot be known. No helper tells where it
+ * will write; but bpf_skb_change_tail() never shortens a frame so far that it cuts off that place
+ * (__bpf_skb_min_len()). */
+static __always_inline int will_change(struct __sk_buff *skb, __u32 end)
+{
+	int left = leaves_checksum(skb);
+
+	if (left != 1)
+		return left;
 	return skb->len <= end || bpf_skb_change_tail(skb, end + 1, 0) == 0;
 }
 
@@ -218,45 +231,136 @@ static __always_inline int pass_request(struct __sk_buff *skb, __u32 tag, __u32 
 	return bpf_redirect(set->host_ifindex, 0);
 }
 
-/* Notes a sighting of DHCP in a UDP packet that is not ours; its UDP header begins at `at`. Whether a guest ever asked
- * for an address helps to explain why it never asked for its metadata. */
-static __always_inline void see_dhcp(struct __sk_buff *skb, __u32 at, __u16 port)
+/* The verdict on DHCP from the guest of `tag`, whose tap answers it: none of it passes. The message's UDP header begins
+ * at `at`, behind a copy of its IP header. */
+static __always_inline int from_tap_dhcp(struct __sk_buff *skb, __u32 tag, const struct dhcp *lease,
+					 const struct iphdr *ip, __u32 at, __be16 source, int tagged)
 {
-	struct udphdr udp;
-	struct guest *guest;
+	__u32 zero = 0;
+	struct dhcp_work *work = dhcp_work.lookup(&zero);
+	struct guest *guest = guest_of(tag);
+	__u64 now = bpf_ktime_get_boot_ns();
+	int reason, left;
+	__u8 type;
 
-	if (bpf_skb_load_bytes(skb, at, &udp, sizeof(udp)) || udp.dest != bpf_htons(port))
-		return;
-	guest = guest_of(tag_of(skb));
-	if (guest)
-		see(port == DHCP_PORT ? &guest->dhcp : &guest->dhcp6, bpf_ktime_get_boot_ns());
+	if (!work || !guest)
+		return drop(tag, DROP_NO_TAG);
+	if (tagged)
+		return drop(tag, DROP_DHCP_VLAN);
+	if (ip->frag_off & bpf_htons(0x3fff))
+		return drop(tag, DROP_DHCP_FRAGMENT);
+	if (ip->ihl != 5)
+		return drop(tag, DROP_DHCP_IP_OPTIONS);
+	if (source == bpf_htons(DHCP_PORT))
+		return drop(tag, DROP_DHCP_RELAY);
+	if (!is_broadcast(ip->daddr) && ip->daddr != bpf_htonl(SERVICE_IPV4))
+		return drop(tag, DROP_DHCP_OTHER_SERVER);
+	reason = parse_dhcp(skb, at, at - sizeof(*ip) + bpf_ntohs(ip->tot_len), work);
+	if (reason)
+		return drop(tag, reason);
+	type = answer_type(work, lease->address, &reason);
+	if (!type)
+		return drop(tag, reason);
+	if (!take_packet(guest, now))
+		return drop(tag, DROP_PACKET_RATE);
+	left = leaves_checksum(skb);
+	if (left < 0 || answer_dhcp(skb, work, lease, type, service_mac, left) < 0)
+		return drop(tag, DROP_DHCP_MALFORMED);
+	see(type == DHCP_OFFER ? &guest->dhcp_offer : type == DHCP_ACK ? &guest->dhcp_ack : &guest->dhcp_nak, now);
+	count(tag, reason);
+	return bpf_redirect(skb->ifindex, 0);
 }
 
-static __always_inline int from_tap_ipv4(struct __sk_buff *skb, const struct iphdr *ip, int tagged, __u32 offset)
+/* The verdict on UDP over IPv4, as far as it is DHCP; TC_ACT_UNSPEC otherwise. Its header begins at `at`, behind a copy
+ * of the packet's IP header. */
+static __always_inline int from_tap_udp(struct __sk_buff *skb, const struct iphdr *ip, __u32 at, int tagged)
 {
-	const __be32 service = bpf_htonl(SERVICE_IPV4);
-	__u32 behind = offset + ip->ihl * 4;
-	struct tcphdr tcp;
+	const __be16 server = bpf_htons(DHCP_PORT), client = bpf_htons(DHCP_CLIENT_PORT);
+	struct guest *guest;
+	struct ports ports;
+	struct dhcp *lease;
 	__u32 tag;
 
-	if (ip->saddr != service && ip->daddr != service) {
-		if (is_broadcast(ip->daddr) && ip->protocol == IPPROTO_UDP && !tagged)
-			see_dhcp(skb, behind, DHCP_PORT);
+	/* Not the first fragment: it has no header. */
+	if (ip->frag_off & bpf_htons(0x1fff))
 		return TC_ACT_UNSPEC;
+	if (parse_ports(skb, at, &ports) < 0)
+		return drop(0, DROP_MALFORMED);
+	/* Most packets end here. */
+	if (ports.source != server && ports.dest != server && ports.dest != client)
+		return TC_ACT_UNSPEC;
+	tag = tag_of(skb);
+	guest = guest_of(tag);
+	lease = dhcp.lookup(&tag);
+	/* Whether a guest ever asked for an address helps to explain why it never asked for its metadata. */
+	if (guest && ports.dest == server && !tagged &&
+	    (is_broadcast(ip->daddr) || (lease && lease->answers && ip->daddr == bpf_htonl(SERVICE_IPV4))))
+		see(&guest->dhcp, bpf_ktime_get_boot_ns());
+	if (!lease)
+		return TC_ACT_UNSPEC;
+	if (lease->deny_servers && (ports.source == server || ports.dest == client))
+		return drop(tag, DROP_DHCP_SERVER);
+	if (!lease->answers || ports.dest != server)
+		return TC_ACT_UNSPEC;
+	return from_tap_dhcp(skb, tag, lease, ip, at, ports.source, tagged);
+}
+
+/* The verdict on UDP over IPv6, whose header begins at `at`: TC_ACT_UNSPEC, unless a guest poses as a DHCP server.
+ * `solicits` is whether it goes to all DHCP servers. */
+static __always_inline int from_tap_udp6(struct __sk_buff *skb, __u32 at, int solicits)
+{
+	const __be16 server = bpf_htons(DHCP6_PORT), client = bpf_htons(DHCP6_CLIENT_PORT);
+	struct guest *guest;
+	struct ports ports;
+	struct dhcp *lease;
+	__u32 tag;
+
+	if (parse_ports(skb, at, &ports) < 0)
+		return drop(0, DROP_MALFORMED);
+	/* Most packets end here. */
+	if (ports.source != server && ports.dest != client && !(solicits && ports.dest == server))
+		return TC_ACT_UNSPEC;
+	tag = tag_of(skb);
+	guest = guest_of(tag);
+	if (guest && solicits && ports.dest == server)
+		see(&guest->dhcp6, bpf_ktime_get_boot_ns());
+	lease = dhcp.lookup(&tag);
+	if (lease && lease->deny_servers && (ports.source == server || ports.dest == client))
+		return drop(tag, DROP_DHCP_SERVER);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int from_tap_ipv4(struct __sk_buff *skb, const struct iphdr *header, int tagged, __u32 offset)
+{
+	const __be32 service = bpf_htonl(SERVICE_IPV4);
+	__u32 behind = offset + header->ihl * 4, tag;
+	struct tcphdr tcp;
+	struct iphdr ip;
+	int verdict;
+
+	/* Most packets end here. */
+	if (header->saddr != service && header->daddr != service && header->protocol != IPPROTO_UDP)
+		return TC_ACT_UNSPEC;
+	/* A copy, because reading ports may move the frame's bytes. */
+	ip = *header;
+	if (ip.saddr != service && ip.protocol == IPPROTO_UDP) {
+		verdict = from_tap_udp(skb, &ip, behind, tagged);
+		if (verdict != TC_ACT_UNSPEC || ip.daddr != service)
+			return verdict;
 	}
 	tag = tag_of(skb);
 	if (!tag)
 		return drop(0, DROP_NO_TAG);
-	if (ip->saddr == service)
+	if (ip.saddr == service)
 		return drop(tag, DROP_SPOOFED_IP);
 	if (tagged)
 		return drop(tag, DROP_VLAN);
-	if (impossible_source(ip->saddr))
+	if (impossible_source(ip.saddr))
 		return drop(tag, DROP_SOURCE);
 	/* MF or an offset: a segment of one MSS is never fragmented, and a fragment hides its TCP header. */
-	if (ip->frag_off & bpf_htons(0x3fff))
+	if (ip.frag_off & bpf_htons(0x3fff))
 		return drop(tag, DROP_FRAGMENT);
-	if (ip->protocol != IPPROTO_TCP)
+	if (ip.protocol != IPPROTO_TCP)
 		return drop(tag, DROP_NOT_HTTP);
 	if (parse_tcp(skb, behind, &tcp) < 0)
 		return drop(tag, DROP_MALFORMED);
@@ -314,7 +418,7 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, const struct ipv
 	if (are_far(header) && header->nexthdr == IPPROTO_TCP)
 		return TC_ACT_UNSPEC;
 	if (are_far(header) && header->nexthdr == IPPROTO_UDP && !is_dhcp6_servers(&header->daddr))
-		return TC_ACT_UNSPEC;
+		return from_tap_udp6(skb, behind, 0);
 	/* A copy, because parsing extension headers may move the frame's bytes. */
 	ip = *header;
 	from_service = is_service(&ip.saddr);
@@ -335,9 +439,10 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, const struct ipv
 		}
 	}
 	if (!from_service && !to_service) {
-		if (ext.next == IPPROTO_UDP && !ext.any && is_dhcp6_servers(&ip.daddr) && !tagged)
-			see_dhcp(skb, behind, DHCP6_PORT);
-		return TC_ACT_UNSPEC;
+		if (ext.next != IPPROTO_UDP || ext.later)
+			return TC_ACT_UNSPEC;
+		return from_tap_udp6(skb, ext.any ? ext.offset : behind,
+				     !ext.any && is_dhcp6_servers(&ip.daddr) && !tagged);
 	}
 	tag = tag_of(skb);
 	if (!tag)

@@ -57,7 +57,7 @@ def run(program: int, frame: bytes, *, mark: int = 0, repeat: int = 1) -> Run:
     :param repeat: the number of runs; each gets the frame as the run before has left it.
     :raises OSError: when the kernel refuses the test run.
     """
-    out = ctypes.create_string_buffer(len(frame) + 256)
+    out = ctypes.create_string_buffer(len(frame) + 1024)
     context = ctypes.create_string_buffer(_SKB_SIZE)
     ctypes.c_uint32.from_buffer(context, _SKB_MARK).value = mark
     opts = _Opts(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,14 @@ from attrs import evolve
 
 from eve_meta.steering.bpf import loader
 from eve_meta.steering.bpf.libbpf import Map, ProgramInfo, info_of, is_program
-from eve_meta.steering.bpf.maps import MAPS, PROGRAMS, Maps, ReturnPath, Sightings
+from eve_meta.steering.bpf.maps import MAPS, PROGRAMS, Maps, ReturnPath, Sightings, TapDhcp
 from eve_meta.steering.bpf.pins import Pins
+from eve_meta.values.dhcp import DhcpTemplate
 from eve_meta.values.problem import Problem
 
 NAME = "emtest-pins"
 DIRECTORY = Path("/sys/fs/bpf") / NAME
+LEASE = TapDhcp(DhcpTemplate(IPv4Address("10.0.0.5"), 3600, b"\x01\x04\xff\xff\xff\x00"), deny_servers=True)
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +61,12 @@ def test_programs_and_tags_of_a_daemon_that_died_are_taken_over() -> None:
 def test_programs_of_other_sources_are_replaced_and_the_taps_keep_their_tags() -> None:
     with opened() as maps:
         maps.add_tap(7, 4711, 0x10003)
+        maps.write_dhcp(7, LEASE)
         maps.write_settings(evolve(maps.settings(), build=1, next_tag=8))
         first = program_id()
     with opened() as maps:
         assert maps.tags() == {4711: 7}
+        assert maps.dhcp(7) == LEASE
         assert maps.tap(7) == ReturnPath(4711, bytes(6), 3)
         maps.write_losses(7, 4)
         maps.learn(7, ReturnPath(4711, b"\2\0\0\0\0\1"))
@@ -105,7 +110,9 @@ def test_taps_keep_their_tags_when_an_upgrade_changes_the_layout_of_maps() -> No
     with opened() as maps:
         maps.add_tap(7, 4711)
         maps.write_settings(evolve(maps.settings(), build=1, next_tag=8))
-    for name in ("counters", "guests"):
+        maps.write_dhcp(7, LEASE)
+    # Version 0.1 had no map "dhcp".
+    for name in ("counters", "guests", "dhcp"):
         (DIRECTORY / name).unlink()
     command = f"bpftool map create {DIRECTORY / 'counters'} type hash key 4 value 8 entries 9 name counters"
     subprocess.run(command.split(), check=True)
@@ -114,6 +121,7 @@ def test_taps_keep_their_tags_when_an_upgrade_changes_the_layout_of_maps() -> No
         assert maps.settings().next_tag == 8
         assert set(maps.counters(7).values()) == {0}
         assert maps.sightings(7) == Sightings()
+        assert maps.dhcp(7) == TapDhcp()
 
 
 def test_when_a_map_is_gone_all_are_made_anew_and_the_tags_stay() -> None:

@@ -23,7 +23,7 @@ from eve_meta.steering.bpf.packages import package
 from eve_meta.values.problem import Problem
 from eve_meta.values.tag import MIN_TAG
 
-SOURCES = ("shared.h", "parse.h", "addresses.h", "nd.h", "guest.h", "steer.c")
+SOURCES = ("shared.h", "parse.h", "addresses.h", "checksum.h", "nd.h", "dhcp.h", "guest.h", "steer.c")
 
 
 def source_directory() -> Path:
