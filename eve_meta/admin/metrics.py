@@ -29,8 +29,8 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from eve_meta import __version__
 from eve_meta.admin.connections import Connections
 from eve_meta.admin.status import drops
-from eve_meta.admin.turns import in_turns
 from eve_meta.inventory.inventory import Inventory
+from eve_meta.runtime.turns import in_turns
 from eve_meta.steering.bpf.maps import Reason
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor

@@ -33,7 +33,7 @@ from eve_meta.admin.answers import Answer
 from eve_meta.admin.connections import Connections
 from eve_meta.admin.questions import FOLLOW, Question
 from eve_meta.admin.queue import Queue
-from eve_meta.admin.turns import encoded
+from eve_meta.runtime.turns import encoded
 from eve_meta.supervisor.events import KEPT, Event, Events
 from eve_meta.values.problem import Problem
 

@@ -12,11 +12,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from eve_meta import __version__
 from eve_meta.admin.questions import Status, WorkerStatus
-from eve_meta.admin.turns import in_turns
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.inventory.source import InventoryProblem
 from eve_meta.runtime.clock import Clock
 from eve_meta.runtime.sandbox.inspection import inspect
+from eve_meta.runtime.turns import in_turns
 from eve_meta.steering.bpf.maps import Reason
 from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor

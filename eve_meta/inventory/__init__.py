@@ -17,9 +17,10 @@ None of them looks into text that tenants wrote: ``readers/`` hands it to the re
 ``vmm/`` finds the process that holds a tap, with its uuid and name: ``process.py`` reads /proc, ``vmms.py`` has the
 VMMs that are known, each with a module for its arguments, ``owners.py`` keeps the result up to date.
 
-``merge.py`` makes one domain of several sources' descriptions of it and of its profiles (``profiles.py``), field by
-field as ``overlay.py`` has the rules. ``tap_domains.py`` decides which domain is behind
-a tap, by what people wrote, by the hypervisors' answers and by the process that holds the tap.
+``grouping.py`` decides which of the sources' descriptions are of one domain. ``merge.py`` makes that domain of them
+and of its profiles (``profiles.py``), field by field as ``overlay.py`` has the rules. ``tap_domains.py`` decides which
+domain is behind a tap, by what people wrote (``written_taps.py``), by the hypervisors' answers and by the process that
+holds the tap. All of them work on what has changed alone.
 """
 
 from __future__ import annotations

@@ -17,9 +17,12 @@ from eve_meta.inventory.files.watch import FileSource
 from eve_meta.inventory.merge import Merged, Merging
 from eve_meta.inventory.readers.reading import Reader
 from eve_meta.inventory.source import Hypervisor, InventoryProblem, Source
-from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
+from eve_meta.inventory.tap_domains import NO_ANSWERS, HypervisorAnswers, TapDomains
 from eve_meta.inventory.vmm.owners import Memory, ProcessOwners
 from eve_meta.inventory.vmm.process import Owner
+from eve_meta.inventory.written_taps import WrittenTaps
+from eve_meta.runtime.timer import Timer
+from eve_meta.runtime.turns import end_of_turn
 from eve_meta.values.domain import Domain
 from eve_meta.values.eve_node import UNKNOWN_NODE, Node
 from eve_meta.values.problem import Problem
@@ -80,7 +83,10 @@ class Inventory:
         self._awaited_scans: dict[str, int] = {}
         self._taps: set[str] = set()
         self._merging = Merging()
-        self._tap_domains = TapDomains((), {}, (), {})
+        self._written = WrittenTaps()
+        self._tap_domains = TapDomains(self._written, self.owners(), [NO_ANSWERS] * len(self._hypervisors))
+        self._reactor = reactor
+        self._merge_timer = Timer(reactor, self._merge_more)
         self._instance_ids = instance_ids
         # Those that have an instance id: the domain without it, and with it.
         self._renewed: WeakKeyDictionary[Merged, tuple[Domain, Domain]] = WeakKeyDictionary()
@@ -105,6 +111,7 @@ class Inventory:
     def stop(self) -> None:
         """End all reading and watching. The callback of :meth:`start` is not called any more."""
         self._changed = None
+        self._merge_timer.cancel()
         for source in self._sources:
             source.stop()
         if self._owners is not None:
@@ -149,7 +156,7 @@ class Inventory:
         * until the files that were changed before :meth:`holder_may_have_changed` have been read;
         * as long as the tap is on its way to a VMM, see :meth:`ProcessOwners.looked`.
         """
-        if not self.is_settled(tap):
+        if not self._is_decided(tap):
             return None
         merged_and_domain = self._update().get(tap)
         return None if merged_and_domain is None else self._with_instance_id(*merged_and_domain)
@@ -166,9 +173,13 @@ class Inventory:
     def is_settled(self, tap: str) -> bool:
         """Return whether nothing is pending that could change the domain of *tap*.
 
-        Then the files have been read, the tap's process has been looked for, and no hypervisor's answer is awaited
-        (:meth:`eve_meta.inventory.source.Hypervisor.awaited`).
+        Then the files have been read, the tap's process has been looked for, no hypervisor's answer is awaited
+        (:meth:`eve_meta.inventory.source.Hypervisor.awaited`), and every domain has been merged.
         """
+        self._update()
+        return self._is_decided(tap) and not self._merging.is_incomplete
+
+    def _is_decided(self, tap: str) -> bool:
         if self._awaited_scans.get(tap, 0) > self._files.scanned:
             return False
         if self._owners is not None and tap not in self._owners.looked():
@@ -211,8 +222,7 @@ class Inventory:
     def written_taps(self) -> Mapping[str, Collection[Domain]]:
         """Return the taps that people wrote, each with the domains into whose files or metadata they wrote it."""
         by_origin = {origin: known for merged, known in self._known() for origin in merged.parts}
-        by_tap = written_taps([layer for source in self._sources for layer in source.layers()])
-        return {tap: [by_origin[origin] for origin in origins] for tap, origins in by_tap.items()}
+        return {tap: [by_origin[origin] for origin in origins] for tap, origins in self._written.items()}
 
     def sources(self, domain: Domain) -> Mapping[str, str]:
         """Return the origin of each field of *domain*, by the path to the field, such as ``nics[0].mac``.
@@ -298,6 +308,7 @@ class Inventory:
         return self._tap_domains
 
     def _update_sources(self) -> None:
+        """Bring identities and taps up to date at once; contents follow in turns."""
         layers = [layer for source in self._sources for layer in source.layers()]
         hypervisors = [
             HypervisorAnswers({origin for layer in each.layers() for origin in layer.domains}, dict(each.answers()))
@@ -305,19 +316,28 @@ class Inventory:
         ]
         phases = tuple(each.phase for each in self._hypervisors)
         profiles = attrs.evolve(self._directory.profiles, for_all=self._for_all)
-        replaced = self._merging.update(layers, profiles)
-        if replaced is None or phases != self._phases:
-            owners = {} if self._owners is None else self._owners.owners()
-            self._tap_domains = TapDomains(self._merging.merged, written_taps(layers), hypervisors, owners)
-            self._concerned = None
-            self._phases = phases
-            return
         before, self._tap_domains.hypervisors = self._tap_domains.hypervisors, hypervisors
-        self._concern(self._tap_domains.replace(replaced))
+        changes = self._merging.update(layers, profiles)
+        written = self._written.update(layers, changes.differences)
+        self._concern(self._tap_domains.change(changes.gone, changes.present, *written))
         for old, new in zip(before, hypervisors, strict=True):
             for tap in old.taps.keys() | new.taps.keys():
                 if old.taps.get(tap) != new.taps.get(tap):
                     self._concern(self._tap_domains.decide(tap))
+        if phases != self._phases:
+            self._concerned, self._phases = None, phases
+        self._merge_some()
+
+    def _merge_some(self) -> None:
+        """Merge the domains whose contents have changed: what takes long, in later turns of the reactor."""
+        self._concern(self._tap_domains.replace(self._merging.go_on(end_of_turn(self._reactor))))
+        if self._merging.is_behind:
+            self._merge_timer.start()
+
+    def _merge_more(self) -> None:
+        self._merge_some()
+        if self._changed is not None:
+            self._changed()
 
     def _concern(self, taps: Collection[str]) -> None:
         if self._concerned is not None:

@@ -1,9 +1,8 @@
 """Merges the descriptions that several places have of one domain into one domain.
 
 A person writes what the guest is to read: in a file, or in the domain's own metadata. The hypervisor knows uuid, name,
-NICs and disks. Two descriptions are of the same domain if their uuids are equal or, where one of them has no uuid, if
-their names are equal. Then ``overlay.py`` lays the more important over the less important ones, and over the domain's
-profiles.
+NICs and disks. ``grouping.py`` decides which descriptions are of one domain. Then ``overlay.py`` lays the more
+important over the less important ones, and over the domain's profiles.
 
 A domain one of whose profiles is missing, or cannot be added to it, is not served: a guest that boots without a part of
 its configuration may never look for that part again. If it was served before, it stays as it was.
@@ -11,74 +10,70 @@ its configuration may never look for that part again. If it was served before, i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from eve_meta.inventory.overlay import CannotMerge, domain_of, origins, overlaid
+from eve_meta.inventory.grouping import Difference, Group, Grouping, differences, grouped
+from eve_meta.inventory.overlay import CannotMerge, Tree, domain_of, origins, overlaid, profile_tree, with_profiles
 from eve_meta.inventory.profiles import NO_PROFILES, Profile, Profiles
 from eve_meta.inventory.source import InventoryProblem, Layer
-from eve_meta.values.domain import Domain
+from eve_meta.values.domain import Domain, with_values
 
 
-@frozen
 class _Around:
-    """What domains are merged with.
+    """What domains are merged with."""
 
-    :ivar lines: the lines of fields, by the origin of their domain (:attr:`eve_meta.inventory.source.Layer.lines`).
-    """
+    def __init__(self, profiles: Profiles, layers: Sequence[Layer]) -> None:
+        self.profiles = profiles
+        self._layers = layers
+        # Of a profile that thousands of domains have, once for all of them.
+        self.tree_of: Callable[[Profile], Tree] = cache(lambda profile: profile_tree(profile.part, profile.origin))
 
-    profiles: Profiles
-    lines: Mapping[str, Mapping[str, int]]
-
-    @classmethod
-    def of(cls, profiles: Profiles, layers: Sequence[Layer]) -> _Around:
-        return cls(profiles, {origin: lines for layer in layers for origin, lines in layer.lines.items()})
+    def line_of(self, origin: str, name: str) -> int | None:
+        """Return the line of the field *name* in the place *origin*, None where it is not known."""
+        return next((layer.lines[origin].get(name) for layer in self._layers if origin in layer.lines), None)
 
 
 @frozen(eq=False)
 class Merged:
     """One domain, merged from its descriptions.
 
-    :ivar parts: the description from each place, by origin, the most important first.
+    :ivar group: its descriptions.
     :ivar domain: the merged description.
+    :ivar identity: the uuid and the name of *domain*.
     :ivar refused: whether the domain is not served: the parts contradict each other about its identity, or its profiles
-        cannot be added to it.
+        cannot be added to it, or it waits for being merged.
     :ivar profiles: its profiles by name, the most important first; None for a missing one.
     :ivar origins: the origins of all parts and profiles.
     :ivar problems: why its profiles cannot be added to it.
     """
 
-    parts: Mapping[str, Domain]
+    group: Group
     domain: Domain = field(repr=False)
+    identity: tuple[Any, ...]
     refused: bool = False
     profiles: Mapping[str, Profile | None] = {}
     origins: tuple[str, ...] = ()
     problems: tuple[InventoryProblem, ...] = ()
-    _clashes: bool = False
-    _unidentified: frozenset[str] = frozenset()
     # The one whose domain stays in force.
     _kept: Merged | None = None
 
     @property
+    def parts(self) -> Mapping[str, Domain]:
+        """The description from each place, by origin, the most important first."""
+        return self.group.parts
+
+    @property
     def origin(self) -> str:
         """The origin of the most important part."""
-        return next(iter(self.parts))
+        return self.group.origin
 
-    def renewed(self, parts: Mapping[str, Domain], around: _Around) -> Merged:
-        """Return the same domain with other *parts* from the same places, and with its profiles as they are now."""
-        return _merged(parts, self._unidentified, self._clashes, around, self)
-
-    def is_current(self, parts: Mapping[str, Domain], clashes: bool, profiles: Profiles) -> bool:
-        """Return whether merging *parts* with *profiles* once more would make the same domain."""
-        return (
-            self._clashes == clashes
-            and not self.may_change_with(profiles)
-            and list(self.parts) == list(parts)
-            # By object identity: domains are large, and any change compares all of them.
-            and all(self.parts[origin] is parts[origin] for origin in parts)
-        )
+    def served(self) -> Merged | None:
+        """Return the one whose domain is served while this one is in force, None where none is."""
+        return None if self.refused else self._kept or self
 
     def may_change_with(self, profiles: Profiles) -> bool:
         """Return whether one of the domain's profiles is another one among *profiles*, or could not be added before."""
@@ -89,7 +84,7 @@ class Merged:
     def sources(self) -> Mapping[str, str]:
         """Return the origin of each field that is not missing, by the path to the field, such as ``nics[0].mac``."""
         shown = self._kept or self
-        return dict(origins(overlaid(shown.parts, shown._unidentified, _by_origin(shown.profiles))))
+        return dict(origins(overlaid(shown.parts, shown.group.unidentified, _by_origin(shown.profiles))))
 
 
 def merge(
@@ -100,26 +95,16 @@ def merge(
     :param layers: the most important first. Within one layer, no two domains have the same uuid or name.
     :param before: the last result. Domains that have not changed since then are the same objects.
     """
-    merged, clashes = _merge(layers, before, profiles)
-    return merged, _problems(merged, clashes, profiles)
-
-
-def _merge(
-    layers: Sequence[Layer], before: Iterable[Merged], profiles: Profiles
-) -> tuple[tuple[Merged, ...], Sequence[InventoryProblem]]:
-    groups, clashing, problems = _grouped(layers)
-    clashing |= _clashes(groups, problems)
+    groups, clashes = grouped(layers)
     known = {each.origin: each for each in before}
-    unidentified = frozenset(origin for layer in layers if not layer.identified for origin in layer.domains)
-    around = _Around.of(profiles, layers)
+    around = _Around(profiles, layers)
     merged = []
-    for index, parts in enumerate(groups):
-        old = known.get(next(iter(parts)))
-        if old is None or not old.is_current(parts, index in clashing, profiles):
-            without_identity = frozenset(origin for origin in parts if origin in unidentified)
-            old = _merged(parts, without_identity, index in clashing, around, old)
+    for group in groups:
+        old = known.get(group.origin)
+        if old is None or not old.group.equals(group) or old.may_change_with(profiles):
+            old = _merged(group, around, None if old is None else old.served())
         merged.append(old)
-    return tuple(merged), problems
+    return tuple(merged), _problems(merged, clashes, profiles)
 
 
 def _problems(
@@ -128,159 +113,153 @@ def _problems(
     return (*clashes, *_missing_for_all(profiles), *(problem for each in merged for problem in each.problems))
 
 
+@frozen
+class Changes:
+    """What :meth:`Merging.update` has changed at once.
+
+    :ivar gone: domains that are no more. One whose identity was decided anew is among them, too.
+    :ivar present: the domains whose identity was decided anew, as they are now.
+    :ivar differences: how the descriptions have changed.
+    """
+
+    gone: Sequence[Merged]
+    present: Sequence[Merged]
+    differences: Sequence[Difference]
+
+
 class Merging:
     """The result of :func:`merge`, updated at a cost that depends on how much has changed.
 
-    :ivar merged: the domains.
+    The law: which domains there are, and their identities, are up to date when :meth:`update` returns. A domain that
+    was merged keeps its contents until its turn comes in :meth:`go_on`; one that was not is refused until then.
     """
 
     def __init__(self) -> None:
-        self.merged: list[Merged] = []
-        self._clashes: Sequence[InventoryProblem] = ()
+        self._merged: dict[str, Merged] = {}
+        self._grouping = Grouping()
         self._layers: Sequence[Layer] = ()
         self._profiles = NO_PROFILES
-        self._at: dict[str, int] = {}
+        self._around = _Around(NO_PROFILES, ())
+        # Those that are refused until they are merged, each with the one that was served before; then the others that
+        # are to be merged anew. Dicts, because they keep the order.
+        self._refused: dict[str, Merged | None] = {}
+        self._waiting: dict[str, None] = {}
+        self._with_problems: dict[str, Merged] = {}
+
+    @property
+    def merged(self) -> Sequence[Merged]:
+        """The domains."""
+        return tuple(self._merged.values())
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a domain waits for its turn."""
+        return bool(self._refused or self._waiting)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a domain is refused until its turn comes."""
+        return bool(self._refused)
 
     @property
     def faults(self) -> tuple[InventoryProblem, ...]:
         """Why some domains stay as they were."""
-        return _problems((each for each in self.merged if not each.refused), (), self._profiles)
+        return _problems((each for each in self._with_problems.values() if not each.refused), (), self._profiles)
 
     @property
     def refusals(self) -> tuple[InventoryProblem, ...]:
         """Why some domains are not served."""
-        return _problems((each for each in self.merged if each.refused), self._clashes, self._profiles)
+        refused = (each for each in self._with_problems.values() if each.refused)
+        return _problems(refused, self._grouping.problems, self._profiles)
 
-    def update(self, layers: Sequence[Layer], profiles: Profiles = NO_PROFILES) -> Mapping[Merged, Merged] | None:
-        """Replace the layers by *layers*; return the domains of :attr:`merged` that change, each with its successor.
+    def update(self, layers: Sequence[Layer], profiles: Profiles = NO_PROFILES) -> Changes:
+        """Replace the layers by *layers*, and the profiles."""
+        changes = list(differences(self._layers, layers))
+        changed_profiles = profiles != self._profiles
+        self._layers, self._profiles, self._around = tuple(layers), profiles, _Around(profiles, layers)
+        before, present = self._grouping.update(layers, changes)
+        gone = {key: self._merged[key] for key in before}
+        for key in gone.keys() - set(present):
+            self._take_out(key)
+            del self._merged[key]
+        for key in present:
+            self._put(key)
+        for change in changes:
+            if change.new is not None and (key := self._grouping.key_of(change.origin)) not in self._refused:
+                self._waiting[key] = None
+        if changed_profiles:
+            for key, each in self._merged.items():
+                if key not in self._refused and each.may_change_with(profiles):
+                    self._waiting[key] = None
+        return Changes(list(gone.values()), [self._merged[key] for key in present], changes)
 
-        :returns: None where more may have changed than the contents of domains: which domains exist, their identities,
-            or the taps that people wrote.
+    def go_on(self, is_over: Callable[[], bool] = lambda: False) -> Mapping[Merged, Merged]:
+        """Merge the contents of domains that wait for it; return those that change, each with its successor.
+
+        :param is_over: returns whether the others are to wait for the next call. One at least is merged.
         """
-        changed = _changed_contents(self._layers, layers)
-        same_profiles = profiles == self._profiles
-        self._layers, self._profiles = tuple(layers), profiles
-        if changed is None:
-            merged, self._clashes = _merge(layers, self.merged, profiles)
-            self.merged = list(merged)
-            self._at = {origin: index for index, each in enumerate(merged) for origin in each.parts}
-            return None
-        indices = {self._at[origin] for origin in changed}
-        if not same_profiles:
-            indices.update(index for index, each in enumerate(self.merged) if each.may_change_with(profiles))
-        around = _Around.of(profiles, layers)
         replaced: dict[Merged, Merged] = {}
-        for index in indices:
-            old = self.merged[index]
-            parts = {origin: changed.get(origin, domain) for origin, domain in old.parts.items()}
-            self.merged[index] = replaced[old] = old.renewed(parts, around)
+        while self.is_behind and not (replaced and is_over()):
+            key = next(iter(self._refused or self._waiting))
+            old = self._merged[key]
+            new = _merged(self._grouping.groups[key], self._around, self._served(key))
+            self._take_out(key)
+            self._merged[key] = replaced[old] = new
+            if new.problems:
+                self._with_problems[key] = new
         return replaced
 
+    def _served(self, key: str) -> Merged | None:
+        """Return the domain of *key* that is served, or was served before it was refused until its turn comes."""
+        return self._refused[key] if key in self._refused else self._merged[key].served()
 
-def _changed_contents(before: Sequence[Layer], layers: Sequence[Layer]) -> Mapping[str, Domain] | None:
-    """Return the domains of *layers* whose contents have changed since *before*, by origin.
+    def _take_out(self, key: str) -> None:
+        self._refused.pop(key, None)
+        self._waiting.pop(key, None)
+        self._with_problems.pop(key, None)
 
-    :returns: None where anything else may have changed: domains, their identities, or the taps that people wrote.
-    """
-    if len(before) != len(layers):
-        return None
-    changed: dict[str, Domain] = {}
-    for old, new in zip(before, layers, strict=True):
-        if (old.written, old.identified) != (new.written, new.identified):
-            return None
-        if old.domains is new.domains:
-            continue
-        if old.domains.keys() != new.domains.keys():
-            return None
-        for origin, domain in new.domains.items():
-            last = old.domains[origin]
-            if domain is not last:
-                if (last.uuid, last.name) != (domain.uuid, domain.name):
-                    return None
-                if new.written and last.taps != domain.taps:
-                    return None
-                changed[origin] = domain
-    return changed
-
-
-# -- which descriptions belong to one domain --
-
-
-def _grouped(layers: Sequence[Layer]) -> tuple[list[dict[str, Domain]], set[int], list[InventoryProblem]]:
-    """Return the parts of each domain, the indices of those that must not be served, and the problems."""
-    groups: list[list[tuple[int, str, Domain]]] = []
-    by_uuid: dict[Any, int] = {}
-    by_name: dict[str, list[int]] = {}
-    without_uuid: list[tuple[int, str, Domain]] = []
-    refused: set[int] = set()
-    problems: list[InventoryProblem] = []
-    for rank, layer in enumerate(layers):
-        for origin, domain in layer.domains.items():
-            if domain.uuid is None:
-                without_uuid.append((rank, origin, domain))
-                continue
-            index = by_uuid.setdefault(domain.uuid, len(groups))
-            if index == len(groups):
-                groups.append([])
-            groups[index].append((rank, origin, domain))
-            if domain.name is not None and index not in by_name.setdefault(domain.name, []):
-                by_name[domain.name].append(index)
-    # After all descriptions with a uuid, so that it is known which domains have the name. Only files lack a uuid.
-    for rank, origin, domain in without_uuid:
-        named = by_name.setdefault(str(domain.name), [])
-        same_layer = [other for index in named for each, other, _ in groups[index] if each == rank]
-        if len(named) == 1 and not same_layer:
-            groups[named[0]].append((rank, origin, domain))
-            continue
-        if named:
-            got = f"{domain.name!r}, which {f'{same_layer[0]} describes' if same_layer else 'several domains have'}"
-            message = f"expected the name of one domain that no other file describes, got {got}: it is not served"
-            problems.append(InventoryProblem(file=origin, field="name", message=message))
-            refused.add(len(groups))
-        else:
-            named.append(len(groups))
-        groups.append([(rank, origin, domain)])
-    ordered = [sorted(group, key=lambda part: part[0]) for group in groups]
-    return [{origin: domain for _, origin, domain in group} for group in ordered], refused, problems
-
-
-def _clashes(groups: Sequence[Mapping[str, Domain]], problems: list[InventoryProblem]) -> set[int]:
-    """Return the indices of domains that share a name but not a uuid, and add a problem for each.
-
-    One of them is out of date, and nothing shows which.
-    """
-    seen: dict[str, dict[int, str]] = {}
-    for index, parts in enumerate(groups):
-        for origin, domain in parts.items():
-            if domain.name is not None and domain.uuid is not None:
-                seen.setdefault(domain.name, {}).setdefault(index, origin)
-    refused: set[int] = set()
-    for name, sharing in seen.items():
-        if len(sharing) > 1:
-            refused |= sharing.keys()
-            (first, origin), *others = sharing.items()
-            uuid = groups[first][origin].uuid
-            for index, other in others:
-                got = f"{other} has {groups[index][other].uuid}"
-                message = f"expected the domain {name!r} to have one uuid, got {uuid} here and {got}: none is served"
-                problems.append(InventoryProblem(file=origin, field="uuid", message=message))
-    return refused
+    def _put(self, key: str) -> None:
+        """Put the domain of *key* in place, whose group was decided anew."""
+        group, old = self._grouping.groups[key], self._merged.get(key)
+        served = None
+        if old is not None:
+            if key not in self._refused and old.group.equals(group):
+                return
+            served = self._served(key)
+            self._take_out(key)
+        uuid, name = identity = group.identity
+        if served is not None and served.identity == identity and not group.clashes:
+            self._merged[key] = evolve(served, group=group, kept=served)
+            self._waiting[key] = None
+            return
+        domain = next(iter(group.parts.values()))
+        if (domain.uuid, domain.name) != identity:
+            domain = with_values(domain, {"uuid": uuid, "name": name})
+        self._merged[key] = Merged(group, domain, identity, refused=True)
+        self._refused[key] = served
 
 
 # -- one domain and its profiles --
 
 
-def _merged(
-    parts: Mapping[str, Domain], unidentified: frozenset[str], clashes: bool, around: _Around, before: Merged | None
-) -> Merged:
+def _merged(group: Group, around: _Around, served: Merged | None) -> Merged:
+    """Merge *group*.
+
+    :param served: the one that was served before, None for none.
+    """
+    parts = group.parts
     origin, own = next(((origin, part.profiles) for origin, part in parts.items() if part.profiles), ("", ()))
     profiles = around.profiles.wanted(own)
     origins = (*parts, *map(around.profiles.path, profiles))
+    alone = next(iter(parts.values())) if len(parts) == 1 else domain_of(overlaid(parts, group.unidentified, {}))
+    identity = (alone.uuid, alone.name)
+    wrong: list[tuple[str, str, str]] = []
+    domain = alone
     try:
-        domain = _domain(parts, unidentified, profiles)
+        known = [around.tree_of(profile) for profile in profiles.values() if profile is not None]
+        domain = with_profiles(alone, known) if known else alone
     except CannotMerge as error:
-        where = "" if error.origin in parts or not error.origin else f", in {error.origin}"
-        wrong = [(next(iter(parts)), error.field, f"{error}{where}")]
+        wrong = [(next(iter(parts)), error.field, f"{error}{f', in {error.origin}' if error.origin else ''}")]
     else:
         wrong = [
             (origin, f"profiles[{index}]", f"expected a profile, got {name!r}: {around.profiles.why_missing(name)}")
@@ -288,28 +267,16 @@ def _merged(
             if profiles[name] is None
         ]
         if None not in profiles.values():
-            return Merged(parts, domain, clashes, profiles, origins, (), clashes, unidentified)
-    alone = _domain(parts, unidentified, {})
-    same = before is not None and (before.domain.uuid, before.domain.name) == (alone.uuid, alone.name)
-    kept = (before._kept or before) if before is not None and same and not (before.refused or clashes) else None
+            return Merged(group, domain, identity, group.clashes, profiles, origins)
+    kept = served if served is not None and served.identity == identity and not group.clashes else None
     consequence = "it is not served" if kept is None else "the domain stays as it was"
     problems = tuple(
-        InventoryProblem(
-            file=place, line=around.lines.get(place, {}).get(name), field=name, message=f"{message}; {consequence}"
-        )
+        InventoryProblem(file=place, line=around.line_of(place, name), field=name, message=f"{message}; {consequence}")
         for place, name, message in wrong
         if not around.profiles.unread
     )
     domain = alone if kept is None else kept.domain
-    return Merged(parts, domain, kept is None, profiles, origins, problems, clashes, unidentified, kept)
-
-
-def _domain(
-    parts: Mapping[str, Domain], unidentified: frozenset[str], profiles: Mapping[str, Profile | None]
-) -> Domain:
-    if len(parts) == 1 and not profiles:
-        return next(iter(parts.values()))
-    return domain_of(overlaid(parts, unidentified, _by_origin(profiles)))
+    return Merged(group, domain, identity, kept is None, profiles, origins, problems, kept)
 
 
 def _by_origin(profiles: Mapping[str, Profile | None]) -> Mapping[str, Domain]:

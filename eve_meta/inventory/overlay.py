@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Any
 from weakref import WeakValueDictionary
@@ -25,7 +26,7 @@ from attrs import frozen
 
 from eve_meta.values.checks import BadValue, quote
 from eve_meta.values.content import Content, content_of
-from eve_meta.values.domain import OF_ONE_DOMAIN, Disk, Domain, Ec2
+from eve_meta.values.domain import OF_ONE_DOMAIN, Disk, Domain, Ec2, with_values
 from eve_meta.values.nic import Nic
 from eve_meta.values.user_data import CannotJoin, joined
 
@@ -79,7 +80,7 @@ def overlaid(parts: Mapping[str, Domain], unidentified: Collection[str], profile
     for origin, domain in parts.items():
         tree = _completed(tree, _tree(domain, origin, () if origin not in unidentified else _IDENTITY))
     for origin, profile in profiles.items():
-        tree = _added(tree, _tree(profile, origin, OF_ONE_DOMAIN))
+        tree = _added(tree, profile_tree(profile, origin))
     return tree
 
 
@@ -95,6 +96,29 @@ def domain_of(tree: Tree) -> Domain:
     return domain
 
 
+def profile_tree(profile: Domain, origin: str) -> Tree:
+    """Return what *profile* from *origin* adds to domains, for :func:`with_profiles`."""
+    return _tree(profile, origin, OF_ONE_DOMAIN)
+
+
+def with_profiles(domain: Domain, profiles: Iterable[Tree]) -> Domain:
+    """Return *domain* over *profiles*: what :func:`domain_of` makes of both, several times as fast.
+
+    A profile may be that of thousands of domains. What it adds to one is made and validated; all else was, when
+    *domain* was made.
+
+    :param profiles: each as :func:`profile_tree` returns it, the most important first.
+    :raises CannotMerge: where they make no domain together; its origin is "" where *domain* has what is wrong.
+    """
+    own = tree = _tree(domain, "", OF_ONE_DOMAIN)
+    for profile in profiles:
+        tree = _added(tree, profile)
+    try:
+        return with_values(domain, {name: _field(name, tree[name]) for name in tree if tree[name] != own.get(name)})
+    except BadValue as error:
+        raise CannotMerge(error.field or "", str(error)) from None
+
+
 def origins(tree: Tree) -> Iterator[tuple[str, str]]:
     """Yield the path to each field of *tree*, such as ``nics[0].mac``, and its origin."""
     return _origins(tree, "")
@@ -102,17 +126,21 @@ def origins(tree: Tree) -> Iterator[tuple[str, str]]:
 
 def _tree(value: Any, origin: str, without: Collection[str] = ()) -> Tree:
     tree: Tree = {}
-    for attribute in attrs.fields(type(value)):
-        if attribute.name in without:
+    kind: type = type(value)
+    for name in _names(kind):
+        inner = getattr(value, name)
+        if name in without or inner is None or (not inner and isinstance(inner, (tuple, Mapping))):
             continue
-        inner = getattr(value, attribute.name)
-        if isinstance(value, Domain) and attribute.name in _KINDS:
-            tree[attribute.name] = (
-                [_tree(each, origin) for each in inner] if isinstance(inner, tuple) else _tree(inner, origin)
-            )
-        elif inner is not None and inner not in ((), {}):
-            tree[attribute.name] = (inner, origin)
+        if isinstance(value, Domain) and name in _KINDS:
+            tree[name] = [_tree(each, origin) for each in inner] if isinstance(inner, tuple) else _tree(inner, origin)
+        else:
+            tree[name] = (inner, origin)
     return tree
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(attribute.name for attribute in attrs.fields(kind))
 
 
 def _completed(upper: Tree, lower: Tree) -> Tree:
@@ -215,15 +243,15 @@ _RULES: Mapping[str, Sequence[_Rule]] = {
 
 
 def _value(kind: type, tree: Tree) -> Any:
-    values: dict[str, Any] = {}
-    for name, item in tree.items():
-        if isinstance(item, list):
-            values[name] = tuple(_value(_KINDS[name], each) for each in item)
-        elif isinstance(item, _Joined):
-            values[name] = _joined_value(name, item)
-        else:
-            values[name] = _value(_KINDS[name], item) if isinstance(item, dict) else item[0]
-    return kind(**values)
+    return kind(**{name: _field(name, item) for name, item in tree.items()})
+
+
+def _field(name: str, item: Any) -> Any:
+    if isinstance(item, list):
+        return tuple(_value(_KINDS[name], each) for each in item)
+    if isinstance(item, _Joined):
+        return _joined_value(name, item)
+    return _value(_KINDS[name], item) if isinstance(item, dict) else item[0]
 
 
 def _joined_value(name: str, joint: _Joined) -> Any:

@@ -14,17 +14,17 @@ else; it can neither get a domain for the tap nor count as a second process of a
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-import attrs
 from attrs import frozen
 
 from eve_meta.inventory.merge import Merged
-from eve_meta.inventory.source import InventoryProblem, Layer
+from eve_meta.inventory.source import InventoryProblem
 from eve_meta.inventory.vmm.process import Owner
-from eve_meta.values.domain import Domain
+from eve_meta.inventory.written_taps import WrittenTaps
+from eve_meta.values.domain import Domain, with_values
 
 _REFUSED = "it is not served"
 
@@ -41,15 +41,8 @@ class HypervisorAnswers:
     taps: Mapping[str, Collection[str]]
 
 
-def written_taps(layers: Sequence[Layer]) -> dict[str, list[str]]:
-    """Return the taps that people wrote, each with the origins of the domains that name it."""
-    taps: dict[str, list[str]] = {}
-    for layer in layers:
-        if layer.written:
-            for origin, domain in layer.domains.items():
-                for tap in domain.taps:
-                    taps.setdefault(tap, []).append(origin)
-    return taps
+NO_ANSWERS = HypervisorAnswers((), {})
+"""The answers of a hypervisor that has not been asked."""
 
 
 @frozen(eq=False)
@@ -99,41 +92,32 @@ class TapDomains:
     A domain without a uuid gets the uuid of its process: the guest sees that as its DMI system-uuid, and cloud-init
     keeps its cache over a reboot only if the two are equal.
 
-    :param domains: all domains.
-    :param written: the origins of the domains that name each tap, see :func:`written_taps`.
-    :param hypervisors: the present answers of each hypervisor.
+    :param written: the taps that people wrote; read again at each later decision.
     :param processes: the known process behind each tap; the mapping is read again at each later decision.
+    :ivar hypervisors: the present answers of each hypervisor. Whoever changes them decides the taps anew.
     """
 
     def __init__(
         self,
-        domains: Sequence[Merged],
-        written: Mapping[str, Collection[str]],
-        hypervisors: Sequence[HypervisorAnswers],
+        written: WrittenTaps,
         processes: Mapping[str, Owner],
+        hypervisors: Sequence[HypervisorAnswers] = (),
     ) -> None:
         self.hypervisors = hypervisors
+        self._written = written
         self._processes = processes
-        self._by_origin = {origin: merged for merged in domains for origin in merged.parts}
-        self._by_uuid: dict[Any, Merged] = {
-            merged.domain.uuid: merged for merged in domains if merged.domain.uuid is not None
-        }
-        self._by_name: dict[Any, Merged] = {
-            merged.domain.name: merged for merged in domains if merged.domain.name is not None
-        }
-        self._written = {tap: tuple(origins) for tap, origins in written.items()}
-        self._tied = {merged for origins in self._written.values() for merged in self._distinct(origins)}
+        self._by_origin: dict[str, Merged] = {}
+        self._by_uuid: dict[Any, Merged] = {}
+        self._by_name: dict[Any, Merged] = {}
         self._decisions: dict[str, _Decision] = {}
+        # Domain → the taps of which it is a candidate; a dict, because it keeps their order.
+        self._taps: dict[Merged, dict[str, None]] = {}
         # Domain → its processes, each with its taps; None stands for the taps whose process is unknown.
         self._holding: dict[Merged, dict[Owner | None, list[str]]] = {}
         # Domains that several processes seem to be; a dict, because it keeps their order.
         self._contested: dict[Merged, None] = {}
         self._completed: dict[Merged, Domain] = {}
         self._problems: dict[str, InventoryProblem] = {}
-        for tap in dict.fromkeys(chain(written, *(each.taps for each in hypervisors), processes)):
-            self._decide(tap)
-        for merged in self._holding:
-            self._count_processes(merged)
 
     def get(self, tap: str) -> tuple[Merged, Domain] | None:
         """Return the domain behind *tap*, as it was merged and as it is served, or None."""
@@ -152,23 +136,68 @@ class TapDomains:
         """The reasons why domains do not have taps."""
         return (*self._problems.values(), *(self._several(merged) for merged in self._contested))
 
+    def change(
+        self, gone: Iterable[Merged], present: Collection[Merged], taps: Iterable[str], origins: Iterable[str]
+    ) -> set[str]:
+        """Replace domains whose identity was decided anew; return the taps whose domain may have changed by that.
+
+        :param gone: those that are no more, or were decided anew.
+        :param present: those that were decided anew, as they are now.
+        :param taps: those that people wrote into other domains than before.
+        :param origins: the domains into which people wrote other taps than before.
+        """
+        affected = dict.fromkeys(taps)
+        for old in gone:
+            affected.update(self._taps.get(old, {}))
+            for index, key in self._places(old):
+                if index.get(key) is old:
+                    del index[key]
+        for new in present:
+            for index, key in self._places(new):
+                index[key] = new
+            for origin in new.parts:
+                affected.update(dict.fromkeys(self._written.taps_of(origin)))
+        for origin in origins:
+            if (written := self._by_origin.get(origin)) is not None:
+                affected.update(self._taps.get(written, {}))
+        if present:
+            affected.update(dict.fromkeys(self._claimed_by(present)))
+        return self._decide_all(affected)
+
+    def _places(self, merged: Merged) -> Iterator[tuple[dict[Any, Merged], Any]]:
+        """Yield the indices that have *merged*, and its key in each."""
+        uuid, name = merged.identity
+        yield from ((self._by_origin, origin) for origin in merged.parts)
+        yield from ((index, key) for index, key in ((self._by_uuid, uuid), (self._by_name, name)) if key is not None)
+
+    def _claimed_by(self, domains: Iterable[Merged]) -> Iterator[str]:
+        """Yield the taps that hypervisors assign to one of *domains*, or whose process claims to be one."""
+        origins = {origin for merged in domains for origin in merged.parts}
+        for hypervisor in self.hypervisors:
+            yield from (tap for tap, these in hypervisor.taps.items() if not origins.isdisjoint(these))
+        identities = {key for merged in domains for key in merged.identity if key is not None}
+        for tap, owner in self._processes.items():
+            if owner.uuid in identities or owner.name in identities:
+                yield tap
+
     def replace(self, replaced: Mapping[Merged, Merged]) -> set[str]:
         """Replace domains whose contents have changed; return the taps whose domain may have changed by that.
 
         :param replaced: each such domain, with its successor.
         """
+        affected: dict[str, None] = {}
         for old, new in replaced.items():
-            self._by_origin |= dict.fromkeys(new.parts, new)
-            for index, key in ((self._by_uuid, new.domain.uuid), (self._by_name, new.domain.name)):
-                if key is not None and index.get(key) is old:
+            affected.update(self._taps.get(old, {}))
+            for index, key in self._places(new):
+                if index.get(key) is old:
                     index[key] = new
-            if old in self._tied:
-                self._tied.remove(old)
-                self._tied.add(new)
-        taps = {tap for tap, decision in self._decisions.items() if not replaced.keys().isdisjoint(decision.candidates)}
+        return self._decide_all(affected)
+
+    def _decide_all(self, taps: Iterable[str]) -> set[str]:
+        concerned: set[str] = set()
         for tap in taps:
-            self.decide(tap)
-        return taps
+            concerned |= self.decide(tap)
+        return concerned
 
     def decide(self, tap: str) -> set[str]:
         """Decide the domain of *tap* anew; return all taps whose domain may have changed by that."""
@@ -187,6 +216,8 @@ class TapDomains:
         decision = self._decision(tap)
         if decision is not None:
             self._decisions[tap] = decision
+            for candidate in decision.candidates:
+                self._taps.setdefault(candidate, {})[tap] = None
             if decision.problem is not None:
                 self._problems[tap] = decision.problem
             if (merged := decision.served) is not None:
@@ -203,7 +234,7 @@ class TapDomains:
         claimed = None if owner is None else self._domain_of_process(owner)
         evidence = _Evidence(
             tap=tap,
-            written=self._distinct(self._written.get(tap, ())),
+            written=self._distinct(self._written.get(tap)),
             answers=[(each, self._distinct(each.taps[tap])) for each in self.hypervisors if tap in each.taps],
             owner=owner,
             claimed=claimed,
@@ -235,7 +266,7 @@ class TapDomains:
                 "if that user runs nothing but VMs, name it in [inventory] process_users"
             )
             return _refused(mine, message, mend=_line(mine.origin, f"nics: [{{tap: {tap}}}]"))
-        if not evidence.written and mine in self._tied:
+        if not evidence.written and any(map(self._written.taps_of, mine.parts)):
             got = _hypervisor(mine) + f" with {tap}" if answered or owner is None else _process(tap, owner)
             message = f"expected this domain behind the taps that its nics name, got {got}: {_REFUSED}"
             return _refused(mine, message, "nics", _line(mine.origin, f"tap: {tap}", "below nics"))
@@ -265,6 +296,10 @@ class TapDomains:
 
     def _release(self, tap: str, decision: _Decision) -> None:
         self._problems.pop(tap, None)
+        for candidate in decision.candidates:
+            del self._taps[candidate][tap]
+            if not self._taps[candidate]:
+                del self._taps[candidate]
         if (merged := decision.served) is None:
             return
         holding = self._holding[merged]
@@ -285,7 +320,7 @@ class TapDomains:
         if uuid is None:
             self._completed.pop(merged, None)
         elif self.complete(merged).uuid != uuid:
-            self._completed[merged] = attrs.evolve(merged.domain, uuid=uuid)
+            self._completed[merged] = with_values(merged.domain, {"uuid": uuid})
 
     def _several(self, merged: Merged) -> InventoryProblem:
         holding = self._holding[merged]

@@ -85,7 +85,7 @@ class Assignment:
         names, self._changed_taps = self._changed_taps, set()
         present = names & self._table.names
         self._inventory.taps_changed(present, names - present)
-        if not self._waiting:
+        if not self._waiting and not self._look_timer.is_pending:
             self._caught_up()
 
     def inventory_changed(self) -> None:

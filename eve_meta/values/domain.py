@@ -14,12 +14,13 @@ import enum
 import json
 import re
 from collections.abc import Iterable, Mapping
+from copy import copy
 from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid5
 
-from attrs import Attribute, converters, field, frozen
+from attrs import Attribute, converters, field, fields_dict, frozen
 
 from eve_meta.values.checks import (
     DEVICE_TAGS,
@@ -457,3 +458,24 @@ class Domain:
         labels = [label.strip("-")[:63].strip("-") for label in name.split(".")]
         made = ".".join(label for label in labels if label)[:253].rstrip(".-")
         return made or f"server-{self.instance_uuid}"
+
+
+_FIELDS = fields_dict(Domain)
+
+
+def with_values(domain: Domain, values: Mapping[str, Any]) -> Domain:
+    """Return *domain* with other *values* of fields, of which these alone are validated.
+
+    :func:`attrs.evolve` would validate all, which takes ten times as long.
+
+    :param values: each by its field's name, in the field's own type. NICs are not among them, nor do they take both
+        uuid and name away: these are what :class:`Domain` validates beside the fields.
+    :raises BadValue: where a field cannot have its value.
+    """
+    new = copy(domain)
+    for name, value in values.items():
+        attribute = _FIELDS[name]
+        if attribute.validator is not None:
+            attribute.validator(new, attribute, value)
+        object.__setattr__(new, name, value)
+    return new

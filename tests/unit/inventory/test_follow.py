@@ -4,179 +4,114 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from attrs import evolve, field, frozen
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eve_meta.inventory.files.directory import Directory
 from eve_meta.inventory.files.domain_file import DomainFile
 from eve_meta.inventory.files.watch import FEW, FileSource
-from eve_meta.inventory.merge import Merged, Merging, merge
+from eve_meta.inventory.merge import Merging
 from eve_meta.inventory.source import Layer
-from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
+from eve_meta.inventory.tap_domains import TapDomains
 from eve_meta.inventory.vmm.process import Owner
+from eve_meta.inventory.written_taps import WrittenTaps
 from eve_meta.values.domain import Domain
 from eve_meta.values.nic import Nic
 from tests.contracts.fake_reader import make_directory
 from tests.unit.inventory.conftest import Until
 from tests.unit.inventory.writing import write
 
-TAPS = ("t0", "t1", "t2", "t3")
-UUIDS = tuple(UUID(int=number) for number in range(1, 4))
-NAMES = ("web", "db", "mail")
 
-Step = tuple[str, Any, Any]
+class Scene:
+    """Five hundred domains, whose files name a tap each.
 
-owners = st.builds(
-    Owner,
-    pid=st.integers(1, 3),
-    start=st.just(1),
-    uuid=st.none() | st.sampled_from(UUIDS),
-    name=st.none() | st.sampled_from(NAMES),
-    trusted=st.booleans(),
-)
-layer = st.dictionaries(
-    st.sampled_from(["a", "b", "c"]),
-    st.builds(
-        Domain,
-        uuid=st.none() | st.sampled_from(UUIDS),
-        name=st.sampled_from(NAMES),
-        hostname=st.sampled_from(["one", "two"]),
-        nics=st.lists(st.sampled_from(TAPS), max_size=2, unique=True).map(
-            lambda taps: tuple(Nic(tap=tap) for tap in taps)
-        ),
-    ),
-    max_size=3,
-).filter(
-    lambda domains: (
-        len({d.name for d in domains.values()}) == len(domains)
-        and len({d.uuid for d in domains.values() if d.uuid}) == sum(d.uuid is not None for d in domains.values())
+    :ivar decided: the taps that were decided.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.domains = {f"{n}": Domain(uuid=UUID(int=n + 1), nics=(Nic(tap=f"t{n}"),)) for n in range(500)}
+        self.merging = Merging()
+        self.written = WrittenTaps()
+        self.processes: dict[str, Owner] = {}
+        self.tap_domains = TapDomains(self.written, self.processes)
+        self.decided: list[str] = []
+        self.update()
+        decide = TapDomains._decision
+
+        def counting(tap_domains: TapDomains, tap: str) -> object:
+            self.decided.append(tap)
+            return decide(tap_domains, tap)
+
+        monkeypatch.setattr(TapDomains, "_decision", counting)
+
+    def update(self) -> set[str]:
+        """Take the domains over; return the taps whose domain may have changed by that."""
+        layers = [Layer(domains=dict(self.domains), written=True)]
+        changes = self.merging.update(layers)
+        written = self.written.update(layers, changes.differences)
+        concerned = self.tap_domains.change(changes.gone, changes.present, *written)
+        return concerned | self.tap_domains.replace(self.merging.go_on())
+
+    def domain_of(self, tap: str) -> Domain | None:
+        found = self.tap_domains.get(tap)
+        return None if found is None else found[1]
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(monkeypatch)
+
+
+def test_a_domain_with_other_contents_is_merged_and_decided_alone(scene: Scene) -> None:
+    before = list(scene.merging.merged)
+    changed = scene.domains["7"] = evolve(scene.domains["7"], hostname="changed")
+    assert scene.update() == {"t7"}
+    assert scene.decided == ["t7"]
+    after = scene.merging.merged
+    assert [index for index, (old, new) in enumerate(zip(before, after, strict=True)) if old is not new] == [7]
+    assert scene.domain_of("t7") is changed
+
+
+def test_a_new_domain_is_decided_alone_and_so_is_one_that_is_gone(scene: Scene) -> None:
+    new = scene.domains["new"] = Domain(uuid=UUID(int=1000), nics=(Nic(tap="new"),))
+    assert scene.update() == {"new"}
+    assert scene.domain_of("new") is new
+    del scene.domains["new"]
+    assert scene.update() == {"new"}
+    assert scene.domain_of("new") is None
+    assert set(scene.decided) == {"new"}
+
+
+def test_a_domain_with_another_identity_or_tap_is_decided_alone(scene: Scene) -> None:
+    scene.domains["7"] = evolve(scene.domains["7"], uuid=UUID(int=1000))
+    assert scene.update() == {"t7"}
+    moved = scene.domains["7"] = evolve(scene.domains["7"], nics=(Nic(tap="other"),))
+    assert scene.update() == {"t7", "other"}
+    assert (scene.domain_of("t7"), scene.domain_of("other")) == (None, moved)
+    assert set(scene.decided) == {"t7", "other"}
+
+
+def test_a_domain_whose_file_begins_to_name_taps_loses_all_others_at_once(scene: Scene) -> None:
+    """Its contents may have to wait for their turn."""
+    scene.domains["new"] = Domain(uuid=UUID(int=1000))
+    scene.processes["elsewhere"] = Owner(pid=1, start=1, uuid=UUID(int=1000), name=None)
+    scene.update()
+    assert scene.domain_of("elsewhere") is not None
+    scene.domains["new"] = evolve(scene.domains["new"], nics=(Nic(tap="here"),))
+    layers = [Layer(domains=dict(scene.domains), written=True)]
+    changes = scene.merging.update(layers)
+    concerned = scene.tap_domains.change(
+        changes.gone, changes.present, *scene.written.update(layers, changes.differences)
     )
-)
-answers = st.dictionaries(st.sampled_from(TAPS), st.lists(st.sampled_from(["xml a", "xml b"]), max_size=2, unique=True))
-steps: st.SearchStrategy[list[Step]] = st.lists(
-    st.tuples(st.just("owner"), st.sampled_from(TAPS), st.none() | owners)
-    | st.tuples(st.just("answer"), st.sampled_from(TAPS), answers)
-    | st.tuples(st.just("file"), st.sampled_from(["a", "b", "c"]), st.sampled_from(["three", "four"])),
-    max_size=8,
-)
-
-
-@frozen
-class World:
-    """What sources know, and the processes."""
-
-    files: dict[str, Domain]
-    xml: dict[str, Domain]
-    taps: dict[str, Collection[str]]
-    processes: dict[str, Owner] = field(factory=dict)
-
-    def layers(self) -> list[Layer]:
-        return [Layer(domains=dict(self.files), written=True), Layer(domains=dict(self.xml), written=False)]
-
-    def answers(self) -> list[HypervisorAnswers]:
-        return [
-            HypervisorAnswers(
-                set(self.xml), {t: [o for o in origins if o in self.xml] for t, origins in self.taps.items()}
-            )
-        ]
-
-    def afresh(self) -> TapDomains:
-        merged, _ = merge(self.layers())
-        return TapDomains(merged, written_taps(self.layers()), self.answers(), self.processes)
-
-
-def result(tap_domains: TapDomains) -> tuple[dict[str, Domain], list[str]]:
-    taps = {tap: found[1] for tap in TAPS if (found := tap_domains.get(tap)) is not None}
-    return taps, sorted(str(problem) for problem in tap_domains.problems)
-
-
-def domains_of(tap_domains: TapDomains) -> dict[str, Domain | None]:
-    return {tap: None if (found := tap_domains.get(tap)) is None else found[1] for tap in TAPS}
-
-
-@settings(max_examples=300)
-@given(layer, layer, answers, st.dictionaries(st.sampled_from(TAPS), owners), steps)
-def test_an_update_by_any_changes_equals_a_fresh_decision(
-    files: dict[str, Domain],
-    xml: dict[str, Domain],
-    taps: dict[str, Collection[str]],
-    processes: dict[str, Owner],
-    changes: list[Step],
-) -> None:
-    world = World(files, {f"xml {origin}": domain for origin, domain in xml.items()}, taps, processes)
-    merging = Merging()
-    merging.update(world.layers())
-    tap_domains = TapDomains(merging.merged, written_taps(world.layers()), world.answers(), world.processes)
-    for kind, which, what in changes:
-        before = domains_of(tap_domains)
-        concerned: set[str] = set()
-        if kind == "owner":
-            world.processes.pop(which, None)
-            if what is not None:
-                world.processes[which] = what
-            concerned = tap_domains.decide(which)
-        elif kind == "answer":
-            world.taps.pop(which, None)
-            world.taps.update({which: what[which]} if which in what else {})
-            tap_domains.hypervisors = world.answers()
-            concerned = tap_domains.decide(which)
-        elif which in world.files:
-            world.files[which] = evolve(world.files[which], hostname=what)
-            replaced = merging.update(world.layers())
-            assert replaced is not None
-            concerned = tap_domains.replace(replaced)
-        assert result(tap_domains) == result(world.afresh())
-        after = domains_of(tap_domains)
-        # The supervisor refreshes these taps and no others.
-        assert {tap for tap in TAPS if after[tap] != before[tap]} <= concerned
-
-
-def test_a_domain_with_other_contents_is_merged_and_decided_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    domains = {f"{n}": Domain(uuid=UUID(int=n + 1), nics=(Nic(tap=f"t{n}"),)) for n in range(500)}
-    merging = Merging()
-    merging.update([Layer(domains=domains, written=True)])
-    tap_domains = TapDomains(merging.merged, written_taps([Layer(domains=domains, written=True)]), [], {})
-    decided: list[str] = []
-    decide = TapDomains._decision
-
-    def counting(self: TapDomains, tap: str) -> object:
-        decided.append(tap)
-        return decide(self, tap)
-
-    monkeypatch.setattr(TapDomains, "_decision", counting)
-    before = list(merging.merged)
-    changed = {**domains, "7": evolve(domains["7"], hostname="changed")}
-    replaced = merging.update([Layer(domains=changed, written=True)])
-    assert replaced == {before[7]: merging.merged[7]}
-    assert tap_domains.replace(replaced) == {"t7"}
-    assert decided == ["t7"]
-    found = tap_domains.get("t7")
-    assert found is not None
-    assert found[1].hostname == "changed"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda domain: evolve(domain, name="other"),
-        lambda domain: evolve(domain, uuid=UUID(int=99)),
-        lambda domain: evolve(domain, nics=(Nic(tap="other"),)),
-    ],
-)
-def test_a_domain_with_another_identity_or_tap_makes_all_be_merged(change: Callable[[Domain], Domain]) -> None:
-    one = Domain(uuid=UUID(int=1), name="web", nics=(Nic(tap="t0"),))
-    merging = Merging()
-    merging.update([Layer(domains={"a": one}, written=True)])
-    assert merging.update([Layer(domains={"a": change(one)}, written=True)]) is None
-    assert [each.domain for each in merging.merged] == [change(one)]
-    assert all(isinstance(each, Merged) for each in merging.merged)
+    assert concerned == {"here", "elsewhere"}
+    assert scene.domain_of("elsewhere") is None
 
 
 # -- files --

@@ -55,6 +55,12 @@ def layer(*domains: Domain, lines: Mapping[str, int] | None = None) -> list[Laye
     ]
 
 
+def update(merging: Merging, layers: list[Layer], these: Profiles) -> Mapping[Merged, Merged]:
+    """Take *layers* and profiles over; return the domains whose contents were merged, each with its successor."""
+    merging.update(layers, these)
+    return merging.go_on()
+
+
 # -- what they add --
 
 
@@ -182,9 +188,9 @@ def test_a_domain_with_an_unknown_profile_is_not_served() -> None:
 def test_a_domain_that_was_served_stays_as_it_was() -> None:
     merging = Merging()
     these = profiles(base=profile(meta={"a": "1"}))
-    merging.update(layer(Domain(name="web1", profiles=("base",))), these)
+    update(merging, layer(Domain(name="web1", profiles=("base",))), these)
     for domain in (Domain(name="web1", profiles=("nil",)), Domain(name="web1", profiles=("nil", "base"))):
-        assert merging.update(layer(domain), these) is not None
+        update(merging, layer(domain), these)
         (merged,) = merging.merged
         assert not merged.refused
         assert merged.domain == Domain(name="web1", profiles=("base",), meta={"a": "1"})
@@ -192,18 +198,18 @@ def test_a_domain_that_was_served_stays_as_it_was() -> None:
         (problem,) = merging.faults
         assert str(problem).endswith("got 'nil': there is no /p/nil.yaml; the domain stays as it was")
         assert merging.refusals == ()
-    merging.update(layer(Domain(name="web1", profiles=("base",), hostname="new")), these)
+    update(merging, layer(Domain(name="web1", profiles=("base",), hostname="new")), these)
     assert merging.merged[0].domain == Domain(name="web1", profiles=("base",), meta={"a": "1"}, hostname="new")
     assert merging.faults == ()
 
 
 def test_another_domain_does_not_inherit_what_the_last_one_was() -> None:
     merging = Merging()
-    merging.update(
-        [Layer(domains={"f": Domain(name="web1", profiles=("base",))}, written=True)], profiles(base=profile())
+    update(
+        merging, [Layer(domains={"f": Domain(name="web1", profiles=("base",))}, written=True)], profiles(base=profile())
     )
-    merging.update(
-        [Layer(domains={"f": Domain(name="web2", profiles=("nil",))}, written=True)], profiles(base=profile())
+    update(
+        merging, [Layer(domains={"f": Domain(name="web2", profiles=("nil",))}, written=True)], profiles(base=profile())
     )
     assert merging.merged[0].refused
 
@@ -211,18 +217,16 @@ def test_another_domain_does_not_inherit_what_the_last_one_was() -> None:
 def test_profiles_that_change_come_and_go_reach_their_domains_alone() -> None:
     merging = Merging()
     layers = layer(Domain(name="web1", profiles=("base",)), Domain(name="db1"))
-    assert merging.update(layers, profiles()) is None
+    update(merging, layers, profiles())
     web1, db1 = merging.merged
     assert (web1.refused, db1.refused) == (True, False)
     one_profile = profiles(base=profile(meta={"a": "1"}))
-    replaced = merging.update(layers, one_profile)
-    assert replaced is not None
-    assert list(replaced) == [web1]
+    assert list(update(merging, layers, one_profile)) == [web1]
     assert merging.merged[0].domain.meta == {"a": "1"}
-    assert merging.update(layers, one_profile) == {}
-    merging.update(layers, profiles(base=profile(meta={"a": "2"})))
+    assert update(merging, layers, one_profile) == {}
+    update(merging, layers, profiles(base=profile(meta={"a": "2"})))
     assert merging.merged[0].domain.meta == {"a": "2"}
-    merging.update(layers, profiles())
+    update(merging, layers, profiles())
     assert merging.merged[0].domain.meta == {"a": "2"}  # gone, but named
     assert [str(fault) for fault in merging.faults] == [
         f"/d/web1.yaml: profiles[0]: expected a profile, got 'base': {NO_BASE}; the domain stays as it was"
@@ -242,10 +246,10 @@ def test_a_missing_profile_for_all_is_one_problem() -> None:
 def test_until_profiles_are_read_their_domains_wait_without_a_problem() -> None:
     unread = Profiles(directory="/p", unread=True, for_all=("base",))
     merging = Merging()
-    merging.update(layer(Domain(name="web1", profiles=("nil",))), unread)
+    update(merging, layer(Domain(name="web1", profiles=("nil",))), unread)
     assert merging.merged[0].refused
     assert merging.refusals == ()
-    merging.update(layer(Domain(name="web1", profiles=("nil",))), profiles(base=profile()))
+    update(merging, layer(Domain(name="web1", profiles=("nil",))), profiles(base=profile()))
     assert len(merging.refusals) == 1
 
 
@@ -342,3 +346,34 @@ def test_a_profile_that_appears_is_found_though_its_directory_was_missing(
     of_profiles.mkdir(0o700)
     write(of_profiles / "all.yaml", "meta: {site: here}\n")
     until(lambda: (domain := inventory.domain_of("t1")) is not None and domain.meta == {"site": "here"})
+
+
+def test_domains_are_merged_anew_in_turns_and_none_is_lost_meanwhile(
+    inventory: Inventory, directory: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taps = [f"t{number}" for number in range(20)]
+    profile = directory.with_name("profiles.d") / "all.yaml"
+    write(profile, "meta: {site: '0'}\n")
+    for tap in taps:
+        write(directory / f"{tap}.yaml", f"name: {tap}\nnics: [{{tap: {tap}}}]\n")
+
+    def sites() -> list[str]:
+        return [domain.meta["site"] for tap in taps if (domain := inventory.domain_of(tap)) is not None]
+
+    inventory.start(lambda: None)
+    inventory.taps_changed(taps)
+    until(lambda: all(map(inventory.is_settled, taps)) and len(sites()) == len(taps))
+    monkeypatch.setattr("eve_meta.runtime.turns.TURN", 0)  # one domain a turn
+    write(profile, "meta: {site: '1'}\n")
+    until(lambda: "1" in sites())
+    assert len(sites()) == len(taps)
+    assert len(set(sites())) == 2
+    # What changes in between counts: another profile for those that wait and those that have had their turn, and a tap
+    # at once.
+    write(profile, "meta: {site: '2'}\n")
+    write(directory / "t19.yaml", "name: t19\nnics: [{tap: other}]\n")
+    until(lambda: inventory.domain_of("t19") is None)
+    until(lambda: set(sites()) == {"2"})
+    moved = inventory.domain_of("other")
+    assert moved is not None
+    assert (moved.name, moved.meta) == ("t19", {"site": "2"})

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 import pytest
 
-from eve_meta.inventory.merge import merge
+from eve_meta.inventory.grouping import differences
+from eve_meta.inventory.merge import Merged, merge
 from eve_meta.inventory.source import InventoryProblem, Layer
-from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains, written_taps
+from eve_meta.inventory.tap_domains import HypervisorAnswers, TapDomains
 from eve_meta.inventory.vmm.process import Owner
+from eve_meta.inventory.written_taps import WrittenTaps
 from eve_meta.values.domain import Domain
 from eve_meta.values.nic import Nic
 
@@ -48,10 +51,20 @@ def decide(
     layers = [Layer(domains=files, written=True), Layer(domains=virt or {}, written=False)]
     merged, problems = merge(layers)
     hypervisors = [] if claims is None else [HypervisorAnswers(set(virt or {}), claims)]
-    written = written_taps(layers)
-    tap_domains = TapDomains(merged, written, hypervisors, owners)
+    tap_domains, written = decided(layers, merged, hypervisors, owners)
     taps = {*written, *owners, *(claims or {})}
     return {tap: pair[1] for tap in taps if (pair := tap_domains.get(tap)) is not None}, problems + tap_domains.problems
+
+
+def decided(
+    layers: list[Layer], merged: Collection[Merged], hypervisors: list[HypervisorAnswers], owners: dict[str, Owner]
+) -> tuple[TapDomains, set[str]]:
+    """Return the domains of taps, and the taps that people wrote."""
+    written = WrittenTaps()
+    taps, origins = written.update(layers, differences((), layers))
+    tap_domains = TapDomains(written, owners, hypervisors)
+    tap_domains.change((), merged, taps, origins)
+    return tap_domains, taps
 
 
 def refused(
@@ -251,7 +264,7 @@ def test_a_tap_that_people_wrote_into_two_domains() -> None:
         Layer(domains={"metadata": domain(uuid=UUID2, name="web2", taps=("t",))}, written=True),
     ]
     merged, _ = merge(layers)
-    tap_domains = TapDomains(merged, written_taps(layers), [], {})
+    tap_domains, _ = decided(layers, merged, [], {})
     assert tap_domains.get("t") is None
     assert [str(problem) for problem in tap_domains.problems] == [
         "a: nics: expected one domain to name tap t, got a and metadata: none of them is served"

@@ -1,4 +1,4 @@
-"""Work on each of thousands of taps that leaves the reactor time for its other work."""
+"""Work on each of thousands of taps or domains that leaves the reactor time for its other work."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ R = TypeVar("R")
 
 AT_ONCE = 20
 """Taps that are worked on in one turn of the reactor: a millisecond's worth."""
+
+TURN = 0.01
+"""Seconds of one kind of work in one turn of the reactor. Several kinds may have work in the same turn, and a lease
+(:data:`eve_meta.wire.messages.LEASE_TIME`) must not end meanwhile."""
+
+
+def end_of_turn(reactor: IReactorTime) -> Callable[[], bool]:
+    """Return a function that returns whether the work that begins now has taken :data:`TURN`, and has to make way."""
+    end = reactor.seconds() + TURN
+    return lambda: reactor.seconds() >= end
 
 
 def in_turns(reactor: IReactorTime, call: Callable[[T], R], values: Iterable[T]) -> Deferred[list[R]]:

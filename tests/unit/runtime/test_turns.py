@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from twisted.internet.defer import maybeDeferred
 
-from eve_meta.admin.turns import AT_ONCE, encoded, in_turns
+from eve_meta.runtime.turns import AT_ONCE, encoded, in_turns
 
 
 class Turns:
