@@ -143,21 +143,16 @@ def _ipv6_differences(seen: Observed) -> list[str]:
 
 
 def table(seen: Mapping[Plan, Observed], wrong: Mapping[Plan, Sequence[str]]) -> str:
-    """Return a table with a line for each guest, and below it each difference."""
-    rows = [("GUEST", "ADDRESS", "TAP", "TAG", "DOMAIN", "DATASOURCE", "HOSTNAME", "KEYS", "VERDICT")]
+    """Return a table with a line for each guest, of 80 columns at most, and below it each difference."""
+    rows = [("GUEST", "ADDRESS", "TAP", "DATASOURCE", "VERDICT")]
     for plan, what in seen.items():
-        tap = what.tap or {"tag": "-", "domain": None}
-        keys = [key.split()[-1] for key in what.found.get("public_keys", [])]
         rows.append(
             (
-                plan.name,
+                # Its host name, as cloud-init found it.
+                what.found.get("hostname") or f"{plan.name} (unknown)",
                 ",".join(what.ipv4 or what.ipv6) or "-",
-                f"{plan.tap} ({plan.bridge or 'routed'})",
-                str(tap["tag"]),
-                (tap["domain"] or {"name": "-"})["name"],
+                f"{plan.tap} {plan.bridge or 'routed'}",
                 _datasource(what.found),
-                what.found.get("hostname", "-"),
-                ",".join(keys) or "-",
                 "WRONG" if wrong[plan] else "its own",
             )
         )
@@ -169,5 +164,4 @@ def table(seen: Mapping[Plan, Observed], wrong: Mapping[Plan, Sequence[str]]) ->
 def _datasource(found: Mapping[str, Any]) -> str:
     if found["datasource"] is None:
         return "-"
-    how = [text for text, holds in (("token", found["token"]), ("IPv6", "[" in found["metadata_address"])) if holds]
-    return str(found["datasource"]) + (f" ({', '.join(how)})" if how else "")
+    return str(found["datasource"]) + (" (token)" if found["token"] else "")
