@@ -26,6 +26,7 @@ BPF_F_TABLE("hash", __u32, struct guest, guests, MAX_TAG + 1, BPF_F_NO_PREALLOC)
 BPF_ARRAY(settings, struct settings, 1);
 BPF_ARRAY(workers, struct workers, 1);
 BPF_F_TABLE("hash", __u32, struct dhcp, dhcp, MAX_TAG + 1, BPF_F_NO_PREALLOC);
+BPF_ARRAY(deniers, __u64, DENIERS_WORDS);
 BPF_PERCPU_ARRAY(dhcp_work, struct dhcp_work, 1); /* tap_in's own, and not pinned */
 
 static const __u8 service_mac[ETH_ALEN] = { MAC_OUI0, MAC_OUI1, MAC_OUI2, 0xa9, 0xfe, 0x01 };
@@ -330,23 +331,61 @@ static __always_inline int from_tap_udp6(struct __sk_buff *skb, __u32 at, int so
 	return TC_ACT_UNSPEC;
 }
 
-static __always_inline int from_tap_ipv4(struct __sk_buff *skb, const struct iphdr *header, int tagged, __u32 offset)
+/* The length of the part of an IPv4 packet that must not change, because its tap denies DHCP servers; 0 where a change
+ * can do no harm. The packet's payload begins at `at`.
+ *
+ * A change of two neighbouring bytes can give any UDP packet a server's ports. It can also make UDP of a packet of
+ * another protocol, which then has those ports in that place already. */
+static __always_inline __u32 must_not_become_server(struct __sk_buff *skb, __u32 at, __u8 protocol)
+{
+	__u32 bit = skb->ifindex % (64 * DENIERS_WORDS), index = bit / 64, tag;
+	const __u32 end = at + sizeof(struct ports);
+	__u64 *word = deniers.lookup(&index);
+	struct ports ports;
+	struct dhcp *policy;
+
+	if (!word || !(*word >> (bit % 64) & 1))
+		return 0;
+	if (protocol != IPPROTO_UDP) {
+		if (parse_ports(skb, at, &ports) < 0)
+			return end;
+		if (ports.source != bpf_htons(DHCP_PORT) && ports.dest != bpf_htons(DHCP_CLIENT_PORT))
+			return 0;
+	}
+	tag = tag_of(skb);
+	policy = dhcp.lookup(&tag);
+	return policy && policy->deny_servers ? end : 0;
+}
+
+/* `fixed` is the result of must_not_change4(); it grows where a server's ports could come about. */
+static __always_inline int from_tap_ipv4(struct __sk_buff *skb, const struct iphdr *header, int tagged, __u32 offset,
+					 __u32 *fixed)
 {
 	const __be32 service = bpf_htonl(SERVICE_IPV4);
-	__u32 behind = offset + header->ihl * 4, tag;
+	__u32 behind = offset + header->ihl * 4, end, tag;
 	struct tcphdr tcp;
 	struct iphdr ip;
 	int verdict;
 
 	/* Most packets end here. */
-	if (header->saddr != service && header->daddr != service && header->protocol != IPPROTO_UDP)
+	if (header->saddr != service && header->daddr != service && header->protocol != IPPROTO_UDP) {
+		end = must_not_become_server(skb, behind, header->protocol);
+		if (end)
+			*fixed = end;
 		return TC_ACT_UNSPEC;
+	}
 	/* A copy, because reading ports may move the frame's bytes. */
 	ip = *header;
 	if (ip.saddr != service && ip.protocol == IPPROTO_UDP) {
 		verdict = from_tap_udp(skb, &ip, behind, tagged);
-		if (verdict != TC_ACT_UNSPEC || ip.daddr != service)
+		if (verdict != TC_ACT_UNSPEC)
 			return verdict;
+		if (ip.daddr != service) {
+			end = must_not_become_server(skb, behind, IPPROTO_UDP);
+			if (end)
+				*fixed = end;
+			return TC_ACT_UNSPEC;
+		}
 	}
 	tag = tag_of(skb);
 	if (!tag)
@@ -468,7 +507,8 @@ static __always_inline int from_tap_ipv6(struct __sk_buff *skb, const struct ipv
  *
  * A guest may leave a checksum to the kernel (virtio_net_hdr: VIRTIO_NET_HDR_F_NEEDS_CSUM), and chooses where the
  * kernel writes it: any two bytes of the frame, when it leaves for a neighbour, long after tap_in. So will_change()
- * tests ARP, all that we cannot parse, and packets whose addresses are two bytes away from the service's. */
+ * tests ARP, all that we cannot parse, and packets whose addresses are two bytes away from the service's; and, from
+ * taps that deny DHCP servers, must_not_become_server()'s. */
 static __always_inline __u32 must_not_change4(const struct iphdr *ip, __u32 offset)
 {
 	return near_service(ip->saddr) || near_service(ip->daddr) ? offset + sizeof(*ip) : 0;
@@ -519,7 +559,7 @@ int tap_in(struct __sk_buff *skb)
 		ip = ipv4_at(skb, offset);
 		if (ip) {
 			fixed = must_not_change4(ip, offset);
-			verdict = from_tap_ipv4(skb, ip, tagged, offset);
+			verdict = from_tap_ipv4(skb, ip, tagged, offset, &fixed);
 		}
 	} else if (proto == bpf_htons(ETH_P_IPV6)) {
 		if (pull(skb, offset + sizeof(*ip6)) < 0)

@@ -9,6 +9,7 @@ from random import Random
 
 from eve_meta.steering.bpf.maps import TapDhcp
 from eve_meta.values.dhcp import MAX_LEASE_TIME, MAX_OPTIONS, DhcpTemplate
+from tests.kernel.frames import ones_sum
 
 CLIENT_MAC = bytes.fromhex("525400000005")
 ANYONE, NOBODY = b"\xff" * 4, bytes(4)
@@ -76,9 +77,11 @@ def packet(
     udp = struct.pack("!HHHH", *ports, size if length is None else length, 0) + message
     words = 5 + len(ip_options) // 4
     whole = words * 4 + size if total is None else total
-    header = struct.pack("!BBHHHBBH", 0x40 | words, 0, whole & 0xFFFF, 1, fragment, 64, 17, 0)
+    header = struct.pack("!BBHHHBBH", 0x40 | words, 0, whole & 0xFFFF, 1, fragment, 64, 17, 0) + source + to
+    check = 0xFFFF - ones_sum(header + ip_options)
+    header = header[:10] + check.to_bytes(2, "big") + header[12:]
     link = b"\xff" * 6 + CLIENT_MAC + b"".join(tags) + b"\x08\0"
-    return link + header + source + to + ip_options + udp + bytes(padding)
+    return link + header + ip_options + udp + bytes(padding)
 
 
 def discover(*options: bytes, **fields: object) -> bytes:

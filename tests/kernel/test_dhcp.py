@@ -18,7 +18,7 @@ from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from eve_meta.steering.bpf.loader import source_directory
-from eve_meta.steering.bpf.maps import BUCKETS, GUEST_SIZE, U32, TapDhcp
+from eve_meta.steering.bpf.maps import BUCKETS, DENIERS_WORDS, GUEST_SIZE, U32, TapDhcp
 from eve_meta.steering.bpf.maps import DHCP as DHCP_ENTRY
 from eve_meta.values.dhcp import MAX_LEASE_TIME, MAX_OPTIONS
 from tests import fuzzing
@@ -42,7 +42,7 @@ from tests.kernel.dhcp_frames import (
     request,
 )
 from tests.kernel.dhcp_fuzz import bench
-from tests.kernel.progrun import TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC
+from tests.kernel.progrun import LOOPBACK, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC
 from tests.kernel.steer import TAG, Steer
 
 GUEST_MAC, EVERYBODY = "52:54:00:00:00:05", "ff:ff:ff:ff:ff:ff"
@@ -437,6 +437,17 @@ def test_a_guest_that_is_not_answered_is_seen_all_the_same(steer: Steer) -> None
     assert (seen.dhcp_offer, seen.dhcp_ack, seen.dhcp_nak) == (None, None, None)
 
 
+def test_another_holder_of_the_tap_is_not_given_the_lease_of_the_one_before(steer: Steer) -> None:
+    steer.maps.remove_tap(TAG, LOOPBACK)
+    steer.maps.add_tap(TAG + 1, LOOPBACK)
+    assert steer.run("tap_in", discover()).verdict == TC_ACT_UNSPEC
+    # Nor is one that gets the same tag, when that is free again.
+    steer.maps.write_dhcp(TAG + 1, TapDhcp(TEMPLATE))
+    steer.maps.add_tap(TAG + 1, LOOPBACK)
+    assert steer.run("tap_in", discover()).verdict == TC_ACT_UNSPEC
+    assert steer.counted(TAG + 1) == {}
+
+
 # -- the layout, and random messages --
 
 
@@ -453,6 +464,7 @@ def test_an_entry_has_the_layout_of_the_struct() -> None:
         "__u8 options[DHCP_OPTIONS + 2]",
     ]
     assert f"#define DHCP_OPTIONS {MAX_OPTIONS}\n" in header
+    assert f"#define DENIERS_WORDS {DENIERS_WORDS}\n" in header
     assert DHCP_ENTRY.size == 268
     entry = TapDhcp(TEMPLATE, deny_servers=True)
     assert TapDhcp.unpacked(entry.packed()) == entry

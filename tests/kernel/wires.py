@@ -24,7 +24,8 @@ from eve_meta.steering.taps.tapfilter import TapFilter
 from harness.guests import Lab
 from harness.namespace import inside
 
-TUNSETIFF = 0x400454CA
+TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
+TUN_F_CSUM = 1
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x2, 0x1000, 0x4000
 VNET_HEADER = struct.Struct("=BBHHHH")
 VIRTIO_NET_HDR_F_NEEDS_CSUM = 1
@@ -84,12 +85,21 @@ class Device:
             return False
         return True
 
+    def accept_offloads(self) -> None:
+        """Let the kernel leave checksums to the guest, as a guest's driver does."""
+        fcntl.ioctl(self._fd, TUNSETOFFLOAD, TUN_F_CSUM)
+
     def drain(self) -> list[bytes]:
         """Return the frames that have arrived: the kernel delivers a frame before write() to its tap returns."""
+        return [frame for _, frame in self.drain_offloaded()]
+
+    def drain_offloaded(self) -> list[tuple[Offload, bytes]]:
+        """Return the frames that have arrived, each with the work that the kernel leaves to the guest."""
         frames = []
         with contextlib.suppress(BlockingIOError):
             while True:
-                frames.append(os.read(self._fd, 1 << 17)[VNET_HEADER.size :])
+                raw = os.read(self._fd, 1 << 17)
+                frames.append((Offload(*VNET_HEADER.unpack_from(raw)), raw[VNET_HEADER.size :]))
         return frames
 
     def receive(self, patience: float = 2.0) -> list[Packet]:

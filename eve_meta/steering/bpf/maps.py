@@ -25,6 +25,7 @@ MAPS = {
     "settings": BPF_MAP_TYPE_ARRAY,
     "workers": BPF_MAP_TYPE_ARRAY,
     "dhcp": BPF_MAP_TYPE_HASH,
+    "deniers": BPF_MAP_TYPE_ARRAY,
 }
 """The maps, and the type of each."""
 
@@ -86,6 +87,9 @@ DHCP = struct.Struct(f"=BBH4s{DHCP_TIMES.size}s{MAX_OPTIONS}s2x")
 
 LEASE_TIME, RENEWAL_TIME, REBINDING_TIME = 51, 58, 59
 """The options of :data:`DHCP_TIMES`, in this order (RFC 2132 section 9)."""
+
+DENIERS = struct.Struct("=Q")
+DENIERS_WORDS = 1024
 
 SECOND = 1_000_000_000
 
@@ -297,6 +301,7 @@ class Maps(LastingMaps):
         self._guests = self._opened(undo, pins / "guests", U32.size, GUEST_SIZE)
         self._choice = self._opened(undo, pins / "workers", U32.size, WORKERS.size)
         self._dhcp = self._opened(undo, pins / "dhcp", U32.size, DHCP.size)
+        self._deniers = self._opened(undo, pins / "deniers", U32.size, DENIERS.size)
 
     def write_places(self, places: Sequence[int]) -> None:
         """Have as many workers as there are *places*, and each of them answer its guests at its place.
@@ -341,12 +346,20 @@ class Maps(LastingMaps):
         if dhcp == TapDhcp():
             self._dhcp.delete(U32.pack(tag))
         else:
-            self._dhcp.set(U32.pack(tag), dhcp.packed())
+            self._set_dhcp(tag, dhcp.packed())
 
     def copy_dhcp(self, tag: int, old: LastingMaps) -> None:
         """Take over what the tap of *tag* does with DHCP from an earlier build, as it is."""
         if (raw := old.raw_dhcp(tag)) is not None:
-            self._dhcp.set(U32.pack(tag), raw)
+            self._set_dhcp(tag, raw)
+
+    def _set_dhcp(self, tag: int, raw: bytes) -> None:
+        """Set the entry of *tag* to *raw*, after the bit without which tap_in may overlook that it denies servers."""
+        index, bit = divmod(self.tap(tag).ifindex % (64 * DENIERS_WORDS), 64)
+        (word,) = DENIERS.unpack(self._deniers.get(U32.pack(index)) or bytes(DENIERS.size))
+        if DHCP.unpack(raw)[1] and not word >> bit & 1:
+            self._deniers.set(U32.pack(index), DENIERS.pack(word | 1 << bit))
+        self._dhcp.set(U32.pack(tag), raw)
 
     def learn(self, tag: int, known: ReturnPath) -> None:
         """Take the MAC of a guest from an earlier build, unless this build has seen it or the tap is another one.
