@@ -179,7 +179,7 @@ def test_a_foreign_filter_comes_first(stage: Scene) -> None:
 def test_a_tap_without_a_guest_and_one_that_is_down(stage: Scene) -> None:
     stage.lab.host.ip("tuntap add vnet9 mode tap", "link set vnet9 up")
     try:
-        stage.wait_until_known(vnet9=9)
+        eventually(lambda: stage.status_of("vnet9").get("domain"), 5)
         assert verdicts(explain(stage, "vm9"))["tap"] == "tap-no-carrier"
         stage.lab.host.ip("link set vnet9 down")
         assert verdicts(explain(stage, "vm9"))["tap"] == "tap-down"

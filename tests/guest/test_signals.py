@@ -20,6 +20,8 @@ LARGE = "A" * 500_000
 
 END_TIME = 5.0
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 @frozen
 class Stage:
@@ -44,7 +46,7 @@ def left(stage: Stage) -> list[Path]:
     return [path for path in sorted(directory.rglob("*")) if not path.is_relative_to(directory / "state")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_removes_everything_also_under_open_connections(stage: Stage, number: signal.Signals) -> None:
     daemon = stage.scene.daemon
     daemon.log.touch()
@@ -96,8 +98,15 @@ def test_a_second_signal_leaves_nothing_behind(stage: Stage) -> None:
     assert stage.before.changes() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
-@pytest.mark.parametrize("delay", [0.0, 0.3, 0.8, 1.5, 2.0, 2.3, 2.6])
+DELAYS = (0.0, 0.3, 0.8, 1.5, 2.0, 2.3, 2.6)
+"""Seconds after the daemon has made something: while it compiles, makes the path and starts the worker."""
+
+
+# One handler serves all signals, so each delay gets one of them, in turns.
+@pytest.mark.parametrize(
+    ("number", "delay"),
+    [pytest.param(SIGNALS[at % 3], delay, id=f"{SIGNALS[at % 3].name}-{delay}") for at, delay in enumerate(DELAYS)],
+)
 def test_a_signal_while_the_daemon_starts_removes_everything(
     stage: Stage, number: signal.Signals, delay: float
 ) -> None:
