@@ -23,17 +23,14 @@ class TokenBucket:
 
     def take(self, now: float, tokens: float = 1) -> bool:
         """Take *tokens* out of the bucket; return False, and take none, where it holds fewer."""
-        self._fill(now)
-        if self._tokens < tokens:
+        held = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        if held < tokens:
+            self._tokens = held
             return False
-        self._tokens -= tokens
+        self._tokens = held - tokens
         return True
 
     def is_full(self, now: float) -> bool:
         """Return whether a bucket that is made *now* would behave alike."""
-        self._fill(now)
-        return self._tokens >= self._burst
-
-    def _fill(self, now: float) -> None:
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
-        self._filled_at = now
+        return self._tokens + (now - self._filled_at) * self._rate >= self._burst

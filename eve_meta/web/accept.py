@@ -7,6 +7,9 @@ a connection begins on a :class:`FirstTurn`, which reads once and writes straigh
 survives that turn, because its request has not arrived yet, its guest reads slowly, or it is kept alive, is handed over
 to Twisted's own transport, and nothing is different from there on. :class:`~eve_meta.web.connection.Connection` knows
 of no difference at all: its decisions are the same on both.
+
+A first turn need not be the turn that accepts: a connection of a tap whose guest has been answered often enough in that
+turn is read in a later one (:meth:`FirstTurn.resumeProducing`), and costs no more than the others.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from eve_meta.web.answering import Answering
-from eve_meta.web.connection import Connection, Wire
+from eve_meta.web.connection import Connection
+from eve_meta.web.transport import Wire
 
 BATCH = 32
 """Connections that are accepted in one turn, before the open ones get theirs. A turn takes a millisecond or two."""
@@ -63,11 +67,14 @@ class Peer:
 
 
 class FirstTurn:
-    """The :class:`~eve_meta.web.connection.Wire` of a connection in the turn that accepted it.
+    """The :class:`~eve_meta.web.transport.Wire` of a connection in the turn that first reads from it.
 
     It uses the socket directly. Whatever the socket does not take at once, and whatever takes time, is left to
     Twisted's transport.
     """
+
+    _unread = True
+    _paused = False
 
     def __init__(self, sock: socket.socket, address: tuple[Any, ...], reactor: Any) -> None:
         self._socket = sock
@@ -78,10 +85,19 @@ class FirstTurn:
         self._broken = False
 
     def serve(self, connection: Connection) -> None:
-        """Read once and let *connection* answer; hand it over to Twisted's transport if it is still open then."""
+        """Read once and let *connection* answer; hand it over to Twisted's transport if it is still open then.
+
+        A connection that pauses before that is read when it resumes.
+        """
         self._connection = connection
         connection.makeConnection(self)  # type: ignore[no-untyped-call]
-        if self._connection is None:
+        if not self._paused:
+            self._read()
+
+    def _read(self) -> None:
+        self._unread = False
+        connection = self._connection
+        if connection is None:
             return
         try:
             data = self._socket.recv(READ, socket.MSG_DONTWAIT)
@@ -143,10 +159,15 @@ class FirstTurn:
         self._producing = False
 
     def pauseProducing(self) -> None:
-        self._hand_over().pauseProducing()
+        if self._unread:
+            self._paused = True
+        else:
+            self._hand_over().pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Do nothing: a first turn is never paused."""
+        if self._paused:
+            self._paused = False
+            self._read()
 
     def _hand_over(self) -> Wire:
         connection = cast(Connection, self._connection)
@@ -191,6 +212,7 @@ class Acceptor:
 
     def doRead(self) -> None:
         """Accept and answer the connections that have come."""
+        self._answering.guests.turn += 1
         waits = 0
         for number in range(BATCH):
             try:

@@ -5,6 +5,10 @@ decides how fast it sends and reads; the worker decides how long that may take a
 what the guest sends beyond its request, and of the answers what fits the transport's buffer. While that is full nothing
 is read, so a guest that sends and never reads stops itself.
 
+In one turn of the reactor the guest of a tap is answered a few times only. A connection that could go on waits in the
+queue of its tap's allowance (:mod:`eve_meta.web.allowance`) for another turn. Meanwhile nothing is read and no deadline
+passes: it is the worker that delays.
+
 At each moment a connection waits for one thing (:class:`_Wait`) until one deadline. The sweep of
 :mod:`eve_meta.web.guests` looks at the deadlines: to set one is an assignment, where a timer for each request would
 cost more than parsing it.
@@ -13,9 +17,8 @@ cost more than parsing it.
 from __future__ import annotations
 
 import enum
-import socket
 from http import HTTPStatus
-from typing import Protocol, cast
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
@@ -32,34 +35,10 @@ from eve_meta.web.limits import SLICE
 from eve_meta.web.request import Need, Refusal, Request, RequestReader
 from eve_meta.web.response import Response
 from eve_meta.web.sockets import limit_hops
+from eve_meta.web.transport import Peer, Wire
 from eve_meta.wire.counts import Drop, Note
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Peer(Protocol):
-    """The guest's address, as far as a connection needs it: an IP address and a TCP port."""
-
-    host: str
-    port: int
-
-
-class Wire(Protocol):
-    """A transport, as far as a connection needs it, which is further than Twisted's ``ITransport`` goes.
-
-    :class:`twisted.internet.tcp.Server` is one, :class:`eve_meta.web.accept.FirstTurn` another.
-    """
-
-    def getHandle(self) -> socket.socket: ...
-    def getPeer(self) -> Peer: ...
-    def write(self, data: bytes) -> None: ...
-    def loseConnection(self) -> None: ...
-    def loseWriteConnection(self) -> None: ...
-    def abortConnection(self) -> None: ...
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None: ...
-    def unregisterProducer(self) -> None: ...
-    def pauseProducing(self) -> None: ...
-    def resumeProducing(self) -> None: ...
 
 
 class _Wait(enum.Enum):
@@ -102,6 +81,7 @@ class Connection(TwistedProtocol):
         self._answering = answering
         self._reader = RequestReader(answering.memo)
         self._blocked = False  # the transport's buffer is full
+        self._queued = False  # it waits for another turn of the reactor
         self._eof = False  # the guest will send no more, but may read on, as nc does
         self._body: bytes | Content = b""  # the body that is being sent, from _sent on
         self._sent = 0
@@ -137,6 +117,8 @@ class Connection(TwistedProtocol):
             self._send(allowance, NO_TAP)
             self._linger = True
             self._advance(allowance)
+        elif allowance.left <= 0:
+            self._queue(allowance)
 
     def dataReceived(self, data: bytes) -> None:
         """Take what the guest sent."""
@@ -162,6 +144,8 @@ class Connection(TwistedProtocol):
         if self._allowance is not None:
             if self._pinned:
                 self._unpin(self._allowance)
+            if self._queued:
+                self._allowance.leave(self)
             self._allowance.connections.discard(self)
             self._allowance = None
 
@@ -183,8 +167,8 @@ class Connection(TwistedProtocol):
     # -- called by the guests' bookkeeping (OpenConnection) --
 
     def expire(self) -> None:
-        """End what has lasted until the deadline."""
-        if self._allowance is None:
+        """End what has lasted until the deadline; a connection that waits for its turn is looked at after that."""
+        if self._allowance is None or self._queued:
             return
         if self._wait is _Wait.REQUEST:
             if self._reader.pending:
@@ -205,11 +189,15 @@ class Connection(TwistedProtocol):
         """Cut the connection: its tag has another tap or domain now. No byte more is sent, even of a begun answer."""
         if self._allowance is not None:
             self._answering.counts.add(self._allowance.tag, Drop.REVOKED.value)
+            if self._queued:
+                # Twisted's transport is gone in the next turn only, which may be this connection's.
+                self._allowance.leave(self)
             self._wire.abortConnection()
 
     def end_if_idle(self) -> None:
-        """End, unless some bytes of a request are here or an answer is under way."""
-        if self._allowance is not None and self._wait in (_Wait.REQUEST, _Wait.NEXT) and not self._reader.pending:
+        """End, unless some bytes of a request are here, may be here, or an answer is under way."""
+        is_idle = self._wait in (_Wait.REQUEST, _Wait.NEXT) and not (self._queued or self._reader.pending)
+        if self._allowance is not None and is_idle:
             self._end()
 
     def finish(self) -> None:
@@ -220,6 +208,20 @@ class Connection(TwistedProtocol):
             if not self._body:
                 self._end()
 
+    def take_turn(self) -> None:
+        """Go on in another turn of the reactor."""
+        self._queued = False
+        tag = self.tag
+        try:
+            if self._allowance is not None:
+                self._advance(self._allowance)
+            self._read_on()
+        except Exception as error:
+            # A defect of ours, for which a transport would end the connection, too.
+            self._answering.failed(tag, error)
+            if self._allowance is not None:
+                self._wire.abortConnection()
+
     def rewire(self, wire: Wire) -> None:
         """Go on on another transport, *wire*."""
         self._wire = wire
@@ -228,13 +230,15 @@ class Connection(TwistedProtocol):
 
     def _advance(self, allowance: GuestAllowance) -> None:
         """Do all that can be done now, then wait for the one thing that is missing."""
-        limits = self._answering.limits
         answered = False
-        while not (self._blocked or self._asked is not None or self._wait in _ENDING):
-            if self._body:
-                self._write_body(allowance)
-            elif self._last:
+        while not (self._blocked or self._queued or self._asked is not None or self._wait in _ENDING):
+            if self._last and not self._body:
                 self._end()
+                return
+            if allowance.left <= 0 and (self._body or self._reader.pending):
+                self._queue(allowance)
+            elif self._body:
+                self._write_body(allowance)
             elif (request := self._next_request(allowance)) is not None:
                 answered = True
                 response = self._answering.respond(allowance, request, self._peer.host, self._peer.port)
@@ -244,9 +248,12 @@ class Connection(TwistedProtocol):
                     self._wait_for(response, request)
             elif not self._last:
                 break
-        if self._asked is not None or self._wait in _ENDING:
-            return
-        if self._blocked:
+        if self._asked is None and self._wait not in _ENDING:
+            self._wait_for_guest(answered)
+
+    def _wait_for_guest(self, answered: bool) -> None:
+        limits = self._answering.limits
+        if self._blocked or self._body:
             self._await(_Wait.READER, limits.write_time)
         elif answered or self._wait is not _Wait.REQUEST:
             # In the remaining case more bytes of an incomplete request came, and it keeps the deadline that it has.
@@ -254,6 +261,12 @@ class Connection(TwistedProtocol):
                 self._await(_Wait.REQUEST, limits.request_time)
             else:
                 self._await(_Wait.NEXT, limits.idle_time)
+
+    def _queue(self, allowance: GuestAllowance) -> None:
+        self._queued = True
+        allowance.queue(self)
+        # Nothing is read until then, or the guest could make the worker keep all that it sends.
+        self._wire.pauseProducing()
 
     def _wait_for(self, response: Deferred[Response], request: Request) -> None:
         self._asked = request
@@ -271,7 +284,7 @@ class Connection(TwistedProtocol):
             self._read_on()
 
     def _read_on(self) -> None:
-        if not (self._blocked or self._eof or self._asked is not None):
+        if not (self._blocked or self._queued or self._eof or self._asked is not None):
             self._wire.resumeProducing()
 
     def _next_request(self, allowance: GuestAllowance) -> Request | None:
@@ -315,6 +328,7 @@ class Connection(TwistedProtocol):
         else:
             # In one write, so that head and body leave as one segment where they fit.
             self._wire.write(head + body)  # type: ignore[operator]  # a Content is long
+        allowance.spend()
         now = self._answering.monotonic()
         self._answering.requests.add(allowance.tag, kind, int(response.status), now)
         # A refusal of what is no request is not timed: the time would be the guest's, not the answer's.
@@ -325,6 +339,7 @@ class Connection(TwistedProtocol):
         # Twisted copies what it has not sent yet, and the whole of a large body for each connection of a tap would be
         # much. While its buffer holds more than 64 KiB it has paused this producer. A slice of a content is read from
         # the memory that all share (pread(2)) only here.
+        allowance.spend()
         body_slice = self._body[self._sent : self._sent + SLICE]
         self._sent += len(body_slice)
         if self._sent == len(self._body):

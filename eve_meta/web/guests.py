@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -36,6 +37,7 @@ class Guests:
     :ivar table: the tap and the domain of each tag. Change it by :meth:`put` and :meth:`remove` alone, which cut
         connections.
     :ivar tally: the counts of what the guests did.
+    :ivar turn: a number that another turn of the reactor changes. Change it before connections are accepted.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Guests:
         self.monotonic = monotonic
         self.table = Table()
         self.tally = Tally()
+        self.turn = 0
         self._clock = clock
         self._identify = identify
         self._allowances: dict[int, GuestAllowance] = {}
@@ -79,11 +82,13 @@ class Guests:
             tag = NO_TAG
         allowance = self._allowances.get(tag)
         if allowance is None:
-            allowance = self._allowances[tag] = GuestAllowance(tag, self.limits, self.monotonic())
+            allowance = self._allowances[tag] = GuestAllowance(
+                tag, self.limits, self.monotonic(), next_turn=partial(self._clock.callLater, 0)
+            )
             if not self._sweeping:
                 self._sweeping = True
                 self._clock.callLater(SWEEP_EVERY, self._sweep)
-        if allowance.admit(connection):
+        if allowance.admit(connection, self.turn):
             return allowance
         self.tally.counts.add(tag, Drop.REFUSED_CONNECTIONS.value)
         return None

@@ -62,6 +62,12 @@ floods without end take under 2 % of a worker's time. AWS allows 1,024 packets a
 DEFAULT_BURST = 400.0
 """Requests of a tap in one go: ten clients of a boot's 35 requests at once, which no image runs."""
 
+DEFAULT_MAX_ANSWERS_A_TURN = 4
+"""Answers, or slices of long ones, to a tap in one turn of the reactor; beyond it the guest's connections wait for the
+next turn, behind what others ask meanwhile. A guest that asks for eight things at once on each of its connections keeps
+others waiting for a third of a millisecond so, and for twenty without. A boot asks for one thing after the other, and
+never waits."""
+
 SLICE = SMALL
 """Bytes of a body that a connection hands to its transport at a time: what a guest that does not read can make a worker
 hold, beside another 64 KiB in the transport's own buffer and 128 KiB in the kernel's
@@ -92,4 +98,5 @@ class Limits:
     linger_time: float = DEFAULT_LINGER_TIME
     rate: float = DEFAULT_RATE
     burst: float = DEFAULT_BURST
+    max_answers_a_turn: int = DEFAULT_MAX_ANSWERS_A_TURN
     max_pinned: int = DEFAULT_MAX_PINNED

@@ -50,7 +50,7 @@ CLOSED_SET = frozenset(
 )
 """Every status that a guest may ever read. 500 is not among them: it would be a defect of ours."""
 
-LIMITS = Limits(max_connections=3, burst=60.0, rate=40.0)
+LIMITS = Limits(max_connections=3, burst=60.0, rate=40.0, max_answers_a_turn=2)
 """Small ones, so that guests reach them."""
 
 KEPT = LIMITS.max_request_line + LIMITS.max_headers + LIMITS.max_body
@@ -96,8 +96,11 @@ class Visitor:
                 wire.abortConnection()
             case _:
                 if self._ahead and wire.reading and not wire.ended:
-                    self.guest.send_blindly(self._ahead.pop())
-        self.guest.read()
+                    self.guest.send_now(self._ahead.pop())
+        if len(self._ahead) % 3 == 1:
+            self.guest.read_now()  # whoever waits for another turn of the reactor still waits
+        else:
+            self.guest.read()
 
     def check_held(self) -> None:
         """Check that what is held for the guest is bounded, whatever it did."""

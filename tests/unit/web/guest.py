@@ -20,10 +20,11 @@ from eve_meta.runtime.sealed import descriptor_pair
 from eve_meta.supervisor.worker_contents import Progress, WorkerContents
 from eve_meta.values.domain import Domain
 from eve_meta.web.answering import Answering
-from eve_meta.web.connection import Connection, Peer
+from eve_meta.web.connection import Connection
 from eve_meta.web.guests import Guests
 from eve_meta.web.limits import Limits
 from eve_meta.web.table import NO_GRANTS, Grants
+from eve_meta.web.transport import Peer
 from eve_meta.wire.domain import DomainWriter
 
 TAG = 7
@@ -193,10 +194,11 @@ class Guest:
     """A guest behind the tap of *tag*, connected to *answering*."""
 
     def __init__(self, answering: Answering, tag: int | None = TAG) -> None:
+        self._clock = cast(Clock, answering.guests._clock)
         self.wire = FakeWire(tag)
         self.wire.protocol = Connection(answering)
         self.wire.protocol.makeConnection(self.wire)
-        self.read()
+        self.read_now()
 
     def send(self, *pieces: bytes) -> list[Answer]:
         """Send *pieces* one after the other; return all answers so far."""
@@ -206,9 +208,13 @@ class Guest:
 
     def send_blindly(self, piece: bytes) -> None:
         """Send *piece* and read, but do not look at what was read."""
+        self.send_now(piece)
+        self.read()
+
+    def send_now(self, piece: bytes) -> None:
+        """Send *piece*; it gets through where the transport reads."""
         if self.wire.reading and not self.wire.ended:
             self.wire.protocol.dataReceived(piece)
-        self.read()
 
     def shut(self) -> None:
         """Close the guest's half of the connection: the guest sends no more."""
@@ -217,9 +223,21 @@ class Guest:
             self.read()
 
     def read(self) -> None:
-        """Read all that has been sent."""
-        while self.wire.turn():
+        """Read all that is sent until the reactor has nothing to do any more."""
+        while self.read_now() or self._reactor_goes_on():
             pass
+
+    def read_now(self) -> bool:
+        """Read all that has been sent; return whether anything happened."""
+        read = False
+        while self.wire.turn():
+            read = True
+        return read
+
+    def _reactor_goes_on(self) -> bool:
+        due = any(call.getTime() <= self._clock.seconds() for call in self._clock.getDelayedCalls())
+        self._clock.advance(0)
+        return due
 
     @property
     def answers(self) -> list[Answer]:

@@ -1,0 +1,33 @@
+"""The transport of a guest's connection, as far as :mod:`eve_meta.web.connection` needs it."""
+
+from __future__ import annotations
+
+import socket
+from typing import Protocol
+
+from twisted.internet.interfaces import IPushProducer
+
+
+class Peer(Protocol):
+    """The guest's address: an IP address and a TCP port."""
+
+    host: str
+    port: int
+
+
+class Wire(Protocol):
+    """A transport, as far as a connection needs it, which is further than Twisted's ``ITransport`` goes.
+
+    :class:`twisted.internet.tcp.Server` is one, :class:`eve_meta.web.accept.FirstTurn` another.
+    """
+
+    def getHandle(self) -> socket.socket: ...
+    def getPeer(self) -> Peer: ...
+    def write(self, data: bytes) -> None: ...
+    def loseConnection(self) -> None: ...
+    def loseWriteConnection(self) -> None: ...
+    def abortConnection(self) -> None: ...
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None: ...
+    def unregisterProducer(self) -> None: ...
+    def pauseProducing(self) -> None: ...
+    def resumeProducing(self) -> None: ...
