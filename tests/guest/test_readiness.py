@@ -36,7 +36,7 @@ def stage(module_scene: Scene) -> Iterator[Scene]:
 def guest(stage: Scene) -> Iterator[Guest]:
     """A guest behind a new tap that no file names."""
     guest = stage.lab.guest("new", tap="vnet0", bridge="br0")
-    eventually(lambda: stage.filters("vnet0") and stage.domain_is("vnet0", None), 2)
+    eventually(lambda: stage.filters("vnet0") and stage.domain_is("vnet0", None), 5)
     yield guest
     stage.lab.remove(guest)
     eventually(lambda: not stage.status_of("vnet0"), 2)
