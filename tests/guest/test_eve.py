@@ -185,8 +185,7 @@ def test_a_tap_name_that_is_used_again_never_shows_the_deleted_applications_data
         assert user_data(1) not in old.rest()
     assert user_data(2) in seen
     assert user_data(1) not in seen
-    # The carrier comes after the tap: until EVE's files have been read again, the tap may have another holder.
-    eventually(lambda: guest.get(META_DATA).status == 200, SOON)
+    node.known(2, TAP)
     assert json.loads(guest.get(META_DATA).body)["uuid"] == uuid(2)
 
 

@@ -178,6 +178,7 @@ def test_limits_are_those_in_force() -> None:
         "time to read a refusal": f"{limits.linger_time:g} s",
         "requests a second, in the long run": f"{limits.rate:g}",
         "requests at once": f"{limits.burst:g}",
+        f"answers, or {SLICE // 1024} KiB of long ones, at once": f"{limits.max_answers_a_turn}",
         "long documents that are being read": f"{limits.max_pinned // 1024 // 1024} MiB",
     }
     assert len(in_words) == len(attrs.fields(Limits))
