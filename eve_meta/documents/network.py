@@ -115,12 +115,9 @@ def _guest_nic(nic: Nic, mac: str, *, bonded: bool) -> GuestNic:
     if bonded:
         # The addresses and VLANs are the bond's.
         return GuestNic(nic, mac, None, ())
-    # For a virtual function (hw_veb) the hardware adds and removes the tag: a guest that also tagged would send frames
-    # with two tags.
-    vlan = None if nic.type == "hw_veb" else nic.vlan
     # nova leaves out a NIC without subnets, and cloud-init then leaves it down. Any configuration replaces the guest's
     # own default (DHCP) for every NIC, so a NIC without subnets is configured for DHCP explicitly.
-    return GuestNic(nic, mac, vlan, nic.subnets or _DHCP)
+    return GuestNic(nic, mac, nic.guest_vlan, nic.subnets or _DHCP)
 
 
 def routes_of(subnet: Subnet) -> list[Route]:

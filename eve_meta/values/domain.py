@@ -38,7 +38,7 @@ from eve_meta.values.checks import (
 )
 from eve_meta.values.content import EMPTY, Content, content_of
 from eve_meta.values.eve_node import Application
-from eve_meta.values.nic import Bond, Nic, Subnet, Vlan
+from eve_meta.values.nic import Bond, DhcpPolicy, DhcpServerPolicy, Nic, Subnet, Vlan
 from eve_meta.values.public_key import mistaken
 from eve_meta.values.text import is_printable
 
@@ -327,6 +327,9 @@ class Domain:
     :ivar vendor_data2: ``vendor_data2.json``, which cloud-init reads as ``vendor_data``, with priority over that.
     :ivar files: files that the guest writes when it first boots.
     :ivar tokens: whether requests need a session token: ``required`` refuses those without one, ``off`` gives out none.
+    :ivar dhcp: whether taps answer the guest's DHCP, for NICs without a ``dhcp`` of their own: ``on`` or ``off``.
+    :ivar dhcp_server: whether the guest may be a DHCP server to its neighbours, for NICs without a ``dhcp_server`` of
+        their own: ``deny``, ``allow``, or ``auto``, which denies it where ``dhcp`` is ``on``.
     :ivar nics: the network interfaces.
     :ivar bonds: devices in which the guest joins NICs.
     :ivar search: the domains in which the guest looks up host names without a dot (DNS search domains).
@@ -372,6 +375,8 @@ class Domain:
     vendor_data2: Mapping[str, Any] = secret(factory=dict, validator=_json_mapping)
     files: tuple[File, ...] = secret(default=())
     tokens: TokenPolicy | None = None
+    dhcp: DhcpPolicy | None = None
+    dhcp_server: DhcpServerPolicy | None = None
     nics: tuple[Nic, ...] = ()
     bonds: tuple[Bond, ...] = ()
     search: tuple[str, ...] = field(

@@ -47,6 +47,21 @@ class SubnetType(str, enum.Enum):
         return self in (SubnetType.IPV4, SubnetType.IPV6)
 
 
+class DhcpPolicy(str, enum.Enum):
+    """Whether a NIC's tap answers its guest's DHCP, instead of a server on the network."""
+
+    OFF = "off"
+    ON = "on"
+
+
+class DhcpServerPolicy(str, enum.Enum):
+    """Whether a NIC's tap drops what its guest sends as a DHCP server: ``auto`` where the tap answers DHCP itself."""
+
+    AUTO = "auto"
+    DENY = "deny"
+    ALLOW = "allow"
+
+
 class BondMode(str, enum.Enum):
     """How a bond shares its frames among its NICs: the ``bond_mode`` of nova's ``network_data.json``."""
 
@@ -189,6 +204,11 @@ class Nic:
     :ivar address: the NIC's address on that bus.
     :ivar tags: tags for scripts in the guest, in ``devices`` of ``meta_data.json``.
     :ivar subnets: the addresses; without any, DHCP where another NIC or a bond has some.
+    :ivar dhcp: whether the tap answers the guest's DHCP, from the subnets: ``on`` or ``off``; without, as the domain's
+        own ``dhcp`` has it, and else ``[steering] dhcp``.
+    :ivar dhcp_server: whether the guest may answer the DHCP of its neighbours: ``deny`` drops such frames, ``allow``
+        lets them pass, ``auto`` is ``deny`` where ``dhcp`` is ``on``; without, as the domain's own ``dhcp_server`` has
+        it, and else ``[steering] dhcp_server``.
     """
 
     tap: str | None = field(default=None, validator=optional(_DEVICE))
@@ -204,6 +224,17 @@ class Nic:
     address: str | None = field(default=None, validator=optional(TEXT_LINE))
     tags: tuple[str, ...] = field(default=(), validator=DEVICE_TAGS)
     subnets: tuple[Subnet, ...] = ()
+    dhcp: DhcpPolicy | None = None
+    dhcp_server: DhcpServerPolicy | None = None
+
+    @property
+    def guest_vlan(self) -> int | None:
+        """The id of the VLAN with which the guest is to tag its frames, None for no tag.
+
+        For a virtual function (hw_veb) the hardware adds and removes the tag: a guest that also tagged would send
+        frames with two tags.
+        """
+        return None if self.type == "hw_veb" else self.vlan
 
     def is_called(self, member: str) -> bool:
         """Return whether a bond's *member*, a tap or a MAC address, is this NIC."""

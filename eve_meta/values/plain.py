@@ -42,7 +42,16 @@ from cattrs.gen import make_dict_structure_fn, override
 from eve_meta.values.checks import BadValue, is_secret, name_type, quote, quote_where_text_belongs
 from eve_meta.values.content import Content, content_of
 from eve_meta.values.domain import OF_A_SOURCE, TokenPolicy
-from eve_meta.values.nic import Address, BondHash, BondMode, Interface, Network, SubnetType
+from eve_meta.values.nic import (
+    Address,
+    BondHash,
+    BondMode,
+    DhcpPolicy,
+    DhcpServerPolicy,
+    Interface,
+    Network,
+    SubnetType,
+)
 from eve_meta.values.text import suggestion
 
 T = TypeVar("T")
@@ -65,7 +74,14 @@ TEXTUAL: tuple[tuple[Any, Callable[[str], Any], str], ...] = (
 )
 """Types that are written as text: how each is parsed, and what an error names as expected."""
 
-CHOICES: tuple[type[enum.Enum], ...] = (BondHash, BondMode, SubnetType, TokenPolicy)
+CHOICES: tuple[type[enum.Enum], ...] = (
+    BondHash,
+    BondMode,
+    DhcpPolicy,
+    DhcpServerPolicy,
+    SubnetType,
+    TokenPolicy,
+)
 """Types that are written as one of a few words."""
 
 STRICT: tuple[tuple[type, str], ...] = ((str, "a string"), (int, "a whole number"), (bool, "true or false"))

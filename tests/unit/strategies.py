@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from eve_meta.values import eve_node as eve
 from eve_meta.values.domain import Disk, Domain, Ec2, File, Share, TokenPolicy, is_hostname
-from eve_meta.values.nic import Bond, BondHash, BondMode, Nic, Route, Subnet, SubnetType, Vlan
+from eve_meta.values.nic import (
+    Bond,
+    BondHash,
+    BondMode,
+    DhcpPolicy,
+    DhcpServerPolicy,
+    Nic,
+    Route,
+    Subnet,
+    SubnetType,
+    Vlan,
+)
 from eve_meta.values.written import refused
 
 # str.isprintable() refuses these categories (controls and the like, separators) except for the ASCII space.
@@ -101,6 +112,8 @@ nics = st.builds(
     address=optional(words()),
     tags=tags,
     subnets=st.lists(subnets(), max_size=3).map(tuple),
+    dhcp=optional(st.sampled_from(DhcpPolicy)),
+    dhcp_server=optional(st.sampled_from(DhcpServerPolicy)),
 )
 
 vlans = st.builds(
@@ -189,6 +202,8 @@ def domains(draw: st.DrawFn) -> Domain:
         vendor_data2=draw(json_mappings),
         files=tuple(draw(st.lists(files, max_size=3))),
         tokens=draw(optional(st.sampled_from(TokenPolicy))),
+        dhcp=draw(optional(st.sampled_from(DhcpPolicy))),
+        dhcp_server=draw(optional(st.sampled_from(DhcpServerPolicy))),
         nics=its_nics,
         bonds=tuple(draw(st.lists(bonds(members), max_size=1))) if members else (),
         search=tuple(draw(st.lists(hostnames.filter(is_hostname), max_size=2, unique=True))),
