@@ -20,7 +20,7 @@ from cattrs.errors import BaseValidationError
 
 from eve_meta.values.checks import BadValue, check, is_whole_number, quote
 from eve_meta.values.domain import TokenPolicy, is_hostname, is_profile_name
-from eve_meta.values.nic import IFNAMSIZ
+from eve_meta.values.nic import IFNAMSIZ, DhcpPolicy, DhcpServerPolicy
 from eve_meta.values.plain import faults, field_of, make_converter
 from eve_meta.values.problem import Problem
 from eve_meta.values.text import is_printable
@@ -133,6 +133,9 @@ class SteeringConfig:
 
     :ivar taps: the links that are taps, by shell patterns of their names.
     :ivar namespace: the name of the network namespace in which guests are answered.
+    :ivar dhcp: whether taps answer their guests' DHCP, for domains and NICs that have no ``dhcp`` of their own.
+    :ivar dhcp_server: whether guests may be DHCP servers to their neighbours, for domains and NICs that have no
+        ``dhcp_server`` of their own: ``deny``, ``allow``, or ``auto``, which denies it where ``dhcp`` is ``on``.
     """
 
     taps: tuple[str, ...] = field(
@@ -147,6 +150,8 @@ class SteeringConfig:
             lambda v: bool(_NAMESPACE.match(v)) and v not in (".", ".."),
         ),
     )
+    dhcp: DhcpPolicy = DhcpPolicy.OFF
+    dhcp_server: DhcpServerPolicy = DhcpServerPolicy.AUTO
 
     def matches(self, name: str) -> bool:
         """Return whether the name of a link, *name*, matches one of the patterns of taps."""

@@ -15,10 +15,11 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from eve_meta.admin.domain import known_names
 from eve_meta.admin.gathering import HostView, for_explanation
 from eve_meta.admin.resolve import NamedDomain
-from eve_meta.admin.status import asked, drops, seen
+from eve_meta.admin.status import asked, drops, seen, since_epoch
 from eve_meta.config import Config
 from eve_meta.explain.facts import (
     AskedFacts,
+    DhcpFacts,
     FilterFacts,
     LinkFacts,
     PathFacts,
@@ -33,7 +34,7 @@ from eve_meta.steering.steering import Steering
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.values.domain import Domain
-from eve_meta.values.plain import make_converter
+from eve_meta.values.plain import field_of, make_converter
 from eve_meta.values.problem import Problem
 from eve_meta.wire.counts import Note
 
@@ -144,6 +145,21 @@ class Explanation:
             asked=tuple(AskedFacts(**kind) for kind in asked(self._clock, state)),
             notes={note.value: state.counts[note.value] for note in Note if state.counts[note.value]},
             tokens=None if state.domain is None else state.domain.token_policy(self._config.web.tokens),
+            dhcp=self._dhcp(state),
+        )
+
+    def _dhcp(self, state: TapState) -> DhcpFacts | None:
+        given = self._supervisor.dhcp.of(state.tap.tag)
+        if given is None or given.lease is None:
+            return None if given is None else DhcpFacts()
+        template = given.lease.template
+        return DhcpFacts(
+            address=str(template.address),
+            link_local=given.lease.is_link_local,
+            before="" if given.before is None else str(given.before),
+            since=since_epoch(self._clock, given.since),
+            renewal_time=template.renewal_time,
+            missing=tuple(f"{field_of(Domain, fault.path)}: {fault.message}" for fault in given.lease.faults),
         )
 
     def _path(self, inspection: Inspection | None, problem: str) -> PathFacts:

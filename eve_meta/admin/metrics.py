@@ -28,7 +28,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from eve_meta import __version__
 from eve_meta.admin.connections import Connections
-from eve_meta.admin.status import drops
+from eve_meta.admin.status import DHCP_ANSWERS, drops
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.runtime.turns import in_turns
 from eve_meta.steering.bpf.maps import Reason
@@ -162,6 +162,7 @@ class _Families(Collector):
         limits = _counter("limits", "How often a guest came up against a limit", "limit")
         cuts = _counter("connections_cut", "Connections that ended otherwise than in good order", "reason")
         frames = _counter("frames", "Frames to the service, and back", "direction")
+        dhcp = _counter("dhcp_answers", "Answers of taps to their guests' DHCP", "answer")
         dropped = _counter("dropped_frames", "Frames dropped by the BPF programs", "reason")
         for tap in taps:
             info.add_metric((*tap.names, tap.uuid, str(tap.tag)), 1)
@@ -174,8 +175,9 @@ class _Families(Collector):
             _add(cuts, tap, {drop.value: tap.counts.get(drop.value, 0) for drop in CUTS})
             passed = {"in": Reason.PASSED_REQUEST, "out": Reason.PASSED_ANSWER}
             _add(frames, tap, {direction: tap.frames.get(reason, 0) for direction, reason in passed.items()})
+            _add(dhcp, tap, {answer: tap.frames.get(reason, 0) for answer, reason in DHCP_ANSWERS.items()})
             _add(dropped, tap, drops(tap.frames))
-        yield from (info, requests, times, tokens, limits, cuts, frames, dropped)
+        yield from (info, requests, times, tokens, limits, cuts, frames, dhcp, dropped)
 
     def _of_host(self) -> Iterator[Metric]:
         numbers = self._numbers

@@ -19,6 +19,7 @@ from eve_meta.runtime.sandbox.inspection import inspect
 from eve_meta.runtime.turns import in_turns
 from eve_meta.steering.bpf.maps import Reason
 from eve_meta.steering.steering import Steering
+from eve_meta.supervisor.dhcp import DhcpAnswers, TapDhcp
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.supervisor.worker_process import WorkerProcess
@@ -29,7 +30,8 @@ def status(
     reactor: IReactorTime, clock: Clock, supervisor: Supervisor, steering: Steering, inventory: Inventory
 ) -> Deferred[Status]:
     """Answer :data:`~eve_meta.admin.questions.STATUS`; the result comes later."""
-    taps = in_turns(reactor, partial(_tap, clock=clock, steering=steering), supervisor.taps)
+    tap = partial(_tap, clock=clock, steering=steering, answers=supervisor.dhcp)
+    taps = in_turns(reactor, tap, supervisor.taps)
     return taps.addCallback(
         lambda taps: {
             "version": __version__,
@@ -78,7 +80,7 @@ def _confinement(worker: WorkerProcess) -> dict[str, bool] | None:
         return None
 
 
-def _tap(state: TapState, clock: Clock, steering: Steering) -> dict[str, Any]:
+def _tap(state: TapState, clock: Clock, steering: Steering, answers: DhcpAnswers) -> dict[str, Any]:
     domain = state.domain
     counters = steering.counters(state.tap.tag)
     return {
@@ -94,7 +96,28 @@ def _tap(state: TapState, clock: Clock, steering: Steering) -> dict[str, Any]:
         "frames_in": counters.get(Reason.PASSED_REQUEST, 0),
         "frames_out": counters.get(Reason.PASSED_ANSWER, 0),
         "drops": drops(counters),
+        "dhcp": _dhcp(answers.of(state.tap.tag), counters),
         "seen": seen(clock, steering, state),
+    }
+
+
+DHCP_ANSWERS = {
+    "offer": Reason.ANSWERED_DHCP_OFFER,
+    "ack": Reason.ANSWERED_DHCP_ACK,
+    "nak": Reason.ANSWERED_DHCP_NAK,
+}
+"""What a tap answers to its guest's DHCP, and the reason that counts it."""
+
+
+def _dhcp(does: TapDhcp | None, counters: Mapping[Reason, int]) -> dict[str, Any] | None:
+    """Return what a tap does with DHCP, None where that is not decided yet."""
+    if does is None:
+        return None
+    return {
+        "address": None if does.address is None else str(does.address),
+        "link_local": does.lease is not None and does.lease.is_link_local,
+        "deny_servers": does.deny_servers,
+        "answers": {name: counters.get(reason, 0) for name, reason in DHCP_ANSWERS.items()},
     }
 
 

@@ -11,10 +11,11 @@ import click
 
 from eve_meta.cli import terminal
 from eve_meta.cli.known import read_directory, with_profiles
+from eve_meta.cli.leases import lease_warnings
 from eve_meta.cli.options import PATH, config_option
 from eve_meta.cli.place import place
 from eve_meta.cli.refusals import refusals
-from eve_meta.config import DEFAULT_PATH, ConfigProblem, line_of, load_config
+from eve_meta.config import DEFAULT_PATH, ConfigProblem, SteeringConfig, line_of, load_config
 from eve_meta.inventory.files.advice import advice, passed_over, schema_path
 from eve_meta.inventory.files.domain_file import MAX_FILE, DomainFile
 from eve_meta.inventory.files.reading import read
@@ -39,18 +40,19 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
     """Print every error in the configuration and in all domain files, each with its file and line.
 
     Warnings tell what a guest will pass over, or what its author hardly means: user data that no cloud-init reads,
-    cloud-config that does not fit cloud-init's own schema, a damaged public key, a router out of reach, a file that is
-    no domain file by its name.
+    cloud-config that does not fit cloud-init's own schema, a damaged public key, a router out of reach, what has no
+    room in an answer to DHCP, a file that is no domain file by its name.
 
     DIR is the directory of domain files; without it, the one that the configuration names. The exit status is 1 if
     anything is wrong; warnings alone leave it 0.
     """
     path = config or DEFAULT_PATH
     configured = None
+    steering = SteeringConfig()
     problems: list[InventoryProblem] = []
     try:
         loaded = load_config(config)
-        configured = loaded.inventory
+        configured, steering = loaded.inventory, loaded.steering
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         problems += [
             InventoryProblem(file=str(path), line=line_of(text, key), field=key, message=message)
@@ -69,7 +71,8 @@ def check(ctx: click.Context, directory: Path | None, config: Path | None, as_js
         with contextlib.closing(CommandReader(schema)) as reader:
             there = read_directory(directory, reader)
             files = {path: file for folder in there.folders for path, file in folder.files.items()}
-            found = [*there.problems, *with_profiles(there, () if configured is None else configured.profiles)[1]]
+            merged, refused = with_profiles(there, () if configured is None else configured.profiles)
+            found = [*there.problems, *refused, *lease_warnings(merged, steering, reader)]
             for folder, kind in zip(there.folders, ("advice", "advice on profile"), strict=True):
                 found += [*passed_over(folder), *advice(folder, reader, kind)]
             found += _missing(schema, files.values())

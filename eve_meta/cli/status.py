@@ -37,9 +37,9 @@ def status(config: Path | None, as_json: bool) -> None:
     REQUESTS counts answers by HTTP status; a word in place of a status counts connections that ended without an answer.
     Below it, "notes" counts, among the same requests, those without a session token (no_token), with an invalid one
     (invalid_token), to a host name that is not eve-meta's (wrong_host), and from a guest that did not read enough of
-    earlier answers (too_much_unread); "dropped" counts frames by the reason, which bpf/shared.h explains. A long name
-    is shortened; --json has all of it, with the uuid. Needs a running daemon, and root or the group of [admin]
-    operators.
+    earlier answers (too_much_unread); "dropped" counts frames by the reason, which bpf/shared.h explains; "dhcp" shows
+    the address that the tap gives its guest, and counts its answers. A long name is shortened; --json has all of it,
+    with the uuid. Needs a running daemon, and root or the group of [admin] operators.
     """
     answer = ask(load_config(config).admin.socket, STATUS)
     if as_json:
@@ -83,6 +83,8 @@ def _counted(tap: Mapping[str, Any]) -> Iterator[list[str]]:
     for title, kind in (("notes", "notes"), ("dropped", "drops")):
         if counts := _counts(tap[kind]):
             yield [f"{title}: {counts[0]}", *counts[1:]]
+    if (dhcp := tap["dhcp"]) and dhcp["address"]:
+        yield [f"dhcp: {dhcp['address']}", *_counts({name: count for name, count in dhcp["answers"].items() if count})]
 
 
 def _counts(counts: Mapping[str, int]) -> list[str]:

@@ -49,6 +49,7 @@ from eve_meta.steering.kernel import Kernel
 from eve_meta.steering.mounts import mounts_of_host
 from eve_meta.steering.path.listening import WorkerSockets
 from eve_meta.steering.steering import Steering
+from eve_meta.supervisor.dhcp import DhcpAnswers
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.worker_process import WorkerConfig
 from eve_meta.values.problem import Problem
@@ -110,6 +111,7 @@ def serve(config: Config) -> None:
             token_keys=tokenkeys.load(config.paths.state),
             passwords=Passwords(config.paths.state, _in_thread, reactor.seconds),
             host_keys=HostKeys(config.paths.state, _in_thread, reactor.seconds),
+            dhcp=DhcpAnswers(config.steering, reactor.seconds),
             ready=lambda: manager.ready(supervisor.summary()),
             keep=manager.store,
         )

@@ -120,6 +120,26 @@ class AskedFacts:
 
 
 @frozen(kw_only=True)
+class DhcpFacts:
+    """What a tap does with its guest's DHCP.
+
+    :ivar address: the address that it offers, "" where the guest's DHCP passes.
+    :ivar link_local: whether that is a made one, because no address is known for the NIC.
+    :ivar before: the address that it offered until *since*, "" for none.
+    :ivar since: when its address became this one.
+    :ivar renewal_time: the seconds after which a guest asks again.
+    :ivar missing: what the guest does not get by DHCP, as text for people.
+    """
+
+    address: str = ""
+    link_local: bool = False
+    before: str = ""
+    since: float = 0.0
+    renewal_time: int = 0
+    missing: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
 class TapFacts:
     """A tap.
 
@@ -130,8 +150,9 @@ class TapFacts:
     :ivar process: the process that holds it, if that has a uuid or a name.
     :ivar unidentified: the process that holds it, if that has neither; None for none, or one that cannot be seen.
     :ivar filters: in the order in which they see a frame; None where they could not be read.
-    :ivar seen: the frames that its guest has sent since the tap got its tag, by kind: "arp", "nd", "connection", "dhcp"
-        and "dhcp6" (:class:`eve_meta.steering.bpf.maps.Sightings`).
+    :ivar seen: the frames that its guest has sent since the tap got its tag, by kind: "arp", "nd", "connection",
+        "dhcp", "dhcp6", and what was answered, "dhcp_offer", "dhcp_ack" and "dhcp_nak"
+        (:class:`eve_meta.steering.bpf.maps.Sightings`).
     :ivar frames_in: frames that came for the service.
     :ivar frames_out: frames that went back.
     :ivar drops: frames of its guest that were dropped, by reason.
@@ -139,6 +160,7 @@ class TapFacts:
     :ivar notes: the counts of facts about requests that their status does not show: no_token, invalid_token,
         too_much_unread, wrong_host.
     :ivar tokens: whether its requests need a session token; None without a domain.
+    :ivar dhcp: None where that is not decided yet.
     :ivar problems: why no domain is served behind it, as text for people.
     :ivar mend: what removes the first of these, "" where that is not known.
     :ivar unsteered: why it has no tag or no filter, as text for people; "" where nothing is known to be wrong.
@@ -159,6 +181,7 @@ class TapFacts:
     asked: tuple[AskedFacts, ...] = ()
     notes: Mapping[str, int] = {}
     tokens: TokenPolicy | None = None
+    dhcp: DhcpFacts | None = None
     problems: tuple[str, ...] = ()
     mend: str = ""
     unsteered: str = ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import asdict
 
-from eve_meta.explain import guest_machine, host_path, traffic
+from eve_meta.explain import dhcp, guest_machine, host_path, traffic
 from eve_meta.explain.ds_identify import RELEASES
 from eve_meta.explain.facts import Facts
 from eve_meta.explain.steps import State, Step
@@ -33,6 +33,8 @@ def _steps(facts: Facts) -> Iterator[Step]:
         yield from host_path.path(facts, facts.host.path)
         for tap in taps:
             if tap.tag is not None:
+                if (address := dhcp.dhcp(facts, tap)) is not None:
+                    yield address
                 yield traffic.packets(facts, tap)
                 yield traffic.requests(facts, tap)
                 if (step := traffic.tokens(facts, tap)) is not None:

@@ -62,6 +62,16 @@ class Verdict(enum.Enum):
     WORKER_ALIVE = ("worker", "alive", State.OK)
     WORKER_DEAD = ("worker", "dead", State.WRONG)
 
+    DHCP_ANSWERED = ("dhcp", "answered", State.OK)
+    DHCP_RENEWAL_DUE = ("dhcp", "renewal-due", State.UNKNOWN)
+    DHCP_NONE = ("dhcp", "none", State.UNKNOWN)
+    DHCP_BOOTING = ("dhcp", "booting", State.UNKNOWN)
+    DHCP_STATIC = ("dhcp", "static", State.OK)
+    DHCP_NOT_TAKEN = ("dhcp", "not-taken", State.WRONG)
+    DHCP_OTHER_SERVER = ("dhcp", "other-server", State.WRONG)
+    DHCP_OFF = ("dhcp", "off", State.WRONG)
+    DHCP_SERVER_DENIED = ("dhcp", "server-denied", State.OK)
+
     PACKETS_BOTH_WAYS = ("packets", "both-ways", State.OK)
     PACKETS_NONE = ("packets", "none", State.UNKNOWN)
     PACKETS_BOOTING = ("packets", "booting", State.UNKNOWN)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from eve_meta.explain.dhcp import BOOT_TIME
 from eve_meta.explain.facts import AskedFacts, Facts, SeenFacts, TapFacts
 from eve_meta.explain.host_path import start
 from eve_meta.explain.steps import Step, Verdict, ago, command, configure, listed, own, restart
 from eve_meta.values.domain import TokenPolicy
-
-BOOT_TIME = 30.0
-"""Seconds that a guest may take from its DHCP, or its ARP for the service, to the next step: cloud-init asks within two
-seconds of having an address, but later on a slow host."""
 
 DOCUMENTS = ("openstack/meta_data.json", "ec2/meta-data", "nocloud/meta-data", "openstack/user_data")
 """Kinds of requests that are shown before others: one of these is what the guest asks for in the end."""
@@ -44,8 +41,9 @@ def packets(facts: Facts, tap: TapFacts) -> Step:
         return step(Verdict.PACKETS_BOTH_WAYS, frames)
     if tap.frames_in or "connection" in tap.seen:
         return step(Verdict.PACKETS_UNANSWERED, frames, restart(facts))
-    if tap.drops:
-        reasons = listed(f"{number} × {reason}" for reason, number in tap.drops.items())
+    drops = {reason: number for reason, number in tap.drops.items() if not reason.startswith("dhcp_")}
+    if drops:
+        reasons = listed(f"{number} × {reason}" for reason, number in drops.items())
         text = f"every frame that came was dropped: {reasons} (bpf/shared.h explains each)"
         return step(Verdict.PACKETS_DROPPED, text, "in the guest: find and fix what sends such frames")
     if looked_up:

@@ -28,6 +28,7 @@ from eve_meta.steering.path.listening import WorkerSockets
 from eve_meta.steering.steering import Steering
 from eve_meta.steering.taps.tap import Tap
 from eve_meta.supervisor.assignment import Assignment
+from eve_meta.supervisor.dhcp import DhcpAnswers
 from eve_meta.supervisor.events import Events, Kind
 from eve_meta.supervisor.heartbeat import Heartbeat
 from eve_meta.supervisor.host_keys import ReportedHostKeys
@@ -65,6 +66,7 @@ class Supervisor:
     :param clock: for the times of events.
     :param workers: how many workers there will be.
     :param tokens: the policy for domains that have none of their own.
+    :param dhcp: decides what taps answer to DHCP.
     :param ready: called when every worker accepts connections, so that guests can be answered; again when that is so
         again after one of them died.
     :param keep: called with the sockets that guests connect to, and again when they are replaced.
@@ -74,6 +76,7 @@ class Supervisor:
     :ivar tallies: what workers send about their guests.
     :ivar passwords: what guests posted.
     :ivar host_keys: the SSH host keys that guests reported.
+    :ivar dhcp: what taps answer to DHCP.
     :ivar stopping: whether :meth:`stop` was called.
     """
 
@@ -91,6 +94,7 @@ class Supervisor:
         token_keys: TokenKeys,
         passwords: Passwords,
         host_keys: HostKeys,
+        dhcp: DhcpAnswers,
         ready: Callable[[], None],
         keep: Callable[[Sequence[socket.socket]], None],
     ) -> None:
@@ -114,6 +118,7 @@ class Supervisor:
         self.host_keys = ReportedHostKeys(host_keys, clock.wall)
         self.tallies = Tallies(reactor, self._table, self.events, self._misrouted, self.host_keys.phoned_home)
         self.passwords = PostedPasswords(reactor, self._table, passwords, self._password_changed)
+        self.dhcp = dhcp
         self.restorations: Counter[str] = Counter()
         self.stopping = False
         self._complete = self._begun = False
@@ -134,6 +139,7 @@ class Supervisor:
     def start(self, steering: Steering, sockets: Sequence[WorkerSockets]) -> None:
         """Start the inventory and the workers, each of which accepts on its own of *sockets*."""
         self._steering = steering
+        self.dhcp.start(steering)
         self._inventory.start(self._assignment.inventory_changed)
         self._listeners = Listeners(self._reactor, steering, sockets, self._sockets_damaged, self._keep)
         for number in range(self._count):
@@ -198,6 +204,7 @@ class Supervisor:
         # At once, because its first frame may come when this returns; the domain waits for its turn.
         self._send_unknown(state)
         self._put(state)
+        self.dhcp.assign(tap, state.domain)
         self._assignment.taps_changed(tap)
         self._log.info("tap {tap} has tag {tag}: {domain}", tap=tap.name, tag=tap.tag, domain=_domain_text(state))
         self.events.emit(Kind.TAP_APPEARED, **event_fields(tap, None))
@@ -213,6 +220,7 @@ class Supervisor:
 
     def tap_gone(self, tap: Tap) -> None:
         state = self._table.remove(tap.tag)
+        self.dhcp.remove(tap.tag)
         for worker in self._worker_of(tap.tag):
             worker.send_now(RemoveTap(tag=tap.tag))
         if not self.stopping:
@@ -255,6 +263,7 @@ class Supervisor:
                 self._send_unknown(state)
                 self.events.emit(Kind.DOMAIN_LOST, **event_fields(state.tap, old))
             self._put(state)
+            self.dhcp.assign(state.tap, domain)
             self._log.info("tap {tap}: {domain}", tap=state.tap.name, domain=_domain_text(state))
             if domain is not None and state.generation != generation:
                 self.events.emit(Kind.DOMAIN_FOUND, **event_fields(state.tap, domain))
@@ -318,6 +327,7 @@ class Supervisor:
     def _begin(self) -> None:
         """Let the workers accept connections, and those that will be started later."""
         self._begun = True
+        self.dhcp.settle((state.tap, state.domain) for state in self._table)
         for worker in self.workers:
             worker.begin()
 

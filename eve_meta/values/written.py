@@ -13,7 +13,7 @@ from attrs import frozen
 from eve_meta.values.addresses import SERVICE_IPV4, SERVICE_IPV6
 from eve_meta.values.checks import quote
 from eve_meta.values.domain import Domain
-from eve_meta.values.nic import Address, Interface, Subnet
+from eve_meta.values.nic import Address, DhcpPolicy, Interface, Nic, Subnet, SubnetType
 from eve_meta.values.plain import Fault, field_of
 
 _SERVICE = frozenset({SERVICE_IPV4, *SERVICE_IPV6})
@@ -119,7 +119,8 @@ def doubtful(domain: Domain) -> Iterator[Fault]:
                 if what := _of_all(subnet.address.ip, subnet.address):
                     yield Fault((*path, "address"), what)
             beside = [name for name in ("gateway", "routes") if getattr(subnet, name)]
-            if beside and not subnet.type.static:
+            leased = device.leased and subnet.type is SubnetType.IPV4_DHCP and subnet.address is not None
+            if beside and not subnet.type.static and not leased:
                 message = f"the guest gets it beside {subnet.type.value}; its netplan does not, unless it reads NoCloud"
                 yield from (Fault((*path, name), message) for name in beside)
             if subnet.gateway is not None:
@@ -141,12 +142,14 @@ class _Device:
     :ivar path: the path to it in the domain.
     :ivar of: its kind, as in "of the NIC".
     :ivar mac: the MAC address that is written for it.
+    :ivar leased: whether the tap's answers to DHCP have what its first IPv4 subnet with an address has.
     """
 
     path: tuple[str | int, ...]
     of: str
     mac: str | None
     subnets: tuple[Subnet, ...]
+    leased: bool = False
 
     @property
     def name(self) -> str:
@@ -156,11 +159,16 @@ class _Device:
 
 def _devices(domain: Domain) -> Iterator[_Device]:
     for index, nic in enumerate(domain.nics):
-        yield _Device(("nics", index), "of the NIC", nic.mac, nic.subnets)
+        yield _Device(("nics", index), "of the NIC", nic.mac, nic.subnets, _is_leased(domain, nic))
     for index, bond in enumerate(domain.bonds):
         yield _Device(("bonds", index), "of the bond", bond.mac, bond.subnets)
         for number, vlan in enumerate(bond.vlans):
             yield _Device(("bonds", index, "vlans", number), "of the VLAN", None, vlan.subnets)
+
+
+def _is_leased(domain: Domain, nic: Nic) -> bool:
+    """Return whether the tap of *nic* tells its guest the addresses by DHCP, as far as the file shows."""
+    return (nic.dhcp or domain.dhcp) is DhcpPolicy.ON and nic.guest_vlan is None
 
 
 def _missed(router: Address, subnet: Subnet, device: _Device) -> Interface | None:
@@ -198,9 +206,12 @@ def _far(router: Address, address: Interface) -> str:
 def untold(domain: Domain) -> Iterator[Fault]:
     """Yield what the guest is not told, unless another place adds what is missing."""
     has_subnets = any(nic.subnets for nic in domain.nics) or bool(domain.bonds)
+    by_dhcp_alone = domain.dhcp is DhcpPolicy.ON or any(_is_leased(domain, nic) for nic in domain.nics)
     for index, nic in enumerate(domain.nics):
-        of_networks = [name for name in _OF_NETWORKS if getattr(nic, name) is not None]
-        named = [name for name in (*of_networks, *_OF_DEVICES) if getattr(nic, name) not in (None, ())]
+        by_dhcp = _by_dhcp(nic) if _is_leased(domain, nic) else ()
+        of_networks = [name for name in _OF_NETWORKS if getattr(nic, name) is not None and name not in by_dhcp]
+        of_devices = [name for name in _OF_DEVICES if getattr(nic, name) not in (None, ()) and name not in by_dhcp]
+        named = [*of_networks, *of_devices]
         if nic.mac is None and named:
             message = (
                 "the guest finds a NIC by its MAC address, and is not told this of one without 'mac', unless libvirt "
@@ -213,7 +224,7 @@ def untold(domain: Domain) -> Iterator[Fault]:
                 "'subnets: [{type: ipv4_dhcp}]'"
             )
             yield Fault(("nics", index, of_networks[0]), message)
-    if domain.search and not has_subnets:
+    if domain.search and not has_subnets and not by_dhcp_alone:
         message = (
             "the guest is told this only where a NIC has 'subnets'; for DHCP as without it, write "
             "'subnets: [{type: ipv4_dhcp}]'"
@@ -231,3 +242,8 @@ _OF_NETWORKS = ("link", "id", "network_id", "type", "mtu")
 
 _OF_DEVICES = ("vlan", "trusted", "bus", "address", "tags", "subnets")
 """Further fields of a NIC that no document has without its MAC address."""
+
+
+def _by_dhcp(nic: Nic) -> tuple[str, ...]:
+    """Return the fields of *nic* that its tap's answers to DHCP have, for a guest without documents, too."""
+    return ("mtu", "subnets") if all(subnet.type.version == 4 for subnet in nic.subnets) else ("mtu",)

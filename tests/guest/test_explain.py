@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from eve_meta.explain.traffic import BOOT_TIME
+from eve_meta.explain.dhcp import BOOT_TIME
 from tests.guest.scene import META_DATA, ROUTER, Iptables, Scene, domain, eventually, scene, uuid_of
 
 NAME = "emg-explain"

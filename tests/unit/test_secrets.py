@@ -222,6 +222,7 @@ def test_values_do_not_show_their_secrets() -> None:
 
 # Why the bytes, or the field of this name, of a class may be shown.
 SHOWN = {
+    "_Candidate.value": "what DHCP shows on the guest's network",
     "Description.metadata": "a Domain, which hides its secrets itself",
     "DhcpTemplate.options": "what DHCP shows on the guest's network",
     "Document.content_type": "a word of HTTP",

@@ -83,7 +83,7 @@ class CommandReader:
                     self.close()
                     self._queue.failed(TOO_LONG, time.monotonic())
                 else:
-                    process.end()
+                    self.close()
                     raise Problem(f"the reader of domain files does not start within {START_TIME:g} s")
             elif not data:
                 self._process = None

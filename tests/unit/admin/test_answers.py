@@ -16,13 +16,14 @@ from twisted.python.failure import Failure
 from eve_meta.admin import questions
 from eve_meta.admin.answers import answers
 from eve_meta.admin.questions import Question
-from eve_meta.config import Config
+from eve_meta.config import Config, SteeringConfig
 from eve_meta.inventory.source import InventoryProblem
 from eve_meta.inventory.vmm.process import Owner
 from eve_meta.runtime.clock import Clock
 from eve_meta.steering.bpf.maps import Sightings
 from eve_meta.steering.path.inspection import Inspection
 from eve_meta.steering.taps.tap import Tap
+from eve_meta.supervisor.dhcp import DhcpAnswers
 from eve_meta.supervisor.events import Events
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.values.domain import Domain
@@ -116,6 +117,7 @@ def answers_of(
         passwords=passwords,
         host_keys=SimpleNamespace(all=lambda: succeed({})),
         current_counts=lambda: succeed(None),
+        dhcp=DhcpAnswers(SteeringConfig(), Clock().monotonic),
     )
     steering = SimpleNamespace(
         problems={},

@@ -34,7 +34,13 @@ WEB = TapNumbers(
     buckets=(1, 2, *[0] * (BUCKETS - 3), 3),
     total=31.5,
     counts={"no_token": 7, "invalid_token": 8, "timeout": 9, "malformed": 10, "wrong_host": 11},
-    frames={Reason.PASSED_REQUEST: 12, Reason.DROP_ARP: 13, Reason.DROP_PACKET_RATE: 14, Reason.DROP_VLAN: 0},
+    frames={
+        Reason.PASSED_REQUEST: 12,
+        Reason.DROP_ARP: 13,
+        Reason.DROP_PACKET_RATE: 14,
+        Reason.DROP_VLAN: 0,
+        Reason.ANSWERED_DHCP_ACK: 15,
+    },
 )
 
 NUMBERS = Numbers(
@@ -96,6 +102,7 @@ def test_a_scraper_reads_every_number() -> None:
     }
     assert of(found, "connections_cut_total") == {(*tap, "malformed"): 10}
     assert of(found, "frames_total") == {(*tap, "in"): 12}
+    assert of(found, "dhcp_answers_total") == {(*tap, "ack"): 15}
     assert of(found, "dropped_frames_total") == {(*tap, "arp"): 13, (*tap, "packet_rate"): 14}
     assert of(found, "worker_up") == {("0",): 1, ("1",): 0}
     assert of(found, "worker_restarts_total") == {("0",): 0, ("1",): 3}

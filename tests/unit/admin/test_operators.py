@@ -21,11 +21,12 @@ from eve_meta.admin.domain import without_keys, without_secrets
 from eve_meta.admin.questions import ANSWERED, OPERATORS_QUESTIONS, Question
 from eve_meta.admin.queue import MAX_REST, REST, Queue
 from eve_meta.admin.server import AdminFactory
-from eve_meta.config import Config
+from eve_meta.config import Config, SteeringConfig
 from eve_meta.inventory.source import InventoryProblem
 from eve_meta.runtime.clock import Clock
 from eve_meta.steering.bpf.maps import Sightings
 from eve_meta.steering.taps.tap import Tap
+from eve_meta.supervisor.dhcp import DhcpAnswers
 from eve_meta.supervisor.events import Events, Kind
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.values.checks import is_secret
@@ -138,6 +139,7 @@ def answering() -> dict[Question[Any], Any]:
         passwords=SimpleNamespace(get=lambda uuid: CANARY, clear=lambda uuid: succeed(None)),
         host_keys=SimpleNamespace(all=lambda: succeed({})),
         current_counts=lambda: succeed(None),
+        dhcp=DhcpAnswers(SteeringConfig(), Clock().monotonic),
         heartbeat=SimpleNamespace(lapses=0),
         tallies=SimpleNamespace(unsteered={}),
         restorations={},

@@ -249,3 +249,38 @@ def test_a_profile_is_looked_at_as_guests_do(run: Run, domains: Path, tmp_path: 
     lines = run("check", str(domains)).stdout.replace(f"{tmp_path}/", "").splitlines()
     assert any(line.startswith("profiles.d/web.yaml:2: warning: user_data: ") for line in lines), lines
     assert any(line.startswith("profiles.d/notes.txt: warning: is passed over: ") for line in lines), lines
+
+
+def test_what_a_guest_does_not_get_by_dhcp(run: Run, domains: Path, tmp_path: Path) -> None:
+    routes = "".join(f"    - {{to: 10.{number}.0.0/16, via: 10.0.0.1}}\n" for number in range(20))
+    text = (
+        "name: web1\nnics:\n- tap: vnet0\n  mac: '02:00:00:00:00:01'\n  subnets:\n"
+        f"  - type: ipv4\n    address: 10.0.0.5/24\n    routes:\n{routes}"
+        "  - {type: ipv4, address: 10.0.0.6/24}\n- {}\n- {}\n"
+    )
+    (domains / "web1.yaml").write_text(text)
+    assert run("check", "domains.d").stdout == "2 files, 2 good, 0 problems\n"
+    # A profile may switch DHCP on, and has what is wrong then.
+    (tmp_path / "profiles.d").mkdir(0o700)
+    (tmp_path / "profiles.d/net.yaml").touch(0o600)
+    long = ".".join(["x" * 60] * 4)
+    (tmp_path / "profiles.d/net.yaml").write_text(f"dhcp: on\nsearch:\n- {long}\n")
+    (domains / "web1.yaml").write_text(f"{text}profiles: [net]\n")
+    done = run("check", "domains.d")
+    assert done.returncode == 0
+    no_room = "for which its 240 bytes of options have no room"
+    alone = "DHCP gives 10.0.0.5 alone: this one reaches the guest by its documents"
+    unknown = (
+        "its tap is not written, nor another NIC's: unless libvirt or EVE-OS knows it, the guest gets a link-local "
+        "address by DHCP"
+    )
+    file, profile = "domains.d/web1.yaml", "profiles.d/net.yaml"
+    assert done.stdout.splitlines() == [
+        f"{file}:8: warning: nics[0].subnets[0].routes: DHCP leaves out the routes for old Windows, {no_room}",
+        f"{file}:29: warning: nics[0].subnets[1].address: {alone}",
+        f"{file}:30: warning: nics[1]: {unknown}",
+        f"{file}:31: warning: nics[2]: {unknown}",
+        f"{profile}:2: warning: search: DHCP leaves out the domain name, {no_room}",
+        f"{profile}:2: warning: search: DHCP leaves out the search domains, {no_room}",
+        "3 files, 3 good, 0 problems, 6 warnings",
+    ]

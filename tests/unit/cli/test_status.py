@@ -23,6 +23,7 @@ def tap(name: str, tag: int, domain: str | None, **more: Any) -> dict[str, Any]:
         "requests": {},
         "notes": {},
         "drops": {},
+        "dhcp": None,
         **more,
     }
 
@@ -36,7 +37,7 @@ PROBLEM = InventoryProblem(
 
 STATUS = {
     "taps": [
-        tap("vnet0", 1, "web1", requests={"200": 26}),
+        tap("vnet0", 1, "web1", requests={"200": 26}, dhcp={"address": "10.0.0.5", "answers": {"offer": 0, "ack": 2}}),
         tap(
             "tap0123456789ab",
             65535,
@@ -66,9 +67,10 @@ def test_every_line_fits_80_columns(run: Run, config: str, monkeypatch: pytest.M
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[:7] == [
+    assert lines[:8] == [
         "TAP              TAG    DOMAIN                    REQUESTS",
         "vnet0            1      web1                      26 × 200",
+        "                                                  dhcp: 10.0.0.5, 2 × ack",
         "tap0123456789ab  65535  customer-wit…ontend-0042  1234567 × 200, 234567 × 404,",
         "                                                  12345 × 429",
         "                                                  notes: 1234567 × no_token,",

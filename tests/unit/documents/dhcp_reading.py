@@ -48,7 +48,7 @@ def names(value: bytes) -> list[str]:
 
 
 def _name(value: bytes, at: int) -> tuple[str, int]:
-    labels = []
+    labels: list[str] = []
     while (length := value[at]) != 0:
         if length >= 0xC0:
             place = (length - 0xC0) * 256 + value[at + 1]

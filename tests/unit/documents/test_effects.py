@@ -10,19 +10,19 @@ import pytest
 
 from eve_meta.documents.tree import Tree
 from eve_meta.values.domain import OF_A_SOURCE, Domain
-from eve_meta.values.nic import Bond, BondHash, BondMode, Nic, Vlan
+from eve_meta.values.nic import Bond, BondHash, BondMode, DhcpPolicy, Nic, Vlan
 from eve_meta.values.written import untold
 from tests.unit.documents.reading import FULL, crawl, read, static
 
-NOT_FOR_GUESTS = {"tokens", "profiles"}
-"""Fields of a domain that the daemon acts on, and no document shows."""
+NOT_FOR_GUESTS = {"tokens", "profiles", "dhcp", "dhcp_server"}
+"""Fields of a domain or a NIC that the daemon acts on, and no document shows."""
 
 OF_DOMAINS = [
     field.name for field in attrs.fields(Domain) if field.metadata != OF_A_SOURCE and field.name not in NOT_FOR_GUESTS
 ]
 
 FULL_NIC = attrs.evolve(FULL.nics[0], link="eth7", vlan=7, trusted=True)
-OF_NICS = [field.name for field in attrs.fields(Nic) if field.name not in ("tap", "mac")]
+OF_NICS = [field.name for field in attrs.fields(Nic) if field.name not in ("tap", "mac", *NOT_FOR_GUESTS)]
 
 
 BOND = Bond(
@@ -86,6 +86,18 @@ def test_search_domains_and_bonds_that_the_guest_is_not_told_are_named() -> None
     (member,) = untold(Domain(name="vm", nics=(Nic(tap="vnet0"),), bonds=(bond,)))
     assert member.path == ("bonds", 0, "nics", 0)
     assert list(untold(BONDED)) == []
+
+
+def test_what_dhcp_tells_the_guest_is_told() -> None:
+    nic = Nic(tap="vnet0", mtu=1400, subnets=(static("10.0.0.5/24"),))
+    domain = Domain(name="vm", nics=(nic,), search=("example.org",), dhcp=DhcpPolicy.ON)
+    assert list(untold(domain)) == []
+    assert {fault.path for fault in untold(attrs.evolve(domain, dhcp=None))} == {("nics", 0, "mtu")}
+    # An address on a bus is in documents alone.
+    (fault,) = untold(attrs.evolve(domain, nics=(attrs.evolve(nic, bus="pci"),)))
+    assert fault.path == ("nics", 0, "bus")
+    (fault,) = untold(Domain(name="vm", search=("example.org",), nics=(Nic(tap="vnet0", dhcp=DhcpPolicy.OFF),)))
+    assert fault.path == ("search",)
 
 
 @pytest.mark.parametrize("name", OF_NICS)

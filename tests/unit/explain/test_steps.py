@@ -12,6 +12,7 @@ import eve_meta
 from eve_meta.explain.ds_identify import Dmi
 from eve_meta.explain.facts import (
     AskedFacts,
+    DhcpFacts,
     DiskFacts,
     DomainFacts,
     Facts,
@@ -63,6 +64,7 @@ TAP = TapFacts(
     asked=(asked("openstack/meta_data.json", 200), asked("openstack/user_data", 404)),
     tokens=TokenPolicy.OPTIONAL,
 )
+LEASE = DhcpFacts(address="10.0.0.6", since=NOW - 86_400, renewal_time=1800)
 QUIET = attrs.evolve(TAP, seen={}, frames_in=0, frames_out=0, asked=())
 PATH = PathFacts(namespace="eve-meta", workers=(100,))
 MACHINE = MachineFacts(
@@ -187,6 +189,46 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
     Verdict.ROUTE_MISSING: (with_path(routes=("the IPv4 route in table 169",)), ("169", "restart")),
     Verdict.WORKER_ALIVE: (with_path(workers=(100, None), restarts=3), ("100", "3 times")),
     Verdict.WORKER_DEAD: (with_path(workers=(None,)), ("restart",)),
+    Verdict.DHCP_ANSWERED: (
+        with_tap(dhcp=LEASE, seen={**TAP.seen, "dhcp": seen(90), "dhcp_offer": seen(90), "dhcp_ack": seen(60)}),
+        ("the tap gives 10.0.0.6: 1 × offer, 1 × ack, the last 60 s ago",),
+    ),
+    Verdict.DHCP_RENEWAL_DUE: (
+        with_tap(
+            dhcp=attrs.evolve(LEASE, before="10.0.0.5", since=NOW - 180), seen={**TAP.seen, "dhcp_ack": seen(600)}
+        ),
+        ("DHCP gave 10.0.0.5 10 min ago; since 3 min ago it is 10.0.0.6", "after its next renewal, within 20 min"),
+    ),
+    Verdict.DHCP_NONE: (with_tap(QUIET, dhcp=LEASE), ("10.0.0.6", "not asked yet")),
+    Verdict.DHCP_BOOTING: (
+        with_tap(QUIET, dhcp=LEASE, seen={"dhcp": seen(1), "dhcp_offer": seen(1)}),
+        ("10.0.0.6", "has just asked"),
+    ),
+    Verdict.DHCP_STATIC: (
+        with_tap(dhcp=attrs.evolve(LEASE, link_local=True)),
+        ("10.0.0.6, a link-local address", "never asked: its image has an address of its own"),
+    ),
+    Verdict.DHCP_NOT_TAKEN: (
+        with_tap(
+            QUIET,
+            dhcp=LEASE,
+            seen={"dhcp": seen(600), "dhcp_offer": seen(60)},
+            drops={"dhcp_decline": 2, "dhcp_release": 1},
+        ),
+        ("does not take it: 1 × offer, the last 60 s ago", "2 × dhcp_decline, 1 × dhcp_release", "DHCP client logs"),
+    ),
+    Verdict.DHCP_OTHER_SERVER: (
+        with_tap(QUIET, dhcp=LEASE, drops={"dhcp_other_server": 3}),
+        ("another server's lease 3 times", "start it again"),
+    ),
+    Verdict.DHCP_OFF: (
+        with_tap(QUIET, dhcp=DhcpFacts(), seen={"dhcp": seen(600)}),
+        ("off", "asked for an address 10 min ago, and for no metadata", f"in {FILE}: dhcp: on"),
+    ),
+    Verdict.DHCP_SERVER_DENIED: (
+        with_tap(drops={"dhcp_server": 4}),
+        ("poses as a DHCP server: 4", "dhcp_server: allow"),
+    ),
     Verdict.PACKETS_BOTH_WAYS: (facts(), ("ARP 60 s ago", "20 frames", "15 went")),
     Verdict.PACKETS_NONE: (facts(QUIET), ()),
     Verdict.PACKETS_BOOTING: (with_tap(QUIET, seen={"dhcp": seen(5)}), ("DHCP 5 s ago",)),
@@ -285,6 +327,40 @@ def test_the_manual_explains_each_verdict(verdict: Verdict) -> None:
 
 def test_no_step_is_wrong_on_a_host_where_all_is_right() -> None:
     assert {step.verdict.state for step in steps(facts())} == {State.OK}
+
+
+def test_a_guest_that_needs_no_dhcp_of_its_tap_has_no_step_about_it() -> None:
+    for dhcp in (None, DhcpFacts()):
+        assert "dhcp" not in {step.verdict.step for step in steps(with_tap(dhcp=dhcp))}
+        # It has just asked: whoever answers may be about to.
+        booting = with_tap(QUIET, dhcp=dhcp, seen={"dhcp": seen(5)})
+        assert "dhcp" not in {step.verdict.step for step in steps(booting)}
+
+
+def test_a_guest_that_has_taken_the_changed_address_has_nothing_due() -> None:
+    changed = attrs.evolve(LEASE, before="10.0.0.5", since=NOW - 180)
+    whole = with_tap(dhcp=changed, seen={**TAP.seen, "dhcp_nak": seen(61), "dhcp_ack": seen(60)})
+    assert "1 × nak" in step_of(whole, Verdict.DHCP_ANSWERED).text
+
+
+def test_where_no_file_describes_the_domain_the_configuration_can_switch_dhcp_on() -> None:
+    described = attrs.evolve(DOMAIN, origins=("libvirt XML of web1",))
+    asked_once = attrs.evolve(QUIET, seen={"dhcp": seen(600)})
+    step = step_of(facts(asked_once, domain=described), Verdict.DHCP_OFF)
+    assert step.mend == f'in {CONFIG}, below [steering]: dhcp = "on"; then: systemctl restart eve-meta'
+
+
+def test_what_dhcp_does_not_tell_the_guest_is_named() -> None:
+    missing = attrs.evolve(LEASE, missing=("search: DHCP leaves out the search domains",))
+    whole = with_tap(dhcp=missing, seen={**TAP.seen, "dhcp_ack": seen(60)}, drops={"dhcp_server": 4})
+    assert step_of(whole, Verdict.DHCP_ANSWERED).text.endswith(
+        "; search: DHCP leaves out the search domains, 4 frames by which it poses as a DHCP server were dropped"
+    )
+
+
+def test_dropped_dhcp_alone_is_no_drop_on_the_way_to_the_service() -> None:
+    quiet = with_tap(QUIET, dhcp=LEASE, drops={"dhcp_release": 1})
+    assert step_of(quiet, Verdict.PACKETS_NONE)
 
 
 def test_an_instance_id_that_was_given_is_told() -> None:

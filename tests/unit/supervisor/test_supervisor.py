@@ -13,12 +13,14 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
+from eve_meta.config import SteeringConfig
 from eve_meta.inventory.inventory import Inventory
 from eve_meta.runtime.clock import Clock as HostClock
 from eve_meta.state.host_keys import HostKeys
 from eve_meta.state.passwords import Passwords
 from eve_meta.state.tokenkeys import TokenKeys
 from eve_meta.steering.taps.tap import Tap
+from eve_meta.supervisor.dhcp import DhcpAnswers
 from eve_meta.supervisor.supervisor import LEAVE_TIME, RETURN_TIME, SETTLE_TIME, Supervisor, WorkerListener
 from eve_meta.supervisor.worker_feed import MakeEntry
 from eve_meta.supervisor.worker_process import WorkerConfig, WorkerProcess
@@ -134,6 +136,7 @@ def scene(tmp_path: Path) -> Scene:
         token_keys=KEYS,
         passwords=Passwords(tmp_path, maybeDeferred, clock.seconds),
         host_keys=HostKeys(tmp_path, maybeDeferred, clock.seconds),
+        dhcp=DhcpAnswers(SteeringConfig(), clock.seconds),
         ready=lambda: ready.append(supervisor.summary()),
         keep=lambda _: None,
     )

@@ -79,6 +79,14 @@ def test_what_stands_beside_dhcp_is_doubtful_where_netplan_would_miss_it() -> No
     assert first.message == "the guest gets it beside ipv4_dhcp; its netplan does not, unless it reads NoCloud"
 
 
+def test_what_stands_beside_dhcp_that_the_tap_answers_is_told_by_it() -> None:
+    known = {"type": "ipv4_dhcp", "address": "10.0.0.5/24", "gateway": "10.0.0.1"}
+    assert list(doubtful(domain({"mac": MAC, "dhcp": "on", "subnets": [known]}))) == []
+    for nic in ({"dhcp": "on", "vlan": 7, "subnets": [known]}, {"dhcp": "off", "subnets": [known]}):
+        (fault,) = doubtful(domain({"mac": MAC, **nic}))
+        assert fault.path == ("nics", 0, "subnets", 0, "gateway")
+
+
 def test_bonds_and_vlans_are_looked_at_as_nics_are() -> None:
     vlan = {"id": 7, "subnets": [static("10.0.0.5/24", gateway="10.1.3.1")]}
     twice = [static("10.0.0.5/24"), static("10.0.0.5/16")]
