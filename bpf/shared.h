@@ -151,8 +151,8 @@ struct dhcp {
 };
 
 /* deniers: for the tap of each ifindex a bit, that of ifindex % 65536 among all, which is set once the tap denies
- * servers, and stays: two taps may share it, so it says only that the tap's entry in `dhcp` is worth a look. An array
- * is ten times as fast as a hash, and packets of all taps pay for this one. */
+ * servers, and stays: two taps may share it, so it says only that the tap's entry in `dhcp` is worth a look. An array,
+ * because packets of all taps pay for the lookup, and the kernel inlines that of an array. */
 #define DENIERS_WORDS 1024
 
 /* counters: tag -> a number of frames per reason, per CPU. */
