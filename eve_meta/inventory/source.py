@@ -44,6 +44,11 @@ class InventoryProblem:
         return {**asdict(self), "text": str(self)}
 
 
+def unreadable(directory: object, error: OSError) -> InventoryProblem:
+    """Return the problem of a *directory* that cannot be listed."""
+    return InventoryProblem(file=str(directory), message=f"cannot read this directory: {error.strerror}")
+
+
 @frozen(kw_only=True)
 class Layer:
     """The domains that a source has from one kind of place.

@@ -20,7 +20,7 @@ from attrs import frozen
 
 from eve_meta.inventory.files.reading import DEBOUNCE, Read, Stamp, read, stamp
 from eve_meta.inventory.readers.reading import Reader, Reading, Unread
-from eve_meta.inventory.source import InventoryProblem
+from eve_meta.inventory.source import InventoryProblem, unreadable
 from eve_meta.values.plain import make_converter
 from eve_meta.values.text import escape_unprintable
 from eve_meta.wire.reading import MAX_FIELD, MAX_MESSAGE, EveAnswer
@@ -102,8 +102,7 @@ class Topic(Generic[T]):
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 names = []  # its agent has published nothing yet
             else:
-                message = f"cannot read this directory: {error.strerror}"
-                self._unreadable = InventoryProblem(file=str(self.path), message=message)
+                self._unreadable = unreadable(self.path, error)
                 return
         files: dict[str, _File[T]] = {}
         ahead: dict[str, tuple[Read, Reading[T | InventoryProblem]]] = {}

@@ -17,7 +17,7 @@ from eve_meta.inventory.files.folder import Folder
 from eve_meta.inventory.files.profiles import ProfileFiles
 from eve_meta.inventory.profiles import Profiles
 from eve_meta.inventory.readers.reading import Reader, Reading
-from eve_meta.inventory.source import InventoryProblem, Layer
+from eve_meta.inventory.source import InventoryProblem, Layer, unreadable
 from eve_meta.values.domain import Domain
 
 PROFILES = "profiles.d"
@@ -79,11 +79,12 @@ class Directory:
         if error is None:
             self._put(self._folder.changed)
             return
-        message = f"cannot read this directory: {error.strerror}"
-        if gone:
-            self.domains, self._conflicts = {}, {}
-            message = "no such directory; domain files are read as soon as there is one"
-        self._problems = (InventoryProblem(file=str(self.path), message=message, warning=gone),)
+        if not gone:
+            self._problems = (unreadable(self.path, error),)
+            return
+        self.domains, self._conflicts = {}, {}
+        message = "no such directory; domain files are read as soon as there is one"
+        self._problems = (InventoryProblem(file=str(self.path), message=message, warning=True),)
 
     def _is_a_profiles(self, path: str) -> bool:
         return os.path.dirname(path) == os.path.abspath(self._profiles.folder.path)

@@ -14,7 +14,7 @@ from eve_meta.inventory.files.domain_file import FileReading
 from eve_meta.inventory.files.folder import Folder
 from eve_meta.inventory.profiles import NO_PROFILES, Profile, Profiles
 from eve_meta.inventory.readers.reading import Reader, Reading
-from eve_meta.inventory.source import InventoryProblem
+from eve_meta.inventory.source import InventoryProblem, unreadable
 from eve_meta.values.domain import MAX_NAME, is_profile_name
 
 
@@ -39,8 +39,7 @@ class ProfileFiles:
         yield from self.folder.scan(suspects)
         error = self.folder.error
         if error is not None and not self.folder.is_gone:
-            message = f"cannot read this directory: {error.strerror}"
-            self.problems = (InventoryProblem(file=str(self.folder.path), message=message),)
+            self.problems = (unreadable(self.folder.path, error),)
         elif self.folder.changed or self.profiles.unread:
             self._follow()
 

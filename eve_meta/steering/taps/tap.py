@@ -68,4 +68,6 @@ def is_tap(link: Link, config: SteeringConfig) -> bool:
 
 def unservable(link: Link, config: SteeringConfig) -> str | None:
     """Return why *link*, which is a tap by the patterns of *config*, cannot be one; None where nothing forbids it."""
-    return bypass("it", link.kind) if link.kind is not None and config.matches(link.name) else None
+    # The patterns come last: is_tap() compares them for links of other kinds, and each message about a link asks both.
+    why = None if link.kind is None else bypass("it", link.kind)
+    return why if why is not None and config.matches(link.name) else None
