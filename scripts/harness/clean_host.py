@@ -62,8 +62,9 @@ exec chroot "$root" "$@"
 
 def reach_network(root: Path) -> dict[str, str]:
     """Give the file system *root* this machine's settings of the network; return the environment that names them."""
-    copied = {"/etc/resolv.conf": "etc/resolv.conf", "/etc/hosts": "etc/hosts"}
-    for ours, theirs in (copied | {"/etc/ssl/certs/ca-certificates.crt": CERTIFICATES}).items():
+    certificates = os.environ.get("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")
+    copied = {"/etc/resolv.conf": "etc/resolv.conf", "/etc/hosts": "etc/hosts", certificates: CERTIFICATES}
+    for ours, theirs in copied.items():
         (root / theirs).unlink(missing_ok=True)
         if Path(ours).exists():
             (root / theirs).write_bytes(Path(ours).read_bytes())

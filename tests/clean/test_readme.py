@@ -9,8 +9,8 @@ import pytest
 
 from harness.clean_host import CleanHost
 
-TAKE_FOR_GRANTED = ("test_doctor", "test_process_inventory", "test_real_tap", "test_unit")
-"""The tests of the stages kernel and guest that run programs as other users, mount, and open devices.
+TAKE_FOR_GRANTED = ("test_gathering", "test_doctor", "test_process_inventory", "test_real_tap", "test_unit")
+"""The tests that run programs as other users, mount, and open devices.
 
 The whole of scripts/test here would double the time of the whole of scripts/test: installing its packages and these
 tests take four minutes beside the other stages.
@@ -34,7 +34,7 @@ def test_the_demo_shows_each_guest_its_own_metadata(host: CleanHost) -> None:
 def test_the_tests_pass(host: CleanHost) -> None:
     began = time.monotonic()
     chosen = " or ".join(TAKE_FOR_GRANTED)
-    done = host.run("scripts/test", "kernel", "guest", PYTEST_ADDOPTS=f"-k '{chosen}'")
+    done = host.run("scripts/test", "unit", "kernel", "guest", PYTEST_ADDOPTS=f"-k '{chosen}'")
     assert done.returncode == 0, done.stdout
     assert " passed, 0 failed, 0 skipped\n" in done.stdout
     print(f"scripts/test: {time.monotonic() - began:.0f} s")

@@ -218,7 +218,7 @@ dXNlcnM6IDU=
             5,
             "Ignition does not know this key; did you mean 'storage'?",
         ),
-        ('{"ignition": {"version": "3.3.0"},\n}', 2, "no guest reads it: not JSON"),
+        ('{"ignition": {"version": "3.3.0"},\n"a"}', 2, "no guest reads it: not JSON"),
         ('{"passwd": {}}', 1, "no guest reads it: expected Ignition's JSON, which has the key 'ignition'"),
     ],
 )
