@@ -178,13 +178,21 @@ class Scene:
 
 @contextlib.contextmanager
 def scene(
-    name: str, domains: Mapping[str, Mapping[str, Any]], *, started: bool = True, **options: Any
+    name: str,
+    domains: Mapping[str, Mapping[str, Any]],
+    *,
+    started: bool = True,
+    address: str | None = f"{ROUTER}/24",
+    **options: Any,
 ) -> Iterator[Scene]:
-    """Make the lab *name* with a bridge and a daemon that has *domains*; *options* are those of :class:`Daemon`."""
+    """Make the lab *name* with a bridge and a daemon that has *domains*; *options* are those of :class:`Daemon`.
+
+    :param address: the host's on the bridge, None for none.
+    """
     with Lab(name) as lab:
         # Otherwise each new link gets its IPv6 address a second or two after it came up, in the middle of a comparison.
         lab.host.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
-        lab.bridge("br0", f"{ROUTER}/24")
+        lab.bridge("br0", address)
         daemon = Daemon(lab, **options)
         for file, plain in domains.items():
             daemon.write_domain(file, plain)
