@@ -14,6 +14,7 @@ from itertools import cycle
 import pytest
 from attrs import field, frozen
 
+from eve_meta.steering.bpf.maps import MAPS, PROGRAMS
 from harness.guests import BPFFS, Guest
 from harness.namespace import Namespace, ip_batch
 from tests.guest.asking import in_background
@@ -98,8 +99,7 @@ class Fault:
         return stage.private if self.private else stage.lab.host
 
 
-PINS = 4 + 6
-"""The programs and the maps."""
+PINS = {*PROGRAMS, *MAPS}
 
 RULES = 2 + 2 * 3
 """One for the zone of each IP version; and for each of the worker's two places one for each of the service's addresses.
@@ -191,7 +191,9 @@ def test_pins_that_somebody_removes_are_pinned_again(stage: Stage) -> None:
 
     before = programs()
     assert before
-    assert_restored(stage, lambda: shutil.rmtree(pins), lambda: len(list(pins.glob("*"))) == PINS, "programs")
+    assert_restored(
+        stage, lambda: shutil.rmtree(pins), lambda: {pin.name for pin in pins.glob("*")} == PINS, "programs"
+    )
     assert programs() == before
 
 
