@@ -142,6 +142,7 @@ struct guest {
 
 /* dhcp: tag -> what its tap does with DHCP. A tag without an entry lets all of it pass. Only the daemon writes it. */
 struct dhcp {
+	__u32 tag;			/* the key once more: see from_tap_dhcp() */
 	__u8 answers;			/* whether the guest's DHCP is answered, by what follows */
 	__u8 deny_servers;		/* whether a guest that poses as a DHCP server is dropped */
 	__u16 length;			/* of the options, in bytes */

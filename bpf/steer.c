@@ -267,7 +267,17 @@ static __always_inline int from_tap_dhcp(struct __sk_buff *skb, __u32 tag, const
 	left = leaves_checksum(skb);
 	if (left < 0 || answer_dhcp(skb, work, lease, type, service_mac, left) < 0)
 		return drop(tag, DROP_DHCP_MALFORMED);
-	see(type == DHCP_OFFER ? &guest->dhcp_offer : type == DHCP_ACK ? &guest->dhcp_ack : &guest->dhcp_nak, now);
+	/* The kernel may give the memory of an entry that was replaced to the next that is written, while this program
+	 * still reads (BPF_F_NO_PREALLOC without a grace period, since Linux 6.1). The tag is written first and read
+	 * last. */
+	if (*(volatile const __u32 *)&lease->tag != tag)
+		return drop(tag, DROP_DHCP_MALFORMED);
+	/* An INFORM is acknowledged, too, but gives no lease. */
+	if (work->type != DHCP_INFORM)
+		see(type == DHCP_OFFER ? &guest->dhcp_offer
+		    : type == DHCP_ACK ? &guest->dhcp_ack
+				       : &guest->dhcp_nak,
+		    now);
 	count(tag, reason);
 	return bpf_redirect(skb->ifindex, 0);
 }

@@ -17,6 +17,7 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
+from eve_meta.steering.bpf.libbpf import Map
 from eve_meta.steering.bpf.loader import source_directory
 from eve_meta.steering.bpf.maps import BUCKETS, DENIERS_WORDS, GUEST_SIZE, U32, TapDhcp
 from eve_meta.steering.bpf.maps import DHCP as DHCP_ENTRY
@@ -162,6 +163,8 @@ def test_a_guest_that_has_its_address_is_informed_of_the_rest(steer: Steer) -> N
     ack, _ = answer(steer, packet(bootp(kind(8) + END)))
     assert (ack.dst, ack[IP].dst) == (EVERYBODY, "255.255.255.255")
     assert steer.counted() == {"answered_dhcp_ack": 2}
+    # But the guest has its address from elsewhere, and not by a lease.
+    assert steer.maps.sightings(TAG).dhcp_ack is None
 
 
 def test_a_client_that_hears_no_unicast_yet_is_answered_with_a_broadcast(steer: Steer) -> None:
@@ -456,6 +459,7 @@ def test_an_entry_has_the_layout_of_the_struct() -> None:
     body = re.search(r"struct dhcp \{(.*?)\n\};", header, re.DOTALL)
     assert body is not None
     assert re.findall(r"^\s*(__\w+ \w+(?:\[[^\]]*\])?);", body.group(1), re.MULTILINE) == [
+        "__u32 tag",
         "__u8 answers",
         "__u8 deny_servers",
         "__u16 length",
@@ -465,11 +469,22 @@ def test_an_entry_has_the_layout_of_the_struct() -> None:
     ]
     assert f"#define DHCP_OPTIONS {MAX_OPTIONS}\n" in header
     assert f"#define DENIERS_WORDS {DENIERS_WORDS}\n" in header
-    assert DHCP_ENTRY.size == 268
+    assert DHCP_ENTRY.size == 272
     entry = TapDhcp(TEMPLATE, deny_servers=True)
-    assert TapDhcp.unpacked(entry.packed()) == entry
-    assert entry.packed()[26:38] == MASK_AND_ROUTER
-    assert entry.packed()[4:8] == ADDRESS
+    packed = entry.packed(TAG)
+    assert TapDhcp.unpacked(packed) == entry
+    assert packed[30:42] == MASK_AND_ROUTER
+    assert packed[8:12] == ADDRESS
+    assert packed[:4] == U32.pack(TAG)
+
+
+def test_an_entry_whose_memory_another_tap_has_got_meanwhile_answers_nothing(steer: Steer, pins: Path) -> None:
+    """The kernel may do that while tap_in reads; here the entry has the other's tag from the beginning."""
+    with contextlib.closing(Map(pins / "dhcp", U32.size, DHCP_ENTRY.size)) as entries:
+        entries.set(U32.pack(TAG), TapDhcp(TEMPLATE).packed(TAG + 1))
+    ended = steer.run("tap_in", discover())
+    assert ended.verdict == TC_ACT_SHOT
+    assert steer.counted() == {"drop_dhcp_malformed": 1}
 
 
 def test_every_message_meets_the_end_that_the_model_demands(pins: Path) -> None:

@@ -261,8 +261,13 @@ def nothing() -> Iterator[int]:
 )
 def test_an_ordinary_packet_costs_little(steer: Steer, nothing: int, packet: Packet) -> None:
     frame = bytes(LINK / packet / Raw(bytes(1400)))
-    # The minimum of several: other programs on the machine can only lengthen a run.
-    base = min(run(nothing, frame, repeat=100_000).duration for _ in range(10))
-    cost = min(steer.run("tap_in", frame, repeat=100_000).duration for _ in range(10)) - base
-    print(f"\n{cost} ns, besides {base} ns for the measurement itself")
+    # The minimum of several: other programs on the machine can only lengthen a run, but may do so for a while.
+    bases: list[int] = []
+    costs: list[int] = []
+    while not costs or (min(costs) - min(bases) >= MAX_COST and len(costs) < 100):
+        for _ in range(10):
+            bases.append(run(nothing, frame, repeat=100_000).duration)
+            costs.append(steer.run("tap_in", frame, repeat=100_000).duration)
+    cost = min(costs) - min(bases)
+    print(f"\n{cost} ns, besides {min(bases)} ns for the measurement itself, of {len(costs)} runs")
     assert cost < MAX_COST

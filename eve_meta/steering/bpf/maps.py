@@ -83,7 +83,7 @@ WORKERS = struct.Struct(f"=I{MAX_WORKERS}B")
 BUCKETS = struct.Struct("=QQ")
 SIGHTING = struct.Struct("=QQQ")
 DHCP_TIMES = struct.Struct("!BBIBBIBBI")
-DHCP = struct.Struct(f"=BBH4s{DHCP_TIMES.size}s{MAX_OPTIONS}s2x")
+DHCP = struct.Struct(f"=IBBH4s{DHCP_TIMES.size}s{MAX_OPTIONS}s2x")
 
 LEASE_TIME, RENEWAL_TIME, REBINDING_TIME = 51, 58, 59
 """The options of :data:`DHCP_TIMES`, in this order (RFC 2132 section 9)."""
@@ -174,23 +174,23 @@ class TapDhcp:
     template: DhcpTemplate | None = None
     deny_servers: bool = False
 
-    def packed(self) -> bytes:
-        """Return the entry of the map "dhcp"."""
+    def packed(self, tag: int) -> bytes:
+        """Return the entry of *tag* in the map "dhcp"."""
         template = self.template
         if template is None:
-            return DHCP.pack(False, self.deny_servers, 0, bytes(4), b"", b"")
+            return DHCP.pack(tag, False, self.deny_servers, 0, bytes(4), b"", b"")
         times = DHCP_TIMES.pack(
             *(LEASE_TIME, 4, template.lease_time),
             *(RENEWAL_TIME, 4, template.renewal_time),
             *(REBINDING_TIME, 4, template.rebinding_time),
         )
         options = template.options
-        return DHCP.pack(True, self.deny_servers, len(options), template.address.packed, times, options)
+        return DHCP.pack(tag, True, self.deny_servers, len(options), template.address.packed, times, options)
 
     @classmethod
     def unpacked(cls, raw: bytes) -> TapDhcp:
         """Return what :meth:`packed` has packed."""
-        answers, deny, length, address, times, options = DHCP.unpack(raw)
+        _, answers, deny, length, address, times, options = DHCP.unpack(raw)
         if not answers:
             return cls(None, bool(deny))
         lease_time = DHCP_TIMES.unpack(times)[2]
@@ -341,12 +341,13 @@ class Maps(LastingMaps):
     def write_dhcp(self, tag: int, dhcp: TapDhcp) -> None:
         """Have the tap of *tag* do with DHCP what *dhcp* says, from its next frame on.
 
-        The kernel replaces an entry of a hash as a whole: no answer has a part of two templates.
+        No answer has a part of two templates: the kernel replaces an entry of a hash as a whole, and tap_in looks
+        whether the entry that it read is still that of its tag. An entry that would not change is not written.
         """
         if dhcp == TapDhcp():
             self._dhcp.delete(U32.pack(tag))
-        else:
-            self._set_dhcp(tag, dhcp.packed())
+        elif (raw := dhcp.packed(tag)) != self.raw_dhcp(tag):
+            self._set_dhcp(tag, raw)
 
     def copy_dhcp(self, tag: int, old: LastingMaps) -> None:
         """Take over what the tap of *tag* does with DHCP from an earlier build, as it is."""
@@ -357,7 +358,7 @@ class Maps(LastingMaps):
         """Set the entry of *tag* to *raw*, after the bit without which tap_in may overlook that it denies servers."""
         index, bit = divmod(self.tap(tag).ifindex % (64 * DENIERS_WORDS), 64)
         (word,) = DENIERS.unpack(self._deniers.get(U32.pack(index)) or bytes(DENIERS.size))
-        if DHCP.unpack(raw)[1] and not word >> bit & 1:
+        if DHCP.unpack(raw)[2] and not word >> bit & 1:
             self._deniers.set(U32.pack(index), DENIERS.pack(word | 1 << bit))
         self._dhcp.set(U32.pack(tag), raw)
 
