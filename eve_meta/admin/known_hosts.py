@@ -7,8 +7,9 @@ as "localhost" the machine that reads the line: they stand in none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from operator import itemgetter
 from uuid import UUID
 
@@ -23,8 +24,14 @@ from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.values.domain import Domain
 from eve_meta.values.problem import Problem
 
-LOCAL = ("localhost", "localhost.localdomain", "localhost4", "localhost6")
+LOCAL = ("localhost", "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback")
 """Names of the machine itself: those of nss-myhostname and of distributions' /etc/hosts."""
+
+MAX_OTHERS = 3
+"""The most other domains that are named for a name that many have, such as the 10.0.0.5 of each guest of a lab."""
+
+_NAME = re.compile(r"[a-z0-9._-]+")
+"""What a name may consist of, so that it is one name: sshd(8) knows commas, blanks, wildcards and markers, too."""
 
 
 def known_hosts(supervisor: Supervisor, inventory: Inventory) -> Deferred[list[HostKeysOfDomain]]:
@@ -71,7 +78,10 @@ def _of_domain(
     kept: Mapping[UUID, KeptKeys],
 ) -> HostKeysOfDomain:
     uuid, names = domain.instance_uuid, list(names_of(domain))
-    others = {name: [domains[each].display_name for each in claims[name] if each != uuid] for name in names}
+    others = {
+        name: [domains[each].display_name for each in claims[name][: MAX_OTHERS + 1] if each != uuid][:MAX_OTHERS]
+        for name in names
+    }
     of_domain = kept.get(uuid)
     # Keys of an instance that the domain no longer is are nobody's.
     if of_domain is not None and of_domain.instance != domain.guest_uuid:
@@ -92,13 +102,19 @@ def names_of(domain: Domain) -> Iterator[str]:
     for subnet in domain.subnets:
         addresses = [subnet.address.ip] if subnet.address is not None else []
         names += map(str, (*addresses, *subnet.floating))
-    yield from (name for name in dict.fromkeys(names) if _is_of_a_guest(name))
+    yield from dict.fromkeys(filter(None, map(_guests_name, names)))
 
 
-def _is_of_a_guest(name: str) -> bool:
-    """Return whether *name* can be a guest's: it means one machine, and not the one on which it is used."""
+def _guests_name(name: str) -> str | None:
+    """Return *name* as a line has it; None where it means no machine, several, or the one on which it is used."""
     try:
         address = ip_address(name)
     except ValueError:
-        return name not in LOCAL and not name.endswith(".localhost")
-    return not (address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local)
+        return None if name in LOCAL or name.endswith(".localhost") or not _NAME.fullmatch(name) else name
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            return None
+        address = address.ipv4_mapped or address
+    if address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local:
+        return None
+    return str(address)

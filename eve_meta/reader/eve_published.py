@@ -17,10 +17,11 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import IPv4Address, ip_network
 from typing import Any, TypeVar
 from uuid import UUID
 
+from eve_meta.values.addresses import plain_address
 from eve_meta.values.checks import is_whole_number, name_type, quote
 from eve_meta.values.domain import MAX_NAME, MAX_NICS, is_hostname
 from eve_meta.values.eve_node import Device
@@ -149,7 +150,7 @@ class Fields:
             return None
         try:
             if isinstance(text, str):
-                return ip_address(text)
+                return plain_address(text)
         except ValueError:
             pass
         raise Unfit(self.path(name), f"expected an IP address, got {_kind(text)}")

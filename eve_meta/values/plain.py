@@ -20,7 +20,6 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
-    ip_address,
     ip_interface,
     ip_network,
 )
@@ -39,6 +38,7 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn, override
 
+from eve_meta.values.addresses import plain_address
 from eve_meta.values.checks import BadValue, is_secret, name_type, quote, quote_where_text_belongs
 from eve_meta.values.content import Content, content_of
 from eve_meta.values.domain import OF_A_SOURCE, TokenPolicy
@@ -60,16 +60,22 @@ E = TypeVar("E", bound=enum.Enum)
 
 def _interface(text: str) -> Interface:
     # ip_interface() takes an address without a prefix for a network of that address alone, without neighbours.
-    if "/" not in text:
+    if "/" not in text or "%" in text:
         raise ValueError
     return ip_interface(text)
 
 
+def _network(text: str) -> Network:
+    if "%" in text:
+        raise ValueError
+    return ip_network(text)
+
+
 TEXTUAL: tuple[tuple[Any, Callable[[str], Any], str], ...] = (
     (UUID, UUID, "a uuid such as 1a831fa7-c50b-4693-a16e-fb8171f1b69e"),
-    (Address, ip_address, "an IP address such as 10.1.2.1"),
+    (Address, plain_address, "an IP address such as 10.1.2.1"),
     (Interface, _interface, "an address with its prefix length such as 10.1.2.10/24"),
-    (Network, ip_network, "a network such as 192.168.50.0/24"),
+    (Network, _network, "a network such as 192.168.50.0/24"),
     (IPv4Address, IPv4Address, "an IPv4 address such as 203.0.113.7"),
 )
 """Types that are written as text: how each is parsed, and what an error names as expected."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
@@ -92,6 +92,23 @@ def test_an_address_by_dhcp_counts_where_it_is_known_and_so_does_a_floating_one(
 def test_no_domain_has_a_name_of_the_machine_that_reads_the_line(hostname: str, address: str) -> None:
     (shown,) = asked(domain(1, hostname, address))
     assert (shown["hosts"], list(lines(shown))) == ([], [])
+
+
+@pytest.mark.parametrize("zone", [",*", "x\n@cert-authority * ssh-ed25519 BBBB #", "eth0", " *"])
+def test_a_zone_of_an_address_comes_into_no_line(zone: str) -> None:
+    subnet = Subnet(type=SubnetType.IPV6_SLAAC, floating=(IPv6Address(f"2001:db8::1%{zone}"),))
+    (shown,) = asked(Domain(name="web1", nics=(Nic(subnets=(subnet,)),)))
+    assert list(lines(shown)) == [f"web1 {KEY}"]
+
+
+def test_an_address_is_the_same_in_each_form() -> None:
+    one, two = domain(1, "web1", "10.0.0.5/24"), domain(2, "web2", "::ffff:10.0.0.5/128", "::ffff:127.0.0.1/128")
+    assert [list(lines(each)) for each in asked(one, two)] == [[f"web1 {KEY}"], [f"web2 {KEY}"]]
+
+
+def test_of_the_many_that_have_a_name_a_few_are_named() -> None:
+    shown = asked(*(domain(number, f"web{number}", "10.0.0.5/24") for number in range(1, 301)))
+    assert [len(each["shared"]["10.0.0.5"]) for each in shown] == [3] * 300
 
 
 def test_a_name_that_two_domains_have_identifies_neither() -> None:

@@ -75,6 +75,15 @@ def test_every_mistake_among_siblings_is_found() -> None:
             {"name": "a", "nics": [{"subnets": [{"type": "ipv4_dhcp", "gateway": 1}]}]},
             "nics[0].subnets[0].gateway: expected an IP address such as 10.1.2.1, got 1: put it in quotes",
         ),
+        # ipaddress takes any text after "%" for a zone.
+        (
+            {"name": "a", "nics": [{"subnets": [{"type": "ipv4_dhcp", "floating": ["2001:db8::1%,*"]}]}]},
+            "nics[0].subnets[0].floating[0]: expected an IP address such as 10.1.2.1, got '2001:db8::1%,*'",
+        ),
+        (
+            {"name": "a", "nics": [{"subnets": [{"type": "ipv6", "address": "2001:db8::1%a/64"}]}]},
+            f"nics[0].subnets[0].address: {PREFIX}, got '2001:db8::1%a/64'",
+        ),
         (
             {"name": "a", "nics": [{"tap": "x"}, {"tap": "x"}]},
             "nics: expected each tap once in 'nics', got 'x' twice",
