@@ -97,14 +97,20 @@ def merge(
     """
     groups, clashes = grouped(layers)
     known = {each.origin: each for each in before}
+    moved = _served_by_identity(known[origin] for origin in known.keys() - {group.origin for group in groups})
     around = _Around(profiles, layers)
     merged = []
     for group in groups:
         old = known.get(group.origin)
         if old is None or not old.group.equals(group) or old.may_change_with(profiles):
-            old = _merged(group, around, None if old is None else old.served())
+            old = _merged(group, around, moved.get(group.identity) if old is None else old.served())
         merged.append(old)
     return tuple(merged), _problems(merged, clashes, profiles)
+
+
+def _served_by_identity(gone: Iterable[Merged]) -> Mapping[tuple[Any, ...], Merged]:
+    """Return by identity what is served of *gone*: a domain whose most important place changes is the same one."""
+    return {served.identity: served for each in gone if (served := each.served()) is not None}
 
 
 def _problems(
@@ -179,11 +185,13 @@ class Merging:
         self._layers, self._profiles, self._around = tuple(layers), profiles, _Around(profiles, layers)
         before, present = self._grouping.update(layers, changes)
         gone = {key: self._merged[key] for key in before}
-        for key in gone.keys() - set(present):
+        left = gone.keys() - set(present)
+        moved = _served_by_identity(gone[key] for key in left)
+        for key in left:
             self._take_out(key)
             del self._merged[key]
         for key in present:
-            self._put(key)
+            self._put(key, moved)
         for change in changes:
             if change.new is not None and (key := self._grouping.key_of(change.origin)) not in self._refused:
                 self._waiting[key] = None
@@ -218,10 +226,13 @@ class Merging:
         self._waiting.pop(key, None)
         self._with_problems.pop(key, None)
 
-    def _put(self, key: str) -> None:
-        """Put the domain of *key* in place, whose group was decided anew."""
+    def _put(self, key: str, moved: Mapping[tuple[Any, ...], Merged]) -> None:
+        """Put the domain of *key* in place, whose group was decided anew.
+
+        :param moved: by identity what was served of domains whose most important place is gone.
+        """
         group, old = self._grouping.groups[key], self._merged.get(key)
-        served = None
+        served = moved.get(group.identity) if old is None else None
         if old is not None:
             if key not in self._refused and old.group.equals(group):
                 return

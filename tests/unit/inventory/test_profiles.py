@@ -203,6 +203,24 @@ def test_a_domain_that_was_served_stays_as_it_was() -> None:
     assert merging.faults == ()
 
 
+def test_domains_whose_files_are_renamed_are_served_before_their_turn_comes() -> None:
+    merging = Merging()
+    these = profiles(base=profile(meta={"a": "1"}))
+
+    def at(folder: str) -> list[Layer]:
+        domains = {f"{folder}/{n}.yaml": Domain(name=f"vm{n}", profiles=("base",)) for n in range(3)}
+        return [Layer(domains=domains, written=True)]
+
+    update(merging, at("/d"), these)
+    before = {each.domain.name: each.domain for each in merging.merged}
+    merging.update(at("/e"), these)
+    merging.go_on(lambda: True)
+    assert merging.is_behind
+    assert {each.domain.name: each.domain for each in merging.merged if not each.refused} == before
+    merging.go_on()
+    assert [each.origin for each in merging.merged] == ["/e/0.yaml", "/e/1.yaml", "/e/2.yaml"]
+
+
 def test_another_domain_does_not_inherit_what_the_last_one_was() -> None:
     merging = Merging()
     update(
