@@ -94,6 +94,23 @@ as_owner() {
     HOME="${home:-/nonexistent}" setpriv --reuid "$uid" --regid "$gid" --clear-groups "$@"
 }
 
+# Where only root may enter a folder that the checkout $1 is below, such as a home of mode 0700, let everybody reach the
+# checkout, at the same path: in a folder that only this mount namespace has. $2 is an empty folder.
+open_to_all() {
+    local above=/ below
+    while [[ $above != "$1" ]]; do
+        if ! setpriv --reuid nobody --regid nogroup --clear-groups test -x "$above"; then
+            mount --bind "$1" "$2"
+            mount -t tmpfs -o mode=755 tmpfs "$above"
+            mkdir -p "$1"
+            mount --move "$2" "$1"
+            return
+        fi
+        below=${1#"${above%/}/"}
+        above=${above%/}/${below%%/*}
+    done
+}
+
 # Run tests that need root in a network, a /run with its named namespaces, a BPF file system and a process namespace of
 # their own. They change nothing of this machine, do not meet other runs of the tests, and leave nothing, however they
 # end. The tests' process is process 1 there, as systemd is on a host: some have it start the daemon as systemd does.
@@ -103,14 +120,20 @@ as_owner() {
 bound=()
 isolated() {
     # shellcheck disable=SC2016 # the inner bash expands this
-    "${bound[@]}" unshare --net --mount --propagation private --pid --fork --kill-child --mount-proc bash -c '
+    "${bound[@]}" unshare --net --mount --propagation private --pid --fork --kill-child --mount-proc bash -c "
+        $(declare -f open_to_all)"'
         set -e
         ip link set lo up
         mount -t tmpfs tmpfs /run
+        mkdir /run/checkout
+        open_to_all "$1" /run/checkout
+        rmdir /run/checkout
+        cd "$1"
+        shift
         mount -t sysfs sysfs /sys # a sysfs shows the links of the network namespace in which it was mounted
         mount -t bpf bpf /sys/fs/bpf
         exec "$@"
-    ' isolated "$@"
+    ' isolated "$root" "$@"
 }
 
 # The same with this machine's network, over which packages come. The host on which they are installed has its own.
