@@ -10,7 +10,7 @@ BOOT_TIME = 30.0
 seconds of having an address, but later on a slow host."""
 
 _ANSWERS = {"dhcp_offer": "offer", "dhcp_ack": "ack", "dhcp_nak": "nak"}
-_OTHER_SERVER, _SERVER = "dhcp_other_server", "dhcp_server"
+_OTHER_SERVER, _SERVER, _DECLINE = "dhcp_other_server", "dhcp_server", "dhcp_decline"
 
 
 def dhcp(facts: Facts, tap: TapFacts) -> Step | None:
@@ -42,6 +42,13 @@ def _answered(facts: Facts, tap: TapFacts, dhcp: DhcpFacts, address: str) -> Ste
         notes.append(f"{number} frames by which it poses as a DHCP server were dropped")
     more = f"; {listed(notes, 2)}" if notes else ""
     given = tap.seen.get("dhcp_ack")
+    declined = tap.drops.get(_DECLINE, 0)
+    if given is not None and declined >= given.count:
+        text = (
+            f"the guest declined {what} as often as it was given ({declined} ×): it finds another machine on its "
+            "network that has this address"
+        )
+        return step(Verdict.DHCP_DECLINED, f"{text}{more}", f"{_place(facts)}: another address for this NIC")
     if given is not None and dhcp.before and given.last < dhcp.since:
         left = max(0.0, given.last + dhcp.renewal_time - now)
         text = (
@@ -87,6 +94,17 @@ def _minutes(seconds: float) -> str:
 
 def _switch_on(facts: Facts) -> str:
     """Return where to write that taps answer DHCP."""
+    file = _file(facts)
+    return f"in {file}: dhcp: on" if file else configure(facts, "steering", 'dhcp = "on"')
+
+
+def _place(facts: Facts) -> str:
+    """Return where the domain's addresses are written, or may be."""
+    file = _file(facts)
+    return f"in {file}" if file else "in the domain's file or metadata"
+
+
+def _file(facts: Facts) -> str | None:
     domain = facts.host.domain
-    files = [origin for origin in (domain.origins if domain is not None else ()) if origin.startswith("/")]
-    return f"in {files[0]}: dhcp: on" if files else configure(facts, "steering", 'dhcp = "on"')
+    origins = () if domain is None else domain.origins
+    return next((origin for origin in origins if origin.startswith("/")), None)

@@ -68,6 +68,7 @@ class Verdict(enum.Enum):
     DHCP_BOOTING = ("dhcp", "booting", State.UNKNOWN)
     DHCP_STATIC = ("dhcp", "static", State.OK)
     DHCP_NOT_TAKEN = ("dhcp", "not-taken", State.WRONG)
+    DHCP_DECLINED = ("dhcp", "declined", State.WRONG)
     DHCP_OTHER_SERVER = ("dhcp", "other-server", State.WRONG)
     DHCP_OFF = ("dhcp", "off", State.WRONG)
     DHCP_SERVER_DENIED = ("dhcp", "server-denied", State.OK)

@@ -217,6 +217,15 @@ CASES: dict[Verdict, tuple[Facts, tuple[str, ...]]] = {
         ),
         ("does not take it: 1 × offer, the last 60 s ago", "2 × dhcp_decline, 1 × dhcp_release", "DHCP client logs"),
     ),
+    Verdict.DHCP_DECLINED: (
+        with_tap(
+            QUIET,
+            dhcp=LEASE,
+            seen={"dhcp": seen(600), "dhcp_offer": seen(60), "dhcp_ack": seen(60)},
+            drops={"dhcp_decline": 1},
+        ),
+        ("declined 10.0.0.6 as often as it was given (1 ×)", f"in {FILE}: another address"),
+    ),
     Verdict.DHCP_OTHER_SERVER: (
         with_tap(QUIET, dhcp=LEASE, drops={"dhcp_other_server": 3}),
         ("another server's lease 3 times", "start it again"),
