@@ -173,11 +173,12 @@ class Field:
 
         :raises TimeoutError: when a guest does not get it within :data:`READY_TIME`.
         """
+        taps = {f"vnet{number}" for number in range(len(self.guests))}
         # A tap that gains its carrier may have another guest from then on, so earlier answers prove nothing.
         until(
-            lambda: all(tap["carrier"] and tap["domain"] for tap in self.daemon.status()["taps"]),
+            lambda: taps <= {tap["tap"] for tap in self.daemon.status()["taps"] if tap["carrier"] and tap["domain"]},
             READY_TIME,
-            "each tap to have a carrier and a domain",
+            "each guest's tap to have a carrier and a domain",
         )
         until(lambda: not self._ask_all().failures, READY_TIME, "each guest to get its own answer")
 
