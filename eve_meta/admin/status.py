@@ -19,7 +19,7 @@ from eve_meta.runtime.sandbox.inspection import inspect
 from eve_meta.runtime.turns import in_turns
 from eve_meta.steering.bpf.maps import Reason
 from eve_meta.steering.steering import Steering
-from eve_meta.supervisor.dhcp import DhcpAnswers, TapDhcp
+from eve_meta.supervisor.dhcp import DhcpAnswers, DhcpDecision
 from eve_meta.supervisor.supervisor import Supervisor
 from eve_meta.supervisor.tap_state import TapState
 from eve_meta.supervisor.worker_process import WorkerProcess
@@ -109,7 +109,7 @@ DHCP_ANSWERS = {
 """What a tap answers to its guest's DHCP, and the reason that counts it."""
 
 
-def _dhcp(does: TapDhcp | None, counters: Mapping[Reason, int]) -> dict[str, Any] | None:
+def _dhcp(does: DhcpDecision | None, counters: Mapping[Reason, int]) -> dict[str, Any] | None:
     """Return what a tap does with DHCP, None where that is not decided yet."""
     if does is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from eve_meta.config import SteeringConfig
-from eve_meta.documents.dhcp_lease import dhcp_lease, dhcp_policy
+from eve_meta.documents.dhcp_lease import dhcp_lease
 from eve_meta.inventory.files.domain_file import LinesReading
 from eve_meta.inventory.merge import Merged
 from eve_meta.inventory.readers.command import CommandReader
@@ -42,7 +42,7 @@ def lease_warnings(
 def _faults(domain: Domain, default: DhcpPolicy) -> Iterator[Fault]:
     unnamed = sum(nic.tap is None for nic in domain.nics)
     for index, nic in enumerate(domain.nics):
-        if dhcp_policy(domain, nic, default) is not DhcpPolicy.ON:
+        if domain.dhcp_policy(nic, default) is not DhcpPolicy.ON:
             continue
         if nic.tap is None and unnamed > 1:
             message = (

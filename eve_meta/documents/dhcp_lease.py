@@ -22,7 +22,7 @@ from eve_meta.documents.network import is_beyond, routes_of
 from eve_meta.values.checks import BadValue
 from eve_meta.values.dhcp import MAX_OPTIONS, SERVER_ID, DhcpTemplate
 from eve_meta.values.domain import Domain
-from eve_meta.values.nic import DhcpPolicy, DhcpServerPolicy, Nic, Subnet, SubnetType
+from eve_meta.values.nic import DhcpPolicy, DhcpServerPolicy, Subnet, SubnetType
 from eve_meta.values.plain import Fault
 
 DHCP_LEASE_TIME = 3600
@@ -65,22 +65,6 @@ def nic_of_tap(domain: Domain, tap: str) -> int | None:
     named = [index for index, nic in enumerate(domain.nics) if nic.tap == tap]
     unnamed = [index for index, nic in enumerate(domain.nics) if nic.tap is None]
     return next(iter(named), unnamed[0] if len(unnamed) == 1 else None)
-
-
-def dhcp_policy(domain: Domain, nic: Nic | None, default: DhcpPolicy) -> DhcpPolicy:
-    """Return whether the tap of *nic* answers DHCP.
-
-    :param nic: None where it is unknown which of the domain's NICs the tap is.
-    :param default: ``[steering] dhcp``.
-    """
-    own = None if nic is None else nic.dhcp
-    return own or domain.dhcp or default
-
-
-def dhcp_server_policy(domain: Domain, nic: Nic | None, default: DhcpServerPolicy) -> DhcpServerPolicy:
-    """Return whether the guest behind the tap of *nic* may be a DHCP server; arguments as of :func:`dhcp_policy`."""
-    own = None if nic is None else nic.dhcp_server
-    return own or domain.dhcp_server or default
 
 
 def denies_servers(policy: DhcpServerPolicy, dhcp: DhcpPolicy) -> bool:

@@ -17,8 +17,6 @@ from eve_meta.documents.dhcp_lease import (
     DhcpLease,
     denies_servers,
     dhcp_lease,
-    dhcp_policy,
-    dhcp_server_policy,
     nic_of_tap,
 )
 from eve_meta.steering.steering import Steering
@@ -29,7 +27,7 @@ from eve_meta.values.plain import field_of
 
 
 @frozen
-class TapDhcp:
+class DhcpDecision:
     """What a tap does with its guest's DHCP.
 
     :ivar lease: the lease that it offers, None where the guest's DHCP passes.
@@ -62,7 +60,7 @@ class DhcpAnswers:
         self._seconds = seconds
         self._steering: Steering | None = None
         self._settled = False
-        self._taps: dict[int, TapDhcp] = {}
+        self._taps: dict[int, DhcpDecision] = {}
 
     def start(self, steering: Steering) -> None:
         """Begin to tell *steering*, which has no taps yet."""
@@ -85,7 +83,7 @@ class DhcpAnswers:
             return
         offered = self._steering.dhcp(tap.tag).template
         self._steering.set_dhcp(tap.tag, None if lease is None else lease.template, deny_servers=deny)
-        new = TapDhcp(lease, deny, self._seconds(), None if offered is None else offered.address)
+        new = DhcpDecision(lease, deny, self._seconds(), None if offered is None else offered.address)
         if new.address == new.before:
             new = evolve(new, since=new.since if old is None else old.since, before=None if old is None else old.before)
         self._taps[tap.tag] = new
@@ -106,7 +104,7 @@ class DhcpAnswers:
         """Forget the tap of *tag*, which is gone."""
         self._taps.pop(tag, None)
 
-    def of(self, tag: int) -> TapDhcp | None:
+    def of(self, tag: int) -> DhcpDecision | None:
         """Return what the tap of *tag* does with DHCP, None where nothing is decided yet."""
         return self._taps.get(tag)
 
@@ -117,6 +115,6 @@ class DhcpAnswers:
             return None, denies_servers(self._config.dhcp_server, self._config.dhcp)
         index = nic_of_tap(domain, tap)
         nic = None if index is None else domain.nics[index]
-        policy = dhcp_policy(domain, nic, self._config.dhcp)
-        deny = denies_servers(dhcp_server_policy(domain, nic, self._config.dhcp_server), policy)
+        policy = domain.dhcp_policy(nic, self._config.dhcp)
+        deny = denies_servers(domain.dhcp_server_policy(nic, self._config.dhcp_server), policy)
         return dhcp_lease(domain, index, tap) if policy is DhcpPolicy.ON else None, deny

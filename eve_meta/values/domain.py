@@ -434,6 +434,20 @@ class Domain:
         """Return the policy in force: the domain's own *tokens*, else *default*, which the configuration gives."""
         return default if self.tokens is None else self.tokens
 
+    def dhcp_policy(self, nic: Nic | None, default: DhcpPolicy) -> DhcpPolicy:
+        """Return whether the tap of *nic* answers DHCP.
+
+        :param nic: None where it is unknown which of the domain's NICs the tap is.
+        :param default: ``[steering] dhcp``.
+        """
+        own = None if nic is None else nic.dhcp
+        return own or self.dhcp or default
+
+    def dhcp_server_policy(self, nic: Nic | None, default: DhcpServerPolicy) -> DhcpServerPolicy:
+        """Return whether the guest behind the tap of *nic* may be a DHCP server; as :meth:`dhcp_policy`."""
+        own = None if nic is None else nic.dhcp_server
+        return own or self.dhcp_server or default
+
     @property
     def instance_uuid(self) -> UUID:
         """The uuid by which the domain is known: *uuid*, else one made from the name."""

@@ -168,7 +168,7 @@ def _devices(domain: Domain) -> Iterator[_Device]:
 
 def _is_leased(domain: Domain, nic: Nic) -> bool:
     """Return whether the tap of *nic* tells its guest the addresses by DHCP, as far as the file shows."""
-    return (nic.dhcp or domain.dhcp) is DhcpPolicy.ON and nic.guest_vlan is None
+    return domain.dhcp_policy(nic, DhcpPolicy.OFF) is DhcpPolicy.ON and nic.guest_vlan is None
 
 
 def _missed(router: Address, subnet: Subnet, device: _Device) -> Interface | None:

@@ -16,8 +16,6 @@ from eve_meta.documents.dhcp_lease import (
     DhcpLease,
     denies_servers,
     dhcp_lease,
-    dhcp_policy,
-    dhcp_server_policy,
     link_local_address,
     nic_of_tap,
 )
@@ -327,7 +325,7 @@ def test_the_nic_goes_before_the_domain_and_the_domain_before_the_configuration(
         return None if text is None else DhcpPolicy(text)
 
     some = Domain(name="a", dhcp=policy(of_domain))
-    assert dhcp_policy(some, Nic(dhcp=policy(nic)), DhcpPolicy(default)) is DhcpPolicy(right)
+    assert some.dhcp_policy(Nic(dhcp=policy(nic)), DhcpPolicy(default)) is DhcpPolicy(right)
 
 
 def test_servers_are_denied_where_the_tap_answers_itself_unless_somebody_decided() -> None:
@@ -335,6 +333,6 @@ def test_servers_are_denied_where_the_tap_answers_itself_unless_somebody_decided
     assert [denies_servers(each, DhcpPolicy.ON) for each in (auto, deny, allow)] == [True, True, False]
     assert [denies_servers(each, DhcpPolicy.OFF) for each in (auto, deny, allow)] == [False, True, False]
     some = Domain(name="a", dhcp_server=deny)
-    assert dhcp_server_policy(some, Nic(), allow) is deny
-    assert dhcp_server_policy(some, Nic(dhcp_server=allow), auto) is allow
-    assert dhcp_server_policy(Domain(name="a"), None, allow) is allow
+    assert some.dhcp_server_policy(Nic(), allow) is deny
+    assert some.dhcp_server_policy(Nic(dhcp_server=allow), auto) is allow
+    assert Domain(name="a").dhcp_server_policy(None, allow) is allow
