@@ -32,7 +32,7 @@ def lease_warnings(
         files = {field: _origin(field, sources, merged.origin) for field, _ in found}
         lines = {
             file: _lines(file, [field for field, origin in files.items() if origin == file], reader)
-            for file in files.values()
+            for file in set(files.values())
         }
         for field, message in found:
             file = files[field]

@@ -40,11 +40,11 @@ def routes(values: Iterable[tuple[IPv4Network, IPv4Address]]) -> bytes:
 
     Of a network, it has the prefix length, and no more bytes than that covers.
     """
-    value = b""
+    value = bytearray()
     for network, router in values:
         significant = (network.prefixlen + 7) // 8
         value += bytes((network.prefixlen,)) + network.network_address.packed[:significant] + router.packed
-    return value
+    return bytes(value)
 
 
 def search_list(names: Iterable[str]) -> bytes:

@@ -36,12 +36,14 @@ class WrittenTaps:
                 self._origins[tap] = (*self._origins.get(tap, ()), change.origin)
             taps.update(old, new)
             origins.append(change.origin)
+        contested = [tap for tap in taps if len(self._origins[tap]) > 1]
+        if contested:
+            at = {origin: index for index, origin in enumerate(chain(*(layer.domains for layer in layers)))}
+            for tap in contested:
+                self._origins[tap] = tuple(sorted(self._origins[tap], key=at.__getitem__))
         for tap in taps:
             if not self._origins[tap]:
                 del self._origins[tap]
-            elif len(self._origins[tap]) > 1:
-                at = {origin: index for index, origin in enumerate(chain(*(layer.domains for layer in layers)))}
-                self._origins[tap] = tuple(sorted(self._origins[tap], key=at.__getitem__))
         return taps, origins
 
     def get(self, tap: str) -> Collection[str]:
