@@ -6,10 +6,9 @@ import os
 import platform
 from collections.abc import Sequence
 
-from eve_meta.explain.ds_identify import Dmi, is_x86
 from eve_meta.inventory.vmm.cloud_hypervisor import given
 from eve_meta.inventory.vmm.options import quoted_options
-from eve_meta.machine.hardware import DiskImage, Hardware, HostNic, descriptors_of, mac_of
+from eve_meta.machine.hardware import DiskImage, Hardware, HostNic, descriptors_of, mac_of, made_on_x86
 
 OWN_DMI = {
     "sys_vendor": "Cloud Hypervisor",
@@ -58,7 +57,7 @@ def hardware(program: str, arguments: Sequence[str]) -> Hardware:
     machine = platform.machine()
     return Hardware(
         machine=machine,
-        dmi=Dmi(**dmi) if is_x86(machine) else Dmi(),  # nowhere else does it make an SMBIOS
+        dmi=made_on_x86(machine, dmi),
         disks=tuple(disks),
         nics=tuple(nics),
         command_line=command_line,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from attrs import frozen
 
-from eve_meta.explain.ds_identify import Dmi
+from eve_meta.explain.ds_identify import Dmi, is_x86
 from eve_meta.explain.facts import NicFacts
 from eve_meta.values.checks import BadValue
 from eve_meta.values.nic import Nic
@@ -66,6 +68,11 @@ class Hardware:
     def nic_facts(self) -> tuple[NicFacts, ...]:
         """Its NICs as explain judges them."""
         return tuple(NicFacts(kind=nic.kind, shown=nic.shown) for nic in self.nics if nic.kind)
+
+
+def made_on_x86(machine: str, fields: Mapping[str, str]) -> Dmi:
+    """Return the SMBIOS of a VMM that makes one, with *fields*, where *machine* is x86, and nowhere else."""
+    return Dmi(**fields) if is_x86(machine) else Dmi()
 
 
 def mac_of(text: object) -> str | None:
