@@ -7,7 +7,7 @@ and option of the protocol; here clients of others configure what they were told
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +79,12 @@ def verdict(stage: Scene, what: str) -> tuple[str, str]:
     return step["verdict"], step["text"]
 
 
-def given(stage: Scene, tap: str) -> Callable[[], bool]:
-    """Return a function that says whether *tap* gives another address than it did."""
+def change(stage: Scene, number: int, **plain: Any) -> None:
+    """Write another file of domain *number*, and wait until its tap gives another address."""
+    tap = f"vnet{number}"
     before = stage.status_of(tap)["dhcp"]["address"]
-    return lambda: stage.status_of(tap)["dhcp"]["address"] != before
+    stage.daemon.write_domain(f"vm{number}", domain(number, None, **plain))
+    eventually(lambda: stage.status_of(tap)["dhcp"]["address"] != before, 10)
 
 
 needs_dhclient = pytest.mark.skipif(not Dhclient().is_installed, reason="isc-dhcp-client is not installed")
@@ -119,10 +121,7 @@ def test_dhclient_is_told_all_that_the_domain_file_has_and_a_changed_address_whe
     assert reads_its_metadata(guest, 1)
     assert verdict(stage, "vm1")[0] == "dhcp-answered"
 
-    changed = given(stage, "vnet1")
-    other = {**FULL, "address": "10.1.2.11/24"}
-    stage.daemon.write_domain("vm1", domain(1, None, dhcp="on", nics=[nic(1, other)]))
-    eventually(changed, 10)
+    change(stage, 1, dhcp="on", nics=[nic(1, {**FULL, "address": "10.1.2.11/24"})])
     found, text = verdict(stage, "vm1")
     assert found == "dhcp-renewal-due"
     assert "DHCP gave 10.1.2.10" in text
@@ -147,10 +146,7 @@ def test_udhcpc_gets_an_address_without_neighbours_and_the_next_one_when_it_rene
         assert routes(guest) == {"default": "169.254.0.1", "169.254.0.1": None, "169.254.169.254": None}
         assert reads_its_metadata(guest, 2)
         # A changed lease has another address; the client asks the tap itself for the old one, which refuses.
-        changed = given(stage, "vnet2")
-        other = {**ROUTED, "address": "10.0.0.10/32"}
-        stage.daemon.write_domain("vm2", domain(2, None, nics=[nic(2, other, dhcp="on")]))
-        eventually(changed, 10)
+        change(stage, 2, nics=[nic(2, {**ROUTED, "address": "10.0.0.10/32"}, dhcp="on")])
         before = len(client.calls())
         client.renew()
         assert client.call("bound", after=before)["ip"] == "10.0.0.10"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.steer import loaded_pins
+from tests.kernel.steer import Steer, loaded_pins
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,10 @@ def pins(bpffs: Path) -> Iterator[Path]:
     """The directory in which the programs and maps of a fresh load are pinned."""
     with loaded_pins(bpffs) as pins:
         yield pins
+
+
+@pytest.fixture(scope="module")
+def loaded(pins: Path) -> Iterator[Steer]:
+    """The programs of a module's tests, each of which begins with :meth:`Steer.reset`."""
+    with contextlib.closing(Steer(pins)) as steer:
+        yield steer

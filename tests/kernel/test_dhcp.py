@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +51,6 @@ GUEST = "10.0.0.5"
 
 INPUTS = 20_000
 SEED = 0
-
-
-@pytest.fixture(scope="module")
-def loaded(pins: Path) -> Iterator[Steer]:
-    with contextlib.closing(Steer(pins)) as steer:
-        yield steer
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -39,12 +37,6 @@ TAG_MAC = "02:a9:fe:00:12:34"
 GUEST = "10.0.0.5"
 GUEST_MAC = "52:54:00:00:00:05"
 ROUTER_MAC = "52:54:00:00:00:01"
-
-
-@pytest.fixture(scope="module")
-def loaded(pins: Path) -> Iterator[Steer]:
-    with contextlib.closing(Steer(pins)) as steer:
-        yield steer
 
 
 @pytest.fixture
